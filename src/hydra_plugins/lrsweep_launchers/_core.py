@@ -1,0 +1,119 @@
+"""What the launchers share: compose and check every job, see what the store lacks, say what came of it."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.types import HydraContext
+from omegaconf import DictConfig, open_dict
+
+from lrsweep import app, store
+from lrsweep.app import SweepIncomplete
+from lrsweep.config import AppConfig, RunConfig, run_id
+from lrsweep.records import RunRecord
+
+
+@dataclass(frozen=True)
+class Job:
+    """One point of the multirun."""
+
+    app: AppConfig
+    run: RunConfig
+    run_id: str
+    hydra_config: DictConfig
+
+    @property
+    def folder(self) -> Path:
+        return self.app.folder
+
+
+def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
+    """Every job's config, each checked before any runs. The job's Hydra id is the run's name."""
+    setup_globals()
+    jobs = []
+    for number, overrides in enumerate(job_overrides, start=first):
+        hydra_config = context.config_loader.load_sweep_config(config, list(overrides))
+        task_config = hydra_config.copy()
+        with open_dict(task_config):
+            del task_config["hydra"]
+        settings = app.to_app_config(task_config)
+        name = run_id(settings.run)
+        with open_dict(hydra_config):
+            hydra_config.hydra.job.id = name
+            hydra_config.hydra.job.num = number
+        jobs.append(Job(settings, settings.run, name, hydra_config))
+    return jobs
+
+
+def pending(jobs: list[Job]) -> list[Job]:
+    """The jobs whose run the store lacks, each run once, in an order that covers the whole grid early.
+
+    A damaged record is set aside: its run is pending again.
+    """
+    done: set[tuple[Path, str]] = set()
+    for folder in {job.folder for job in jobs}:
+        found = store.scan(folder)
+        for damaged in found.damaged:
+            print(f"Set aside {store.set_aside(damaged)}: {damaged.reason}. Its run is done again.", file=sys.stderr)
+        done |= {(folder, name) for name, record in found.records.items() if app.is_done(record)}
+    missing = {(job.folder, job.run_id): job for job in jobs if (job.folder, job.run_id) not in done}
+    return coarse_to_fine(list(missing.values()))
+
+
+def coarse_to_fine(jobs: list[Job]) -> list[Job]:
+    """Seed by seed; within a seed halves, quarters, eighths … of the list (van der Corput's sequence)."""
+    by_seed: dict[int, list[Job]] = {}
+    for job in jobs:
+        by_seed.setdefault(job.run.seed, []).append(job)
+    ordered = []
+    for group in by_seed.values():
+        num_bits = max(1, (len(group) - 1).bit_length())
+        mirrored = (int(f"{i:0{num_bits}b}"[::-1], 2) for i in range(2**num_bits))
+        ordered += [group[i] for i in mirrored if i < len(group)]
+    return ordered
+
+
+def finish(context: HydraContext, jobs: list[Job]) -> Sequence[JobReturn]:
+    """Say how complete the sweep is, by what the store holds and not by exit codes; write the reports; answer Hydra."""
+    distinct = {(job.folder, job.run_id): store.read_run(job.folder, job.run_id) for job in jobs}
+    counts = Counter(record.outcome.status if record else "missing" for record in distinct.values())
+    told = ", ".join(f"{counts[status]} {status}" for status in ("ok", "diverged", "failed", "missing"))
+    print(f"{len(distinct)} expected: {told}", flush=True)
+    for folder in dict.fromkeys(job.folder for job in jobs):
+        for record in (record for (place, _), record in distinct.items() if place == folder and record):
+            if record.outcome.status == "failed":
+                print(f"Failed: {store.path_of(folder, record.run_id)}: {record.outcome.error}", file=sys.stderr)
+        report_command = build_report(folder)
+        subprocess.run(report_command, check=False)
+    if counts["missing"]:
+        raise SweepIncomplete
+    return [_job_return(context, job, distinct[job.folder, job.run_id]) for job in jobs]
+
+
+def build_report(folder: Path) -> list[str]:
+    """The command that (re)builds a study's report, in a process of its own: it draws, and a launcher must not."""
+    return [sys.executable, "-m", "lrsweep.report", f"folder={folder}"]
+
+
+def _job_return(context: HydraContext, job: Job, record: RunRecord | None) -> JobReturn:
+    """Hydra's own bookkeeping for one job: its directory, `.hydra/`, callbacks. Its value is the validation accuracy."""
+
+    def result(_: Any) -> float | None:
+        assert record is not None
+        if record.outcome.status == "failed":
+            raise SweepIncomplete
+        return record.outcome.valid_accuracy
+
+    return run_job(
+        task_function=result,
+        config=job.hydra_config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+        hydra_context=context,
+        configure_logging=False,
+    )

@@ -1,0 +1,160 @@
+"""One process a run, several at a time: a run that dies takes nothing with it, and no process outlives this one."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import monotonic
+
+from pebble import ProcessExpired, ProcessFuture, concurrent
+
+from hydra_plugins.lrsweep_launchers._core import Job, build_report
+from hydra_plugins.lrsweep_launchers._progress import Progress, Update
+from lrsweep import app, store
+from lrsweep.config import ConfigError, MachineConfig, RunConfig
+from lrsweep.download import load_mnist
+from lrsweep.environment import num_cores, prepare_device
+from lrsweep.records import EpochRecord
+
+_TRIES = 2  # of a run whose process dies or raises
+_POLL_SECONDS = 0.2
+
+# Processes are forked from a server that has imported PyTorch once and done nothing else: a start costs milliseconds, and
+# CUDA, which does not survive a fork, has not been touched there.
+_CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def num_workers(asked: int | None, machine: MachineConfig) -> int:
+    if asked is not None and asked < 1:
+        raise ConfigError(f"hydra.launcher.workers must be at least 1, got {asked}")
+    return asked or (1 if prepare_device(machine).type == "cuda" else num_cores())
+
+
+def run_all(jobs: list[Job], num_expected: int, workers: int, refresh_seconds: int) -> None:
+    """Run every job and leave a record of each, failed ones included. KeyboardInterrupt ends all processes first."""
+    load_mnist(Path(jobs[0].app.machine.data_dir))  # fetched once, and a reason to stop before any worker starts
+    for job in jobs:
+        app.keep_model_summary(job.run, job.folder)
+    _start_server()
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    waiting = deque(jobs)
+    active: dict[ProcessFuture, Job] = {}
+    tries: Counter[str] = Counter()
+    refresh = _Refresh(refresh_seconds)
+    progress = Progress(num_expected, num_expected - len(jobs), workers)
+    try:
+        while waiting or active:
+            while waiting and len(active) < workers:
+                job = waiting.popleft()
+                tries[job.run_id] += 1
+                active[_train(job.run, job.app.machine, job.folder, job.run_id, workers, writer)] = job
+                progress.started(job.run_id, _label(job.run))
+            ended, _ = wait(active, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+            while reader.poll():
+                progress.epoch(reader.recv())
+            for future in ended:
+                job = active.pop(future)
+                error = future.exception()
+                if error is not None and tries[job.run_id] < _TRIES:
+                    waiting.appendleft(job)
+                    progress.ended(job.run_id, f"{_reason(error)}; tried once more", None, counts=False)
+                    continue
+                if error is not None:
+                    app.record_failure(job.run, job.folder, f"{_reason(error)}, {_TRIES} times")
+                _report_end(progress, job)
+                refresh.after_a_run(job.folder)
+    finally:
+        for future in active:
+            future.cancel()
+        progress.close()
+        refresh.stop()
+        for process in multiprocessing.active_children():
+            process.join()
+
+
+@concurrent.process(mp_context=_CONTEXT)
+def _train(run: RunConfig, machine: MachineConfig, folder: Path, name: str, workers: int, updates: Connection) -> None:
+    """In the worker. It answers through the store; `updates` only feeds the progress lines."""
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+    def tell(epoch: EpochRecord) -> None:
+        # Far below PIPE_BUF, so written whole or not at all: no lock that a killed worker could keep.
+        updates.send(Update(name, epoch.epoch, epoch.valid_accuracy))
+
+    app.run_one(run, machine, folder, workers=workers, on_epoch=tell)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _start_server() -> None:
+    """Start the server with Ctrl-C blocked, for itself and all that it forks: it is the parent that answers Ctrl-C."""
+    _CONTEXT.set_forkserver_preload(["lrsweep.app"])
+    with _blocked(signal.SIGINT):
+        forkserver.ensure_running()
+
+
+@contextmanager
+def _blocked(signal_number: signal.Signals) -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal_number])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _label(run: RunConfig) -> str:
+    return f"lr {run.optimizer.lr:.2e} seed {run.seed}"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, ProcessExpired):
+        code = error.exitcode
+        return f"its process was killed by signal {-code}" if code < 0 else f"its process ended with exit code {code}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _report_end(progress: Progress, job: Job) -> None:
+    record = store.read_run(job.folder, job.run_id)
+    assert record is not None
+    outcome = record.outcome
+    if outcome.status == "failed":
+        progress.ended(job.run_id, f"failed: {outcome.error}", None)
+        return
+    test = "not scored" if outcome.test_accuracy is None else f"{outcome.test_accuracy:.4f}"
+    told = f"{outcome.status} after {outcome.epochs} epochs, test {test}, {outcome.wall_seconds:.0f} s"
+    progress.ended(job.run_id, told, outcome.valid_accuracy)
+
+
+@dataclass
+class _Refresh:
+    """Rebuilds the report now and then in the background, so that a long sweep can be watched."""
+
+    every_seconds: int
+    _last: float = -1e9
+    _process: subprocess.Popen[bytes] | None = None
+
+    def after_a_run(self, folder: Path) -> None:
+        is_busy = self._process is not None and self._process.poll() is None
+        if self.every_seconds and not is_busy and monotonic() - self._last >= self.every_seconds:
+            self._last = monotonic()
+            command = ["nice", *build_report(folder)]  # it must not take the runs' time
+            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()

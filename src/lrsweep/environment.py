@@ -1,0 +1,82 @@
+"""What a run ran on: kept with its record, never part of its name."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lrsweep.config import ConfigError, MachineConfig
+
+
+def prepare_device(machine: MachineConfig) -> torch.device:
+    """The device to run on, set up so that equal runs give equal bits on a CPU and plain fp32 on a GPU."""
+    if machine.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"machine.device is {machine.device}, but PyTorch finds no GPU here; use machine.device=cpu")
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if machine.device == "auto" else machine.device
+    torch.set_num_threads(machine.threads)
+    # Stock PyTorch uses TF32 for convolutions and not for matrix products.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.device(kind)
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe(device: torch.device, workers: int) -> dict[str, Any]:
+    return {
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "cores": num_cores(),
+        "threads": torch.get_num_threads(),
+        "workers": workers,
+        "precision": "fp32",
+        "peak_memory_bytes": _peak_memory_bytes(),
+        "versions": _versions(),
+        **_git_state(),
+    }
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+@cache
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "hydra-core")}
+    return {"python": platform.python_version(), "system": platform.system(), **packages}
+
+
+@cache
+def _git_state() -> dict[str, Any]:
+    """The commit of the code itself, wherever it is run from. No git or no checkout: None."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"git_commit": None, "git_dirty": None}

@@ -1,0 +1,209 @@
+"""Records on disk and as tables. The only owner of the record format.
+
+A study's folder holds `runs/<run_id>.json`, one record a file, or the same records packed in `runs.jsonl.gz`. Each is
+`{"checksum": sha256 of the record's canonical JSON, "record": {...}}`; curves are columns, not rows, to keep it small.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from lrsweep.config import flatten
+from lrsweep.records import SCHEMA_VERSION, EpochRecord, Outcome, RunRecord
+
+_PACKED = "runs.jsonl.gz"
+_OUTCOME_COLUMNS = [f.name for f in dataclasses.fields(Outcome) if f.name != "curve"]
+
+
+class StoreError(Exception):
+    """Records that are not what they should be. The message is for a person."""
+
+
+class Damaged(NamedTuple):
+    """A record that cannot be trusted."""
+
+    path: Path
+    reason: str
+
+
+class Scan(NamedTuple):
+    records: dict[str, RunRecord]  # by run_id
+    damaged: list[Damaged]
+
+
+def path_of(folder: Path, run_id: str) -> Path:
+    return folder / "runs" / f"{run_id}.json"
+
+
+def save(folder: Path, record: RunRecord) -> Path:
+    """Write one record so that a reader finds all of it or nothing, whatever dies in between."""
+    path = path_of(folder, record.run_id)
+    write_atomically(path, _encode(record).encode() + b"\n")
+    return path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def scan(folder: Path) -> Scan:
+    """All records of a study, and what looks like one but is not. Changes nothing on disk."""
+    records: dict[str, RunRecord] = {}
+    damaged: list[Damaged] = []
+    for path, text in _texts(folder, damaged):
+        try:
+            record = _decode(text)
+        except StoreError as error:
+            damaged.append(Damaged(path, str(error)))
+            continue
+        if path.suffix == ".json" and path.stem != record.run_id:
+            damaged.append(Damaged(path, f"holds the record of another run, {record.run_id}"))
+        else:
+            records[record.run_id] = record
+    return Scan(records, damaged)
+
+
+def set_aside(damaged: Damaged) -> Path:
+    """Move a damaged record out of the way, so that its run is done again and the file can still be looked at."""
+    target = damaged.path.parent / "damaged" / damaged.path.name
+    target.parent.mkdir(exist_ok=True)
+    return damaged.path.replace(target)
+
+
+def read_run(folder: Path, run_id: str) -> RunRecord | None:
+    """One record, or None where there is none to trust."""
+    try:
+        return _decode(path_of(folder, run_id).read_text())
+    except (OSError, UnicodeDecodeError, StoreError):
+        return None
+
+
+def pack(folder: Path) -> Path:
+    """All records of a study in one small file, in order of learning rate: for results that are kept under version control."""
+    found = scan(folder)
+    if found.damaged:
+        raise StoreError(f"{found.damaged[0].path}: {found.damaged[0].reason}")
+    ordered = sorted(found.records.values(), key=_order)
+    content = "".join(_encode(record) + "\n" for record in ordered).encode()
+    path = folder / _PACKED
+    write_atomically(path, gzip.compress(content, mtime=0))  # no time stamp: the same records give the same bytes
+    return path
+
+
+def load(folder: Path) -> pd.DataFrame:
+    """One row a run, sorted by loss, seed and learning rate: what was set, what came of it, and where it ran.
+
+    Settings have their dotted names ("training.patience"); the three that studies turn on most are `lr`, `seed`, `loss`.
+    """
+    return to_frame(_trusted(folder))
+
+
+def load_curves(folder: Path) -> pd.DataFrame:
+    """One row an epoch: run_id, loss, seed, lr, then EpochRecord's fields."""
+    return curves_frame(_trusted(folder))
+
+
+def to_frame(records: list[RunRecord]) -> pd.DataFrame:
+    rows = [
+        _settings(record)
+        | {name: getattr(record.outcome, name) for name in _OUTCOME_COLUMNS}
+        | {"epochs": record.outcome.epochs, "engine": record.engine, "timing": record.timing}
+        | {"device": record.environment.get("device")}
+        for record in sorted(records, key=_order)
+    ]
+    first = ["run_id", "lr", "seed", "loss", *_OUTCOME_COLUMNS[:2], "epochs", *_OUTCOME_COLUMNS[2:], "engine", "timing", "device"]
+    frame = pd.DataFrame(rows, columns=None if rows else first)
+    return frame[first + [name for name in frame.columns if name not in first]]
+
+
+def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
+    key = ["run_id", "loss", "seed", "lr"]
+    rows = [
+        {name: settings[name] for name in key} | dataclasses.asdict(epoch)
+        for record in sorted(records, key=_order)
+        for settings in [_settings(record)]
+        for epoch in record.outcome.curve
+    ]
+    return pd.DataFrame(rows, columns=key + [f.name for f in dataclasses.fields(EpochRecord)])
+
+
+def _trusted(folder: Path) -> list[RunRecord]:
+    found = scan(folder)
+    for path, reason in found.damaged:
+        warnings.warn(f"left out {path}: {reason}", stacklevel=3)
+    return list(found.records.values())
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
+    config = flatten(record.config)
+    short = {"lr": config.pop("optimizer.lr"), "seed": config.pop("seed"), "loss": config.pop("loss.name")}
+    return {"run_id": record.run_id} | short | config
+
+
+def _order(record: RunRecord) -> tuple[str, int, float, str]:
+    settings = _settings(record)
+    return settings["loss"], settings["seed"], settings["lr"], record.run_id
+
+
+def _texts(folder: Path, damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
+    """Packed records first, so that a file of its own, which is newer, wins."""
+    packed = folder / _PACKED
+    if packed.exists():
+        try:
+            yield from ((packed, line) for line in gzip.decompress(packed.read_bytes()).decode().splitlines())
+        except (OSError, EOFError, ValueError) as error:
+            damaged.append(Damaged(packed, f"cannot be read ({error})"))
+    for path in sorted((folder / "runs").glob("*.json")):
+        try:
+            yield path, path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            damaged.append(Damaged(path, f"cannot be read ({error})"))
+
+
+def _canonical(tree: dict[str, Any]) -> str:
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _checksum(tree: dict[str, Any]) -> str:
+    return hashlib.sha256(_canonical(tree).encode()).hexdigest()
+
+
+def _encode(record: RunRecord) -> str:
+    tree = dataclasses.asdict(record)
+    curve = tree["outcome"]["curve"]
+    names = [f.name for f in dataclasses.fields(EpochRecord)]
+    tree["outcome"]["curve"] = {name: [epoch[name] for epoch in curve] for name in names}
+    return _canonical({"checksum": _checksum(tree), "record": tree})
+
+
+def _decode(text: str) -> RunRecord:
+    try:
+        outer = json.loads(text)
+        tree, checksum = outer["record"], outer["checksum"]
+        version = tree["schema_version"]
+    except (ValueError, TypeError, KeyError):
+        raise StoreError("is not a record, or was cut short") from None
+    if _checksum(tree) != checksum:
+        raise StoreError("was altered: its checksum differs")
+    if version != SCHEMA_VERSION:
+        raise StoreError(f"has schema version {version}; this program reads {SCHEMA_VERSION}")
+    columns = tree["outcome"]["curve"]
+    curve = tuple(EpochRecord(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
+    return RunRecord(**tree | {"outcome": Outcome(**tree["outcome"] | {"curve": curve})})
