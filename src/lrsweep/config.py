@@ -133,7 +133,7 @@ class GridConfig:
             _require(math.isfinite(getattr(self, name)), f"grid.{name}", "finite", getattr(self, name))
         _require(self.step > 0, "grid.step", "positive", self.step)
         _require(self.start <= self.stop, "grid.start", f"at most grid.stop ({self.stop})", self.start)
-        _require(-300 <= self.start, "grid.start", "at least -300", self.start)
+        _require(self.start >= -300, "grid.start", "at least -300", self.start)
         _require(self.stop <= 300, "grid.stop", "at most 300", self.stop)
         _require((self.stop - self.start) / self.step < 10_000, "grid.step", "coarse enough for 10,000 points", self.step)
 

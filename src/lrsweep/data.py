@@ -85,4 +85,4 @@ def split(mnist: Mnist, config: DataConfig, seed: int) -> Split:
 
 def batch_order(num_images: int, batch_size: int, order: torch.Generator) -> tuple[Tensor, ...]:
     """One epoch's batches of indices. The last is short where it must be: dropping it would change the 94 steps."""
-    return torch.randperm(num_images, generator=order).split(batch_size)
+    return torch.split(torch.randperm(num_images, generator=order), batch_size)

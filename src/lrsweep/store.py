@@ -20,7 +20,19 @@ from lrsweep.config import flatten
 from lrsweep.records import SCHEMA_VERSION, EpochRecord, Outcome, RunRecord
 
 _PACKED = "runs.jsonl.gz"
-_OUTCOME_COLUMNS = [f.name for f in dataclasses.fields(Outcome) if f.name != "curve"]
+_OUTCOME = [f.name for f in dataclasses.fields(Outcome) if f.name != "curve"]
+_ENVIRONMENT = [
+    "device",
+    "device_name",
+    "cores",
+    "threads",
+    "workers",
+    "peak_memory_bytes",
+    "finished_at",
+    "git_commit",
+    "git_dirty",
+]
+_RUN = ["run_id", "lr", "seed", "loss", *_OUTCOME[:2], "epochs", *_OUTCOME[2:], "engine", "timing", *_ENVIRONMENT]
 
 
 class StoreError(Exception):
@@ -54,11 +66,11 @@ def write_atomically(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(temporary, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -112,43 +124,47 @@ def load(folder: Path) -> pd.DataFrame:
 
     Settings have their dotted names ("training.patience"); the three that studies turn on most are `lr`, `seed`, `loss`.
     """
-    return to_frame(_trusted(folder))
+    return to_frame(read(folder))
 
 
-def load_curves(folder: Path) -> pd.DataFrame:
-    """One row an epoch: run_id, loss, seed, lr, then EpochRecord's fields."""
-    return curves_frame(_trusted(folder))
+def read(folder: Path) -> list[RunRecord]:
+    """All records to trust, sorted as in `load`. What is left out is warned of."""
+    found = scan(folder)
+    for path, reason in found.damaged:
+        warnings.warn(f"left out {path}: {reason}", stacklevel=2)
+    return sorted(found.records.values(), key=_order)
 
 
 def to_frame(records: list[RunRecord]) -> pd.DataFrame:
+    """`load`'s table of records already read."""
     rows = [
         _settings(record)
-        | {name: getattr(record.outcome, name) for name in _OUTCOME_COLUMNS}
+        | {name: getattr(record.outcome, name) for name in _OUTCOME}
         | {"epochs": record.outcome.epochs, "engine": record.engine, "timing": record.timing}
-        | {"device": record.environment.get("device")}
-        for record in sorted(records, key=_order)
+        | {name: record.environment.get(name) for name in _ENVIRONMENT}
+        for record in records
     ]
-    first = ["run_id", "lr", "seed", "loss", *_OUTCOME_COLUMNS[:2], "epochs", *_OUTCOME_COLUMNS[2:], "engine", "timing", "device"]
-    frame = pd.DataFrame(rows, columns=None if rows else first)
-    return frame[first + [name for name in frame.columns if name not in first]]
+    frame = pd.DataFrame(rows, columns=None if rows else _RUN)
+    return frame[_RUN + [name for name in frame.columns if name not in _RUN]]
 
 
 def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
+    """One row an epoch: run_id, loss, seed, lr, then EpochRecord's fields."""
     key = ["run_id", "loss", "seed", "lr"]
     rows = [
         {name: settings[name] for name in key} | dataclasses.asdict(epoch)
-        for record in sorted(records, key=_order)
+        for record in records
         for settings in [_settings(record)]
         for epoch in record.outcome.curve
     ]
     return pd.DataFrame(rows, columns=key + [f.name for f in dataclasses.fields(EpochRecord)])
 
 
-def _trusted(folder: Path) -> list[RunRecord]:
-    found = scan(folder)
-    for path, reason in found.damaged:
-        warnings.warn(f"left out {path}: {reason}", stacklevel=3)
-    return list(found.records.values())
+def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
+    """One row a split and seed: seed, split, then the images of each class ("0" … "9") in it."""
+    counts = {(record.config["seed"], split): classes for record in records for split, classes in record.class_counts.items()}
+    rows = [{"seed": seed, "split": split} | {str(i): n for i, n in enumerate(ns)} for (seed, split), ns in counts.items()]
+    return pd.DataFrame(rows, columns=["seed", "split", *map(str, range(10))])
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:

@@ -80,24 +80,25 @@ def coarse_to_fine(jobs: list[Job]) -> list[Job]:
 
 def finish(context: HydraContext, jobs: list[Job]) -> Sequence[JobReturn]:
     """Say how complete the sweep is, by what the store holds and not by exit codes; write the reports; answer Hydra."""
-    distinct = {(job.folder, job.run_id): store.read_run(job.folder, job.run_id) for job in jobs}
+    stored = {folder: store.scan(folder).records for folder in {job.folder for job in jobs}}
+    distinct = {(job.folder, job.run_id): stored[job.folder].get(job.run_id) for job in jobs}
     counts = Counter(record.outcome.status if record else "missing" for record in distinct.values())
     told = ", ".join(f"{counts[status]} {status}" for status in ("ok", "diverged", "failed", "missing"))
     print(f"{len(distinct)} expected: {told}", flush=True)
-    for folder in dict.fromkeys(job.folder for job in jobs):
-        for record in (record for (place, _), record in distinct.items() if place == folder and record):
-            if record.outcome.status == "failed":
-                print(f"Failed: {store.path_of(folder, record.run_id)}: {record.outcome.error}", file=sys.stderr)
-        report_command = build_report(folder)
-        subprocess.run(report_command, check=False)
+    for (folder, name), record in distinct.items():
+        if record and record.outcome.status == "failed":
+            print(f"Failed: {store.path_of(folder, name)}: {record.outcome.error}", file=sys.stderr)
+    for job in {job.folder: job for job in jobs}.values():
+        subprocess.run(report_command(job.app), check=False)
     if counts["missing"]:
         raise SweepIncomplete
     return [_job_return(context, job, distinct[job.folder, job.run_id]) for job in jobs]
 
 
-def build_report(folder: Path) -> list[str]:
-    """The command that (re)builds a study's report, in a process of its own: it draws, and a launcher must not."""
-    return [sys.executable, "-m", "lrsweep.report", f"folder={folder}"]
+def report_command(app_config: AppConfig) -> list[str]:
+    """What (re)builds a study's report: a process of its own, because the report must not import torch, nor we plots."""
+    settings = [f"study={app_config.study.name}", f"machine.results_dir={app_config.machine.results_dir}"]
+    return [sys.executable, "-m", "lrsweep.report", *settings]
 
 
 def _job_return(context: HydraContext, job: Job, record: RunRecord | None) -> JobReturn:

@@ -7,7 +7,7 @@ import subprocess
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
 
-from pebble import ProcessExpired, ProcessFuture, concurrent
+from pebble import ProcessExpired, concurrent
 
-from hydra_plugins.lrsweep_launchers._core import Job, build_report
+from hydra_plugins.lrsweep_launchers._core import Job, report_command
 from hydra_plugins.lrsweep_launchers._progress import Progress, Update
 from lrsweep import app, store
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
@@ -47,7 +47,7 @@ def run_all(jobs: list[Job], num_expected: int, workers: int, refresh_seconds: i
     _start_server()
     reader, writer = multiprocessing.Pipe(duplex=False)
     waiting = deque(jobs)
-    active: dict[ProcessFuture, Job] = {}
+    active: dict[Future[None], Job] = {}
     tries: Counter[str] = Counter()
     refresh = _Refresh(refresh_seconds)
     progress = Progress(num_expected, num_expected - len(jobs), workers)
@@ -71,7 +71,7 @@ def run_all(jobs: list[Job], num_expected: int, workers: int, refresh_seconds: i
                 if error is not None:
                     app.record_failure(job.run, job.folder, f"{_reason(error)}, {_TRIES} times")
                 _report_end(progress, job)
-                refresh.after_a_run(job.folder)
+                refresh.after_a_run(job)
     finally:
         for future in active:
             future.cancel()
@@ -147,11 +147,11 @@ class _Refresh:
     _last: float = -1e9
     _process: subprocess.Popen[bytes] | None = None
 
-    def after_a_run(self, folder: Path) -> None:
+    def after_a_run(self, job: Job) -> None:
         is_busy = self._process is not None and self._process.poll() is None
         if self.every_seconds and not is_busy and monotonic() - self._last >= self.every_seconds:
             self._last = monotonic()
-            command = ["nice", *build_report(folder)]  # it must not take the runs' time
+            command = ["nice", *report_command(job.app)]  # it must not take the runs' time
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def stop(self) -> None:

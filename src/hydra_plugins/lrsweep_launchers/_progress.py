@@ -22,8 +22,9 @@ class Progress:
     def __init__(self, num_expected: int, num_done: int, num_workers: int) -> None:
         self._is_terminal = sys.stderr.isatty()
         self._best: tuple[float, str] | None = None
-        total = {"total": num_expected, "initial": num_done, "unit": "run", "disable": not self._is_terminal}
-        self._total: tqdm[Any] = tqdm(desc="sweep", dynamic_ncols=True, **total)
+        self._total: tqdm[Any] = tqdm(
+            desc="sweep", total=num_expected, initial=num_done, unit="run", dynamic_ncols=True, disable=not self._is_terminal
+        )
         self._free = [
             tqdm(bar_format="  {desc}", position=i + 1, leave=False, disable=not self._is_terminal) for i in range(num_workers)
         ]

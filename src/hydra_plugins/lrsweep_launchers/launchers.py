@@ -1,7 +1,7 @@
 """Hydra's view of the launchers. Imports Hydra only: its plugin scanner runs this file at every start of every Hydra app."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional, Sequence
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 @dataclass
 class PoolConf:
     _target_: str = "hydra_plugins.lrsweep_launchers.launchers.PoolLauncher"
-    workers: Optional[int] = None  # processes; None: one a core, or one where there is a GPU
+    workers: int | None = None  # processes; None: one a core, or one where there is a GPU
     refresh_seconds: int = 60  # between two refreshes of the report while the sweep runs; 0: only at its end
 
 
@@ -23,7 +23,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="pool", node=PoolConf,
 class PoolLauncher(Launcher):
     """`hydra/launcher=pool`: one process a run, as many at a time as there are workers."""
 
-    def __init__(self, workers: Optional[int], refresh_seconds: int) -> None:
+    def __init__(self, workers: int | None, refresh_seconds: int) -> None:
         self.workers = workers
         self.refresh_seconds = refresh_seconds
 

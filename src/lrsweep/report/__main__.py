@@ -1,1 +1,4 @@
-"""Nothing yet to report."""
+from lrsweep.report.build import main
+
+if __name__ == "__main__":
+    main()

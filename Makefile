@@ -1,0 +1,59 @@
+# Two commands on a fresh machine: `make sweep`, `make test`. `make help` lists the rest.
+#
+# PYTHON=python3 uses an interpreter that has torch already, without a virtual environment: what it lacks goes into .site/.
+
+STUDY ?= lr
+SEEDS ?= 3
+ARGS ?=
+
+ifdef PYTHON
+PY := PYTHONPATH="$(CURDIR)/src:$(CURDIR)/.site$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON)
+READY := .site/ready
+else
+PY := .venv/bin/python
+READY := .venv/ready
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help sweep replicate report data test test-all lint format bench notebook clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: STUDY=lr SEEDS=3 ARGS='any Hydra overrides' PYTHON=python3"
+
+sweep: $(READY) data ## the environment, MNIST, the 46 learning rates, the report; goes on where it stopped
+	@$(PY) -m lrsweep study=$(STUDY) $(ARGS)
+
+replicate: $(READY) data ## the same grid on SEEDS seeds
+	@$(PY) -m lrsweep study=$(STUDY) seed="range($(SEEDS))" $(ARGS)
+
+report: $(READY) ## the report alone, of STUDY
+	@$(PY) -m lrsweep.report study=$(STUDY)
+
+data: $(READY) ## MNIST, checksums verified, into data/
+	@$(PY) -m lrsweep.download data
+
+test: $(READY) data ## all tests but those that ask the network
+	@$(PY) -m pytest -m "not network"
+
+lint: $(READY) ## ruff and mypy
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+format: $(READY) ## ruff's formatter and fixes
+	@$(PY) -m ruff check --fix . ; $(PY) -m ruff format .
+
+bench: $(READY) data ## speed against the plain PyTorch script, into results/bench/
+	@$(PY) scripts/bench.py
+
+clean: ## remove the environment; results and data stay
+	rm -rf .venv .site
+
+.venv/ready: pyproject.toml constraints.txt
+	python3 -m venv .venv
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+.site/ready: pyproject.toml scripts/missing.py
+	@mkdir -p .site
+	@$(PYTHON) scripts/missing.py .site
+	@touch $@

@@ -1,0 +1,155 @@
+"""The documents' experiment as the plain PyTorch script most people would write. bench.py holds lrsweep against it.
+
+    python scripts/baseline.py --lr 1e-3 --epochs 20
+
+It uses nothing of lrsweep but what finds MNIST and what names the machine. One JSON line tells what came of it;
+the seconds of an epoch are those of its training and validation, as lrsweep counts them.
+"""
+
+import argparse
+import copy
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset, random_split
+
+from lrsweep.download import import_torchvision, load_mnist
+from lrsweep.environment import describe
+
+torchvision = import_torchvision()  # `import torchvision`, also beside a CPU-only torch
+
+DATA_DIR = Path(__file__).parents[1] / "data"
+BATCH_SIZE = 32
+PATIENCE = 5  # epochs without a new best validation accuracy
+
+Loader = DataLoader[tuple[Tensor, Tensor]]
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 32, 3, padding=1)
+        self.conv2 = nn.Conv2d(32, 64, 3)
+        self.conv3 = nn.Conv2d(64, 64, 3)
+        self.pool = nn.MaxPool2d(2)
+        self.dense = nn.Linear(64 * 4 * 4, 64)
+        self.output = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(F.relu(self.conv1(x)))
+        x = self.pool(F.relu(self.conv2(x)))
+        x = F.relu(self.conv3(x))
+        x = torch.flatten(x, 1)
+        x = torch.sigmoid(self.dense(x))
+        logits: Tensor = self.output(x)
+        return logits
+
+
+def write_idx_files(root: Path) -> None:
+    """MNIST from the project's cache, where torchvision.datasets.MNIST looks for it: nothing is downloaded."""
+    mnist = load_mnist(DATA_DIR)
+    arrays = {
+        "train-images-idx3-ubyte": mnist.train_images,
+        "train-labels-idx1-ubyte": mnist.train_labels,
+        "t10k-images-idx3-ubyte": mnist.test_images,
+        "t10k-labels-idx1-ubyte": mnist.test_labels,
+    }
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, array in arrays.items():
+        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+        (raw / name).write_bytes(header + array.tobytes())
+
+
+def load_datasets(root: Path, num_train: int, num_valid: int, num_test: int) -> list[Dataset[Any]]:
+    transforms = torchvision.transforms
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
+    full_train = torchvision.datasets.MNIST(root, train=True, transform=transform)
+    full_test = torchvision.datasets.MNIST(root, train=False, transform=transform)
+    rest = len(full_train) - num_train - num_valid
+    train, valid, _ = random_split(full_train, [num_train, num_valid, rest])
+    return [train, valid, Subset(full_test, range(num_test))]
+
+
+def train_epoch(model: nn.Module, loader: Loader, optimizer: torch.optim.Optimizer, device: torch.device) -> tuple[float, float]:
+    model.train()
+    total_loss, num_correct, num_images = 0.0, 0, 0
+    for images, labels in loader:
+        images, labels = images.to(device), labels.to(device)
+        optimizer.zero_grad()
+        logits = model(images)
+        loss = F.cross_entropy(logits, labels)
+        loss.backward()
+        optimizer.step()
+        total_loss += loss.item() * len(labels)
+        num_correct += int((logits.argmax(dim=1) == labels).sum().item())
+        num_images += len(labels)
+    return total_loss / num_images, num_correct / num_images
+
+
+def evaluate(model: nn.Module, loader: Loader, device: torch.device) -> tuple[float, float]:
+    model.eval()
+    total_loss, num_correct, num_images = 0.0, 0, 0
+    with torch.no_grad():
+        for images, labels in loader:
+            images, labels = images.to(device), labels.to(device)
+            logits = model(images)
+            total_loss += F.cross_entropy(logits, labels).item() * len(labels)
+            num_correct += int((logits.argmax(dim=1) == labels).sum().item())
+            num_images += len(labels)
+    return total_loss / num_images, num_correct / num_images
+
+
+def run(lr: float, epochs: int, datasets: list[Dataset[Any]], device: torch.device) -> dict[str, Any]:
+    train_set, valid_set, test_set = datasets
+    train_loader: Loader = DataLoader(train_set, batch_size=BATCH_SIZE, shuffle=True)
+    valid_loader: Loader = DataLoader(valid_set, batch_size=BATCH_SIZE)
+    test_loader: Loader = DataLoader(test_set, batch_size=BATCH_SIZE)
+
+    model = Net().to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    best_accuracy, best_epoch, best_weights = -1.0, 0, model.state_dict()
+    seconds = []
+    for epoch in range(1, epochs + 1):
+        start = time.perf_counter()
+        train_epoch(model, train_loader, optimizer, device)
+        _, accuracy = evaluate(model, valid_loader, device)
+        if accuracy > best_accuracy:
+            best_accuracy, best_epoch, best_weights = accuracy, epoch, copy.deepcopy(model.state_dict())
+        seconds.append(time.perf_counter() - start)
+        if epoch - best_epoch >= PATIENCE:
+            break
+
+    model.load_state_dict(best_weights)
+    _, test_accuracy = evaluate(model, test_loader, device)
+    return {"epochs": len(seconds), "seconds_per_epoch": seconds, "valid_accuracy": best_accuracy, "test_accuracy": test_accuracy}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The documents' experiment at one learning rate, in plain PyTorch.")
+    parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=1_000, help="at most so many epochs (default: %(default)s)")
+    parser.add_argument("--num-train", type=int, default=3_000, help="training images (default: %(default)s)")
+    parser.add_argument("--num-valid", type=int, default=5_000, help="validation images (default: %(default)s)")
+    parser.add_argument("--num-test", type=int, default=10_000, help="test images (default: %(default)s)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
+    arguments = parser.parse_args()
+
+    device = torch.device(arguments.device)
+    with tempfile.TemporaryDirectory(prefix="lrsweep-baseline-") as root:
+        write_idx_files(Path(root))
+        datasets = load_datasets(Path(root), arguments.num_train, arguments.num_valid, arguments.num_test)
+    # torchvision has read the files whole: the folder is gone before anything is timed.
+    result = run(arguments.lr, arguments.epochs, datasets, device)
+    print(json.dumps(result | {"environment": describe(device, workers=1)}))
+
+
+if __name__ == "__main__":
+    main()

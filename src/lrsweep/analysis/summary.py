@@ -1,0 +1,65 @@
+"""One row a learning rate: what the runs of all seeds came to."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+CHANCE_LEVEL = 0.01  # probability that a predictor of one constant class would be called a learner
+
+
+def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
+    """`runs` with `learned`: is the best validation accuracy more than the largest class and luck would give?
+
+    A one-sided binomial test at CHANCE_LEVEL against always naming the split's largest class. Runs without a validation
+    accuracy have not learned.
+    """
+    valid = class_counts[class_counts["split"] == "valid"].set_index("seed").drop(columns="split")
+    num_images = valid.sum(axis="columns")
+    share = valid.max(axis="columns") / num_images
+    needed = {seed: stats.binom.isf(CHANCE_LEVEL, num_images[seed], share[seed]) / num_images[seed] for seed in valid.index}
+    return runs.assign(learned=runs["valid_accuracy"] > runs["seed"].map(needed))
+
+
+def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
+    """`runs` with `arm`: what is compared at every learning rate. The loss, and each other setting that differs in the study.
+
+    Runs of one arm differ in nothing but learning rate and seed, so that means over seeds mean something.
+    """
+    settings = [name for name in runs.columns if "." in name]
+    varying = [name for name in settings if (runs[name] != runs[name].iloc[0]).any()]
+    arms = runs["loss"].astype(str)
+    for name in varying:
+        arms = arms + f", {name}=" + runs[name].astype(str)
+    return runs.assign(arm=arms)
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row an arm and learning rate, ascending: counts by status, means and spreads over seeds, median costs.
+
+    Accuracies are of all runs that have one: a diverged run keeps what its best epoch gave. Standard deviations are of the
+    sample (NaN for one seed).
+    """
+    groups = runs.groupby(["arm", "lr"], sort=True)
+    table = groups.agg(
+        num_runs=("run_id", "size"),
+        valid_mean=("valid_accuracy", "mean"),
+        valid_sd=("valid_accuracy", "std"),
+        test_mean=("test_accuracy", "mean"),
+        test_sd=("test_accuracy", "std"),
+        epochs_median=("epochs", "median"),
+        wall_median=("wall_seconds", "median"),
+        num_learned=("learned", "sum"),
+    )
+    for status in ("ok", "diverged", "failed"):
+        is_status = runs["status"] == status
+        table[f"num_{status}"] = is_status.groupby([runs["arm"], runs["lr"]]).sum()
+    return table.reset_index()
+
+
+def pareto_front(summary: pd.DataFrame) -> pd.Series:
+    """True where no other rate is both at least as accurate (mean test accuracy) and at least as fast, and better in one."""
+    accuracy, seconds = summary["test_mean"].to_numpy(), summary["wall_median"].to_numpy()
+    better_or_equal = (accuracy[:, None] >= accuracy) & (seconds[:, None] <= seconds)
+    strictly = (accuracy[:, None] > accuracy) | (seconds[:, None] < seconds)
+    known = np.isfinite(accuracy) & np.isfinite(seconds)
+    return pd.Series(known & ~(better_or_equal & strictly).any(axis=0), index=summary.index)

@@ -1,0 +1,266 @@
+"""The report's words, English and Korean. Every number comes from analysis/; none is typed here."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lrsweep.analysis.best import Best
+from lrsweep.analysis.explain import Small, VerySmall
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the conclusions are written from."""
+
+    best: Best
+    very_small: VerySmall | None
+    small: Small | None
+
+
+def lr_text(lr: float) -> str:
+    """10^-3.2 (6.31e-04); the exponent only where it is a short decimal."""
+    exponent = math.log10(lr)
+    number = f"{lr:.3g}"
+    return f"10^{exponent:.3g} ({number})" if math.isclose(exponent, round(exponent, 2), abs_tol=1e-9) else number
+
+
+def percent(share: float) -> str:
+    return f"{share:.2%}"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows])
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def conclusions_en(found: Findings) -> str:
+    """The documents' sections 5-2 and 5-3, filled in."""
+    best = found.best
+    seeds = "one seed" if best.num_seeds == 1 else f"{best.num_seeds} seeds"
+    lines = [
+        "### 5-2. Results",
+        "",
+        f"Every conclusion here is from {seeds} ({best.arm}).",
+        "",
+        f"* The accuracy is highest for learning rates **from {lr_text(best.low)} to {lr_text(best.high)}**: "
+        f"test accuracy {percent(best.plateau['test_mean'].min())} to {percent(best.plateau['test_mean'].max())}. "
+        f"The highest validation accuracy, {percent(best.best['valid_mean'])}, is at {lr_text(best.best['lr'])}; the range "
+        f"holds the {len(best.plateau)} neighbouring rates within one standard error of it ({percent(best.tolerance)}).",
+        f"* Weighing accuracy against time, the best learning rate is **{lr_text(best.bargain['lr'])}**, the fastest of that "
+        f"range: test accuracy {percent(best.bargain['test_mean'])} in {best.bargain['wall_median']:.0f} s "
+        f"({best.bargain['epochs_median']:.0f} epochs)." + _saving_en(best),
+    ]
+    if small := found.very_small:
+        lines.append(_no_learning_en(small))
+    lines += ["", "### 5-3. Why", ""]
+    if small := found.very_small:
+        lines.append(
+            f'* "Validation sets no record for 5 epochs" below 1e-5: {small.num_out_of_patience} of {small.num_runs} runs ended '
+            f"so, {small.num_stopped_at_once} of them without ever improving on their first epoch."
+        )
+    if slow := found.small:
+        lines.append(
+            f"* From 1e-5 to 1e-4 (where outside the best range) training takes {_times(slow.wall_ratio)} times the best range's "
+            f"wall time and {_times(slow.epochs_ratio)} times its epochs (medians), and ends "
+            f"{_points_en(slow.test_shortfall)} in test accuracy (means)."
+        )
+        lines.append(
+            f'* "Records come too rarely for the patience" there: {slow.num_out_of_patience} of {slow.num_runs} runs were '
+            f"ended by patience, {slow.num_still_improving} of them while their validation loss was still setting records."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _saving_en(best: Best) -> str:
+    if best.bargain["lr"] == best.best["lr"]:
+        return " It is the most accurate rate as well."
+    return f" That is {percent(best.time_saved)} less time than the most accurate rate takes."
+
+
+def _no_learning_en(found: VerySmall) -> str:
+    top = percent(found.highest_test_accuracy)
+    if found.learned_from is None:
+        return f"* Below 1e-5 nothing is learned: **true** of all {found.num_runs} runs; none leaves chance (test at most {top})."
+    return (
+        f"* Below 1e-5 nothing is learned: **true of {found.num_runs - found.num_learned} of {found.num_runs} runs only**. "
+        f"From {lr_text(found.learned_from)} on runs leave chance level, and the best of them reaches {top} on the test set."
+    )
+
+
+def _points_en(shortfall: float) -> str:
+    return f"{abs(shortfall) * 100:.2f} percentage points {'lower' if shortfall > 0 else 'higher'}"
+
+
+def conclusions_ko(found: Findings) -> str:
+    """문서의 5-2, 5-3 절을 채운 글."""
+    best = found.best
+    lines = [
+        "### 5-2. 실험 결과",
+        "",
+        f"아래의 모든 결론은 시드 {best.num_seeds}개의 결과이다 ({best.arm}).",
+        "",
+        f"* 정확도가 가장 높은 learning rate 구간은 **{lr_text(best.low)} ~ {lr_text(best.high)}** 이다. 이 구간의 test 정확도는 "
+        f"{percent(best.plateau['test_mean'].min())} ~ {percent(best.plateau['test_mean'].max())} 이다. 가장 높은 validation 정확도 "
+        f"{percent(best.best['valid_mean'])} 는 {lr_text(best.best['lr'])} 에서 나왔고, 그와 표준오차 하나({percent(best.tolerance)}) "
+        f"이내로 이어진 {len(best.plateau)}개의 learning rate 를 구간으로 보았다.",
+        f"* 성능 (정확도) 과 시간의 trade-off 를 고려할 때, 최적의 learning rate 는 **{lr_text(best.bargain['lr'])}** 이다. 이 구간에서 "
+        f"가장 빠르며, {best.bargain['wall_median']:.0f}초 ({best.bargain['epochs_median']:.0f} epoch) 만에 test 정확도 "
+        f"{percent(best.bargain['test_mean'])} 에 도달한다." + _saving_ko(best),
+    ]
+    if small := found.very_small:
+        lines.append(_no_learning_ko(small))
+    lines += ["", "### 5-3. 실험 결과에 대한 이유 분석", ""]
+    if small := found.very_small:
+        lines.append(
+            f'* 1e-5 미만에서 "5 epoch 동안 valid set 성능이 증가하지 않았다": {small.num_runs}개 실행 중 '
+            f"{small.num_out_of_patience}개가 그렇게 끝났고, 그중 {small.num_stopped_at_once}개는 첫 epoch 의 성능을 한 번도 넘지 못했다."
+        )
+    if slow := found.small:
+        lines.append(
+            f"* 1e-5 ~ 1e-4 (최고 구간 밖) 에서는 최고 구간에 비해 수행 시간이 {_times(slow.wall_ratio)}배, epoch 수가 "
+            f"{_times(slow.epochs_ratio)}배이고 (중앙값), test 정확도는 {_points_ko(slow.test_shortfall)} (평균)."
+        )
+        lines.append(
+            f'* 그 이유가 "최고 기록이 5 epoch 안에 나오지 않아서" 인지: {slow.num_runs}개 실행 중 {slow.num_out_of_patience}개가 '
+            f"early stopping 으로 끝났고, 그중 {slow.num_still_improving}개는 그때까지도 validation loss 가 최저 기록을 갱신하고 있었다."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _saving_ko(best: Best) -> str:
+    if best.bargain["lr"] == best.best["lr"]:
+        return " 정확도도 가장 높은 learning rate 이다."
+    return f" 정확도가 가장 높은 learning rate 보다 시간이 {percent(best.time_saved)} 적게 든다."
+
+
+def _no_learning_ko(found: VerySmall) -> str:
+    top = percent(found.highest_test_accuracy)
+    if found.learned_from is None:
+        return (
+            f"* learning rate 가 1e-5 미만이면 학습이 전혀 진행되지 않는다: {found.num_runs}개 실행 모두에서 **사실이다**. "
+            f"우연 수준을 넘은 실행이 없다 (test 정확도 최고 {top})."
+        )
+    return (
+        f"* learning rate 가 1e-5 미만이면 학습이 전혀 진행되지 않는다: {found.num_runs}개 실행 중 "
+        f"**{found.num_runs - found.num_learned}개에서만 사실이다**. {lr_text(found.learned_from)} 부터는 우연 수준을 넘는 실행이 있고, "
+        f"그중 test 정확도가 가장 높은 것은 {top} 이다."
+    )
+
+
+def _points_ko(shortfall: float) -> str:
+    return f"{abs(shortfall) * 100:.2f}%p {'낮다' if shortfall > 0 else '높다'}"
+
+
+def rates_table(summary: pd.DataFrame) -> str:
+    """All rates of one arm: a row each."""
+    header = ["learning rate", "runs", "validation accuracy", "test accuracy", "epochs", "wall time (s)", "remarks"]
+    return markdown_table(header, (_rate_row(row) for _, row in summary.iterrows()))
+
+
+def _rate_row(row: pd.Series) -> list[str]:
+    remarks = [f"{row[f'num_{status}']} {status}" for status in ("diverged", "failed") if row[f"num_{status}"]]
+    if num_at_chance := row["num_runs"] - row["num_learned"] - row["num_failed"]:
+        remarks.append("at chance" if num_at_chance == row["num_runs"] else f"{num_at_chance} at chance")
+    return [
+        lr_text(row["lr"]),
+        str(row["num_runs"]),
+        _mean_and_sd(row["valid_mean"], row["valid_sd"]),
+        _mean_and_sd(row["test_mean"], row["test_sd"]),
+        _number(row["epochs_median"], "g"),
+        _number(row["wall_median"], ".1f"),
+        ", ".join(remarks),
+    ]
+
+
+def _mean_and_sd(mean: float, sd: float) -> str:
+    if math.isnan(mean):
+        return "not scored"
+    return percent(mean) + ("" if math.isnan(sd) else f" ± {sd * 100:.2f}")
+
+
+def _number(value: float, form: str) -> str:
+    return "not measured" if math.isnan(value) else format(value, form)
+
+
+def class_counts_table(counts: pd.DataFrame) -> str:
+    """Images of each class; the documents argue from them that accuracy is a fair metric."""
+    digits = [str(digit) for digit in range(10)]
+    rows = []
+    for _, row in counts.iterrows():
+        classes = row[digits].astype(int)
+        ratio = classes.max() / classes.min() if classes.min() else math.inf
+        rows.append([row["split"], str(row["seed"]), *map(str, classes), f"{ratio:.2f}"])
+    return markdown_table(["split", "seed", *digits, "largest / smallest"], rows)
+
+
+def head(study: str, runs: pd.DataFrame, main: Findings | None) -> str:
+    """Title, the answer in three lines, and how complete and how sure it is."""
+    lines = [f"# {study}: which learning rate?", ""]
+    if main is None:
+        lines += ["No run of this study has an accuracy yet.", ""]
+    else:
+        best = main.best
+        lines += [
+            f"* **Most accurate:** {lr_text(best.low)} to {lr_text(best.high)}, "
+            f"test accuracy {percent(best.plateau['test_mean'].mean())} on average",
+            f"* **Best trade-off:** {lr_text(best.bargain['lr'])}, test accuracy {percent(best.bargain['test_mean'])} "
+            f"in {best.bargain['wall_median']:.0f} s a run",
+        ]
+    lines.append(f"* **Runs:** {completeness(runs)}")
+    return "\n".join(lines)
+
+
+def completeness(runs: pd.DataFrame) -> str:
+    """How many runs of arms × rates × seeds are there, and what became of them."""
+    expected = sum(arm["lr"].nunique() * arm["seed"].nunique() for _, arm in runs.groupby("arm"))
+    told = [f"{(runs['status'] == status).sum()} {status}" for status in ("ok", "diverged", "failed")]
+    rates, seeds = runs["lr"].nunique(), runs["seed"].nunique()
+    return (
+        f"{len(runs)} of {expected} there ({rates} learning rates, up to {seeds} seed{'s' if seeds > 1 else ''}): "
+        f"{', '.join(told)}, {expected - len(runs)} missing"
+    )
+
+
+def conclusions(found: Findings) -> str:
+    """The documents' sections 5-2 and 5-3, filled in, in both languages."""
+    return f"{conclusions_en(found)}\n<details open><summary>한국어</summary>\n\n{conclusions_ko(found)}\n</details>"
+
+
+def data_section(class_counts: pd.DataFrame) -> str:
+    return (
+        "## The data\n\nImages of each class in each split. With classes this even, accuracy is a fair measure.\n\n"
+        if _is_even(class_counts)
+        else "## The data\n\nImages of each class in each split. The classes are uneven: read accuracies with care.\n\n"
+    ) + class_counts_table(class_counts)
+
+
+def _is_even(class_counts: pd.DataFrame) -> bool:
+    """Always naming the largest class would be right in less than one of six cases, in every split."""
+    counts = class_counts[[str(digit) for digit in range(10)]]
+    return bool((counts.max(axis="columns") / counts.sum(axis="columns") < 1 / 6).all())
+
+
+def environment_section(runs: pd.DataFrame) -> str:
+    """Where the runs ran. More than one value of a thing is named as such: its times are not comparable."""
+
+    def told(column: str) -> str:
+        values = runs[column].dropna().astype(str).unique()
+        return ", ".join(values) if len(values) else "not recorded"
+
+    measured = runs.dropna(subset=["wall_seconds", "cpu_seconds"])
+    busy = (measured["wall_seconds"] / measured["cpu_seconds"]).median()
+    rows = [
+        ["device", f"{told('device')} ({told('device_name')}, {told('cores')} cores)"],
+        ["workers × threads", f"{told('workers')} × {told('threads')}"],
+        ["engine, timing", f"{told('engine')}, {told('timing')}"],
+        ["wall time / CPU time", f"{busy:.2f} (median; well above 1: the machine was busy with other work)"],
+        ["peak memory of a worker", f"{runs['peak_memory_bytes'].max() / 1e9:.2f} GB"],
+        ["commit", told("git_commit") + (" (with uncommitted changes)" if (runs["git_dirty"] == True).any() else "")],  # noqa: E712
+    ]
+    return "## Where it ran\n\n" + markdown_table(["what", "value"], rows)

@@ -1,0 +1,94 @@
+"""What many tests need: MNIST, small run configs, and records that no training had to make."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+
+from lrsweep import data
+from lrsweep.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainingConfig, run_id
+from lrsweep.data import Mnist
+from lrsweep.records import EpochRecord, Outcome, RunRecord
+
+ROOT = Path(__file__).parents[1]
+
+torch.set_num_threads(1)
+
+# The same examples at every run; a slow machine is no failure; nothing is left in the working directory.
+settings.register_profile("lrsweep", deadline=None, derandomize=True, database=None)
+settings.load_profile("lrsweep")
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Mnist:
+    return data.load(ROOT / "data", torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def make_run() -> Callable[..., RunConfig]:
+    """A run of a few images; a keyword of `training` or `data` sets that field."""
+
+    def make(*, lr: float = 1e-3, seed: int = 0, loss: str = "cross_entropy", **fields: int) -> RunConfig:
+        sizes = {"num_train": 64, "num_valid": 100, "num_test": 100}
+        limits = {"patience": 5, "max_epochs": 3}
+        chosen = sizes | limits | fields
+        return RunConfig(
+            seed=seed,
+            data=DataConfig(**{name: chosen.pop(name) for name in sizes}),
+            loss=LossConfig(name=loss),
+            optimizer=OptimizerConfig(lr=lr),
+            training=TrainingConfig(**chosen),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_record() -> Callable[..., RunRecord]:
+    """The record of a run on the documents' sizes; keywords but `lr`, `seed` and `loss` set fields of its outcome."""
+
+    def make(*, lr: float = 1e-3, seed: int = 0, loss: str = "cross_entropy", **outcome: Any) -> RunRecord:
+        run = RunConfig(seed=seed, optimizer=OptimizerConfig(lr=lr), loss=LossConfig(name=loss))
+        return RunRecord(
+            run_id=run_id(run),
+            config=asdict(run),
+            outcome=Outcome(**_OUTCOMES[outcome.get("status", "ok")] | outcome),
+            engine="solo",
+            timing="measured",
+            class_counts={"train": [300] * 10, "valid": [500] * 10, "test": [1000] * 10},
+            environment={"device": "cpu", "cores": 2},
+        )
+
+    return make
+
+
+_CURVE = tuple(
+    EpochRecord(epoch=i, train_loss=2.0 / i, train_accuracy=0.5, valid_loss=2.1 / i, valid_accuracy=accuracy, seconds=1.1)
+    for i, accuracy in enumerate((0.3, 0.6, 0.6), start=1)
+)
+_OUTCOMES: dict[str, dict[str, Any]] = {
+    "ok": {
+        "status": "ok",
+        "stop_reason": "patience",
+        "curve": _CURVE,
+        "best_epoch": 2,
+        "valid_accuracy": 0.6,
+        "test_accuracy": 0.59,
+        "test_loss": 1.2,
+        "wall_seconds": 3.3,
+        "cpu_seconds": 3.2,
+        "last_finite_loss": 0.7,
+    },
+    "diverged": {
+        "stop_reason": "diverged",
+        "wall_seconds": 1.1,
+        "cpu_seconds": 1.0,
+        "diverged_step": 1,
+        "last_finite_loss": 2.3,
+    },
+    "failed": {"stop_reason": "error", "error": "its process was killed by signal 9, 2 times"},
+}
