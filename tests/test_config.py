@@ -173,7 +173,7 @@ def test_the_defaults_are_the_documents() -> None:
     ("run", "name"),
     [
         (RunConfig(), "44136fa355b3678a"),
-        (RunConfig(seed=1, optimizer=OptimizerConfig(lr=10**-3.1)), "GOLDEN"),
+        (RunConfig(seed=1, optimizer=OptimizerConfig(lr=10**-3.1)), "116992a20f704cf2"),
     ],
 )
 def test_names_do_not_change_between_versions(run: RunConfig, name: str) -> None:

@@ -81,7 +81,8 @@ def run_all(jobs: list[Job], num_expected: int, workers: int, refresh_seconds: i
             process.join()
 
 
-@concurrent.process(mp_context=_CONTEXT)
+# pebble documents `mp_context`, and ignores it; `context` is what it reads.
+@concurrent.process(context=_CONTEXT)  # type: ignore[call-overload,untyped-decorator]
 def _train(run: RunConfig, machine: MachineConfig, folder: Path, name: str, workers: int, updates: Connection) -> None:
     """In the worker. It answers through the store; `updates` only feeds the progress lines."""
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -1,0 +1,104 @@
+"""lrsweep.environment: the device, and what is kept of the machine."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import torch
+
+from lrsweep import environment
+from lrsweep.config import ConfigError, MachineConfig
+from lrsweep.environment import describe, num_cores, prepare_device
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("asked", "has_gpu", "device"),
+    [
+        ("auto", False, "cpu"),
+        ("auto", True, "cuda"),
+        ("cpu", False, "cpu"),
+        ("cpu", True, "cpu"),
+        ("cuda", True, "cuda"),
+        ("cuda:1", True, "cuda:1"),
+    ],
+)
+def test_the_device_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch, asked: str, has_gpu: bool, device: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    assert prepare_device(MachineConfig(device=asked)) == torch.device(device)
+
+
+@pytest.mark.parametrize("asked", ["cuda", "cuda:1"])
+def test_a_gpu_that_is_not_there_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError) as refusal:
+        prepare_device(MachineConfig(device=asked))
+    assert str(refusal.value) == f"machine.device is {asked}, but PyTorch finds no GPU here; use machine.device=cpu"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_are_set(threads: int) -> None:
+    prepare_device(MachineConfig(device="cpu", threads=threads))
+    assert torch.get_num_threads() == threads
+    assert describe(CPU, workers=1)["threads"] == threads
+
+
+def test_tf32_is_off_for_convolutions_and_for_matrix_products() -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    prepare_device(MachineConfig(device="cpu"))
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32
+
+
+def test_cores_are_those_this_process_may_use() -> None:
+    assert 1 <= num_cores() <= (os.cpu_count() or 1)
+
+
+def test_what_is_kept_of_the_machine() -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    kept = describe(CPU, workers=3)
+    assert json.loads(json.dumps(kept)) == kept
+    assert set(kept) == {
+        *("finished_at", "device", "device_name", "cores", "threads", "workers", "precision", "peak_memory_bytes"),
+        *("versions", "git_commit", "git_dirty"),
+    }
+    assert before <= datetime.fromisoformat(kept["finished_at"]) <= datetime.now(UTC)
+    assert (kept["device"], kept["workers"], kept["precision"], kept["cores"]) == ("cpu", 3, "fp32", num_cores())
+    assert kept["device_name"]
+    assert kept["peak_memory_bytes"] > 2**24  # bytes, not KiB: an interpreter with PyTorch takes more than 16 MiB
+    assert kept["versions"] == {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        **{name: version(name) for name in ("torch", "numpy", "hydra-core")},
+    }
+
+
+def test_the_commit_is_that_of_the_code_wherever_it_is_run_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    command = ["git", "rev-parse", "HEAD"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    expected = done.stdout.strip() if done.returncode == 0 else None  # an unpacked archive has none
+    monkeypatch.chdir(tmp_path)
+    environment._git_state.cache_clear()
+    assert describe(CPU, workers=1)["git_commit"] == expected
+
+
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    environment._git_state.cache_clear()
+    kept = describe(CPU, workers=1)
+    environment._git_state.cache_clear()
+    assert (kept["git_commit"], kept["git_dirty"]) == (None, None)
