@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict, replace
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_every_point_is_ten_to_a_decimal_exponent(start: Decimal, step: Decimal,
     stop = start + (num_steps + rest) * step
     grid = log_grid(GridConfig(start=float(start), stop=float(stop), step=float(step)))
     assert grid == [10 ** float(start + i * step) for i in range(num_steps + 1)]
-    assert all(a < b for a, b in zip(grid, grid[1:], strict=False))
+    assert all(a < b for a, b in pairwise(grid))
     if rest == 0:
         assert grid[-1] == 10 ** float(stop)
 

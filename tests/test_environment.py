@@ -39,7 +39,15 @@ def _threads() -> Iterator[None]:
 )
 def test_the_device_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch, asked: str, has_gpu: bool, device: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert prepare_device(MachineConfig(device=asked)) == torch.device(device)
+
+
+def test_a_gpu_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match=r"machine.device is cuda:1, but there are 1 GPUs, from cuda:0 on"):
+        prepare_device(MachineConfig(device="cuda:1"))
 
 
 @pytest.mark.parametrize("asked", ["cuda", "cuda:1"])

@@ -33,11 +33,15 @@ HOUSE: dict[str, list[str]] = {
     "store": ["config", "records"],
     "analysis": ["config", "records", "store"],
     "report": ["config", "records", "store", "analysis"],
-    "app": ["config", "records", "download", "environment", "data", "model", "optim", "schedule", "engine", "finder", "store"],
+    "refusal": ["config", "download", "store"],
+    "app": [
+        *("config", "records", "download", "environment", "data", "model", "optim", "schedule", "engine", "finder", "store"),
+        "refusal",
+    ],
     "__init__": [],
     "__main__": ["app"],
 }
-BELOW_APP = list(HOUSE)[: list(HOUSE).index("app")]
+BELOW_APP = list(HOUSE)[: list(HOUSE).index("refusal")]
 WITHOUT_TORCH = ["config", "records", "store", "analysis", "report"]
 WITH_A_COMMAND_OF_THEIR_OWN = ["download", "report"]  # these may print
 

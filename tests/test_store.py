@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +36,11 @@ def files_in(folder: Path) -> set[str]:
 
 # What is written is what is read.
 
-any_float = st.floats()  # NaN and the infinities too: a diverged run has them
+any_float = st.floats(allow_nan=False, allow_infinity=False)  # JSON knows no others; see the test below
 epochs = st.builds(
     EpochRecord,
     epoch=st.integers(1, 1000),
-    **{name: any_float for name in ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")},
+    **dict.fromkeys(("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds"), any_float),
 )
 outcomes = st.builds(
     Outcome,
@@ -51,23 +54,36 @@ outcomes = st.builds(
 )
 
 
+def test_a_number_that_json_does_not_know_is_refused_and_leaves_nothing(make_record: MakeRecord, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        save(tmp_path, make_record(wall_seconds=math.nan))
+    assert files_in(tmp_path) == set()
+
+
 @given(outcome=outcomes)
 def test_a_record_comes_back_with_every_bit(make_record: MakeRecord, scratch: Path, outcome: Outcome) -> None:
     record = replace(make_record(lr=10**-3.1), outcome=outcome)
     save(scratch, record)
-    # repr tells -0.0 from 0.0, and holds NaN equal to itself.
-    assert repr(read_run(scratch, record.run_id)) == repr(record)
-    assert repr(scan(scratch)) == repr(store.Scan({record.run_id: record}, []))
+    assert_same(read_run(scratch, record.run_id), record)
+    found = scan(scratch)
+    assert not found.damaged
+    assert_same(found.records[record.run_id], record)
+
+
+def assert_same(read: RunRecord | None, written: RunRecord) -> None:
+    assert read is not None
+    assert repr(read.outcome) == repr(written.outcome)  # tells -0.0 from 0.0, and holds NaN equal to itself
+    assert replace(read, outcome=written.outcome) == written
 
 
 @given(outcome=outcomes)
 def test_a_packed_record_comes_back_with_every_bit(make_record: MakeRecord, scratch: Path, outcome: Outcome) -> None:
     folder = scratch / "packed"
     record = replace(make_record(lr=10**-3.1), outcome=outcome)
-    save(folder, record)
-    pack(folder)
-    shutil.rmtree(folder / "runs")
-    assert repr(scan(folder)) == repr(store.Scan({record.run_id: record}, []))
+    packed_alone(folder, record)
+    found = scan(folder)
+    assert not found.damaged
+    assert_same(found.records[record.run_id], record)
 
 
 @pytest.mark.parametrize("text", ["한국어", "two\nlines\r\n", "\u2028", "\x85", "\x1c\x0b\x0c", '"\\', "\0", "😀"], ids=ascii)
@@ -75,8 +91,7 @@ def test_any_text_is_kept(make_record: MakeRecord, tmp_path: Path, text: str) ->
     record = make_record(status="failed", error=f"a{text}b")
     save(tmp_path, record)
     assert read_run(tmp_path, record.run_id) == record
-    pack(tmp_path)
-    shutil.rmtree(tmp_path / "runs")
+    packed_alone(tmp_path, record)
     assert scan(tmp_path) == ({record.run_id: record}, [])
 
 
@@ -152,7 +167,7 @@ def test_a_runs_row_is_its_settings_its_outcome_and_its_machine(make_record: Mak
     record = make_record(lr=10**-3.1)
     save(tmp_path, record)
     frame = load(tmp_path)
-    assert list(frame.columns) == [*RUN_COLUMNS, *SETTINGS]
+    assert list(frame.columns) == [*RUN_COLUMNS, *sorted(SETTINGS)]
     (row,) = frame.to_dict("records")
     expected = {name: value for name, value in asdict(record.outcome).items() if name != "curve"} | SETTINGS
     expected |= {"run_id": record.run_id, "lr": 10**-3.1, "seed": 0, "loss": "cross_entropy", "epochs": 3}
@@ -363,7 +378,11 @@ def test_packing_keeps_the_tables(study: Path) -> None:
     assert store.read(study) == records
 
 
-def test_the_same_records_pack_to_the_same_bytes(make_record: MakeRecord, tmp_path: Path) -> None:
+def test_the_same_records_pack_to_the_same_bytes_on_any_day(
+    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    days = count(0.0, 86_400.0)
+    monkeypatch.setattr(time, "time", lambda: next(days))
     records = [make_record(lr=lr) for lr in (1e-3, 1e-2, 1e-4)]
     packed = []
     for name, ordered in (("a", records), ("b", records[::-1])):
@@ -390,9 +409,7 @@ def test_a_file_of_its_own_is_newer_than_the_packed_one(make_record: MakeRecord,
 
 def test_one_run_is_found_among_the_packed(make_record: MakeRecord, tmp_path: Path) -> None:
     record = make_record()
-    save(tmp_path, record)
-    pack(tmp_path)
-    shutil.rmtree(tmp_path / "runs")
+    packed_alone(tmp_path, record)
     assert read_run(tmp_path, record.run_id) == record
 
 
@@ -438,17 +455,15 @@ def packed_alone(folder: Path, *records: RunRecord) -> Path:
     return path
 
 
-def test_a_packed_file_of_an_older_schema_can_be_set_aside(
-    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_packed_file_is_never_set_aside(make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = packed_alone(tmp_path, make_record(), make_record(seed=1))
     monkeypatch.setattr(store, "SCHEMA_VERSION", 2)
     found = scan(tmp_path)
     assert not found.records
     assert {damaged.path for damaged in found.damaged} == {path}
-    for damaged in found.damaged:
-        set_aside(damaged)
-    assert scan(tmp_path) == ({}, [])
+    with pytest.raises(StoreError, match="restore the file, or move it away"):
+        set_aside(found.damaged[0])
+    assert path.exists()
 
 
 # All or nothing.

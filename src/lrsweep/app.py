@@ -4,29 +4,28 @@ Hydra and OmegaConf end here: below, everything takes the dataclasses of config.
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 import torch
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 
 from lrsweep import data, store
-from lrsweep.config import CONF_DIR, AppConfig, ConfigError, MachineConfig, RunConfig, resolve_log_grid, run_id
+from lrsweep.config import CONF_DIR, AppConfig, ConfigError, MachineConfig, RunConfig, flatten, resolve_log_grid, run_id
 from lrsweep.data import Mnist
-from lrsweep.download import DataError
 from lrsweep.engine import solo
 from lrsweep.environment import describe, prepare_device
 from lrsweep.model import summarise_model
 from lrsweep.records import EpochRecord, Outcome, RunRecord
+from lrsweep.refusal import REFUSALS, explain
 
 OnEpoch = Callable[[EpochRecord], None]
 
@@ -43,14 +42,18 @@ def register() -> None:
 
 def to_app_config(cfg: DictConfig) -> AppConfig:
     """The composed config as dataclasses, every bound checked."""
+    known = flatten(asdict(AppConfig()))
+    for name in flatten(OmegaConf.to_container(cfg)):  # type: ignore[arg-type]  # a dict, since cfg is one
+        if name not in known:  # Hydra lets +name=value through, and the dataclasses would ignore it
+            raise ConfigError(f"{name} is not a setting; lrsweep --cfg job lists them all")
     app = OmegaConf.to_object(cfg)
     assert isinstance(app, AppConfig)
     return app
 
 
-def is_done(record: RunRecord | None) -> bool:
+def is_done(record: RunRecord) -> bool:
     """A diverged run is done: divergence is a result. A failed one is tried again."""
-    return record is not None and record.outcome.status != "failed"
+    return record.outcome.status != "failed"
 
 
 def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, on_epoch: OnEpoch) -> RunRecord:
@@ -71,13 +74,15 @@ def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
     return record
 
 
-def record_failure(run: RunConfig, folder: Path, error: str) -> None:
+def record_failure(run: RunConfig, folder: Path, error: str) -> RunRecord:
     """A run that gave nothing leaves a record as well: 46 points in, 46 records out."""
-    outcome = Outcome(status="failed", stop_reason="error", error=error)
+    told = error.encode(errors="replace").decode()  # an error may quote bytes that no file could hold
+    outcome = Outcome(status="failed", stop_reason="error", error=told)
     record = RunRecord(
         run_id=run_id(run), config=asdict(run), outcome=outcome, engine="solo", timing="measured", class_counts={}, environment={}
     )
     store.save(folder, record)
+    return record
 
 
 @cache
@@ -91,13 +96,13 @@ def keep_model_summary(run: RunConfig, folder: Path) -> str:
     return summary
 
 
-def run_single(cfg: DictConfig) -> None:
-    """What `lrsweep` does without a sweep: one run, here, with its summary and its progress."""
+def run_single(cfg: DictConfig) -> float | None:
+    """What `lrsweep` does without a sweep: one run, here, with its summary and its progress. The validation accuracy."""
     app = to_app_config(cfg)
     run, folder = app.run, app.folder
     print(keep_model_summary(run, folder))
-    record = next((r for r in [store.read_run(folder, run_id(run))] if is_done(r)), None)
-    if record is None:
+    record = store.read_run(folder, run_id(run))
+    if record is None or not is_done(record):
         with tqdm(unit="epoch", desc=f"lr {run.optimizer.lr:.2e}", disable=None) as bar:
 
             def show(epoch: EpochRecord) -> None:
@@ -109,6 +114,7 @@ def run_single(cfg: DictConfig) -> None:
         print("This run is in the store already.")
     print(_describe_outcome(record.outcome))
     print(f"Record: {store.path_of(folder, record.run_id)}")
+    return record.outcome.valid_accuracy
 
 
 def _describe_outcome(outcome: Outcome) -> str:
@@ -119,41 +125,35 @@ def _describe_outcome(outcome: Outcome) -> str:
     )
 
 
-def one_line(error: BaseException) -> str:
-    """The whole message of a refused setting on one line, as the person who set it wants to read it."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ConfigError):
-        cause = cause.__cause__ or cause.__context__
-    lines = str(cause or error).splitlines()
-    told = [line.strip() for line in lines if line.strip() and not line.strip().startswith(("object_type=", "reference_type="))]
-    return " ".join(told)
-
-
 def main() -> None:
     """The console command. A person's mistake is one line and exit code 2; Ctrl-C is 130; runs missing or failed, 1."""
     register()
-    # With this set Hydra hands us its exceptions; without it, it would print them over several lines and exit.
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    entry: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(run_single)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands us its exceptions instead of printing them over several lines
+
+    def job(cfg: DictConfig) -> float | None:
+        try:
+            return run_single(cfg)
+        except REFUSALS as error:
+            if show_tracebacks:
+                raise
+            _refuse(error)  # here already: on its way through Hydra it would be announced by a second line
+
+    entry: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)
     try:
         entry()
     except SweepIncomplete:
         sys.exit(1)
     except KeyboardInterrupt:
-        print("Stopped. What is done is kept; to go on, give the same command again:", file=sys.stderr)
-        print(f"  {_command()}", file=sys.stderr)
+        command = shlex.join(["lrsweep", *sys.argv[1:]])
+        print(f"\nStopped. What is done is kept. To go on, give the same command again:\n  {command}", file=sys.stderr)
         sys.exit(130)
-    except (ConfigError, DataError, store.StoreError, HydraException, OmegaConfBaseException) as error:
+    except REFUSALS as error:
         if show_tracebacks:
             raise
-        print(
-            f"{type(error).__name__ if not isinstance(error, ConfigError) else 'ConfigError'}: {one_line(error)}", file=sys.stderr
-        )
-        sys.exit(2)
+        _refuse(error)
 
 
-def _command() -> str:
-    import shlex
-
-    return shlex.join(["lrsweep", *sys.argv[1:]])
+def _refuse(error: BaseException) -> NoReturn:
+    print(explain(error), file=sys.stderr)
+    sys.exit(2)

@@ -7,6 +7,7 @@ below app.py only these dataclasses are known.
 import hashlib
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal
 from pathlib import Path
@@ -72,6 +73,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         _require_one_of("optimizer.name", ("adamw",), self.name)
+        self.lr = float(self.lr)  # 1 and 1.0 are one rate, and one name of a run
         _require(math.isfinite(self.lr) and self.lr > 0, "optimizer.lr", "positive and finite", self.lr)
 
 
@@ -148,8 +150,7 @@ class MachineConfig:
     results_dir: str = "results"
 
     def __post_init__(self) -> None:
-        kind, _, index = self.device.partition(":")
-        known = self.device in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isdigit())
+        known = re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device) is not None
         _require(known, "machine.device", "auto, cpu, cuda or cuda:N", self.device)
         _require(self.threads >= 1, "machine.threads", "at least 1", self.threads)
 
@@ -197,5 +198,5 @@ def run_id(run: RunConfig) -> str:
     default would give old names a new meaning: raise records.SCHEMA_VERSION with it (a test holds the defaults).
     """
     default = flatten(asdict(RunConfig()))
-    chosen = {name: value for name, value in flatten(asdict(run)).items() if value != default[name]}
+    chosen = {name: value for name, value in flatten(asdict(run)).items() if name in default and value != default[name]}
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]

@@ -20,6 +20,8 @@ def prepare_device(machine: MachineConfig) -> torch.device:
     """The device to run on, set up so that equal runs give equal bits on a CPU and plain fp32 on a GPU."""
     if machine.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"machine.device is {machine.device}, but PyTorch finds no GPU here; use machine.device=cpu")
+    if machine.device.startswith("cuda:") and int(machine.device[5:]) >= torch.cuda.device_count():
+        raise ConfigError(f"machine.device is {machine.device}, but there are {torch.cuda.device_count()} GPUs, from cuda:0 on")
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if machine.device == "auto" else machine.device
     torch.set_num_threads(machine.threads)
     # Stock PyTorch uses TF32 for convolutions and not for matrix products.

@@ -19,11 +19,12 @@ class CNN(nn.Module):
 
     def __init__(self, weights: torch.Generator) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 32, kernel_size=3, padding=1)
-        self.conv2 = nn.Conv2d(32, 64, kernel_size=3)
-        self.conv3 = nn.Conv2d(64, 64, kernel_size=3)
-        self.dense = nn.Linear(64 * 4 * 4, 64)
-        self.output = nn.Linear(64, NUM_CLASSES)
+        make = nn.utils.skip_init  # without PyTorch's own draw of weights, which would come from the global generator
+        self.conv1 = make(nn.Conv2d, 1, 32, kernel_size=3, padding=1)
+        self.conv2 = make(nn.Conv2d, 32, 64, kernel_size=3)
+        self.conv3 = make(nn.Conv2d, 64, 64, kernel_size=3)
+        self.dense = make(nn.Linear, 64 * 4 * 4, 64)
+        self.output = make(nn.Linear, 64, NUM_CLASSES)
         for layer in (self.conv1, self.conv2, self.conv3, self.dense, self.output):
             _reset(layer, weights)
 
@@ -38,7 +39,7 @@ class CNN(nn.Module):
 
 
 def _reset(layer: nn.Conv2d | nn.Linear, weights: torch.Generator) -> None:
-    """PyTorch's default initialisation, drawn from a generator of our own (its own draws from the global one)."""
+    """PyTorch's default initialisation, from a generator of our own."""
     assert layer.bias is not None
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=weights)
     fan_in = layer.weight[0].numel()

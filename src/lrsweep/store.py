@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,7 @@ _ENVIRONMENT = [
     "git_commit",
     "git_dirty",
 ]
+_NUMBERS = dict.fromkeys([f.name for f in dataclasses.fields(Outcome) if f.type in (int | None, float | None)], "float64")
 _RUN = ["run_id", "lr", "seed", "loss", *_OUTCOME[:2], "epochs", *_OUTCOME[2:], "engine", "timing", *_ENVIRONMENT]
 
 
@@ -93,7 +95,12 @@ def scan(folder: Path) -> Scan:
 
 
 def set_aside(damaged: Damaged) -> Path:
-    """Move a damaged record out of the way, so that its run is done again and the file can still be looked at."""
+    """Move a damaged record out of the way, so that its run is done again and the file can still be looked at.
+
+    A packed file is refused: it holds good records as well, and came from elsewhere.
+    """
+    if damaged.path.name == _PACKED:
+        raise StoreError(f"{damaged.path} holds a record that {damaged.reason}; restore the file, or move it away")
     target = damaged.path.parent / "damaged" / damaged.path.name
     target.parent.mkdir(exist_ok=True)
     return damaged.path.replace(target)
@@ -101,10 +108,7 @@ def set_aside(damaged: Damaged) -> Path:
 
 def read_run(folder: Path, run_id: str) -> RunRecord | None:
     """One record, or None where there is none to trust."""
-    try:
-        return _decode(path_of(folder, run_id).read_text())
-    except (OSError, UnicodeDecodeError, StoreError):
-        return None
+    return scan(folder).records.get(run_id)
 
 
 def pack(folder: Path) -> Path:
@@ -144,7 +148,7 @@ def to_frame(records: list[RunRecord]) -> pd.DataFrame:
         | {name: record.environment.get(name) for name in _ENVIRONMENT}
         for record in records
     ]
-    frame = pd.DataFrame(rows, columns=None if rows else _RUN)
+    frame = pd.DataFrame(rows, columns=None if rows else _RUN).astype(_NUMBERS)  # numbers also where no run has one
     return frame[_RUN + [name for name in frame.columns if name not in _RUN]]
 
 
@@ -183,18 +187,21 @@ def _texts(folder: Path, damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
     packed = folder / _PACKED
     if packed.exists():
         try:
-            yield from ((packed, line) for line in gzip.decompress(packed.read_bytes()).decode().splitlines())
-        except (OSError, EOFError, ValueError) as error:
+            lines = gzip.decompress(packed.read_bytes()).decode().split("\n")  # and nothing else that Unicode calls a line's end
+            if lines.pop() != "" or not lines:
+                raise ValueError("it was cut short")
+            yield from ((packed, line) for line in lines)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
             damaged.append(Damaged(packed, f"cannot be read ({error})"))
     for path in sorted((folder / "runs").glob("*.json")):
         try:
-            yield path, path.read_text()
+            yield path, path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             damaged.append(Damaged(path, f"cannot be read ({error})"))
 
 
 def _canonical(tree: dict[str, Any]) -> str:
-    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _checksum(tree: dict[str, Any]) -> str:
@@ -214,12 +221,12 @@ def _decode(text: str) -> RunRecord:
         outer = json.loads(text)
         tree, checksum = outer["record"], outer["checksum"]
         version = tree["schema_version"]
-    except (ValueError, TypeError, KeyError):
+        if _checksum(tree) != checksum:
+            raise StoreError("was altered: its checksum differs")
+        if version != SCHEMA_VERSION:
+            raise StoreError(f"has schema version {version}; this program reads {SCHEMA_VERSION}")
+        columns = tree["outcome"]["curve"]
+        curve = tuple(EpochRecord(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
+        return RunRecord(**tree | {"outcome": Outcome(**tree["outcome"] | {"curve": curve})})
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise StoreError("is not a record, or was cut short") from None
-    if _checksum(tree) != checksum:
-        raise StoreError("was altered: its checksum differs")
-    if version != SCHEMA_VERSION:
-        raise StoreError(f"has schema version {version}; this program reads {SCHEMA_VERSION}")
-    columns = tree["outcome"]["curve"]
-    curve = tuple(EpochRecord(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
-    return RunRecord(**tree | {"outcome": Outcome(**tree["outcome"] | {"curve": curve})})

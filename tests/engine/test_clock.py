@@ -1,6 +1,7 @@
 """lrsweep.engine.clock on a time that the test turns by hand."""
 
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -46,14 +47,10 @@ def test_blocks_add_up(now: SimpleNamespace) -> None:
 
 def test_a_block_that_is_left_early_counts_as_far_as_it_came(now: SimpleNamespace) -> None:
     clock = Clock(CPU)
-    for _ in range(2):
-        with clock:
-            now.wall += 3
-            break
-    with pytest.raises(ZeroDivisionError), clock:
+    with suppress(KeyboardInterrupt), clock:
         now.wall += 4
-        _ = 1 / 0
-    assert clock.wall_seconds == 7
+        raise KeyboardInterrupt
+    assert clock.wall_seconds == 4
 
 
 def test_a_gpus_work_is_awaited_before_each_reading(monkeypatch: pytest.MonkeyPatch, now: SimpleNamespace) -> None:

@@ -19,11 +19,11 @@ from pebble import ProcessExpired, concurrent
 
 from hydra_plugins.lrsweep_launchers._core import Job, report_command
 from hydra_plugins.lrsweep_launchers._progress import Progress, Update
-from lrsweep import app, store
+from lrsweep import app
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.download import load_mnist
 from lrsweep.environment import num_cores, prepare_device
-from lrsweep.records import EpochRecord
+from lrsweep.records import EpochRecord, Outcome, RunRecord
 
 _TRIES = 2  # of a run whose process dies or raises
 _POLL_SECONDS = 0.2
@@ -47,7 +47,7 @@ def run_all(jobs: list[Job], num_expected: int, workers: int, refresh_seconds: i
     _start_server()
     reader, writer = multiprocessing.Pipe(duplex=False)
     waiting = deque(jobs)
-    active: dict[Future[None], Job] = {}
+    active: dict[Future[RunRecord], Job] = {}
     tries: Counter[str] = Counter()
     refresh = _Refresh(refresh_seconds)
     progress = Progress(num_expected, num_expected - len(jobs), workers)
@@ -68,9 +68,11 @@ def run_all(jobs: list[Job], num_expected: int, workers: int, refresh_seconds: i
                     waiting.appendleft(job)
                     progress.ended(job.run_id, f"{_reason(error)}; tried once more", None, counts=False)
                     continue
-                if error is not None:
-                    app.record_failure(job.run, job.folder, f"{_reason(error)}, {_TRIES} times")
-                _report_end(progress, job)
+                if error is None:
+                    record = future.result()
+                else:
+                    record = app.record_failure(job.run, job.folder, f"{_reason(error)}, {_TRIES} times")
+                progress.ended(job.run_id, *_told(record.outcome))
                 refresh.after_a_run(job)
     finally:
         for future in active:
@@ -83,15 +85,15 @@ def run_all(jobs: list[Job], num_expected: int, workers: int, refresh_seconds: i
 
 # pebble documents `mp_context`, and ignores it; `context` is what it reads.
 @concurrent.process(context=_CONTEXT)  # type: ignore[call-overload,untyped-decorator]
-def _train(run: RunConfig, machine: MachineConfig, folder: Path, name: str, workers: int, updates: Connection) -> None:
-    """In the worker. It answers through the store; `updates` only feeds the progress lines."""
+def _train(run: RunConfig, machine: MachineConfig, folder: Path, name: str, workers: int, updates: Connection) -> RunRecord:
+    """In the worker. What counts is in the store when it returns; `updates` only feeds the progress lines."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
     def tell(epoch: EpochRecord) -> None:
         # Far below PIPE_BUF, so written whole or not at all: no lock that a killed worker could keep.
         updates.send(Update(name, epoch.epoch, epoch.valid_accuracy))
 
-    app.run_one(run, machine, folder, workers=workers, on_epoch=tell)
+    return app.run_one(run, machine, folder, workers=workers, on_epoch=tell)
 
 
 def _die_with_parent() -> None:
@@ -128,16 +130,13 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _report_end(progress: Progress, job: Job) -> None:
-    record = store.read_run(job.folder, job.run_id)
-    assert record is not None
-    outcome = record.outcome
+def _told(outcome: Outcome) -> tuple[str, float | None]:
+    """What to say of a run that has ended, and its validation accuracy."""
     if outcome.status == "failed":
-        progress.ended(job.run_id, f"failed: {outcome.error}", None)
-        return
+        return f"failed: {outcome.error}", None
     test = "not scored" if outcome.test_accuracy is None else f"{outcome.test_accuracy:.4f}"
     told = f"{outcome.status} after {outcome.epochs} epochs, test {test}, {outcome.wall_seconds:.0f} s"
-    progress.ended(job.run_id, told, outcome.valid_accuracy)
+    return told, outcome.valid_accuracy
 
 
 @dataclass

@@ -51,10 +51,10 @@ def train(run: RunConfig, split: Split, on_epoch: Callable[[EpochRecord], None] 
         with clock:
             epoch_losses, trained = train_epoch(run, model, optimizer, split.train, order, first_step=len(losses))
             losses += epoch_losses
-            if not all(map(math.isfinite, epoch_losses)):
+            valid = evaluate(run.loss, model, split.valid)
+            if not all(map(math.isfinite, [*epoch_losses, valid.loss])):  # the last step's harm shows in validation only
                 status = stop_reason = "diverged"
                 break
-            valid = evaluate(run.loss, model, split.valid)
             stopping = stopping.after(valid.accuracy)
             if stopping.is_record:
                 best_weights = copy.deepcopy(model.state_dict())

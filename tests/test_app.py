@@ -1,0 +1,92 @@
+"""The command line, in this process: what is refused, and how it is said; one run."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lrsweep import app, store
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training.max_epochs=2"]
+Command = Callable[..., int]
+
+
+@pytest.fixture
+def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """`lrsweep(…)` in an empty folder; its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main() sets it: have it put back
+
+    def command(*overrides: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["lrsweep", f"machine.data_dir={ROOT / 'data'}", *overrides])
+        try:
+            app.main()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["optimizer.lr=-0.001"], "ConfigError: optimizer.lr must be positive and finite, got -0.001"),
+        (["optimizer.lr=nan"], "ConfigError: optimizer.lr must be positive and finite, got nan"),
+        (["optimizer.lr=abc"], "ConfigError: optimizer.lr: Value 'abc' of type 'str' could not be converted to Float"),
+        (["optimizer.lrr=1"], "ConfigError: optimizer.lrr is not a setting; did you mean optimizer.lr?"),
+        (["+optimizer.momentum=1"], "ConfigError: optimizer.momentum is not a setting; lrsweep --cfg job lists them all"),
+        (["training.patience=0"], "ConfigError: training.patience must be at least 1, got 0"),
+        (["training.patience=no"], "ConfigError: training.patience: Value 'no' of type 'str' could not be converted to Integer"),
+        (["optimizer=sgdd"], "ConfigError: optimizer must be one of adamw, got 'sgdd'"),
+        (["data.num_train=59000"], "ConfigError: data.num_train + data.num_valid must be at most 60000, got 64000"),
+        (["machine.device=gpu"], "ConfigError: machine.device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
+        (["study.name=../elsewhere"], "ConfigError: study.name must be a relative path without '..', got '../elsewhere'"),
+        (["study=lr", "grid.step=0"], "ConfigError: grid.step must be positive, got 0.0"),
+        (["study=lr", "grid.start=-1"], "ConfigError: grid.start must be at most grid.stop (-1.5), got -1.0"),
+        (["study=lr", "grid.step=4", "training.max_epochs=0"], "ConfigError: training.max_epochs must be at least 1, got 0"),
+        (["study=lr", "grid.step=4", "seed=0,-1"], "ConfigError: seed must be from 0 to 2147483647, got -1"),
+        (
+            ["study=lr", "grid.step=4", "hydra.launcher.workers=0"],
+            "ConfigError: hydra.launcher.workers must be at least 1, got 0",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_runs(
+    lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], told: str
+) -> None:
+    assert lrsweep(*overrides) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", told + "\n")
+    assert not list(tmp_path.glob("results/*/runs"))
+
+
+def test_missing_data_are_one_message(lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").write_text("a file where the folder should be")
+    assert lrsweep(*SMALL, f"machine.data_dir={tmp_path / 'data'}") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("DataError: MNIST is incomplete")
+    assert err.count("\n") == 1
+
+
+def test_one_run_prints_its_summary_and_leaves_its_record(
+    lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lrsweep(*SMALL, "optimizer.lr=0.01") == 0
+    out = capsys.readouterr().out
+    assert "121,994" in out
+    assert "ok, stopped by max_epochs after 2 epochs" in out
+    (row,) = store.load(tmp_path / "results" / "single").itertuples()
+    assert (row.lr, row.epochs, row.loss) == (0.01, 2, "cross_entropy")
+    assert lrsweep(*SMALL, "optimizer.lr=0.01") == 0
+    assert "in the store already" in capsys.readouterr().out
+
+
+def test_double_softmax_is_one_override_away(lrsweep: Command, tmp_path: Path) -> None:
+    assert lrsweep(*SMALL, "loss=double_softmax") == 0
+    (record,) = store.read(tmp_path / "results" / "single")
+    assert record.config["loss"]["name"] == "double_softmax"
+    assert min(epoch.train_loss for epoch in record.outcome.curve) > 1.4611
