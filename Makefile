@@ -15,7 +15,7 @@ READY := .venv/ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep replicate report data test test-all lint format bench notebook clean
+.PHONY: help sweep replicate report reference data test lint format bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ replicate: $(READY) data ## the same grid on SEEDS seeds
 
 report: $(READY) ## the report alone, of STUDY
 	@$(PY) -m lrsweep.report study=$(STUDY)
+
+reference: $(READY) ## pack the records of STUDY, rebuild its report, show it in the READMEs
+	@$(PY) scripts/reference.py $(STUDY)
 
 data: $(READY) ## MNIST, checksums verified, into data/
 	@$(PY) -m lrsweep.download data

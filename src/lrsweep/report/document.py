@@ -213,7 +213,24 @@ def head(study: str, runs: pd.DataFrame, main: Findings | None) -> str:
             f"in {best.bargain['wall_median']:.0f} s a run",
         ]
     lines.append(f"* **Runs:** {completeness(runs)}")
+    if (ratio := busyness(runs)) > _BUSY_FROM:
+        lines.append(
+            f"* **Times:** wall time is {ratio:.2f} times CPU time in the median run: the machine was busy with other work. "
+            "Trust epochs more than seconds."
+        )
     return "\n".join(lines)
+
+
+_BUSY_FROM = 1.1
+
+
+def busyness(runs: pd.DataFrame) -> float:
+    """Wall time over CPU time of the median run; 1 on a machine with nothing else to do. NaN where nothing was measured.
+
+    Of runs on a CPU: on a GPU the two say different things.
+    """
+    on_cpu = runs[runs["device"] == "cpu"]
+    return float((on_cpu["wall_seconds"] / on_cpu["cpu_seconds"]).median())
 
 
 def completeness(runs: pd.DataFrame) -> str:
@@ -253,13 +270,11 @@ def environment_section(runs: pd.DataFrame) -> str:
         values = runs[column].dropna().astype(str).unique()
         return ", ".join(values) if len(values) else "not recorded"
 
-    measured = runs.dropna(subset=["wall_seconds", "cpu_seconds"])
-    busy = (measured["wall_seconds"] / measured["cpu_seconds"]).median()
     rows = [
         ["device", f"{told('device')} ({told('device_name')}, {told('cores')} cores)"],
         ["workers × threads", f"{told('workers')} × {told('threads')}"],
         ["engine, timing", f"{told('engine')}, {told('timing')}"],
-        ["wall time / CPU time", f"{busy:.2f} (median; well above 1: the machine was busy with other work)"],
+        ["wall time / CPU time", _number(busyness(runs), ".2f") + " (median of the runs on a CPU; well above 1: the machine was busy with other work)"],
         ["peak memory of a worker", f"{runs['peak_memory_bytes'].max() / 1e9:.2f} GB"],
         ["commit", told("git_commit") + (" (with uncommitted changes)" if (runs["git_dirty"] == True).any() else "")],  # noqa: E712
     ]
