@@ -20,12 +20,12 @@ class Best:
     low: float  # learning rates: the range of tied rates around the best, without a gap
     high: float
     plateau: pd.DataFrame  # the summary's rows of that range
-    bargain: pd.Series  # the plateau's row of the least wall time
+    bargain: pd.Series  # the plateau's row of the least time
 
     @property
     def time_saved(self) -> float:
-        """The share of the best rate's wall time that the bargain saves."""
-        return 1 - float(self.bargain["wall_median"] / self.best["wall_median"])
+        """The share of the best rate's time that the bargain saves."""
+        return 1 - float(self.bargain["seconds_median"] / self.best["seconds_median"])
 
 
 def find_best(summary: pd.DataFrame, arm: str, num_valid: int, num_seeds: int) -> Best | None:
@@ -55,7 +55,7 @@ def find_best(summary: pd.DataFrame, arm: str, num_valid: int, num_seeds: int) -
         low=float(plateau["lr"].iloc[0]),
         high=float(plateau["lr"].iloc[-1]),
         plateau=plateau,
-        bargain=plateau.iloc[int(plateau["wall_median"].to_numpy().argmin())],
+        bargain=plateau.iloc[int(plateau["seconds_median"].to_numpy().argmin())],
     )
 
 

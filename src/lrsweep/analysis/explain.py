@@ -27,7 +27,7 @@ class Small:
     """Runs from VERY_SMALL to SMALL: the document says long, lower, and stopped while still (slowly) improving."""
 
     num_runs: int
-    wall_ratio: float  # median wall seconds, over the plateau's
+    time_ratio: float  # median seconds, over the plateau's
     epochs_ratio: float
     test_shortfall: float  # the plateau's mean test accuracy, less theirs
     num_out_of_patience: int
@@ -85,7 +85,7 @@ def explain_small(runs: pd.DataFrame, patience: pd.DataFrame, best: Best) -> Sma
     stopped = patience[patience["run_id"].isin(slow["run_id"]) & patience["confirmed"]]
     return Small(
         num_runs=len(slow),
-        wall_ratio=float(slow["wall_seconds"].median() / plateau["wall_seconds"].median()),
+        time_ratio=float(slow["seconds"].median() / plateau["seconds"].median()),
         epochs_ratio=float(slow["epochs"].median() / plateau["epochs"].median()),
         test_shortfall=float(plateau["test_accuracy"].mean() - slow["test_accuracy"].mean()),
         num_out_of_patience=len(stopped),

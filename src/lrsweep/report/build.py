@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from lrsweep import store
 from lrsweep.analysis.best import find_best
 from lrsweep.analysis.explain import check_patience, explain_small, explain_very_small
-from lrsweep.analysis.summary import pareto_front, summarise, with_arms, with_chance
+from lrsweep.analysis.summary import pareto_front, summarise, with_arms, with_chance, with_seconds
 from lrsweep.config import ConfigError, MachineConfig, StudyConfig
 from lrsweep.report import document, figures
 from lrsweep.report.document import Findings
@@ -48,7 +48,7 @@ def analyse(folder: Path) -> Tables:
     if not records:
         raise store.StoreError(f"{folder} holds no records to report; make some with lrsweep study=…")
     class_counts = store.class_counts_frame(records)
-    runs = with_arms(with_chance(store.to_frame(records), class_counts))
+    runs = with_arms(with_seconds(with_chance(store.to_frame(records), class_counts)))
     curves = store.curves_frame(records).merge(runs[["run_id", "arm"]], on="run_id")
     summary = summarise(runs)
     patience = check_patience(runs, curves)
@@ -89,10 +89,11 @@ def _arm_section(folder: Path, tables: Tables, arm: str) -> str:
     first_seed = int(runs["seed"].min())
     num_valid, num_test = int(runs["data.num_valid"].iloc[0]), int(runs["data.num_test"].iloc[0])
     seeds = "one seed" if best.num_seeds == 1 else f"{best.num_seeds} seeds"
+    time = document.TIME_EN[best.best["time"]]
     plots: dict[str, tuple[str, Callable[[Axes], Axes]]] = {
         "accuracy-and-time": (
-            f"Accuracy and wall time against the learning rate ({arm}, {seeds})",
-            lambda ax: figures.plot_accuracy_and_cost(summary, runs, best, "wall_seconds", ax),
+            f"Accuracy and {time} against the learning rate ({arm}, {seeds})",
+            lambda ax: figures.plot_accuracy_and_cost(summary, runs, best, "seconds", ax),
         ),
         "accuracy-and-epochs": (
             f"Accuracy and epochs against the learning rate ({arm}, {seeds})",
@@ -103,7 +104,7 @@ def _arm_section(folder: Path, tables: Tables, arm: str) -> str:
             lambda ax: figures.plot_plateau(summary, best, num_valid, num_test, ax),
         ),
         "trade-off": (
-            f"Test error against wall time, a point a rate ({arm}, {seeds})",
+            f"Test error against {time}, a point a rate ({arm}, {seeds})",
             lambda ax: figures.plot_trade_off(summary, front, best, ax),
         ),
         "training-curves": (

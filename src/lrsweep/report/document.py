@@ -8,6 +8,10 @@ import pandas as pd
 
 from lrsweep.analysis.best import Best
 from lrsweep.analysis.explain import Small, VerySmall
+from lrsweep.analysis.summary import busyness
+
+TIME_EN = {"wall": "wall time", "cpu": "CPU time"}
+TIME_KO = {"wall": "수행 시간", "cpu": "CPU 시간"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ def _times(ratio: float) -> str:
 def conclusions_en(found: Findings) -> str:
     """The documents' sections 5-2 and 5-3, filled in."""
     best = found.best
+    time = TIME_EN[best.best["time"]]
     seeds = "one seed" if best.num_seeds == 1 else f"{best.num_seeds} seeds"
     lines = [
         "### 5-2. Results",
@@ -53,8 +58,8 @@ def conclusions_en(found: Findings) -> str:
         f"The highest validation accuracy, {percent(best.best['valid_mean'])}, is at {lr_text(best.best['lr'])}; the range "
         f"holds the {len(best.plateau)} neighbouring rates within one standard error of it ({percent(best.tolerance)}).",
         f"* Weighing accuracy against time, the best learning rate is **{lr_text(best.bargain['lr'])}**, the fastest of that "
-        f"range: test accuracy {percent(best.bargain['test_mean'])} in {best.bargain['wall_median']:.0f} s "
-        f"({best.bargain['epochs_median']:.0f} epochs)." + _saving_en(best),
+        f"range: test accuracy {percent(best.bargain['test_mean'])} in {best.bargain['seconds_median']:.0f} s "
+        f"of {time} ({best.bargain['epochs_median']:.0f} epochs)." + _saving_en(best),
     ]
     if small := found.very_small:
         lines.append(_no_learning_en(small))
@@ -66,8 +71,8 @@ def conclusions_en(found: Findings) -> str:
         )
     if slow := found.small:
         lines.append(
-            f"* From 1e-5 to 1e-4 (where outside the best range) training takes {_times(slow.wall_ratio)} times the best range's "
-            f"wall time and {_times(slow.epochs_ratio)} times its epochs (medians), and ends "
+            f"* From 1e-5 to 1e-4 (where outside the best range) training takes {_times(slow.time_ratio)} times the best range's "
+            f"{time} and {_times(slow.epochs_ratio)} times its epochs (medians), and ends "
             f"{_points_en(slow.test_shortfall)} in test accuracy (means)."
         )
         lines.append(
@@ -100,6 +105,7 @@ def _points_en(shortfall: float) -> str:
 def conclusions_ko(found: Findings) -> str:
     """문서의 5-2, 5-3 절을 채운 글."""
     best = found.best
+    time = TIME_KO[best.best["time"]]
     lines = [
         "### 5-2. 실험 결과",
         "",
@@ -110,7 +116,7 @@ def conclusions_ko(found: Findings) -> str:
         f"{percent(best.best['valid_mean'])} 는 {lr_text(best.best['lr'])} 에서 나왔고, 그와 표준오차 하나({percent(best.tolerance)}) "
         f"이내로 이어진 {len(best.plateau)}개의 learning rate 를 구간으로 보았다.",
         f"* 성능 (정확도) 과 시간의 trade-off 를 고려할 때, 최적의 learning rate 는 **{lr_text(best.bargain['lr'])}** 이다. 이 구간에서 "
-        f"가장 빠르며, {best.bargain['wall_median']:.0f}초 ({best.bargain['epochs_median']:.0f} epoch) 만에 test 정확도 "
+        f"가장 빠르며, {time} {best.bargain['seconds_median']:.0f}초 ({best.bargain['epochs_median']:.0f} epoch) 만에 test 정확도 "
         f"{percent(best.bargain['test_mean'])} 에 도달한다." + _saving_ko(best),
     ]
     if small := found.very_small:
@@ -123,7 +129,7 @@ def conclusions_ko(found: Findings) -> str:
         )
     if slow := found.small:
         lines.append(
-            f"* 1e-5 ~ 1e-4 (최고 구간 밖) 에서는 최고 구간에 비해 수행 시간이 {_times(slow.wall_ratio)}배, epoch 수가 "
+            f"* 1e-5 ~ 1e-4 (최고 구간 밖) 에서는 최고 구간에 비해 {time}이 {_times(slow.time_ratio)}배, epoch 수가 "
             f"{_times(slow.epochs_ratio)}배이고 (중앙값), test 정확도는 {_points_ko(slow.test_shortfall)} (평균)."
         )
         lines.append(
@@ -159,7 +165,15 @@ def _points_ko(shortfall: float) -> str:
 
 def rates_table(summary: pd.DataFrame) -> str:
     """All rates of one arm: a row each."""
-    header = ["learning rate", "runs", "validation accuracy", "test accuracy", "epochs", "wall time (s)", "remarks"]
+    header = [
+        "learning rate",
+        "runs",
+        "validation accuracy",
+        "test accuracy",
+        "epochs",
+        f"{TIME_EN[summary['time'].iloc[0]]} (s)",
+        "remarks",
+    ]
     return markdown_table(header, (_rate_row(row) for _, row in summary.iterrows()))
 
 
@@ -173,7 +187,7 @@ def _rate_row(row: pd.Series) -> list[str]:
         _mean_and_sd(row["valid_mean"], row["valid_sd"]),
         _mean_and_sd(row["test_mean"], row["test_sd"]),
         _number(row["epochs_median"], "g"),
-        _number(row["wall_median"], ".1f"),
+        _number(row["seconds_median"], ".1f"),
         ", ".join(remarks),
     ]
 
@@ -210,27 +224,15 @@ def head(study: str, runs: pd.DataFrame, main: Findings | None) -> str:
             f"* **Most accurate:** {lr_text(best.low)} to {lr_text(best.high)}, "
             f"test accuracy {percent(best.plateau['test_mean'].mean())} on average",
             f"* **Best trade-off:** {lr_text(best.bargain['lr'])}, test accuracy {percent(best.bargain['test_mean'])} "
-            f"in {best.bargain['wall_median']:.0f} s a run",
+            f"in {best.bargain['seconds_median']:.0f} s of {TIME_EN[best.best['time']]}",
         ]
     lines.append(f"* **Runs:** {completeness(runs)}")
-    if (ratio := busyness(runs)) > _BUSY_FROM:
+    if (runs["time"] == "cpu").any():
         lines.append(
-            f"* **Times:** wall time is {ratio:.2f} times CPU time in the median run: the machine was busy with other work. "
-            "Trust epochs more than seconds."
+            f"* **Times:** the machine was busy with other work (wall time is {busyness(runs):.2f} times CPU time in the median "
+            "run), so that times here are CPU times. The wall times are in runs.csv."
         )
     return "\n".join(lines)
-
-
-_BUSY_FROM = 1.1
-
-
-def busyness(runs: pd.DataFrame) -> float:
-    """Wall time over CPU time of the median run; 1 on a machine with nothing else to do. NaN where nothing was measured.
-
-    Of runs on a CPU: on a GPU the two say different things.
-    """
-    on_cpu = runs[runs["device"] == "cpu"]
-    return float((on_cpu["wall_seconds"] / on_cpu["cpu_seconds"]).median())
 
 
 def completeness(runs: pd.DataFrame) -> str:
@@ -274,7 +276,10 @@ def environment_section(runs: pd.DataFrame) -> str:
         ["device", f"{told('device')} ({told('device_name')}, {told('cores')} cores)"],
         ["workers × threads", f"{told('workers')} × {told('threads')}"],
         ["engine, timing", f"{told('engine')}, {told('timing')}"],
-        ["wall time / CPU time", _number(busyness(runs), ".2f") + " (median of the runs on a CPU; well above 1: the machine was busy with other work)"],
+        [
+            "wall time / CPU time",
+            _number(busyness(runs), ".2f") + " (median of the runs on a CPU; well above 1: the machine was busy with other work)",
+        ],
         ["peak memory of a worker", f"{runs['peak_memory_bytes'].max() / 1e9:.2f} GB"],
         ["commit", told("git_commit") + (" (with uncommitted changes)" if (runs["git_dirty"] == True).any() else "")],  # noqa: E712
     ]

@@ -19,6 +19,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from lrsweep.analysis.best import Best
+from lrsweep.report.document import TIME_EN
 
 ACCURACY, COST, PLATEAU, BARGAIN = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
@@ -72,7 +73,7 @@ def _percent_axis(ax: Axes, decimals: int = 0) -> None:
 
 
 def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best, cost: str, ax: Axes) -> Axes:
-    """The documents' figure: test accuracy (left) and a cost (right: `wall_seconds` or `epochs`) against the rate.
+    """The documents' figure: test accuracy (left) and a cost (right: `seconds` or `epochs`) against the rate.
 
     Lines join means (accuracy) and medians (cost) over seeds; small points are single runs, crosses diverged ones.
     """
@@ -81,10 +82,9 @@ def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best
     right = ax.twinx()
     right.grid(visible=False)
     right.spines["top"].set_visible(False)
-    median, label = {
-        "wall_seconds": ("wall_median", "wall time of a run (seconds, log scale)"),
-        "epochs": ("epochs_median", "epochs of a run (log scale)"),
-    }[cost]
+    label = {"seconds": f"{TIME_EN[best.best['time']]} of a run (seconds, log scale)", "epochs": "epochs of a run (log scale)"}[
+        cost
+    ]
     right.set_yscale("log")
     _plain_log(right.yaxis)
     right.set_ylabel(label, color=COST)
@@ -96,7 +96,7 @@ def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best
     ax.scatter(diverged["lr"], diverged["test_accuracy"].fillna(0), marker="x", s=45, color="black", label="diverged", zorder=4)
     lines = [
         ax.plot(rows["lr"], rows["test_mean"], "-o", color=ACCURACY, markersize=4, label="test accuracy")[0],
-        right.plot(rows["lr"], rows[median], "--s", color=COST, markersize=3.5, label=label.split(" (")[0])[0],
+        right.plot(rows["lr"], rows[f"{cost}_median"], "--s", color=COST, markersize=3.5, label=label.split(" (")[0])[0],
         mark_best(best, ax),
     ]
     bargain = best.bargain
@@ -132,7 +132,8 @@ def mark_best(best: Best, ax: Axes) -> Rectangle:
 def plot_plateau(summary: pd.DataFrame, best: Best, num_valid: int, num_test: int, ax: Axes) -> Axes:
     """The top of the accuracy curve, with what one standard error of so many images is (binomial)."""
     rows = summary[(summary["arm"] == best.arm) & summary["valid_mean"].notna()]
-    near = rows[rows["lr"].between(best.low / 10, best.high * 10)]
+    floor = best.best["valid_mean"] - 0.04
+    near = rows[rows["lr"].between(best.low / 10, best.high * 10) & (rows["valid_mean"] >= floor)]
     for column, num_images, colour, marker, name in (
         ("valid_mean", num_valid, "#000000", "o", "validation accuracy (chooses)"),
         ("test_mean", num_test, ACCURACY, "s", "test accuracy (reports)"),
@@ -143,8 +144,7 @@ def plot_plateau(summary: pd.DataFrame, best: Best, num_valid: int, num_test: in
     ax.axhline(threshold, color="#000000", linewidth=0.9, linestyle=":", label="tied above: best less one standard error")
     mark_best(best, ax)
     shown = pd.concat([near["valid_mean"], near["test_mean"]])
-    floor = max(shown.min(), best.best["valid_mean"] - 0.04)
-    ax.set_ylim(floor - 0.002, min(1.0, shown.max() + 0.004))
+    ax.set_ylim(shown.min() - 0.004, min(1.0, shown.max() + 0.004))
     _lr_axis(ax)
     _percent_axis(ax, decimals=1)
     ax.set_ylabel("accuracy")
@@ -153,21 +153,26 @@ def plot_plateau(summary: pd.DataFrame, best: Best, num_valid: int, num_test: in
 
 
 def plot_trade_off(summary: pd.DataFrame, front: pd.Series, best: Best, ax: Axes) -> Axes:
-    """Error against wall time, both log; the rates on the Pareto front joined and named."""
+    """Error against time, both log; the rates on the Pareto front joined and named. Rates at chance are crosses, never on it."""
     rows = summary[(summary["arm"] == best.arm) & summary["test_mean"].notna()]
-    efficient = rows[front.loc[rows.index]].sort_values("wall_median")
-    ax.scatter(rows["wall_median"], 1 - rows["test_mean"], s=22, color="#9A9A9A", label="other rates")
-    ax.plot(efficient["wall_median"], 1 - efficient["test_mean"], "-o", color=ACCURACY, label="Pareto front: none better in both")
+    at_chance = rows[rows["num_learned"] == 0]
+    rows = rows.drop(index=at_chance.index)
+    efficient = rows[front.loc[rows.index]].sort_values("seconds_median")
+    ax.scatter(at_chance["seconds_median"], 1 - at_chance["test_mean"], marker="x", color="#9A9A9A", label="at chance level")
+    ax.scatter(rows["seconds_median"], 1 - rows["test_mean"], s=22, color="#9A9A9A", label="other rates")
+    ax.plot(
+        efficient["seconds_median"], 1 - efficient["test_mean"], "-o", color=ACCURACY, label="Pareto front: none better in both"
+    )
     for place, (_, row) in enumerate(efficient.iterrows()):
         ax.annotate(
             lr_label(row["lr"]),
-            (row["wall_median"], 1 - row["test_mean"]),
+            (row["seconds_median"], 1 - row["test_mean"]),
             xytext=(6, 7 if place % 2 == 0 else -14),
             textcoords="offset points",
         )
     bargain = best.bargain
     ax.plot(
-        bargain["wall_median"],
+        bargain["seconds_median"],
         1 - bargain["test_mean"],
         "*",
         color=BARGAIN,
@@ -181,7 +186,8 @@ def plot_trade_off(summary: pd.DataFrame, front: pd.Series, best: Best, ax: Axes
     _plain_log(ax.xaxis)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     ax.yaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlabel("wall time of a run (seconds)")
+    ax.set_xlabel(f"{TIME_EN[best.best['time']]} of a run (seconds)")
+    ax.margins(y=0.12)
     ax.set_ylabel("test error (1 - accuracy)")
     ax.legend(loc="upper right")
     return ax
