@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
@@ -82,9 +83,8 @@ def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best
     right = ax.twinx()
     right.grid(visible=False)
     right.spines["top"].set_visible(False)
-    label = {"seconds": f"{TIME_EN[best.best['time']]} of a run (seconds, log scale)", "epochs": "epochs of a run (log scale)"}[
-        cost
-    ]
+    seconds = f"{TIME_EN[best.best['time']]} of a run (seconds, log scale)"
+    label = {"seconds": seconds, "epochs": "epochs of a run (log scale)"}[cost]
     right.set_yscale("log")
     _plain_log(right.yaxis)
     right.set_ylabel(label, color=COST)
@@ -99,19 +99,7 @@ def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best
         right.plot(rows["lr"], rows[f"{cost}_median"], "--s", color=COST, markersize=3.5, label=label.split(" (")[0])[0],
         mark_best(best, ax),
     ]
-    bargain = best.bargain
-    lines.append(
-        ax.plot(
-            bargain["lr"],
-            bargain["test_mean"],
-            "*",
-            color=BARGAIN,
-            markersize=17,
-            markeredgecolor="white",
-            zorder=5,
-            label=f"best trade-off, {lr_label(bargain['lr'])}",
-        )[0]
-    )
+    lines.append(_mark_bargain(best, ax, best.bargain["lr"], best.bargain["test_mean"]))
     _lr_axis(ax)
     _percent_axis(ax)
     ax.set_ylim(0, 1.02)
@@ -153,44 +141,33 @@ def plot_plateau(summary: pd.DataFrame, best: Best, num_valid: int, num_test: in
 
 
 def plot_trade_off(summary: pd.DataFrame, front: pd.Series, best: Best, ax: Axes) -> Axes:
-    """Error against time, both log; the rates on the Pareto front joined and named. Rates at chance are crosses, never on it."""
+    """Error against time, both log; the rates on the Pareto front joined and named. Rates at chance would dwarf the rest."""
     rows = summary[(summary["arm"] == best.arm) & summary["test_mean"].notna()]
-    at_chance = rows[rows["num_learned"] == 0]
-    rows = rows.drop(index=at_chance.index)
-    efficient = rows[front.loc[rows.index]].sort_values("seconds_median")
-    ax.scatter(at_chance["seconds_median"], 1 - at_chance["test_mean"], marker="x", color="#9A9A9A", label="at chance level")
-    ax.scatter(rows["seconds_median"], 1 - rows["test_mean"], s=22, color="#9A9A9A", label="other rates")
-    ax.plot(
-        efficient["seconds_median"], 1 - efficient["test_mean"], "-o", color=ACCURACY, label="Pareto front: none better in both"
-    )
-    for place, (_, row) in enumerate(efficient.iterrows()):
-        ax.annotate(
-            lr_label(row["lr"]),
-            (row["seconds_median"], 1 - row["test_mean"]),
-            xytext=(6, 7 if place % 2 == 0 else -14),
-            textcoords="offset points",
-        )
-    bargain = best.bargain
-    ax.plot(
-        bargain["seconds_median"],
-        1 - bargain["test_mean"],
-        "*",
-        color=BARGAIN,
-        markersize=17,
-        markeredgecolor="white",
-        zorder=5,
-        label=f"best trade-off, {lr_label(bargain['lr'])}",
-    )
+    learned = rows[rows["num_learned"] > 0]
+    efficient = learned[front.loc[learned.index]].sort_values("seconds_median")
+    left_out = f" ({len(rows) - len(learned)} at chance left out)" if len(learned) < len(rows) else ""
+    others = learned.drop(index=efficient.index)
+    ax.scatter(others["seconds_median"], 1 - others["test_mean"], s=22, color="#9A9A9A", label=f"other rates{left_out}")
+    ax.plot(efficient["seconds_median"], 1 - efficient["test_mean"], "-o", color=ACCURACY, label="Pareto front")
+    for _, row in efficient.iterrows():
+        place = (row["seconds_median"], 1 - row["test_mean"])
+        ax.annotate(lr_label(row["lr"]), place, xytext=(-5, -6), textcoords="offset points", ha="right", va="top")
+    _mark_bargain(best, ax, best.bargain["seconds_median"], 1 - best.bargain["test_mean"])
     ax.set_xscale("log")
     ax.set_yscale("log")
     _plain_log(ax.xaxis)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    _plain_log(ax.yaxis)
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    ax.margins(0.1)
     ax.set_xlabel(f"{TIME_EN[best.best['time']]} of a run (seconds)")
-    ax.margins(y=0.12)
     ax.set_ylabel("test error (1 - accuracy)")
-    ax.legend(loc="upper right")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
     return ax
+
+
+def _mark_bargain(best: Best, ax: Axes, x: float, y: float) -> Line2D:
+    label = f"best trade-off, {lr_label(best.bargain['lr'])}"
+    return ax.plot(x, y, "*", color=BARGAIN, markersize=17, markeredgecolor="white", zorder=5, label=label)[0]
 
 
 def telling_rates(summary: pd.DataFrame, best: Best) -> list[float]:
