@@ -6,6 +6,7 @@ Rates are chosen on validation accuracy and reported on test accuracy: choosing 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 
@@ -34,13 +35,13 @@ def find_best(summary: pd.DataFrame, arm: str, num_valid: int, num_seeds: int) -
     Two rates count as tied within one standard error of the best: what `num_seeds` validation sets of `num_valid` images can
     resolve (binomial), or the spread over seeds if that is larger.
     """
-    rows = summary[(summary["arm"] == arm) & summary["valid_mean"].notna()].reset_index(drop=True)
-    if rows.empty:
+    rows = summary[summary["arm"] == arm].reset_index(drop=True)
+    if rows["valid_mean"].isna().all():
         return None
-    top = int(rows["valid_mean"].to_numpy().argmax())  # the smaller rate of two equal ones
+    top = int(np.nanargmax(rows["valid_mean"].to_numpy()))  # the smaller rate of two equal ones
     best = rows.iloc[top]
     tolerance = _standard_error(best, num_valid, num_seeds)
-    tied = (rows["valid_mean"] >= best["valid_mean"] - tolerance).tolist()
+    tied = (rows["valid_mean"] >= best["valid_mean"] - tolerance).tolist()  # never where there is no accuracy: a gap
     first = last = top
     while first > 0 and tied[first - 1]:
         first -= 1

@@ -60,8 +60,8 @@ def check_patience(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def explain_very_small(runs: pd.DataFrame, patience: pd.DataFrame) -> VerySmall | None:
-    """`runs` of one arm; None where it has no run below VERY_SMALL."""
-    few = runs[runs["lr"] < VERY_SMALL]
+    """`runs` of one arm; None where it has no run below VERY_SMALL that was scored."""
+    few = runs[(runs["lr"] < VERY_SMALL) & runs["test_accuracy"].notna()]
     if few.empty:
         return None
     stopped = patience[patience["run_id"].isin(few["run_id"]) & patience["confirmed"]]
@@ -77,9 +77,11 @@ def explain_very_small(runs: pd.DataFrame, patience: pd.DataFrame) -> VerySmall 
 
 
 def explain_small(runs: pd.DataFrame, patience: pd.DataFrame, best: Best) -> Small | None:
-    """`runs` of the arm that `best` is of; None where it has no run from VERY_SMALL to SMALL, or only in the plateau."""
-    slow = runs[runs["lr"].between(VERY_SMALL, SMALL) & (runs["lr"] < best.low)]
-    plateau = runs[runs["lr"].between(best.low, best.high)]
+    """`runs` of the arm that `best` is of; None where it has no scored run from VERY_SMALL to SMALL, or only in the
+    plateau."""
+    scored = runs[runs["test_accuracy"].notna()]
+    slow = scored[scored["lr"].between(VERY_SMALL, SMALL) & (scored["lr"] < best.low)]
+    plateau = scored[scored["lr"].between(best.low, best.high)]
     if slow.empty:
         return None
     stopped = patience[patience["run_id"].isin(slow["run_id"]) & patience["confirmed"]]

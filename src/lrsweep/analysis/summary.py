@@ -49,7 +49,8 @@ def with_seconds(runs: pd.DataFrame) -> pd.DataFrame:
     Wall time, as the documents ask, unless the machine was busy with other work: then it would compare neighbours of the
     moment, not learning rates, and the CPU time of the same runs takes its place.
     """
-    time = "cpu" if busyness(runs) > BUSY_FROM else "wall"
+    is_on_cpu = runs["device"].dropna().eq("cpu").all()
+    time = "cpu" if is_on_cpu and busyness(runs) > BUSY_FROM else "wall"
     return runs.assign(seconds=runs[f"{time}_seconds"], time=time)
 
 
@@ -59,7 +60,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     Accuracies are of all runs that have one: a diverged run keeps what its best epoch gave. Standard deviations are of the
     sample (NaN for one seed).
     """
-    groups = runs.groupby(["arm", "lr"], sort=True)
+    epochs = runs["epochs"].where(runs["status"] != "failed")  # a failed run has measured nothing, not 0 epochs
+    groups = runs.assign(epochs=epochs).groupby(["arm", "lr"], sort=True)
     table = groups.agg(
         num_runs=("run_id", "size"),
         valid_mean=("valid_accuracy", "mean"),
@@ -69,6 +71,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         epochs_median=("epochs", "median"),
         seconds_median=("seconds", "median"),
         time=("time", "first"),
+        num_scored=("valid_accuracy", "count"),
         num_learned=("learned", "sum"),
     )
     for status in ("ok", "diverged", "failed"):

@@ -86,7 +86,8 @@ def _arm_section(folder: Path, tables: Tables, arm: str) -> str:
     best = found.best
     summary, runs = tables.summary, tables.runs[tables.runs["arm"] == arm]
     front = pareto_front(summary[summary["arm"] == arm])
-    first_seed = int(runs["seed"].min())
+    first_seed = int(runs.loc[runs["epochs"] > 0, "seed"].min())
+    rates = figures.telling_rates(summary, best)
     num_valid, num_test = int(runs["data.num_valid"].iloc[0]), int(runs["data.num_test"].iloc[0])
     seeds = "one seed" if best.num_seeds == 1 else f"{best.num_seeds} seeds"
     time = document.TIME_EN[best.best["time"]]
@@ -108,8 +109,8 @@ def _arm_section(folder: Path, tables: Tables, arm: str) -> str:
             lambda ax: figures.plot_trade_off(summary, front, best, ax),
         ),
         "training-curves": (
-            f"Training at five telling rates ({arm}, seed {first_seed}; a mark: the best epoch)",
-            lambda ax: figures.plot_training_curves(tables.curves, figures.telling_rates(summary, best), arm, first_seed, ax),
+            f"Training at {len(rates)} telling rates ({arm}, seed {first_seed}; a mark: the best epoch)",
+            lambda ax: figures.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
         ),
     }
     prefix = "" if arm == next(iter(tables.findings)) else f"{_slug(arm)}-"

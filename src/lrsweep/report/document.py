@@ -27,7 +27,7 @@ def lr_text(lr: float) -> str:
     """10^-3.2 (6.31e-04); the exponent only where it is a short decimal."""
     exponent = math.log10(lr)
     number = f"{lr:.3g}"
-    return f"10^{exponent:.3g} ({number})" if math.isclose(exponent, round(exponent, 2), abs_tol=1e-9) else number
+    return f"10^{round(exponent, 2):g} ({number})" if math.isclose(exponent, round(exponent, 2), abs_tol=1e-9) else number
 
 
 def percent(share: float) -> str:
@@ -61,13 +61,14 @@ def conclusions_en(found: Findings) -> str:
         f"range: test accuracy {percent(best.bargain['test_mean'])} in {best.bargain['seconds_median']:.0f} s "
         f"of {time} ({best.bargain['epochs_median']:.0f} epochs)." + _saving_en(best),
     ]
-    if small := found.very_small:
-        lines.append(_no_learning_en(small))
-    lines += ["", "### 5-3. Why", ""]
-    if small := found.very_small:
+    if low := found.very_small:
+        lines.append(_no_learning_en(low))
+    if found.very_small or found.small:
+        lines += ["", "### 5-3. Why", ""]
+    if low := found.very_small:
         lines.append(
-            f'* "Validation sets no record for 5 epochs" below 1e-5: {small.num_out_of_patience} of {small.num_runs} runs ended '
-            f"so, {small.num_stopped_at_once} of them without ever improving on their first epoch."
+            f'* "Validation sets no record for 5 epochs" below 1e-5: {low.num_out_of_patience} of {low.num_runs} runs ended '
+            f"so, {low.num_stopped_at_once} of them without ever improving on their first epoch."
         )
     if slow := found.small:
         lines.append(
@@ -82,9 +83,14 @@ def conclusions_en(found: Findings) -> str:
     return "\n".join(lines) + "\n"
 
 
+_SAVING_FROM = 0.05  # less than that share of the time is no saving to speak of
+
+
 def _saving_en(best: Best) -> str:
     if best.bargain["lr"] == best.best["lr"]:
         return " It is the most accurate rate as well."
+    if best.time_saved < _SAVING_FROM:
+        return " The most accurate rate takes about as long."
     return f" That is {percent(best.time_saved)} less time than the most accurate rate takes."
 
 
@@ -119,13 +125,14 @@ def conclusions_ko(found: Findings) -> str:
         f"가장 빠르며, {time} {best.bargain['seconds_median']:.0f}초 ({best.bargain['epochs_median']:.0f} epoch) 만에 test 정확도 "
         f"{percent(best.bargain['test_mean'])} 에 도달한다." + _saving_ko(best),
     ]
-    if small := found.very_small:
-        lines.append(_no_learning_ko(small))
-    lines += ["", "### 5-3. 실험 결과에 대한 이유 분석", ""]
-    if small := found.very_small:
+    if low := found.very_small:
+        lines.append(_no_learning_ko(low))
+    if found.very_small or found.small:
+        lines += ["", "### 5-3. 실험 결과에 대한 이유 분석", ""]
+    if low := found.very_small:
         lines.append(
-            f'* 1e-5 미만에서 "5 epoch 동안 valid set 성능이 증가하지 않았다": {small.num_runs}개 실행 중 '
-            f"{small.num_out_of_patience}개가 그렇게 끝났고, 그중 {small.num_stopped_at_once}개는 첫 epoch 의 성능을 한 번도 넘지 못했다."
+            f'* 1e-5 미만에서 "5 epoch 동안 valid set 성능이 증가하지 않았다": {low.num_runs}개 실행 중 '
+            f"{low.num_out_of_patience}개가 그렇게 끝났고, 그중 {low.num_stopped_at_once}개는 첫 epoch 의 성능을 한 번도 넘지 못했다."
         )
     if slow := found.small:
         lines.append(
@@ -142,6 +149,8 @@ def conclusions_ko(found: Findings) -> str:
 def _saving_ko(best: Best) -> str:
     if best.bargain["lr"] == best.best["lr"]:
         return " 정확도도 가장 높은 learning rate 이다."
+    if best.time_saved < _SAVING_FROM:
+        return " 정확도가 가장 높은 learning rate 도 걸리는 시간은 비슷하다."
     return f" 정확도가 가장 높은 learning rate 보다 시간이 {percent(best.time_saved)} 적게 든다."
 
 
@@ -179,7 +188,7 @@ def rates_table(summary: pd.DataFrame) -> str:
 
 def _rate_row(row: pd.Series) -> list[str]:
     remarks = [f"{row[f'num_{status}']} {status}" for status in ("diverged", "failed") if row[f"num_{status}"]]
-    if num_at_chance := row["num_runs"] - row["num_learned"] - row["num_failed"]:
+    if num_at_chance := row["num_scored"] - row["num_learned"]:
         remarks.append("at chance" if num_at_chance == row["num_runs"] else f"{num_at_chance} at chance")
     return [
         lr_text(row["lr"]),
@@ -241,9 +250,13 @@ def completeness(runs: pd.DataFrame) -> str:
     told = [f"{(runs['status'] == status).sum()} {status}" for status in ("ok", "diverged", "failed")]
     rates, seeds = runs["lr"].nunique(), runs["seed"].nunique()
     return (
-        f"{len(runs)} of {expected} there ({rates} learning rates, up to {seeds} seed{'s' if seeds > 1 else ''}): "
+        f"{len(runs)} of {expected} there ({_count(rates, 'learning rate')}, up to {_count(seeds, 'seed')}): "
         f"{', '.join(told)}, {expected - len(runs)} missing"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def conclusions(found: Findings) -> str:
@@ -252,11 +265,12 @@ def conclusions(found: Findings) -> str:
 
 
 def data_section(class_counts: pd.DataFrame) -> str:
-    return (
-        "## The data\n\nImages of each class in each split. With classes this even, accuracy is a fair measure.\n\n"
-        if _is_even(class_counts)
-        else "## The data\n\nImages of each class in each split. The classes are uneven: read accuracies with care.\n\n"
-    ) + class_counts_table(class_counts)
+    if class_counts.empty:
+        return "## The data\n\nNot recorded."
+    judgement = "With classes this even, accuracy is a fair measure."
+    if not _is_even(class_counts):
+        judgement = "The classes are uneven: read accuracies with care."
+    return f"## The data\n\nImages of each class in each split. {judgement}\n\n{class_counts_table(class_counts)}"
 
 
 def _is_even(class_counts: pd.DataFrame) -> bool:
@@ -269,9 +283,10 @@ def environment_section(runs: pd.DataFrame) -> str:
     """Where the runs ran. More than one value of a thing is named as such: its times are not comparable."""
 
     def told(column: str) -> str:
-        values = runs[column].dropna().astype(str).unique()
-        return ", ".join(values) if len(values) else "not recorded"
+        values = runs[column].dropna().unique()
+        return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values) or "not recorded"
 
+    peak = runs["peak_memory_bytes"].max()
     rows = [
         ["device", f"{told('device')} ({told('device_name')}, {told('cores')} cores)"],
         ["workers × threads", f"{told('workers')} × {told('threads')}"],
@@ -280,7 +295,7 @@ def environment_section(runs: pd.DataFrame) -> str:
             "wall time / CPU time",
             _number(busyness(runs), ".2f") + " (median of the runs on a CPU; well above 1: the machine was busy with other work)",
         ],
-        ["peak memory of a worker", f"{runs['peak_memory_bytes'].max() / 1e9:.2f} GB"],
+        ["peak memory of a worker", "not recorded" if pd.isna(peak) else f"{peak / 1e9:.2f} GB"],
         ["commit", told("git_commit") + (" (with uncommitted changes)" if (runs["git_dirty"] == True).any() else "")],  # noqa: E712
     ]
     return "## Where it ran\n\n" + markdown_table(["what", "value"], rows)

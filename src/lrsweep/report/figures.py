@@ -47,7 +47,7 @@ plt.rcParams.update(
 def lr_label(lr: float) -> str:
     """10^-3.2 where the exponent is a short decimal, else the number itself. Mathtext."""
     exponent = math.log10(lr)
-    return rf"$10^{{{exponent:.3g}}}$" if math.isclose(exponent, round(exponent, 2), abs_tol=1e-9) else f"{lr:.3g}"
+    return rf"$10^{{{round(exponent, 2):g}}}$" if math.isclose(exponent, round(exponent, 2), abs_tol=1e-9) else f"{lr:.3g}"
 
 
 def figure_with(title: str, *, width: float = 9, height: float = 5) -> tuple[Figure, Axes]:
@@ -93,12 +93,14 @@ def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best
         ax.scatter(single["lr"], single["test_accuracy"], s=10, color=ACCURACY, alpha=0.45, linewidths=0)
         right.scatter(single["lr"], single[cost], s=10, color=COST, alpha=0.35, linewidths=0, marker="s")
     diverged = single[single["status"] == "diverged"]
-    ax.scatter(diverged["lr"], diverged["test_accuracy"].fillna(0), marker="x", s=45, color="black", label="diverged", zorder=4)
     lines = [
         ax.plot(rows["lr"], rows["test_mean"], "-o", color=ACCURACY, markersize=4, label="test accuracy")[0],
         right.plot(rows["lr"], rows[f"{cost}_median"], "--s", color=COST, markersize=3.5, label=label.split(" (")[0])[0],
         mark_best(best, ax),
     ]
+    if len(diverged):
+        height = diverged["test_accuracy"].fillna(0)
+        lines.append(ax.scatter(diverged["lr"], height, marker="x", s=45, color="black", label="diverged", zorder=4))
     lines.append(_mark_bargain(best, ax, best.bargain["lr"], best.bargain["test_mean"]))
     _lr_axis(ax)
     _percent_axis(ax)
@@ -143,7 +145,7 @@ def plot_plateau(summary: pd.DataFrame, best: Best, num_valid: int, num_test: in
 def plot_trade_off(summary: pd.DataFrame, front: pd.Series, best: Best, ax: Axes) -> Axes:
     """Error against time, both log; the rates on the Pareto front joined and named. Rates at chance would dwarf the rest."""
     rows = summary[(summary["arm"] == best.arm) & summary["test_mean"].notna()]
-    learned = rows[rows["num_learned"] > 0]
+    learned = rows[(rows["num_learned"] > 0) & (rows["test_mean"] < 1)]  # and no error at all has no logarithm
     efficient = learned[front.loc[learned.index]].sort_values("seconds_median")
     left_out = f" ({len(rows) - len(learned)} at chance left out)" if len(learned) < len(rows) else ""
     others = learned.drop(index=efficient.index)
