@@ -100,13 +100,35 @@ def test_the_commit_is_that_of_the_code_wherever_it_is_run_from(monkeypatch: pyt
     done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
     expected = done.stdout.strip() if done.returncode == 0 else None  # an unpacked archive has none
     monkeypatch.chdir(tmp_path)
-    environment._git_state.cache_clear()
-    assert describe(CPU, workers=1)["git_commit"] == expected
+    assert environment._git_state()["git_commit"] == expected
 
 
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    environment._git_state.cache_clear()
-    kept = describe(CPU, workers=1)
-    environment._git_state.cache_clear()
-    assert (kept["git_commit"], kept["git_dirty"]) == (None, None)
+    assert environment._git_state() == {"git_commit": None, "git_dirty": None}
+
+
+def test_a_repository_that_the_code_is_not_part_of_is_not_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As where the package is installed into a virtual environment inside somebody's checkout."""
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run(["git", *identity, "commit", "--quiet", "--allow-empty", "-m", "x"], cwd=tmp_path, check=True)
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
+    assert environment._git_state() == {"git_commit": None, "git_dirty": None}
+
+
+def test_the_commit_is_read_when_the_code_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = describe(CPU, workers=1)["git_commit"]
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))
+    assert describe(CPU, workers=1)["git_commit"] == before
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max 100000", 8), ("200000 100000", 2), ("50000 100000", 1), ("1600000 100000", 8), ("", 8)],
+    ids=["no quota", "two cores", "half a core", "more than there are", "not a quota"],
+)
+def test_a_containers_quota_counts(monkeypatch: pytest.MonkeyPatch, quota: str, cores: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(Path, "read_text", lambda path: quota)
+    assert environment.num_cores() == cores

@@ -1,6 +1,6 @@
 """From a config to a record: in the store already? If not, train and keep what came. The Hydra entry.
 
-Hydra and OmegaConf end here: below, everything takes the dataclasses of config.py.
+Hydra and OmegaConf end here (refusal.py words their errors): below, everything takes the dataclasses of config.py.
 """
 
 import os
@@ -74,12 +74,26 @@ def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
     return record
 
 
-def record_failure(run: RunConfig, folder: Path, error: str) -> RunRecord:
+def stored(folder: Path) -> dict[str, RunRecord]:
+    """The study's records by name. Damaged ones are set aside, and it is said: their runs are to be done again."""
+    found = store.scan(folder)
+    for damaged in found.damaged:
+        print(f"Set aside {store.set_aside(damaged)}: {damaged.reason}. Its run is done again.", file=sys.stderr)
+    return found.records
+
+
+def record_failure(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, error: str) -> RunRecord:
     """A run that gave nothing leaves a record as well: 46 points in, 46 records out."""
     told = error.encode(errors="replace").decode()  # an error may quote bytes that no file could hold
     outcome = Outcome(status="failed", stop_reason="error", error=told)
     record = RunRecord(
-        run_id=run_id(run), config=asdict(run), outcome=outcome, engine="solo", timing="measured", class_counts={}, environment={}
+        run_id=run_id(run),
+        config=asdict(run),
+        outcome=outcome,
+        engine="solo",
+        timing="measured",
+        class_counts={},
+        environment=describe(prepare_device(machine), workers) | {"peak_memory_bytes": None},  # ours is not the run's
     )
     store.save(folder, record)
     return record
@@ -101,7 +115,7 @@ def run_single(cfg: DictConfig) -> float | None:
     app = to_app_config(cfg)
     run, folder = app.run, app.folder
     print(keep_model_summary(run, folder))
-    record = store.read_run(folder, run_id(run))
+    record = stored(folder).get(run_id(run))
     if record is None or not is_done(record):
         with tqdm(unit="epoch", desc=f"lr {run.optimizer.lr:.2e}", disable=None) as bar:
 
@@ -145,7 +159,7 @@ def main() -> None:
     except SweepIncomplete:
         sys.exit(1)
     except KeyboardInterrupt:
-        command = shlex.join(["lrsweep", *sys.argv[1:]])
+        command = os.environ.get("LRSWEEP_COMMAND") or shlex.join(["lrsweep", *sys.argv[1:]])
         print(f"\nStopped. What is done is kept. To go on, give the same command again:\n  {command}", file=sys.stderr)
         sys.exit(130)
     except REFUSALS as error:

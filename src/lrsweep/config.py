@@ -98,7 +98,7 @@ class TrainingConfig:
 
 @dataclass(kw_only=True)
 class RunConfig:
-    """What defines a run: two equal ones give the same curves, on any machine but for rounding."""
+    """What defines a run: two equal ones give the same bits on a CPU with as many threads and the same versions."""
 
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)

@@ -31,8 +31,13 @@ def prepare_device(machine: MachineConfig) -> torch.device:
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use: its affinity, or its container's quota if that is less."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup, or a quota of "max"
+        return allowed
 
 
 def describe(device: torch.device, workers: int) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def describe(device: torch.device, workers: int) -> dict[str, Any]:
         "precision": "fp32",
         "peak_memory_bytes": _peak_memory_bytes(),
         "versions": _versions(),
-        **_git_state(),
+        **_GIT_STATE,
     }
 
 
@@ -70,15 +75,20 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), "system": platform.system(), **packages}
 
 
-@cache
 def _git_state() -> dict[str, Any]:
-    """The commit of the code itself, wherever it is run from. No git or no checkout: None."""
+    """The commit of the code itself, wherever it is run from. No git, or not a checkout of this project: None."""
+    source = Path(__file__).parent
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        command = ["git", "-C", str(source), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(git("status", "--porcelain"))}
+        if git("ls-files", "__init__.py"):
+            return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
-        return {"git_commit": None, "git_dirty": None}
+        pass
+    return {"git_commit": None, "git_dirty": None}
+
+
+_GIT_STATE = _git_state()  # as the code is loaded: what is committed later, while a sweep runs, is not what runs

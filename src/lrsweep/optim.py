@@ -11,7 +11,7 @@ _OPTIMIZERS = {"adamw": torch.optim.AdamW}
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """`fused` is PyTorch's own single-kernel version of the same update: 30 times fewer calls on this small network."""
+    """`fused` is PyTorch's own version of the same update in one call for all tensors."""
     return _OPTIMIZERS[config.name](parameters, lr=config.lr, fused=True)
 
 

@@ -34,7 +34,7 @@ class Outcome:
     test_accuracy: float | None = None  # once, with the best epoch's weights
     test_loss: float | None = None
     wall_seconds: float | None = None  # training and validation, without set-up, warm-up and the test
-    cpu_seconds: float | None = None  # the process's own; well below wall_seconds means that the machine was busy
+    cpu_seconds: float | None = None  # the process's own; on a CPU, well below wall_seconds: the machine was busy
     diverged_step: int | None = None  # optimizer steps before the first loss that was not finite
     last_finite_loss: float | None = None
     error: str | None = None

@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lrsweep.config import flatten
+from lrsweep.config import RunConfig, flatten
 from lrsweep.records import SCHEMA_VERSION, EpochRecord, Outcome, RunRecord
 
 _PACKED = "runs.jsonl.gz"
+_EXPECTED = "expected.json"
+_DEFAULTS = flatten(dataclasses.asdict(RunConfig()))
 _OUTCOME = [f.name for f in dataclasses.fields(Outcome) if f.name != "curve"]
 _ENVIRONMENT = [
     "device",
@@ -94,6 +96,19 @@ def scan(folder: Path) -> Scan:
     return Scan(records, damaged)
 
 
+def expect(folder: Path, run_ids: list[str]) -> None:
+    """Keep which runs a sweep is to leave, so that a report of a sweep under way knows what is missing."""
+    write_atomically(folder / _EXPECTED, (json.dumps(sorted(run_ids)) + "\n").encode())
+
+
+def read_expected(folder: Path) -> set[str] | None:
+    """What the last sweep of this study was to leave; None where no sweep has said so, or its word is damaged."""
+    try:
+        return {str(run_id) for run_id in json.loads((folder / _EXPECTED).read_text(encoding="utf-8"))}
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def set_aside(damaged: Damaged) -> Path:
     """Move a damaged record out of the way, so that its run is done again and the file can still be looked at.
 
@@ -131,6 +146,11 @@ def load(folder: Path) -> pd.DataFrame:
     return to_frame(read(folder))
 
 
+def load_curves(folder: Path) -> pd.DataFrame:
+    """One row an epoch: run_id, loss, seed, lr, then EpochRecord's fields."""
+    return curves_frame(read(folder))
+
+
 def read(folder: Path) -> list[RunRecord]:
     """All records to trust, sorted as in `load`. What is left out is warned of."""
     found = scan(folder)
@@ -153,7 +173,7 @@ def to_frame(records: list[RunRecord]) -> pd.DataFrame:
 
 
 def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
-    """One row an epoch: run_id, loss, seed, lr, then EpochRecord's fields."""
+    """`load_curves`'s table of records already read."""
     key = ["run_id", "loss", "seed", "lr"]
     rows = [
         {name: settings[name] for name in key} | dataclasses.asdict(epoch)
@@ -172,7 +192,7 @@ def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
-    config = flatten(record.config)
+    config = _DEFAULTS | flatten(record.config)  # a setting newer than the record has its default, which means "as before"
     short = {"lr": config.pop("optimizer.lr"), "seed": config.pop("seed"), "loss": config.pop("loss.name")}
     return {"run_id": record.run_id} | short | config
 

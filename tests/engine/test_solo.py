@@ -317,14 +317,14 @@ def test_a_run_diverges_at_its_first_loss_that_is_not_finite(
         loss = loss_of(config, logits_BC, labels_B)
         if torch.is_grad_enabled():
             seen.append(loss.item())
-            if len(seen) == 1 + 1 + step:  # the warm-up takes one
+            if len(seen) == 2 + 1 + step:  # the warm-up takes two: a full batch and the short one
                 return loss * bad
         return loss
 
     monkeypatch.setattr(solo, "loss_of", loss_until)
     outcome = train(run, split_of(mnist, run))
     assert (outcome.status, outcome.stop_reason, outcome.diverged_step) == ("diverged", "diverged", step)
-    assert outcome.last_finite_loss == (seen[step] if step else None)
+    assert outcome.last_finite_loss == (seen[2 + step - 1] if step else None)
     assert outcome.epochs == step // 2
     assert (outcome.test_accuracy is not None) == (step >= 2)  # of the epochs before, whose best weights are sound
 

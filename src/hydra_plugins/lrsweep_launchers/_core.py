@@ -50,19 +50,19 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
     return jobs
 
 
-def pending(jobs: list[Job]) -> list[Job]:
-    """The jobs whose run the store lacks, each run once, in an order that covers the whole grid early.
+def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:
+    """The jobs whose run the store lacks, in an order that covers the whole grid early, and the records of the others.
 
-    A damaged record is set aside: its run is pending again.
+    Each run is there once, however often the multirun names it. What is expected of each study is kept beside its records.
     """
-    done: set[tuple[Path, str]] = set()
+    distinct = {(job.folder, job.run_id): job for job in jobs}
+    found: dict[Path, dict[str, RunRecord]] = {}
     for folder in {job.folder for job in jobs}:
-        found = store.scan(folder)
-        for damaged in found.damaged:
-            print(f"Set aside {store.set_aside(damaged)}: {damaged.reason}. Its run is done again.", file=sys.stderr)
-        done |= {(folder, name) for name, record in found.records.items() if app.is_done(record)}
-    missing = {(job.folder, job.run_id): job for job in jobs if (job.folder, job.run_id) not in done}
-    return coarse_to_fine(list(missing.values()))
+        found[folder] = app.stored(folder)
+        store.expect(folder, [name for place, name in distinct if place == folder])
+    done = [found[folder][name] for folder, name in distinct if name in found[folder] and app.is_done(found[folder][name])]
+    names = {record.run_id for record in done}
+    return coarse_to_fine([job for job in distinct.values() if job.run_id not in names]), done
 
 
 def coarse_to_fine(jobs: list[Job]) -> list[Job]:
@@ -78,8 +78,11 @@ def coarse_to_fine(jobs: list[Job]) -> list[Job]:
     return ordered
 
 
-def finish(context: HydraContext, jobs: list[Job]) -> Sequence[JobReturn]:
-    """Say how complete the sweep is, by what the store holds and not by exit codes; write the reports; answer Hydra."""
+def finish(context: HydraContext, jobs: list[Job], *, has_run: bool) -> Sequence[JobReturn]:
+    """Say how complete the sweep is, by what the store holds and not by exit codes; write the reports; answer Hydra.
+
+    A report is written where anything has run, or where there is none yet.
+    """
     stored = {folder: store.scan(folder).records for folder in {job.folder for job in jobs}}
     distinct = {(job.folder, job.run_id): stored[job.folder].get(job.run_id) for job in jobs}
     counts = Counter(record.outcome.status if record else "missing" for record in distinct.values())
@@ -88,11 +91,18 @@ def finish(context: HydraContext, jobs: list[Job]) -> Sequence[JobReturn]:
     for (folder, name), record in distinct.items():
         if record and record.outcome.status == "failed":
             print(f"Failed: {store.path_of(folder, name)}: {record.outcome.error}", file=sys.stderr)
-    for job in {job.folder: job for job in jobs}.values():
-        subprocess.run(report_command(job.app), check=False)
-    if counts["missing"]:
+    is_reported = [_report(job, has_run) for job in {job.folder: job for job in jobs}.values()]
+    if counts["missing"] or not all(is_reported):
         raise SweepIncomplete
     return [_job_return(context, job, distinct[job.folder, job.run_id]) for job in jobs]
+
+
+def _report(job: Job, has_run: bool) -> bool:
+    report = job.folder / "report.md"
+    if report.exists() and not has_run:
+        print(f"Report: {report}")
+        return True
+    return subprocess.run(report_command(job.app), check=False).returncode == 0
 
 
 def report_command(app_config: AppConfig) -> list[str]:

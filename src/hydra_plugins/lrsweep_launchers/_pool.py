@@ -34,15 +34,21 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def num_workers(asked: int | None, machine: MachineConfig) -> int:
+    device = prepare_device(machine)  # also where a number was asked for: a GPU that is not there is refused here
     if asked is not None and asked < 1:
         raise ConfigError(f"hydra.launcher.workers must be at least 1, got {asked}")
-    return asked or (1 if prepare_device(machine).type == "cuda" else num_cores())
+    return asked or (1 if device.type == "cuda" else num_cores())
 
 
-def run_all(jobs: list[Job], num_expected: int, workers: int, refresh_seconds: int) -> None:
-    """Run every job and leave a record of each, failed ones included. KeyboardInterrupt ends all processes first."""
+def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_seconds: int) -> None:
+    """Run every job and leave a record of each, failed ones included. KeyboardInterrupt ends all processes first.
+
+    `done` are the sweep's runs that are in the store already.
+    """
+    if refresh_seconds < 0:
+        raise ConfigError(f"hydra.launcher.refresh_seconds must be at least 0, got {refresh_seconds}")
     load_mnist(Path(jobs[0].app.machine.data_dir))  # fetched once, and a reason to stop before any worker starts
-    for job in jobs:
+    for job in {job.folder: job for job in jobs}.values():
         app.keep_model_summary(job.run, job.folder)
     _start_server()
     reader, writer = multiprocessing.Pipe(duplex=False)
@@ -50,14 +56,14 @@ def run_all(jobs: list[Job], num_expected: int, workers: int, refresh_seconds: i
     active: dict[Future[RunRecord], Job] = {}
     tries: Counter[str] = Counter()
     refresh = _Refresh(refresh_seconds)
-    progress = Progress(num_expected, num_expected - len(jobs), workers)
+    progress = Progress(len(jobs), [(_label_of(record), record.outcome.valid_accuracy) for record in done], workers)
     try:
         while waiting or active:
             while waiting and len(active) < workers:
                 job = waiting.popleft()
                 tries[job.run_id] += 1
                 active[_train(job.run, job.app.machine, job.folder, job.run_id, workers, writer)] = job
-                progress.started(job.run_id, _label(job.run))
+                progress.started(job.run_id, _label(job.run.optimizer.lr, job.run.seed))
             ended, _ = wait(active, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             while reader.poll():
                 progress.epoch(reader.recv())
@@ -66,12 +72,13 @@ def run_all(jobs: list[Job], num_expected: int, workers: int, refresh_seconds: i
                 error = future.exception()
                 if error is not None and tries[job.run_id] < _TRIES:
                     waiting.appendleft(job)
-                    progress.ended(job.run_id, f"{_reason(error)}; tried once more", None, counts=False)
+                    progress.again(job.run_id, f"{_reason(error)}; tried once more")
                     continue
                 if error is None:
                     record = future.result()
                 else:
-                    record = app.record_failure(job.run, job.folder, f"{_reason(error)}, {_TRIES} times")
+                    told = f"{_reason(error)}, {_TRIES} times"
+                    record = app.record_failure(job.run, job.app.machine, job.folder, workers=workers, error=told)
                 progress.ended(job.run_id, *_told(record.outcome))
                 refresh.after_a_run(job)
     finally:
@@ -119,8 +126,12 @@ def _blocked(signal_number: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _label(run: RunConfig) -> str:
-    return f"lr {run.optimizer.lr:.2e} seed {run.seed}"
+def _label(lr: float, seed: int) -> str:
+    return f"lr {lr:.2e} seed {seed}"
+
+
+def _label_of(record: RunRecord) -> str:
+    return _label(record.config["optimizer"]["lr"], record.config["seed"])
 
 
 def _reason(error: BaseException) -> str:

@@ -17,20 +17,26 @@ class Update:
 
 
 class Progress:
-    """A bar for the sweep (done, best so far, time left) above a line for each active run."""
+    """A bar for the sweep (done, best so far, time left) above a line for each active run.
 
-    def __init__(self, num_expected: int, num_done: int, num_workers: int) -> None:
-        self._is_terminal = sys.stderr.isatty()
+    Bars go to stderr if that is a terminal. A line a finished run goes to stdout if that, or stderr, is a file; on a terminal
+    only what went wrong is worth a line.
+    """
+
+    def __init__(self, num_pending: int, done: list[tuple[str, float | None]], num_workers: int) -> None:
+        """`done`: label and validation accuracy of the runs that are in the store already."""
+        has_bars = sys.stderr.isatty()
+        self._has_lines = not (has_bars and sys.stdout.isatty())
         self._best: tuple[float, str] | None = None
         self._total: tqdm[Any] = tqdm(
-            desc="sweep", total=num_expected, initial=num_done, unit="run", dynamic_ncols=True, disable=not self._is_terminal
+            desc="sweep", total=num_pending + len(done), initial=len(done), unit="run", dynamic_ncols=True, disable=not has_bars
         )
-        self._free = [
-            tqdm(bar_format="  {desc}", position=i + 1, leave=False, disable=not self._is_terminal) for i in range(num_workers)
-        ]
+        self._free = [tqdm(bar_format="  {desc}", position=i + 1, leave=False, disable=not has_bars) for i in range(num_workers)]
         self._lines: dict[str, tuple[str, tqdm[Any]]] = {}
-        if not self._is_terminal:
-            print(f"sweep: {num_done} of {num_expected} runs are in the store, {num_workers} workers", flush=True)
+        for label, valid_accuracy in done:
+            self._see(label, valid_accuracy)
+        if self._has_lines:
+            print(f"sweep: {len(done)} of {len(done) + num_pending} runs are in the store, {num_workers} workers", flush=True)
 
     def started(self, run_id: str, label: str) -> None:
         self._lines[run_id] = label, self._free.pop(0)
@@ -40,23 +46,36 @@ class Progress:
         if update.run_id in self._lines:  # else: the last word of a run that has ended
             self._show(update.run_id, f"epoch {update.epoch:3}  valid {update.valid_accuracy:.4f}")
 
-    def ended(self, run_id: str, told: str, valid_accuracy: float | None, *, counts: bool = True) -> None:
-        label, line = self._lines.pop(run_id)
-        line.set_description_str("")
-        self._free.insert(0, line)
-        if valid_accuracy is not None and (self._best is None or valid_accuracy > self._best[0]):
-            self._best = valid_accuracy, label
-        if counts:
-            self._total.update()
-        if self._best is not None:
-            self._total.set_postfix_str(f"best valid {self._best[0]:.4f} at {self._best[1]}")
-        if not self._is_terminal:
-            print(f"{label}: {told}", flush=True)
+    def again(self, run_id: str, why: str) -> None:
+        """The run has ended without a result and will start once more."""
+        self._tell(f"{self._leave(run_id)}: {why}")
+
+    def ended(self, run_id: str, told: str, valid_accuracy: float | None) -> None:
+        label = self._leave(run_id)
+        self._total.update()
+        self._see(label, valid_accuracy)
+        if self._has_lines or valid_accuracy is None:
+            self._tell(f"{label}: {told}")
 
     def close(self) -> None:
         for line in (*self._free, *(line for _, line in self._lines.values())):
             line.close()
         self._total.close()
+
+    def _leave(self, run_id: str) -> str:
+        label, line = self._lines.pop(run_id)
+        line.set_description_str("")
+        self._free.insert(0, line)
+        return label
+
+    def _see(self, label: str, valid_accuracy: float | None) -> None:
+        if valid_accuracy is not None and (self._best is None or valid_accuracy > self._best[0]):
+            self._best = valid_accuracy, label
+            self._total.set_postfix_str(f"best valid {valid_accuracy:.4f} at {label}")
+
+    def _tell(self, line: str) -> None:
+        tqdm.write(line)  # above the bars, if there are any
+        sys.stdout.flush()
 
     def _show(self, run_id: str, what: str) -> None:
         label, line = self._lines[run_id]

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 class PoolConf:
     _target_: str = "hydra_plugins.lrsweep_launchers.launchers.PoolLauncher"
     workers: int | None = None  # processes; None: one a core, or one where there is a GPU
-    refresh_seconds: int = 60  # between two refreshes of the report while the sweep runs; 0: only at its end
+    refresh_seconds: int = 300  # between two refreshes of the report while the sweep runs; 0: only at its end
 
 
 ConfigStore.instance().store(group="hydra/launcher", name="pool", node=PoolConf, provider="lrsweep")
@@ -36,7 +36,7 @@ class PoolLauncher(Launcher):
 
         jobs = _core.compose(self.hydra_context, self.config, job_overrides, initial_job_idx)
         workers = _pool.num_workers(self.workers, jobs[0].app.machine)
-        if pending := _core.pending(jobs):
-            num_expected = len({(job.folder, job.run_id) for job in jobs})
-            _pool.run_all(pending, num_expected, workers, self.refresh_seconds)
-        return _core.finish(self.hydra_context, jobs)
+        pending, done = _core.split_by_store(jobs)
+        if pending:
+            _pool.run_all(pending, done, workers, self.refresh_seconds)
+        return _core.finish(self.hydra_context, jobs, has_run=bool(pending))

@@ -18,7 +18,7 @@ class VerySmall:
     num_learned: int  # above chance on the validation set, see summary.with_chance
     learned_from: float | None  # the smallest rate with a run that learned
     num_out_of_patience: int  # ended because validation set no record, as the curve itself shows
-    num_stopped_at_once: int  # ... and never improved on the first epoch
+    num_stopped_at_once: int  # ... and never improved on the first epoch, as the document explains it
     highest_test_accuracy: float
 
 
@@ -60,8 +60,8 @@ def check_patience(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def explain_very_small(runs: pd.DataFrame, patience: pd.DataFrame) -> VerySmall | None:
-    """`runs` of one arm; None where it has no run below VERY_SMALL that was scored."""
-    few = runs[(runs["lr"] < VERY_SMALL) & runs["test_accuracy"].notna()]
+    """`runs` of one arm; None where it has no run below VERY_SMALL that did not fail."""
+    few = runs[(runs["lr"] < VERY_SMALL) & (runs["status"] != "failed")]
     if few.empty:
         return None
     stopped = patience[patience["run_id"].isin(few["run_id"]) & patience["confirmed"]]
@@ -77,11 +77,11 @@ def explain_very_small(runs: pd.DataFrame, patience: pd.DataFrame) -> VerySmall 
 
 
 def explain_small(runs: pd.DataFrame, patience: pd.DataFrame, best: Best) -> Small | None:
-    """`runs` of the arm that `best` is of; None where it has no scored run from VERY_SMALL to SMALL, or only in the
+    """`runs` of the arm that `best` is of; None where it has no run that did not fail from VERY_SMALL to SMALL, or only in the
     plateau."""
-    scored = runs[runs["test_accuracy"].notna()]
-    slow = scored[scored["lr"].between(VERY_SMALL, SMALL) & (scored["lr"] < best.low)]
-    plateau = scored[scored["lr"].between(best.low, best.high)]
+    measured = runs[runs["status"] != "failed"]
+    slow = measured[measured["lr"].between(VERY_SMALL, SMALL) & (measured["lr"] < best.low)]
+    plateau = measured[measured["lr"].between(best.low, best.high)]
     if slow.empty:
         return None
     stopped = patience[patience["run_id"].isin(slow["run_id"]) & patience["confirmed"]]

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import stats
 
 BUSY_FROM = 1.1  # wall time over CPU time of the median run
-CHANCE_LEVEL = 0.01  # probability that a predictor of one constant class would be called a learner
+CHANCE_LEVEL = 0.01  # of a binomial test: a larger p-value means that luck would do as well
 
 
 def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
@@ -78,6 +78,12 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         is_status = runs["status"] == status
         table[f"num_{status}"] = is_status.groupby([runs["arm"], runs["lr"]]).sum()
     return table.reset_index()
+
+
+def fewest_seeds(summary: pd.DataFrame, arm: str) -> int:
+    """How many seeds every rate of an arm that has an accuracy was scored on: what a conclusion may claim. 0: none."""
+    scored = summary.loc[(summary["arm"] == arm) & (summary["num_scored"] > 0), "num_scored"]
+    return int(scored.min()) if len(scored) else 0
 
 
 def pareto_front(summary: pd.DataFrame) -> pd.Series:

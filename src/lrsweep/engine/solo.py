@@ -97,14 +97,12 @@ def train_epoch(
     run: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, train: Part, order: torch.Generator, first_step: int
 ) -> tuple[list[float], Score]:
     """One pass over the training images: the loss of every step, and their means over the images."""
-    batches = batch_order(len(train), run.training.batch_size, order)
     device = train.images.device
+    batches = [indices.to(device) for indices in batch_order(len(train), run.training.batch_size, order)]
     losses = torch.empty(len(batches), device=device)  # read once an epoch: a GPU need not wait for each step
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
     for i, indices in enumerate(batches):
-        indices = indices.to(device)
-        images_BCHW = train.images[indices].contiguous(memory_format=torch.channels_last)
-        labels_B = train.labels[indices]
+        images_BCHW, labels_B = train.images[indices], train.labels[indices]
         set_lr(optimizer, lr_at(run.schedule, run.optimizer.lr, first_step + i))
         optimizer.zero_grad()
         logits_BC = model(images_BCHW)
@@ -121,21 +119,32 @@ def train_epoch(
 @torch.inference_mode()
 def evaluate(loss: LossConfig, model: nn.Module, part: Part) -> Score:
     device = part.images.device
-    size = _CPU_EVAL_BATCH if device.type == "cpu" else _GPU_EVAL_BATCH
+    size = _eval_batch(device)
     total_loss = torch.zeros((), dtype=torch.float64, device=device)
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
     for images_BCHW, labels_B in zip(part.images.split(size), part.labels.split(size), strict=True):
-        logits_BC = model(images_BCHW.contiguous(memory_format=torch.channels_last))
+        logits_BC = model(images_BCHW)
         total_loss += loss_of(loss, logits_BC, labels_B) * len(labels_B)
         num_correct += (logits_BC.argmax(dim=1) == labels_B).sum()
     return Score(loss=total_loss.item() / len(part), accuracy=num_correct.item() / len(part))
 
 
 def _warm_up(run: RunConfig, split: Split) -> None:
-    """Steps and scores a throwaway model, so that the clock counts no kernel selection or first allocation."""
+    """Steps and scores a throwaway model, so that the clock counts no kernel selection or first allocation.
+
+    One full batch and the short last one each: a new batch size makes PyTorch choose anew.
+    """
     device = split.train.images.device
-    first = Part(split.train.images[: run.training.batch_size], split.train.labels[: run.training.batch_size])
     model = build_model(run.model, torch.Generator(), device)
     optimizer = build_optimizer(run.optimizer, model.parameters())
-    train_epoch(run, model, optimizer, first, torch.Generator(), first_step=0)
-    evaluate(run.loss, model, first)
+    train_epoch(run, model, optimizer, _full_and_last(split.train, run.training.batch_size), torch.Generator(), first_step=0)
+    evaluate(run.loss, model, _full_and_last(split.valid, _eval_batch(device)))
+
+
+def _full_and_last(part: Part, batch_size: int) -> Part:
+    num_images = batch_size + len(part) % batch_size
+    return Part(part.images[:num_images], part.labels[:num_images])
+
+
+def _eval_batch(device: torch.device) -> int:
+    return _CPU_EVAL_BATCH if device.type == "cpu" else _GPU_EVAL_BATCH

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from lrsweep import store
 from lrsweep.analysis.best import find_best
 from lrsweep.analysis.explain import check_patience, explain_small, explain_very_small
-from lrsweep.analysis.summary import pareto_front, summarise, with_arms, with_chance, with_seconds
+from lrsweep.analysis.summary import fewest_seeds, pareto_front, summarise, with_arms, with_chance, with_seconds
 from lrsweep.config import ConfigError, MachineConfig, StudyConfig
 from lrsweep.report import document, figures
 from lrsweep.report.document import Findings
@@ -55,7 +55,7 @@ def analyse(folder: Path) -> Tables:
     findings = {}
     for arm in sorted(runs["arm"].unique(), key=lambda name: (not name.startswith(_MAIN_LOSS), name)):
         of_arm = runs[runs["arm"] == arm]
-        num_seeds = int(of_arm["seed"].nunique())
+        num_seeds = fewest_seeds(summary, arm)
         best = find_best(summary, arm, int(of_arm["data.num_valid"].iloc[0]), num_seeds)
         if best is not None:
             small = explain_small(of_arm, patience, best)
@@ -71,7 +71,7 @@ def build(folder: Path) -> Path:
         _write(folder / "conclusions.en.md", document.conclusions_en(tables.main))
         _write(folder / "conclusions.ko.md", document.conclusions_ko(tables.main))
     parts = [
-        document.head(folder.name, tables.runs, tables.main),
+        document.head(folder.name, tables.runs, tables.main, store.read_expected(folder)),
         *(_arm_section(folder, tables, arm) for arm in tables.findings),
         *([_arms_section(folder, tables)] if len(tables.findings) > 1 else []),
         document.data_section(tables.class_counts),

@@ -24,14 +24,14 @@ class Findings:
 
 
 def lr_text(lr: float) -> str:
-    """10^-3.2 (6.31e-04); the exponent only where it is a short decimal."""
+    """10^-3.2 (0.000631); the exponent only where it is a short decimal."""
     exponent = math.log10(lr)
     number = f"{lr:.3g}"
     return f"10^{round(exponent, 2):g} ({number})" if math.isclose(exponent, round(exponent, 2), abs_tol=1e-9) else number
 
 
 def percent(share: float) -> str:
-    return f"{share:.2%}"
+    return "not scored" if math.isnan(share) else f"{share:.2%}"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -40,23 +40,29 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _times(ratio: float) -> str:
+    if math.isnan(ratio):
+        return "(not measured)"
     return f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def _seeds_en(best: Best) -> str:
+    return "one seed" if best.num_seeds == 1 else f"{best.num_seeds} seeds"
 
 
 def conclusions_en(found: Findings) -> str:
     """The documents' sections 5-2 and 5-3, filled in."""
     best = found.best
     time = TIME_EN[best.best["time"]]
-    seeds = "one seed" if best.num_seeds == 1 else f"{best.num_seeds} seeds"
     lines = [
         "### 5-2. Results",
         "",
-        f"Every conclusion here is from {seeds} ({best.arm}).",
+        f"Every conclusion here is from {_seeds_en(best)} ({best.arm}).",
         "",
         f"* The accuracy is highest for learning rates **from {lr_text(best.low)} to {lr_text(best.high)}**: "
         f"test accuracy {percent(best.plateau['test_mean'].min())} to {percent(best.plateau['test_mean'].max())}. "
         f"The highest validation accuracy, {percent(best.best['valid_mean'])}, is at {lr_text(best.best['lr'])}; the range "
-        f"holds the {len(best.plateau)} neighbouring rates within one standard error of it ({percent(best.tolerance)}).",
+        f"holds it and its neighbours within one standard error ({best.tolerance * 100:.2f} percentage points): "
+        f"{_count(len(best.plateau), 'rate')}.",
         f"* Weighing accuracy against time, the best learning rate is **{lr_text(best.bargain['lr'])}**, the fastest of that "
         f"range: test accuracy {percent(best.bargain['test_mean'])} in {best.bargain['seconds_median']:.0f} s "
         f"of {time} ({best.bargain['epochs_median']:.0f} epochs)." + _saving_en(best),
@@ -67,8 +73,9 @@ def conclusions_en(found: Findings) -> str:
         lines += ["", "### 5-3. Why", ""]
     if low := found.very_small:
         lines.append(
-            f'* "Validation sets no record for 5 epochs" below 1e-5: {low.num_out_of_patience} of {low.num_runs} runs ended '
-            f"so, {low.num_stopped_at_once} of them without ever improving on their first epoch."
+            f"* Below 1e-5 the document's reason is that validation sets no record for 5 epochs. All in all "
+            f"{low.num_out_of_patience} of {low.num_runs} runs ended by patience; {low.num_stopped_at_once} did so without ever "
+            f"improving on their first epoch, as it describes. {low.num_learned} learned before patience ended them."
         )
     if slow := found.small:
         lines.append(
@@ -77,8 +84,9 @@ def conclusions_en(found: Findings) -> str:
             f"{_points_en(slow.test_shortfall)} in test accuracy (means)."
         )
         lines.append(
-            f'* "Records come too rarely for the patience" there: {slow.num_out_of_patience} of {slow.num_runs} runs were '
-            f"ended by patience, {slow.num_still_improving} of them while their validation loss was still setting records."
+            f"* The document supposes that records come too rarely there for the patience. {slow.num_out_of_patience} of "
+            f"{slow.num_runs} runs were ended by patience, {slow.num_still_improving} of them while their validation loss was "
+            f"still setting records: {_share_en(slow.num_still_improving, slow.num_runs)}."
         )
     return "\n".join(lines) + "\n"
 
@@ -88,10 +96,10 @@ _SAVING_FROM = 0.05  # less than that share of the time is no saving to speak of
 
 def _saving_en(best: Best) -> str:
     if best.bargain["lr"] == best.best["lr"]:
-        return " It is the most accurate rate as well."
+        return " It is the rate of the highest validation accuracy as well."
     if best.time_saved < _SAVING_FROM:
-        return " The most accurate rate takes about as long."
-    return f" That is {percent(best.time_saved)} less time than the most accurate rate takes."
+        return " The rate of the highest validation accuracy takes about as long."
+    return f" That is {percent(best.time_saved)} less time than the rate of the highest validation accuracy takes."
 
 
 def _no_learning_en(found: VerySmall) -> str:
@@ -100,11 +108,21 @@ def _no_learning_en(found: VerySmall) -> str:
         return f"* Below 1e-5 nothing is learned: **true** of all {found.num_runs} runs; none leaves chance (test at most {top})."
     return (
         f"* Below 1e-5 nothing is learned: **true of {found.num_runs - found.num_learned} of {found.num_runs} runs only**. "
-        f"From {lr_text(found.learned_from)} on runs leave chance level, and the best of them reaches {top} on the test set."
+        f"The smallest rate at which a run leaves chance level is {lr_text(found.learned_from)}; the best run below 1e-5 reaches "
+        f"{top} on the test set."
     )
 
 
+def _share_en(number: int, of: int) -> str:
+    """A verdict of counted runs, no stronger than the count."""
+    if number == of:
+        return "it fits every run"
+    return "it fits most runs" if 2 * number > of else "it fits some runs only" if number else "it fits no run"
+
+
 def _points_en(shortfall: float) -> str:
+    if math.isnan(shortfall):
+        return "at a distance that was not measured"
     return f"{abs(shortfall) * 100:.2f} percentage points {'lower' if shortfall > 0 else 'higher'}"
 
 
@@ -119,11 +137,11 @@ def conclusions_ko(found: Findings) -> str:
         "",
         f"* 정확도가 가장 높은 learning rate 구간은 **{lr_text(best.low)} ~ {lr_text(best.high)}** 이다. 이 구간의 test 정확도는 "
         f"{percent(best.plateau['test_mean'].min())} ~ {percent(best.plateau['test_mean'].max())} 이다. 가장 높은 validation 정확도 "
-        f"{percent(best.best['valid_mean'])} 는 {lr_text(best.best['lr'])} 에서 나왔고, 그와 표준오차 하나({percent(best.tolerance)}) "
-        f"이내로 이어진 {len(best.plateau)}개의 learning rate 를 구간으로 보았다.",
+        f"{percent(best.best['valid_mean'])} 는 {lr_text(best.best['lr'])} 에서 나왔고, 그 값과의 차이가 표준오차 "
+        f"이내({best.tolerance * 100:.2f}%p)이면서 서로 이웃한 learning rate {len(best.plateau)}개를 이 구간으로 보았다.",
         f"* 성능 (정확도) 과 시간의 trade-off 를 고려할 때, 최적의 learning rate 는 **{lr_text(best.bargain['lr'])}** 이다. 이 구간에서 "
-        f"가장 빠르며, {time} {best.bargain['seconds_median']:.0f}초 ({best.bargain['epochs_median']:.0f} epoch) 만에 test 정확도 "
-        f"{percent(best.bargain['test_mean'])} 에 도달한다." + _saving_ko(best),
+        f"가장 빠르며, 학습을 마치는 데 {time} {best.bargain['seconds_median']:.0f}초 ({best.bargain['epochs_median']:.0f} epoch) 가 "
+        f"걸리고, test 정확도는 {percent(best.bargain['test_mean'])} 이다." + _saving_ko(best),
     ]
     if low := found.very_small:
         lines.append(_no_learning_ko(low))
@@ -131,8 +149,9 @@ def conclusions_ko(found: Findings) -> str:
         lines += ["", "### 5-3. 실험 결과에 대한 이유 분석", ""]
     if low := found.very_small:
         lines.append(
-            f'* 1e-5 미만에서 "5 epoch 동안 valid set 성능이 증가하지 않았다": {low.num_runs}개 실행 중 '
-            f"{low.num_out_of_patience}개가 그렇게 끝났고, 그중 {low.num_stopped_at_once}개는 첫 epoch 의 성능을 한 번도 넘지 못했다."
+            f"* 1e-5 미만에 대해 문서가 든 이유는 5 epoch 동안 valid set 성능이 증가하지 않았다는 것이다. 전체 {low.num_runs}개 실행 중 "
+            f"{low.num_out_of_patience}개가 early stopping 으로 끝났고, 문서의 설명대로 첫 epoch 의 성능을 한 번도 넘지 못한 실행은 "
+            f"{low.num_stopped_at_once}개이다. {low.num_learned}개는 학습이 된 뒤에 끝났다."
         )
     if slow := found.small:
         lines.append(
@@ -140,18 +159,19 @@ def conclusions_ko(found: Findings) -> str:
             f"{_times(slow.epochs_ratio)}배이고 (중앙값), test 정확도는 {_points_ko(slow.test_shortfall)} (평균)."
         )
         lines.append(
-            f'* 그 이유가 "최고 기록이 5 epoch 안에 나오지 않아서" 인지: {slow.num_runs}개 실행 중 {slow.num_out_of_patience}개가 '
-            f"early stopping 으로 끝났고, 그중 {slow.num_still_improving}개는 그때까지도 validation loss 가 최저 기록을 갱신하고 있었다."
+            f"* 문서가 추정한 이유는 valid set 정확도가 5 epochs 동안 최고 기록을 갱신하지 않는 경우가 있다는 것이다. {slow.num_runs}개 실행 중 "
+            f"{slow.num_out_of_patience}개가 early stopping 으로 끝났고, 그중 {slow.num_still_improving}개는 그때까지도 validation loss 가 "
+            f"최저 기록을 갱신하고 있었다. {_share_ko(slow.num_still_improving, slow.num_runs)}"
         )
     return "\n".join(lines) + "\n"
 
 
 def _saving_ko(best: Best) -> str:
     if best.bargain["lr"] == best.best["lr"]:
-        return " 정확도도 가장 높은 learning rate 이다."
+        return " 이 learning rate 는 validation 정확도도 가장 높다."
     if best.time_saved < _SAVING_FROM:
-        return " 정확도가 가장 높은 learning rate 도 걸리는 시간은 비슷하다."
-    return f" 정확도가 가장 높은 learning rate 보다 시간이 {percent(best.time_saved)} 적게 든다."
+        return " validation 정확도가 가장 높은 learning rate 도 걸리는 시간은 비슷하다."
+    return f" validation 정확도가 가장 높은 learning rate 보다 시간이 {percent(best.time_saved)} 적게 든다."
 
 
 def _no_learning_ko(found: VerySmall) -> str:
@@ -163,12 +183,26 @@ def _no_learning_ko(found: VerySmall) -> str:
         )
     return (
         f"* learning rate 가 1e-5 미만이면 학습이 전혀 진행되지 않는다: {found.num_runs}개 실행 중 "
-        f"**{found.num_runs - found.num_learned}개에서만 사실이다**. {lr_text(found.learned_from)} 부터는 우연 수준을 넘는 실행이 있고, "
-        f"그중 test 정확도가 가장 높은 것은 {top} 이다."
+        f"**{found.num_runs - found.num_learned}개에서만 사실이다**. 우연 수준을 넘은 실행이 있는 가장 작은 "
+        f"learning rate 는 {lr_text(found.learned_from)} 이고, 1e-5 미만에서 test 정확도가 가장 높은 실행은 {top} 이다."
+    )
+
+
+def _share_ko(number: int, of: int) -> str:
+    if number == of:
+        return "모든 실행에서 추정과 맞는다."
+    return (
+        "대부분의 실행에서 추정과 맞는다."
+        if 2 * number > of
+        else "일부 실행에서만 추정과 맞는다."
+        if number
+        else "추정과 맞는 실행이 없다."
     )
 
 
 def _points_ko(shortfall: float) -> str:
+    if math.isnan(shortfall):
+        return "측정되지 않았다"
     return f"{abs(shortfall) * 100:.2f}%p {'낮다' if shortfall > 0 else '높다'}"
 
 
@@ -222,8 +256,8 @@ def class_counts_table(counts: pd.DataFrame) -> str:
     return markdown_table(["split", "seed", *digits, "largest / smallest"], rows)
 
 
-def head(study: str, runs: pd.DataFrame, main: Findings | None) -> str:
-    """Title, the answer in three lines, and how complete and how sure it is."""
+def head(study: str, runs: pd.DataFrame, main: Findings | None, expected: set[str] | None = None) -> str:
+    """Title, the answer in three lines, and how complete and how sure it is. `expected`: the last sweep's runs."""
     lines = [f"# {study}: which learning rate?", ""]
     if main is None:
         lines += ["No run of this study has an accuracy yet.", ""]
@@ -231,11 +265,11 @@ def head(study: str, runs: pd.DataFrame, main: Findings | None) -> str:
         best = main.best
         lines += [
             f"* **Most accurate:** {lr_text(best.low)} to {lr_text(best.high)}, "
-            f"test accuracy {percent(best.plateau['test_mean'].mean())} on average",
+            f"test accuracy {percent(best.plateau['test_mean'].mean())} on average ({_seeds_en(best)})",
             f"* **Best trade-off:** {lr_text(best.bargain['lr'])}, test accuracy {percent(best.bargain['test_mean'])} "
-            f"in {best.bargain['seconds_median']:.0f} s of {TIME_EN[best.best['time']]}",
+            f"in {best.bargain['seconds_median']:.0f} s of {TIME_EN[best.best['time']]} ({_seeds_en(best)})",
         ]
-    lines.append(f"* **Runs:** {completeness(runs)}")
+    lines.append(f"* **Runs:** {completeness(runs, expected)}")
     if (runs["time"] == "cpu").any():
         lines.append(
             f"* **Times:** the machine was busy with other work (wall time is {busyness(runs):.2f} times CPU time in the median "
@@ -244,14 +278,16 @@ def head(study: str, runs: pd.DataFrame, main: Findings | None) -> str:
     return "\n".join(lines)
 
 
-def completeness(runs: pd.DataFrame) -> str:
-    """How many runs of arms × rates × seeds are there, and what became of them."""
-    expected = sum(arm["lr"].nunique() * arm["seed"].nunique() for _, arm in runs.groupby("arm"))
-    told = [f"{(runs['status'] == status).sum()} {status}" for status in ("ok", "diverged", "failed")]
-    rates, seeds = runs["lr"].nunique(), runs["seed"].nunique()
-    return (
-        f"{len(runs)} of {expected} there ({_count(rates, 'learning rate')}, up to {_count(seeds, 'seed')}): "
-        f"{', '.join(told)}, {expected - len(runs)} missing"
+def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
+    """How many runs are there and what became of them; how many the last sweep has still to make, where it said so."""
+    told = ", ".join(f"{(runs['status'] == status).sum()} {status}" for status in ("ok", "diverged", "failed"))
+    rates, seeds = _count(runs["lr"].nunique(), "learning rate"), _count(runs["seed"].nunique(), "seed")
+    there = f"{len(runs)} ({rates}, up to {seeds}): {told}"
+    if expected is None:
+        return there
+    missing = len(expected - set(runs["run_id"]))
+    return there + (
+        f". The last sweep is complete ({len(expected)})" if not missing else f". **{missing} of {len(expected)} missing**"
     )
 
 

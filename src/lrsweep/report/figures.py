@@ -155,6 +155,8 @@ def plot_trade_off(summary: pd.DataFrame, front: pd.Series, best: Best, ax: Axes
         place = (row["seconds_median"], 1 - row["test_mean"])
         ax.annotate(lr_label(row["lr"]), place, xytext=(-5, -6), textcoords="offset points", ha="right", va="top")
     _mark_bargain(best, ax, best.bargain["seconds_median"], 1 - best.bargain["test_mean"])
+    if learned.empty:
+        return ax  # nothing to draw, and no logarithm of it
     ax.set_xscale("log")
     ax.set_yscale("log")
     _plain_log(ax.xaxis)
