@@ -21,6 +21,10 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: STUDY=lr SEEDS=3 ARGS='any Hydra overrides' PYTHON=python3"
 
+# What to say after Ctrl-C: the command that the person gave.
+sweep replicate: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS PYTHON ARGS,$(if \
+	$(filter command,$(origin $(name))),$(name)='$($(name))')))
+
 sweep: $(READY) data ## the environment, MNIST, the 46 learning rates, the report; goes on where it stopped
 	@$(PY) -m lrsweep study=$(STUDY) $(ARGS)
 
@@ -30,8 +34,8 @@ replicate: $(READY) data ## the same grid on SEEDS seeds
 report: $(READY) ## the report alone, of STUDY
 	@$(PY) -m lrsweep.report study=$(STUDY)
 
-reference: $(READY) ## pack the records of STUDY, rebuild its report, show it in the READMEs
-	@$(PY) scripts/reference.py $(STUDY)
+reference: $(READY) ## pack the records of reference/lr, rebuild its report, show it in the READMEs
+	@$(PY) scripts/reference.py reference/lr
 
 data: $(READY) ## MNIST, checksums verified, into data/
 	@$(PY) -m lrsweep.download data

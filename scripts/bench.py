@@ -85,7 +85,7 @@ def contenders() -> list[Contender]:
     """Baselines first on each device. The GPU's are left out where there is none."""
     on_cpu = [
         Contender(name="baseline", label="plain PyTorch script", device="cpu", is_baseline=True),
-        Contender(name="lrsweep", label="lrsweep as shipped", device="cpu", processes=num_cores()),
+        Contender(name="lrsweep", label="lrsweep, a process a core", device="cpu", processes=num_cores()),
         Contender(name="lrsweep_alone", label="lrsweep, one process alone", device="cpu", shows_core=True),
     ]
     on_gpu = [

@@ -30,7 +30,8 @@ def main() -> None:
     print(f"Report: {build(folder)}")
     for name, conclusions in READMES.items():
         readme = ROOT / name
-        readme.write_text(with_conclusions(readme.read_text(), (folder / conclusions).read_text()))
+        text = with_conclusions(readme.read_text(encoding="utf-8"), (folder / conclusions).read_text(encoding="utf-8"))
+        readme.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def test_each_arm_and_seed_has_the_whole_grid_from_committed_code() -> None:
         assert group["lr"].tolist() == log_grid(GridConfig())
     assert (runs["status"] != "failed").all()
     assert not runs["git_dirty"].any()
+    assert (runs["peak_memory_bytes"] < 1.5e9).all()
     assert runs["data.num_train"].unique().tolist() == [3000]
 
 

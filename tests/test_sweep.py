@@ -22,7 +22,8 @@ SWEEP = [
     *("data.num_train=320", "data.num_valid=200", "data.num_test=200", "training.patience=12", "training.max_epochs=12"),
     *("hydra.launcher.workers=2", f"machine.data_dir={ROOT / 'data'}"),
 ]
-TIMES = ["wall_seconds", "cpu_seconds", "finished_at", "peak_memory_bytes", "seconds"]
+# What may differ between two sweeps: times, and the commit if somebody commits in between.
+TIMES = ["wall_seconds", "cpu_seconds", "finished_at", "peak_memory_bytes", "seconds", "git_commit", "git_dirty"]
 
 pytestmark = pytest.mark.slow
 
@@ -131,6 +132,7 @@ def test_a_sweep_leaves_a_record_a_point_and_a_report(uninterrupted: Path) -> No
     assert (frame["status"] == "ok").all()
     assert (frame["epochs"] == 12).all()
     assert (frame["stop_reason"] == "max_epochs").all()
+    assert (frame["peak_memory_bytes"] < 1.5e9).all()
     report = uninterrupted / "results" / "lr" / "report.md"
     for image in re.findall(r"\((figures/[^)]+)\)", report.read_text()):
         assert (report.parent / image).stat().st_size > 10_000
