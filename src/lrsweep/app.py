@@ -61,17 +61,7 @@ def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
     device = prepare_device(machine)
     split = data.split(_mnist(Path(machine.data_dir), device), run.data, run.seed)
     outcome = solo.train(run, split, on_epoch)
-    record = RunRecord(
-        run_id=run_id(run),
-        config=asdict(run),
-        outcome=outcome,
-        engine="solo",
-        timing="measured",
-        class_counts=split.class_counts,
-        environment=describe(device, workers),
-    )
-    store.save(folder, record)
-    return record
+    return _keep(run, folder, outcome, split.class_counts, describe(device, workers))
 
 
 def stored(folder: Path) -> dict[str, RunRecord]:
@@ -86,14 +76,21 @@ def record_failure(run: RunConfig, machine: MachineConfig, folder: Path, *, work
     """A run that gave nothing leaves a record as well: 46 points in, 46 records out."""
     told = error.encode(errors="replace").decode()  # an error may quote bytes that no file could hold
     outcome = Outcome(status="failed", stop_reason="error", error=told)
+    environment = describe(prepare_device(machine), workers) | {"peak_memory_bytes": None}  # ours is not the run's
+    return _keep(run, folder, outcome, {}, environment)
+
+
+def _keep(
+    run: RunConfig, folder: Path, outcome: Outcome, class_counts: dict[str, list[int]], environment: dict[str, Any]
+) -> RunRecord:
     record = RunRecord(
         run_id=run_id(run),
         config=asdict(run),
         outcome=outcome,
         engine="solo",
         timing="measured",
-        class_counts={},
-        environment=describe(prepare_device(machine), workers) | {"peak_memory_bytes": None},  # ours is not the run's
+        class_counts=class_counts,
+        environment=environment,
     )
     store.save(folder, record)
     return record
