@@ -193,7 +193,8 @@ def test_an_empty_study_has_the_columns_of_any(tmp_path: Path) -> None:
 
 
 def test_curves_have_a_row_an_epoch(study: Path) -> None:
-    curves = store.curves_frame(store.read(study))
+    curves = store.load_curves(study)
+    pd.testing.assert_frame_equal(curves, store.curves_frame(store.read(study)))
     assert list(curves.columns) == [
         *("run_id", "loss", "seed", "lr"),
         *("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds"),
@@ -203,6 +204,43 @@ def test_curves_have_a_row_an_epoch(study: Path) -> None:
     assert curves["lr"].tolist() == [1e-3] * 3 + [1e-2] * 3 + [1e-3] * 3
     assert curves["epoch"].dtype == "int64"
     assert set(curves["run_id"]) < set(load(study)["run_id"])
+
+
+def test_an_empty_study_has_the_curves_columns_of_any(study: Path, tmp_path: Path) -> None:
+    curves = store.load_curves(tmp_path / "none")
+    assert list(curves.columns) == list(store.load_curves(study).columns)
+    assert len(curves) == 0
+
+
+@pytest.mark.parametrize(
+    ("newer", "column", "default"),
+    [(["schedule"], "schedule.name", "constant"), (["training", "max_epochs"], "training.max_epochs", 1_000)],
+    ids=["a group", "a field"],
+)
+def test_a_record_older_than_a_setting_has_its_default(
+    make_record: MakeRecord, tmp_path: Path, newer: list[str], column: str, default: object
+) -> None:
+    old, new = make_record(lr=1e-4), make_record(lr=1e-3)
+    tree: dict[str, Any] = asdict(old)["config"]
+    group = tree
+    for name in newer[:-1]:
+        group = group[name]
+    del group[newer[-1]]
+    save(tmp_path, replace(old, config=tree))
+    alone = load(tmp_path)
+    assert alone[column].tolist() == [default]
+    save(tmp_path, new)
+    together = load(tmp_path)
+    assert together[column].tolist() == [default, default]
+    assert together["run_id"].tolist() == [old.run_id, new.run_id]  # a run's name is what it was
+    assert list(alone.columns) == list(together.columns) == [*RUN_COLUMNS, *SETTINGS]
+
+
+def test_a_default_does_not_replace_what_was_set(make_record: MakeRecord, tmp_path: Path) -> None:
+    record = make_record()
+    save(tmp_path, replace(record, config=record.config | {"training": {"patience": 7}}))
+    row = load(tmp_path).iloc[0]
+    assert (row["training.patience"], row["training.batch_size"]) == (7, 32)
 
 
 def test_class_counts_have_a_row_a_seed_and_split(study: Path) -> None:
@@ -364,6 +402,48 @@ def test_a_record_damaged_twice_can_be_set_aside_twice(make_record: MakeRecord, 
         aside = set_aside(damaged_of(tmp_path))
         assert aside.read_bytes() == content
     assert scan(tmp_path) == ({}, [])
+
+
+# What a sweep is to leave.
+
+
+@pytest.mark.parametrize("run_ids", [[], ["0a"], ["b", "a", "c"]], ids=["none", "one", "in no order"])
+def test_the_runs_a_sweep_is_to_leave_come_back(tmp_path: Path, run_ids: list[str]) -> None:
+    folder = tmp_path / "학습률 결과"
+    store.expect(folder, run_ids)
+    assert store.read_expected(folder) == set(run_ids)
+    assert files_in(folder) == {"expected.json"}
+    assert scan(folder) == ({}, [])  # and are no record
+
+
+def test_the_last_sweep_has_the_word(tmp_path: Path) -> None:
+    store.expect(tmp_path, ["a", "b"])
+    store.expect(tmp_path, ["c"])
+    assert store.read_expected(tmp_path) == {"c"}
+
+
+def test_where_no_sweep_has_said_so_nothing_is_expected(tmp_path: Path) -> None:
+    assert store.read_expected(tmp_path / "none") is None
+    assert store.read_expected(tmp_path) is None
+    assert files_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'["a", "b', b"a, b", b"null", b"3", b'["\xff"]', bytes(64), '["a"]'.encode("utf-16")],
+    ids=["empty", "cut", "not JSON", "null", "a number", "invalid UTF-8", "zeros", "UTF-16"],
+)
+def test_what_a_damaged_file_expects_is_not_known(tmp_path: Path, content: bytes) -> None:
+    store.expect(tmp_path, ["a", "b"])
+    (tmp_path / "expected.json").write_bytes(content)
+    assert store.read_expected(tmp_path) is None
+    store.expect(tmp_path, ["c"])  # the next sweep mends it
+    assert store.read_expected(tmp_path) == {"c"}
+
+
+def test_an_expectation_that_cannot_be_read_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "expected.json").mkdir()
+    assert store.read_expected(tmp_path) is None
 
 
 # Packed.

@@ -32,6 +32,7 @@ def runs_of(*rows: dict[str, Any]) -> pd.DataFrame:
     """One row a run, named by its place; what a test does not say is an ordinary run's."""
     ordinary = {
         "lr": 1e-3,
+        "status": "ok",
         "stop_reason": "patience",
         "training.patience": 2,
         "learned": True,
@@ -40,6 +41,19 @@ def runs_of(*rows: dict[str, Any]) -> pd.DataFrame:
         "test_accuracy": 0.9,
     }
     return pd.DataFrame([{"run_id": f"run{i}"} | ordinary | row for i, row in enumerate(rows)])
+
+
+# As the sweep records a run whose process died: nothing measured.
+FAILED = {
+    "status": "failed",
+    "stop_reason": "error",
+    "learned": False,
+    "test_accuracy": math.nan,
+    "seconds": math.nan,
+    "epochs": 0,
+}
+# As the engine records a run whose loss was not finite in the first epoch.
+DIVERGED = {"status": "diverged", "stop_reason": "diverged", "learned": False, "test_accuracy": math.nan, "epochs": 0}
 
 
 def best_between(low: float, high: float) -> Best:
@@ -135,14 +149,15 @@ def test_the_runs_below_1e_5_are_counted_by_what_their_curves_say() -> None:
         {"lr": 2e-6, "learned": False, "test_accuracy": 0.12},
         {"lr": 3e-6, "learned": True, "test_accuracy": 0.31},
         {"lr": 9e-6, "learned": True, "test_accuracy": 0.25, "stop_reason": "max_epochs"},
-        {"lr": 4e-6, "learned": False, "test_accuracy": math.nan, "stop_reason": "error"},
+        {"lr": 4e-6} | DIVERGED,
         {"lr": 1e-5, "learned": True, "test_accuracy": 0.9},
         {"lr": 1e-3, "learned": True, "test_accuracy": 0.98},
+        {"lr": 5e-6} | FAILED,
     )
     flat, late, lying = [0.1, 0.1, 0.1], [0.1, 0.3, 0.2, 0.2], [0.1, 0.1, 0.2]
     curves = curves_of({"run0": flat, "run1": lying, "run2": late, "run3": [0.2], "run5": flat, "run6": flat})
     assert explain_very_small(runs, check_patience(runs, curves)) == VerySmall(
-        num_runs=5,
+        num_runs=5,  # the diverged one among them, the failed one not
         num_learned=2,
         learned_from=3e-6,
         num_out_of_patience=2,  # run0 and run2; run1's own curve contradicts it
@@ -157,8 +172,9 @@ def test_where_nothing_was_learned_below_1e_5_no_rate_is_named() -> None:
     assert found == VerySmall(1, 0, None, 1, 1, 0.1)
 
 
-def test_without_rates_below_1e_5_nothing_is_said_of_them() -> None:
-    runs = runs_of({"lr": 1e-5}, {"lr": 1e-3})
+@pytest.mark.parametrize("row", [{"lr": 1e-5}, {"lr": 1e-6} | FAILED], ids=["none there", "a failed run only"])
+def test_without_rates_below_1e_5_nothing_is_said_of_them(row: dict[str, Any]) -> None:
+    runs = runs_of(row, {"lr": 1e-3})
     assert explain_very_small(runs, check_patience(runs, curves_of({}))) is None
 
 
@@ -175,6 +191,8 @@ def test_the_runs_from_1e_5_to_1e_4_are_compared_with_the_best_range() -> None:
         {"lr": 1e-3, "seconds": 10.0, "epochs": 8, "test_accuracy": 0.94},
         {"lr": 2e-3, "seconds": 30.0, "epochs": 12, "test_accuracy": 0.98},
         {"lr": 1e-2, "seconds": 1.0, "epochs": 1, "test_accuracy": 0.1},
+        {"lr": 6e-5} | FAILED,  # its 0 epochs were not measured, and move no median
+        {"lr": 1e-3} | FAILED,
     )
     late = [0.1, 0.5, 0.4, 0.4]
     curves = curves_of(dict.fromkeys(runs["run_id"], late), {"run1": FALLING, "run2": RISING, "run3": FALLING})
@@ -202,6 +220,18 @@ def test_a_rate_inside_the_best_range_is_not_held_against_it() -> None:
     small = explain_small(runs, check_patience(runs, curves_of({})), best_between(5e-5, 1e-3))
     assert small is not None
     assert (small.num_runs, small.time_ratio) == (1, 5.0)
+
+
+def test_a_diverged_run_counts_although_it_has_no_accuracy() -> None:
+    runs = runs_of({"lr": 5e-5, "test_accuracy": 0.8}, {"lr": 6e-5} | DIVERGED, {"lr": 1e-3})
+    small = explain_small(runs, check_patience(runs, curves_of({})), best_between(1e-3, 1e-3))
+    assert small is not None
+    assert (small.num_runs, small.epochs_ratio, small.test_shortfall) == (2, 2.5 / 5, pytest.approx(0.1))
+
+
+def test_of_failed_runs_from_1e_5_to_1e_4_nothing_is_said() -> None:
+    runs = runs_of({"lr": 5e-5} | FAILED, {"lr": 1e-3})
+    assert explain_small(runs, check_patience(runs, curves_of({})), best_between(1e-3, 1e-3)) is None
 
 
 @pytest.mark.parametrize(

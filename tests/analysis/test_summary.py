@@ -14,6 +14,7 @@ from lrsweep.analysis.summary import (
     BUSY_FROM,
     CHANCE_LEVEL,
     busyness,
+    fewest_seeds,
     pareto_front,
     summarise,
     with_arms,
@@ -119,7 +120,7 @@ def test_learning_rate_and_seed_make_no_arms(make_record: MakeRecord) -> None:
 # with_seconds: the time that rates are compared by.
 
 
-def timed(*times: tuple[str, float, float]) -> pd.DataFrame:
+def timed(*times: tuple[str | None, float, float]) -> pd.DataFrame:
     return pd.DataFrame(times, columns=["device", "wall_seconds", "cpu_seconds"])
 
 
@@ -145,14 +146,21 @@ def test_busyness_is_wall_time_over_cpu_time(times: list[tuple[str, float, float
         ([("cpu", 4.0, 4.0), ("cpu", 8.0, 7.9)], "wall", [4.0, 8.0]),
         ([("cpu", BUSY_FROM, 1.0)], "wall", [BUSY_FROM]),
         ([("cpu", 6.0, 4.0), ("cpu", 8.0, 5.0), ("cpu", 2.0, 2.0)], "cpu", [4.0, 5.0, 2.0]),
+        ([("cpu", 6.0, 4.0), (None, math.nan, math.nan)], "cpu", [4.0, math.nan]),
         ([("cuda", 9.0, 4.0)], "wall", [9.0]),
+        ([("cpu", 6.0, 4.0), ("cuda", 9.0, 4.0)], "wall", [6.0, 9.0]),
+        ([("cuda", 9.0, 4.0), (None, math.nan, math.nan)], "wall", [9.0, math.nan]),
         ([("cpu", math.nan, math.nan)], "wall", [math.nan]),
     ],
-    ids=["an idle machine", "just not busy", "a busy machine", "a GPU", "nothing measured"],
+    ids=[
+        *("an idle machine", "just not busy", "a busy machine", "a busy machine and a failed run"),
+        *("a GPU", "a GPU and a busy machine", "a GPU and a failed run", "nothing measured"),
+    ],
 )
 def test_times_are_wall_times_unless_the_machine_was_busy(
-    times: list[tuple[str, float, float]], time: str, seconds: list[float]
+    times: list[tuple[str | None, float, float]], time: str, seconds: list[float]
 ) -> None:
+    """Of a GPU, CPU time says little: one run on it is enough to compare all of them by wall time."""
     runs = with_seconds(timed(*times))
     assert set(runs["time"]) == {time}
     assert runs["seconds"].tolist() == pytest.approx(seconds, nan_ok=True)
@@ -215,6 +223,44 @@ def test_a_summary_of_failures_has_their_counts_and_no_accuracy(make_record: Mak
     assert summary["lr"].tolist() == [1e-4, 1e-3]
     assert summary["num_failed"].tolist() == summary["num_runs"].tolist() == [1, 1]
     assert summary[["valid_mean", "test_mean", "seconds_median"]].isna().all(axis=None)
+
+
+# fewest_seeds: what a conclusion may claim.
+
+
+@pytest.mark.parametrize(
+    ("statuses", "fewest"),
+    [
+        ({1e-3: ["ok"], 1e-2: ["ok"]}, 1),
+        ({1e-3: ["ok", "ok"], 1e-2: ["ok", "ok"]}, 2),
+        ({1e-3: ["ok", "ok", "ok"], 1e-2: ["ok", "ok"]}, 2),
+        ({1e-3: ["ok", "ok"], 1e-2: ["ok", "failed"]}, 1),
+        ({1e-3: ["ok", "ok"], 1e-2: ["ok", "diverged"]}, 1),
+        ({1e-3: ["ok", "ok"], 1e-2: ["failed"]}, 2),
+        ({1e-3: ["ok", "ok"], 1e-2: ["diverged", "failed"]}, 2),
+        ({1e-3: ["failed", "failed"]}, 0),
+    ],
+    ids=[
+        *("one", "two", "uneven", "one of two failed", "one of two diverged unscored"),
+        *("a rate that failed", "a rate without accuracy", "nothing scored"),
+    ],
+)
+def test_the_seeds_behind_a_claim_are_those_of_the_rate_with_the_fewest_scores(
+    make_record: MakeRecord, statuses: dict[float, list[str]], fewest: int
+) -> None:
+    records = [make_record(lr=lr, seed=seed, status=of) for lr, each in statuses.items() for seed, of in enumerate(each)]
+    runs = with_seconds(store.to_frame(records)).assign(arm="a", learned=True)
+    assert fewest_seeds(summarise(runs), "a") == fewest
+
+
+def test_a_diverged_run_with_an_accuracy_is_a_seed_as_any(make_record: MakeRecord) -> None:
+    records = [make_record(seed=0), make_record(seed=1, status="diverged", valid_accuracy=0.4, test_accuracy=0.4)]
+    assert fewest_seeds(summary_of(records), "cross_entropy") == 2
+
+
+def test_each_arm_has_its_own_seeds(make_record: MakeRecord) -> None:
+    summary = summary_of([make_record(seed=0), make_record(seed=1), make_record(loss="double_softmax")])
+    assert [fewest_seeds(summary, arm) for arm in ("cross_entropy", "double_softmax", "none such")] == [2, 1, 0]
 
 
 # pareto_front: none better in both.

@@ -138,7 +138,7 @@ def test_the_report_holds_both_conclusions_of_the_main_arm(study: Path) -> None:
 def test_the_report_says_how_many_runs_and_lists_every_rate_of_each_arm(study: Path) -> None:
     text = (study / "report.md").read_text()
     assert "# lr: which learning rate?" in text
-    assert "184 of 184 there (46 learning rates, up to 2 seeds): 172 ok, 12 diverged, 0 failed, 0 missing" in text
+    assert "* **Runs:** 184 (46 learning rates, up to 2 seeds): 172 ok, 12 diverged, 0 failed\n" in text
     assert len(re.findall(r"^\| 10\^", text, re.MULTILINE)) == 2 * 46
 
 
@@ -204,8 +204,7 @@ def test_a_damaged_record_is_left_out_with_a_warning_and_does_not_stop_the_repor
     damaged.write_text(json.dumps(tree))
     with pytest.warns(UserWarning, match=f"left out .*{damaged.name}: was altered"):
         text = build(tmp_path).read_text()
-    assert "1 of 1 there" in text
-    assert "0 ok, 0 diverged, 1 failed, 0 missing" in text
+    assert "* **Runs:** 1 (1 learning rate, up to 1 seed): 0 ok, 0 diverged, 1 failed\n" in text
     assert pd.read_csv(tmp_path / "runs.csv")["lr"].tolist() == [1e-3]
     assert damaged.exists()  # a report moves nothing away
 
@@ -217,7 +216,7 @@ def test_a_study_of_failures_has_a_report_without_conclusions_or_figures(make_re
     text = build(tmp_path).read_text()
     assert set(report_in(tmp_path)) == {"report.md", "runs.csv"}
     assert "No run of this study has an accuracy yet." in text
-    assert "0 ok, 0 diverged, 2 failed, 0 missing" in text
+    assert "* **Runs:** 2 (1 learning rate, up to 2 seeds): 0 ok, 0 diverged, 2 failed\n" in text
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
@@ -225,7 +224,52 @@ def test_a_study_whose_runs_all_diverged_at_once_has_a_report(make_record: MakeR
     save(tmp_path, make_record(status="diverged"))
     text = build(tmp_path).read_text()
     assert "No run of this study has an accuracy yet." in text
-    assert "0 ok, 1 diverged, 0 failed, 0 missing" in text
+    assert "* **Runs:** 1 (1 learning rate, up to 1 seed): 0 ok, 1 diverged, 0 failed\n" in text
+
+
+RUNS_TOLD = "* **Runs:** 1 (1 learning rate, up to 1 seed): 0 ok, 1 diverged, 0 failed"
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ([], f"{RUNS_TOLD}. The last sweep is complete (1)\n"),
+        (["missing", "missing too"], f"{RUNS_TOLD}. **2 of 3 missing**\n"),
+    ],
+    ids=["complete", "two missing"],
+)
+def test_the_report_of_a_sweep_says_how_many_runs_are_missing(
+    make_record: MakeRecord, tmp_path: Path, others: list[str], told: str
+) -> None:
+    record = make_record(status="diverged")
+    save(tmp_path, record)
+    store.expect(tmp_path, [record.run_id, *others])
+    assert told in build(tmp_path).read_text()
+
+
+def test_a_damaged_record_is_missing_and_a_damaged_expectation_is_none(make_record: MakeRecord, tmp_path: Path) -> None:
+    good, bad = make_record(status="diverged"), make_record(lr=1e-4)
+    save(tmp_path, good)
+    save(tmp_path, bad)
+    store.expect(tmp_path, [good.run_id, bad.run_id])
+    damaged = store.path_of(tmp_path, bad.run_id)
+    damaged.write_bytes(b"{}")
+    with pytest.warns(UserWarning, match=f"left out .*{damaged.name}"):
+        assert f"{RUNS_TOLD}. **1 of 2 missing**\n" in build(tmp_path).read_text()
+    damaged.unlink()
+    (tmp_path / "expected.json").write_bytes(b"{")
+    assert f"{RUNS_TOLD}\n" in build(tmp_path).read_text()
+
+
+def test_conclusions_are_of_the_seeds_that_every_rate_was_scored_on(make_record: MakeRecord, tmp_path: Path) -> None:
+    fill(tmp_path, make_record, [10**-3.5, 10**-2.5], [0, 1])
+    two = analyse(tmp_path).main
+    save(tmp_path, make_record(lr=1e-2, seed=0, **outcome_of(1e-2, 0)))
+    save(tmp_path, make_record(lr=1e-2, seed=1, status="failed"))
+    one = analyse(tmp_path).main
+    assert two is not None
+    assert one is not None
+    assert (two.best.num_seeds, one.best.num_seeds) == (2, 1)
 
 
 @pytest.mark.parametrize("accuracy", [0.1, 1.0], ids=["at chance", "without an error"])

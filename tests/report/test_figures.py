@@ -289,6 +289,18 @@ def test_where_no_rate_is_at_chance_none_is_left_out(ax: Axes) -> None:
     assert legend(ax)[0] == "other rates"
 
 
+@pytest.mark.parametrize(("accuracy", "learned"), [(1.0, True), (0.1, False)], ids=["no rate has an error", "all at chance"])
+def test_where_there_is_nothing_to_trade_nothing_is_drawn_and_nothing_warned_of(accuracy: float, learned: bool, ax: Axes) -> None:
+    runs = runs_of().iloc[1:4].assign(valid_accuracy=accuracy, test_accuracy=accuracy, learned=learned)
+    summary = summarise(runs)
+    assert figures.plot_trade_off(summary, pareto_front(summary), best_of(summary), ax) is ax
+    ax.figure.canvas.draw()  # warnings are errors: a logarithm of 0 would show here
+    assert_line(line(ax, "Pareto front"), [], [])
+    assert [len(points.get_offsets()) for points in ax.collections] == [0]
+    assert not ax.texts
+    assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "linear")
+
+
 @pytest.mark.parametrize(
     "errors",
     [[0.02, 0.03, 0.9], [0.02, 0.03, 0.06], [0.011, 0.012, 0.013]],
