@@ -104,9 +104,10 @@ def expect(folder: Path, run_ids: list[str]) -> None:
 def read_expected(folder: Path) -> set[str] | None:
     """What the last sweep of this study was to leave; None where no sweep has said so, or its word is damaged."""
     try:
-        return {str(run_id) for run_id in json.loads((folder / _EXPECTED).read_text(encoding="utf-8"))}
-    except (OSError, ValueError, TypeError):
+        named = json.loads((folder / _EXPECTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    return set(named) if isinstance(named, list) and all(isinstance(name, str) for name in named) else None
 
 
 def set_aside(damaged: Damaged) -> Path:

@@ -16,19 +16,14 @@ from lrsweep.analysis.explain import Small, VerySmall
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.records import RunRecord
+from lrsweep.report.conclusions import Findings, conclusions_en, conclusions_ko, in_both_languages, lr_text, percent
 from lrsweep.report.document import (
-    Findings,
     class_counts_table,
     completeness,
-    conclusions,
-    conclusions_en,
-    conclusions_ko,
     data_section,
     environment_section,
     head,
-    lr_text,
     markdown_table,
-    percent,
     rates_table,
 )
 
@@ -135,7 +130,7 @@ def test_a_table_is_markdown_and_pipes_in_it_are_escaped() -> None:
         "; the best run below 1e-5 reaches 34.57% on the test set.\n",
         "* Below 1e-5 the document's reason is that validation sets no record for 5 epochs. All in all 21 of 23 runs",
         "21 of 23 runs ended by patience; 14 did so without ever improving on their first epoch, as it describes.",
-        " 8 learned before patience ended them.\n",
+        " 8 learned before they ended.\n",
         "* From 1e-5 to 1e-4 (where outside the best range) training takes 7.3 times the best range's wall time",
         "wall time and 13 times its epochs (medians), and ends 2.49 percentage points lower in test accuracy (means).\n",
         "* The document supposes that records come too rarely there for the patience. 22 of 26 runs were ended by patience,",
@@ -335,7 +330,7 @@ def test_where_all_runs_of_a_range_failed_no_sentence_says_nan(found: Findings) 
 
 
 def test_both_languages_stand_in_the_report() -> None:
-    text = conclusions(FOUND)
+    text = in_both_languages(FOUND)
     assert conclusions_en(FOUND) in text
     assert conclusions_ko(FOUND) in text
 

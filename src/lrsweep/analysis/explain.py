@@ -77,7 +77,7 @@ def explain_very_small(runs: pd.DataFrame, patience: pd.DataFrame) -> VerySmall 
 
 
 def explain_small(runs: pd.DataFrame, patience: pd.DataFrame, best: Best) -> Small | None:
-    """`runs` of the arm that `best` is of; None where none from VERY_SMALL to SMALL, below the plateau, has ended well."""
+    """`runs` of the arm that `best` is of; None where all from VERY_SMALL to SMALL, below the plateau, failed."""
     measured = runs[runs["status"] != "failed"]
     slow = measured[measured["lr"].between(VERY_SMALL, SMALL) & (measured["lr"] < best.low)]
     plateau = measured[measured["lr"].between(best.low, best.high)]

@@ -21,8 +21,8 @@ from lrsweep.analysis.best import find_best
 from lrsweep.analysis.explain import check_patience, explain_small, explain_very_small
 from lrsweep.analysis.summary import fewest_seeds, pareto_front, summarise, with_arms, with_chance, with_seconds
 from lrsweep.config import ConfigError, MachineConfig, StudyConfig
-from lrsweep.report import document, figures
-from lrsweep.report.document import Findings
+from lrsweep.report import conclusions, document, figures
+from lrsweep.report.conclusions import Findings
 
 _MAIN_LOSS = "cross_entropy"  # its arm answers first
 
@@ -68,8 +68,8 @@ def build(folder: Path) -> Path:
     tables = analyse(folder)
     _write(folder / "runs.csv", tables.runs.to_csv(index=False))
     if tables.main is not None:
-        _write(folder / "conclusions.en.md", document.conclusions_en(tables.main))
-        _write(folder / "conclusions.ko.md", document.conclusions_ko(tables.main))
+        _write(folder / "conclusions.en.md", conclusions.conclusions_en(tables.main))
+        _write(folder / "conclusions.ko.md", conclusions.conclusions_ko(tables.main))
     parts = [
         document.head(folder.name, tables.runs, tables.main, store.read_expected(folder)),
         *(_arm_section(folder, tables, arm) for arm in tables.findings),
@@ -90,7 +90,7 @@ def _arm_section(folder: Path, tables: Tables, arm: str) -> str:
     rates = figures.telling_rates(summary, best)
     num_valid, num_test = int(runs["data.num_valid"].iloc[0]), int(runs["data.num_test"].iloc[0])
     seeds = "one seed" if best.num_seeds == 1 else f"{best.num_seeds} seeds"
-    time = document.TIME_EN[best.best["time"]]
+    time = conclusions.TIME_EN[best.best["time"]]
     plots: dict[str, tuple[str, Callable[[Axes], Axes]]] = {
         "accuracy-and-time": (
             f"Accuracy and {time} against the learning rate ({arm}, {seeds})",
@@ -117,7 +117,9 @@ def _arm_section(folder: Path, tables: Tables, arm: str) -> str:
     images = [_draw(folder, prefix + name, title, plot) for name, (title, plot) in plots.items()]
     table = document.rates_table(summary[summary["arm"] == arm])
     first, *others = images
-    return "\n\n".join([f"## {arm}", first, document.conclusions(found), *others, f"### All learning rates ({arm})", table])
+    return "\n\n".join(
+        [f"## {arm}", first, conclusions.in_both_languages(found), *others, f"### All learning rates ({arm})", table]
+    )
 
 
 def _arms_section(folder: Path, tables: Tables) -> str:

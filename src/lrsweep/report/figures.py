@@ -20,7 +20,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from lrsweep.analysis.best import Best
-from lrsweep.report.document import TIME_EN
+from lrsweep.report.conclusions import TIME_EN
 
 ACCURACY, COST, PLATEAU, BARGAIN = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
@@ -147,7 +147,8 @@ def plot_trade_off(summary: pd.DataFrame, front: pd.Series, best: Best, ax: Axes
     rows = summary[(summary["arm"] == best.arm) & summary["test_mean"].notna()]
     learned = rows[(rows["num_learned"] > 0) & (rows["test_mean"] < 1)]  # and no error at all has no logarithm
     efficient = learned[front.loc[learned.index]].sort_values("seconds_median")
-    left_out = f" ({len(rows) - len(learned)} at chance left out)" if len(learned) < len(rows) else ""
+    num_at_chance = int((rows["num_learned"] == 0).sum())
+    left_out = f" ({num_at_chance} at chance left out)" if num_at_chance else ""
     others = learned.drop(index=efficient.index)
     ax.scatter(others["seconds_median"], 1 - others["test_mean"], s=22, color="#9A9A9A", label=f"other rates{left_out}")
     ax.plot(efficient["seconds_median"], 1 - efficient["test_mean"], "-o", color=ACCURACY, label="Pareto front")
