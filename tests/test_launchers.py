@@ -1,6 +1,9 @@
 """The launcher's pure parts; test_sweep.py runs the rest for real."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +14,10 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig
 
 from hydra_plugins.lrsweep_launchers import _pool
-from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine
-from lrsweep.config import AppConfig, ConfigError, MachineConfig, OptimizerConfig, run_id
+from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine, split_by_store
+from lrsweep import store
+from lrsweep.config import AppConfig, ConfigError, MachineConfig, OptimizerConfig, StudyConfig, run_id
+from lrsweep.records import RunRecord
 
 
 def jobs_of(num_rates: int, num_seeds: int) -> list[Job]:
@@ -27,6 +32,17 @@ def jobs_of(num_rates: int, num_seeds: int) -> list[Job]:
 def test_the_order_loses_no_job_and_repeats_none(num_rates: int, num_seeds: int) -> None:
     jobs = jobs_of(num_rates, num_seeds)
     assert sorted(job.run_id for job in coarse_to_fine(jobs)) == sorted(job.run_id for job in jobs)
+
+
+def test_a_run_that_one_study_has_is_still_to_do_in_another(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
+    machine = MachineConfig(results_dir=str(tmp_path))
+    settings = [AppConfig(study=StudyConfig(name=name), machine=machine) for name in ("a", "b")]
+    jobs = [Job(app, app.run, run_id(app.run), DictConfig({})) for app in settings]
+    store.save(tmp_path / "a", replace(make_record(), run_id=jobs[0].run_id))
+    pending, done = split_by_store(jobs)
+    assert [job.key for job in pending] == [jobs[1].key]
+    assert [record.run_id for record in done] == [jobs[0].run_id]
+    assert store.read_expected(tmp_path / "b") == {jobs[1].run_id}
 
 
 def test_a_seed_is_done_before_the_next_begins() -> None:

@@ -31,6 +31,11 @@ class Job:
     def folder(self) -> Path:
         return self.app.folder
 
+    @property
+    def key(self) -> str:
+        """The run in its study: a multirun may name one run in two studies."""
+        return str(self.folder / self.run_id)
+
 
 def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
     """Every job's config, each checked before any runs. The job's Hydra id is the run's name."""
@@ -60,9 +65,9 @@ def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:
     for folder in {job.folder for job in jobs}:
         found[folder] = app.stored(folder)
         store.expect(folder, [name for place, name in distinct if place == folder])
-    done = [found[folder][name] for folder, name in distinct if name in found[folder] and app.is_done(found[folder][name])]
-    names = {record.run_id for record in done}
-    return coarse_to_fine([job for job in distinct.values() if job.run_id not in names]), done
+    done = {(folder, name): found[folder][name] for folder, name in distinct if name in found[folder]}
+    done = {key: record for key, record in done.items() if app.is_done(record)}
+    return coarse_to_fine([job for key, job in distinct.items() if key not in done]), list(done.values())
 
 
 def coarse_to_fine(jobs: list[Job]) -> list[Job]:

@@ -61,25 +61,25 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
         while waiting or active:
             while waiting and len(active) < workers:
                 job = waiting.popleft()
-                tries[job.run_id] += 1
-                active[_train(job.run, job.app.machine, job.folder, job.run_id, workers, writer)] = job
-                progress.started(job.run_id, _label(job.run.optimizer.lr, job.run.seed))
+                tries[job.key] += 1
+                active[_train(job.run, job.app.machine, job.folder, job.key, workers, writer)] = job
+                progress.started(job.key, _label(job.run.optimizer.lr, job.run.seed))
             ended, _ = wait(active, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             while reader.poll():
                 progress.epoch(reader.recv())
             for future in ended:
                 job = active.pop(future)
                 error = future.exception()
-                if error is not None and tries[job.run_id] < _TRIES:
+                if error is not None and tries[job.key] < _TRIES:
                     waiting.appendleft(job)
-                    progress.again(job.run_id, f"{_reason(error)}; tried once more")
+                    progress.again(job.key, f"{_reason(error)}; tried once more")
                     continue
                 if error is None:
                     record = future.result()
                 else:
                     told = f"{_reason(error)}, {_TRIES} times"
                     record = app.record_failure(job.run, job.app.machine, job.folder, workers=workers, error=told)
-                progress.ended(job.run_id, *_told(record.outcome))
+                progress.ended(job.key, *_told(record.outcome))
                 refresh.after_a_run(job)
     finally:
         for future in active:
