@@ -82,12 +82,12 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
                 progress.ended(job.key, *_told(record.outcome))
                 refresh.after_a_run(job)
     finally:
-        for future in active:
-            future.cancel()
+        # Not future.cancel(): pebble's own thread may be setting the result of a process that ends just then, and complains.
+        for process in multiprocessing.active_children():
+            process.terminate()
+            process.join()
         progress.close()
         refresh.stop()
-        for process in multiprocessing.active_children():
-            process.join()
 
 
 # pebble documents `mp_context`, and ignores it; `context` is what it reads.
