@@ -137,7 +137,7 @@ def _runs(lr: pd.Series, accuracy: alt.Y, time: str) -> alt.Chart:
     legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1)
     pointed_at = alt.selection_point(name="pointed_at", on="pointerover", nearest=True, clear="pointerout", empty=False)
     points: alt.Chart = (
-        alt.Chart(alt.NamedData("runs"))
+        alt.Chart(alt.NamedData("runs"), name="points")
         .transform_calculate(error=f"datum.valid == null ? 1 : {_error_of('valid')}")
         .mark_point(filled=True, aria=False, cursor="pointer")
         .encode(

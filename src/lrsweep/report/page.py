@@ -27,7 +27,7 @@ def render_page(title: str, body_markdown: str, folder: Path, explorer: dict[str
     """
     chart = None if explorer is None else _TEMPLATES.get_template("explorer.html.j2").render(spec=Markup(_json(explorer)))
     body, headings = render_sections(body_markdown, folder, chart)
-    scripts = [_script("page.js")] if explorer is None else [_vega(), _script("page.js")]
+    scripts = [_script("page.js")] if explorer is None else [_script("page.js"), _vega(), _script("explorer.js")]
     return _TEMPLATES.get_template("page.html.j2").render(
         title=title,
         lang=lang,
