@@ -154,16 +154,22 @@ def _runs(lr: pd.Series, accuracy: alt.Y, time: str) -> alt.Chart:
     return points
 
 
-def _tooltip(time: str) -> list[alt.Tooltip]:
-    return [
-        alt.Tooltip("rate:N", title="learning rate"),
-        alt.Tooltip("seed:Q"),
-        alt.Tooltip("valid:Q", title="validation accuracy", format=".2%"),
-        alt.Tooltip("test:Q", title="test accuracy", format=".2%"),
-        alt.Tooltip("epochs:Q"),
-        alt.Tooltip("seconds:Q", title=f"{time} (s)", format=".4~r"),
-        alt.Tooltip("status:N"),
-    ]
+def _tooltip(time: str) -> Any:
+    """A run's numbers, as one expression: field by field, Vega-Lite 6.4 loses texts under `nearest` (vega-lite#9707).
+
+    There the pointer meets a cell around the run, whose datum holds the run's as its own.
+    """
+    shown = {
+        "learning rate": "{}.rate",
+        "seed": "{}.seed",
+        "validation accuracy": "{0}.valid == null ? 'none' : format({0}.valid, '.2%')",
+        "test accuracy": "{0}.test == null ? 'none' : format({0}.test, '.2%')",
+        "epochs": "{}.epochs",
+        f"{time} (s)": "format({}.seconds, '.4~r')",
+        "status": "{}.status",
+    }
+    lines = (f"'{name}': {value.format('(datum.datum || datum)')}" for name, value in shown.items())
+    return alt.value(alt.expr(f"{{{', '.join(lines)}}}"))
 
 
 def _training(accuracy: alt.Y, choice: alt.Parameter) -> _Layers:
