@@ -17,7 +17,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from lrsweep.report.conclusions import lr_text
-from lrsweep.report.explorer import build_explorer
+from lrsweep.report.explorer import explorer_spec
 from lrsweep.report.explorer_tables import STEPS_PER_DECADE, price_range, rates_table, run_rows
 from lrsweep.report.page import render_page
 
@@ -72,7 +72,7 @@ class Page:
     @property
     def points(self) -> list[WebElement]:
         """The runs, in order of learning rate."""
-        return self.driver.find_elements(By.CSS_SELECTOR, "#explorer-chart .mark-symbol[class*=points_] path")
+        return self.driver.find_elements(By.CSS_SELECTOR, "#explorer-chart .mark-symbol[class*=targets_] path")
 
     @property
     def training_title(self) -> str:
@@ -91,7 +91,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def path(reference: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    explorer = build_explorer(reference.runs, reference.curves).to_dict()
+    explorer = explorer_spec(reference.runs, reference.curves)
     report = (reference.folder / "report.md").read_text(encoding="utf-8")
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(render_page("lr: which learning rate?", report, reference.folder, explorer), encoding="utf-8")
@@ -182,12 +182,12 @@ def test_the_slider_moves_the_best_trade_off_to_what_pandas_finds(
         page.wait(lambda best=best: f"Best trade-off: {best['rate']}" in page.answer)
         assert f"{best['valid']:.2%} on validation" in page.answer
         keep(f"price-{position}")
-    assert "Time costs nothing" in page.answer
+    assert "A second is worth nothing." in page.answer
 
 
 def test_a_screen_reader_hears_what_the_slider_does(page: Page) -> None:
     page.put_slider(10)
-    page.wait(lambda: (page.slider.get_attribute("aria-valuetext") or "").startswith("A second costs"))
+    page.wait(lambda: (page.slider.get_attribute("aria-valuetext") or "").startswith("A second is worth 0."))
     assert "Best trade-off" in page.ask("document.getElementById('explorer-answer').textContent")
     assert page.ask("document.getElementById('explorer-answer').getAttribute('role') ?? 'output'") == "output"
     for control in (page.slider, page.find("#explorer-controls select")):
@@ -207,7 +207,7 @@ def test_a_keyboard_reaches_and_moves_the_controls(page: Page) -> None:
     before = page.answer
     page.slider.send_keys(Keys.ARROW_RIGHT)
     page.wait(lambda: page.answer != before)
-    assert page.answer.startswith("A second costs")
+    assert page.answer.startswith("A second is worth 0.")
     page.find("#explorer-controls select").send_keys(Keys.ARROW_DOWN)
     page.wait(lambda: page.select.first_selected_option.text in page.training_title)
 

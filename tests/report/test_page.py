@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from reference_study import Study
 
-from lrsweep.report.explorer import build_explorer
+from lrsweep.report.explorer import explorer_spec
 from lrsweep.report.page import render_page
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="5"/>'
@@ -48,7 +48,7 @@ def page_of(markdown: str, folder: Path, title: str = "a study") -> str:
 @pytest.fixture(scope="module")
 def whole(reference: Study) -> str:
     """The committed report with its explorer."""
-    explorer = build_explorer(reference.runs, reference.curves).to_dict()
+    explorer = explorer_spec(reference.runs, reference.curves)
     return render_page("lr", (reference.folder / "report.md").read_text(encoding="utf-8"), reference.folder, explorer)
 
 

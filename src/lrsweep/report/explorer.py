@@ -5,8 +5,6 @@ are shown, `price` (slider) what a second costs, and transforms find the best tr
 `currentColor`, so that the page around the chart decides between light and dark.
 """
 
-import json
-import math
 from typing import Any
 
 import altair as alt
@@ -14,20 +12,19 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.report.conclusions import TIME_EN, counted, lr_text
+from lrsweep.report.explorer_axes import EXTENT, accuracy_axis, error_of, lr_axis
 from lrsweep.report.explorer_tables import STEPS_PER_DECADE, price_range, rates_table, records, run_rows
 from lrsweep.report.figures import ACCURACY, BARGAIN, COST
 
-LEAST_ERROR = 1e-4  # stands for no error at all, which has no place on a log scale
 STATUSES = {"ok": ("circle", ACCURACY), "at chance": ("square", "#7F7F7F"), "diverged": ("cross", COST)}
 
 _Layers = alt.LayerChart | alt.FacetChart  # what Altair says that `layer` gives; here it is always the first
 _INK = "currentColor"
 _WIDTH = 600  # pixels, of a plot where nothing says how wide its container is
-_LEFT, _RIGHT = 64, 24  # pixels beside a plot: labels and title; half a label, and the padding
+_LEFT, _RIGHT = EXTENT + 16, 24  # pixels beside a plot: labels and title; half a label, and the padding
 # Accuracy, a fraction, that a second must bring. The slider's lowest position is no price at all, which no logarithm reaches.
 _WORTH = f"price == 0 ? 0 : pow(10, lowest + (price - 1) / {STEPS_PER_DECADE}) / 100"
 _STAR = "M0,-1L0.225,-0.309L0.951,-0.309L0.363,0.118L0.588,0.809L0,0.382L-0.588,0.809L-0.363,0.118L-0.951,-0.309L-0.225,-0.309Z"
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def build_explorer(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float | None = None) -> alt.VConcatChart:
@@ -36,26 +33,41 @@ def build_explorer(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float |
     Failed runs are left out, since nothing of them was measured. ValueError where no run has learned: no rate to choose.
     """
     rows, rates = run_rows(runs, curves), rates_table(runs)
+    chart = _chart(rows, rates, TIME_EN[str(runs["time"].iloc[0])], initial_lr)
+    chart.datasets = _datasets(rows, rates)
+    return chart
+
+
+def explorer_spec(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float | None = None) -> dict[str, Any]:
+    """`build_explorer(...).to_dict()`, but that Altair does not turn the data over number by number: 1,000 runs take 2 s less."""
+    rows, rates = run_rows(runs, curves), rates_table(runs)
+    spec: dict[str, Any] = _chart(rows, rates, TIME_EN[str(runs["time"].iloc[0])], initial_lr).to_dict()
+    return spec | {"datasets": _datasets(rows, rates)}
+
+
+def _datasets(rows: list[dict[str, Any]], rates: pd.DataFrame) -> dict[str, Any]:
+    return {"runs": rows, "rates": records(rates, digits=6)}
+
+
+def _chart(rows: list[dict[str, Any]], rates: pd.DataFrame, time: str, initial_lr: float | None) -> alt.VConcatChart:
+    """The chart without its data."""
     if not rates["learned"].any():
         raise ValueError("no run has learned anything, so that there is no rate to choose and nothing to explore")
     lowest, num_steps = price_range(rates)
-    initial = lr_text(_most_accurate(rates) if initial_lr is None else initial_lr)
-    time = TIME_EN[str(runs["time"].iloc[0])]
-    accuracy, choice = _accuracy_axis(rows), _choice(rates, initial)
+    accuracy = accuracy_axis(rows)
+    choice = _choice(rates, lr_text(_most_accurate(rates) if initial_lr is None else initial_lr))
     chart = alt.vconcat(
         _answer(time),
-        _overview(rates, accuracy, time, choice),
+        _overview(rates, accuracy, time, choice, are_many=len(rows) > 3 * len(rates)),
         _training(accuracy, choice),
         spacing=12,
-        datasets={"runs": rows, "rates": records(rates, digits=6)},
         description=f"{counted(len(rows), 'run')}: accuracy against learning rate, and training curves of a chosen rate.",
         usermeta={"embedOptions": {"renderer": "svg", "patch": _fit_container()}},
     )
     chart = chart.add_params(
         _price(num_steps, time), alt.param(name="lowest", value=lowest), alt.param(name="worth", expr=_WORTH)
     )
-    chart = chart.resolve_legend(color="independent", shape="independent")
-    configured: alt.VConcatChart = chart.configure(**_config())
+    configured: alt.VConcatChart = chart.resolve_legend(color="independent", shape="independent").configure(**_config())
     return configured
 
 
@@ -83,15 +95,16 @@ def _with_best_trade_off(base: alt.Chart) -> alt.Chart:
         .transform_calculate(score="datum.valid - worth * datum.seconds")
         .transform_aggregate(top="argmax(score)")
         .transform_calculate(**{name: f"datum.top.{name}" for name in ("lr", "rate", "valid", "test", "seconds")})
-        .transform_calculate(error=_error_of("valid"))
+        .transform_calculate(error=error_of("valid"))
     )
 
 
 def _answer(time: str) -> _Layers:
     """What the slider says, and what follows from it, in words; lines short enough for a phone."""
+    price = "'A second is worth ' + format(worth * 100, '.2~r') + ' percentage points.'"
     seconds = f"format(datum.seconds, datum.seconds < 10 ? '.2~r' : '.0f') + ' s of {time}'"
     base = _with_best_trade_off(alt.Chart(alt.NamedData("rates"))).transform_calculate(
-        price="worth == 0 ? 'Time costs nothing.' : 'A second costs ' + format(worth * 100, '.2~r') + ' percentage points.'",
+        price=f"worth == 0 ? 'A second is worth nothing.' : {price}",
         choice="'Best trade-off: ' + datum.rate",
         scores="format(datum.valid, '.2%') + ' on validation, ' + format(datum.test, '.2%') + ' on test'",
         cost=seconds,
@@ -114,42 +127,41 @@ def _line(base: alt.Chart, field: str, y: int, indent: int = 0, **style: Any) ->
     return line
 
 
-def _overview(rates: pd.DataFrame, accuracy: alt.Y, time: str, choice: alt.Parameter) -> _Layers:
+def _overview(rates: pd.DataFrame, accuracy: alt.Y, time: str, choice: alt.Parameter, *, are_many: bool) -> _Layers:
     """Accuracy against the rate: runs, their means, the best trade-off, and the chosen rate as a dashed line."""
-    base = alt.Chart(alt.NamedData("rates")).encode(x=_lr_axis(rates["lr"]))
+    base = alt.Chart(alt.NamedData("rates")).encode(x=lr_axis(rates["lr"]))
     chosen = base.transform_filter(choice).mark_rule(color=_INK, strokeDash=[4, 4], aria=False)
-    mean = base.transform_calculate(error=f"datum.valid == null ? null : {_error_of('valid')}").encode(y=accuracy)
+    mean = base.transform_calculate(error=f"datum.valid == null ? null : {error_of('valid')}").encode(y=accuracy)
     star = _with_best_trade_off(base).encode(y=accuracy)
+    # Pixels have no room for a screen reader's 1,000 points: the report's tables say the same.
+    runs = alt.Chart(alt.NamedData("runs")).mark_point(filled=True, aria=False, cursor="pointer")
+    runs = runs.transform_calculate(error=f"datum.valid == null ? 1 : {error_of('valid')}").encode(
+        x=lr_axis(rates["lr"]), y=accuracy
+    )
+    pointed_at = alt.selection_point(
+        name="pointed_at", fields=["rate", "seed"], on="pointerover", nearest=True, clear="pointerout", empty=False
+    )
     layers = [
         chosen,
+        _points(runs, pointed_at, are_many=are_many),
         mean.mark_line(color=ACCURACY, strokeWidth=1.5, description="Mean validation accuracy against the learning rate"),
         star.mark_point(shape=_STAR, size=420, filled=True, color=BARGAIN, opacity=1, description="Best trade-off"),
-        _runs(rates["lr"], accuracy, time).add_params(choice),  # on top, so that it is runs that a pointer meets
+        # Unseen, and on top of all else: it is runs that a pointer meets, and a star that an eye does.
+        runs.properties(name="targets").encode(opacity=alt.value(0), tooltip=_tooltip(time)).add_params(pointed_at, choice),
     ]
     title = alt.Title("Every run, and the mean of each rate", subtitle="Click a run to see its training below")
     return alt.layer(*layers).properties(name="overview", width=_WIDTH, height=260, title=title)
 
 
-def _runs(lr: pd.Series, accuracy: alt.Y, time: str) -> alt.Chart:
-    """A point a run. Pixels have no room for a screen reader's 1,000 points: the report's tables say the same."""
+def _points(runs: alt.Chart, pointed_at: alt.Parameter, *, are_many: bool) -> alt.Chart:
     names = list(STATUSES)
     shapes, colours = zip(*STATUSES.values(), strict=True)
     legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1)
-    pointed_at = alt.selection_point(name="pointed_at", on="pointerover", nearest=True, clear="pointerout", empty=False)
-    points: alt.Chart = (
-        alt.Chart(alt.NamedData("runs"), name="points")
-        .transform_calculate(error=f"datum.valid == null ? 1 : {_error_of('valid')}")
-        .mark_point(filled=True, aria=False, cursor="pointer")
-        .encode(
-            x=_lr_axis(lr),
-            y=accuracy,
-            color=alt.Color("status:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
-            shape=alt.Shape("status:N", scale=alt.Scale(domain=names, range=shapes), legend=legend),
-            size=alt.when(pointed_at).then(alt.value(170)).otherwise(alt.value(50)),
-            opacity=alt.when(pointed_at).then(alt.value(1)).otherwise(alt.value(0.75)),
-            tooltip=_tooltip(time),
-        )
-        .add_params(pointed_at)
+    points: alt.Chart = runs.encode(
+        color=alt.Color("status:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
+        shape=alt.Shape("status:N", scale=alt.Scale(domain=names, range=shapes), legend=legend),
+        size=alt.when(pointed_at).then(alt.value(170)).otherwise(alt.value(22 if are_many else 50)),
+        opacity=alt.when(pointed_at).then(alt.value(1)).otherwise(alt.value(0.45 if are_many else 0.8)),
     )
     return points
 
@@ -175,7 +187,7 @@ def _tooltip(time: str) -> Any:
 def _training(accuracy: alt.Y, choice: alt.Parameter) -> _Layers:
     """Validation accuracy against the epoch, a line a seed, at the chosen rate; a point where the best epoch is."""
     at_rate = alt.Chart(alt.NamedData("runs")).transform_filter(choice)
-    base = at_rate.transform_flatten(["e", "v"]).transform_calculate(error=_error_of("v"))
+    base = at_rate.transform_flatten(["e", "v"]).transform_calculate(error=error_of("v"))
     base = base.encode(
         x=alt.X(
             "e:Q",
@@ -191,32 +203,6 @@ def _training(accuracy: alt.Y, choice: alt.Parameter) -> _Layers:
     best = base.transform_filter("datum.e == datum.best").mark_point(color=ACCURACY, filled=True, size=70, opacity=1, aria=False)
     title = alt.Title(alt.expr("'Training at ' + rate.rate[0]"), subtitle="A line a seed, a point its best epoch")
     return alt.layer(lines, best).properties(name="training", width=_WIDTH, height=200, title=title)
-
-
-def _error_of(field: str) -> str:
-    return f"max(1 - datum.{field}, {LEAST_ERROR})"
-
-
-def _accuracy_axis(rows: list[dict[str, Any]]) -> alt.Y:
-    """Accuracy on the log scale of the error, the better the higher: what tells 97% from 98% is seen, and so is chance.
-
-    The same in all charts, so that they compare.
-    """
-    accuracies = [accuracy for row in rows for accuracy in (row["valid"], *row["v"]) if accuracy is not None]
-    least = max(1 - max(accuracies), LEAST_ERROR)
-    ticks = [m * 10**e for e in range(-4, 1) for m in (1, 2, 5) if least / 1.3 <= m * 10**e <= 1]
-    axis = alt.Axis(values=ticks, labelExpr="format(1 - datum.value, '.4~%')", minExtent=_LEFT - 16, maxExtent=_LEFT - 16)
-    scale = alt.Scale(type="log", reverse=True, domain=[least / 1.3, 1], nice=False)
-    return alt.Y("error:Q", title="validation accuracy", scale=scale, axis=axis)
-
-
-def _lr_axis(lr: pd.Series) -> alt.X:
-    """Whole powers of ten, as the other figures write them; half a grid step of room at both ends."""
-    low, high = float(lr.min()) / 10**0.05, float(lr.max()) * 10**0.05
-    decades = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-    names = json.dumps({decade: f"10{str(decade).translate(_SUPERSCRIPT)}" for decade in decades})
-    axis = alt.Axis(values=[10.0**decade for decade in decades], labelExpr=f"{names}[round(log(datum.value) / LN10)]")
-    return alt.X("lr:Q", title="learning rate", scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis)
 
 
 def _fit_container() -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ _TEMPLATES = jinja2.Environment(
 
 
 def render_page(title: str, body_markdown: str, folder: Path, explorer: dict[str, Any] | None, lang: str = "en") -> str:
-    """The whole page. Pictures are read from `folder`; `explorer` is a Vega-Lite specification, as `Chart.to_dict()` gives it.
+    """The whole page. Pictures are read from `folder`; `explorer` is a Vega-Lite specification, as `explorer_spec` gives it.
 
     What the Markdown may hold, and how it becomes sections: `sections.py`. A policy in the page (CSP) keeps the browser from
     loading anything and from running any script but the page's own, whatever the texts hold.
