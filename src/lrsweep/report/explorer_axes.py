@@ -25,7 +25,7 @@ def accuracy_axis(rows: list[dict[str, Any]]) -> alt.Y:
     least = max(1 - max(accuracies), LEAST_ERROR)
     ticks = [m * 10**e for e in range(-4, 1) for m in (1, 2, 5) if least / 1.3 <= m * 10**e <= 1]
     axis = alt.Axis(values=ticks, labelExpr="format(1 - datum.value, '.4~%')", minExtent=EXTENT, maxExtent=EXTENT)
-    scale = alt.Scale(type="log", reverse=True, domain=[least / 1.3, 1], nice=False)
+    scale = alt.Scale(type="log", reverse=True, domain=[least / 1.3, 1.12], nice=False)
     return alt.Y("error:Q", title="validation accuracy", scale=scale, axis=axis)
 
 
