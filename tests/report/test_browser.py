@@ -43,7 +43,7 @@ class Page:
         self.resize(width, height)
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         self.driver.get(path.as_uri())
-        self.wait(lambda: "Best trade-off" in self.answer)
+        self.wait(lambda: "Most accurate" in self.answer)
         return self
 
     def wait(self, condition: Callable[[], Any]) -> None:
@@ -182,7 +182,8 @@ def test_the_slider_moves_the_best_trade_off_to_what_pandas_finds(
         worth = 10 ** (lowest + (position - 1) / STEPS_PER_DECADE) / 100 if position else 0
         best = rates.loc[(rates["valid"] - worth * rates["seconds"]).where(rates["learned"]).idxmax()]
         page.put_slider(position)
-        page.wait(lambda best=best: f"Best trade-off: {best['rate']}" in page.answer)
+        sentence = f"{'Best at this price' if position else 'Most accurate'}: {best['rate']}"
+        page.wait(lambda sentence=sentence: sentence in page.answer)
         assert f"{best['valid']:.2%} on validation" in page.answer
         keep(f"price-{position}")
     assert "A second is worth nothing." in page.answer
@@ -191,7 +192,7 @@ def test_the_slider_moves_the_best_trade_off_to_what_pandas_finds(
 def test_a_screen_reader_hears_what_the_slider_does(page: Page) -> None:
     page.put_slider(10)
     page.wait(lambda: (page.slider.get_attribute("aria-valuetext") or "").startswith("A second is worth 0."))
-    assert "Best trade-off" in page.ask("document.getElementById('explorer-answer').textContent")
+    assert "Best at this price" in page.ask("document.getElementById('explorer-answer').textContent")
     assert page.ask("document.getElementById('explorer-answer').getAttribute('role') ?? 'output'") == "output"
     for control in (page.slider, page.find("#explorer-controls select")):
         assert control.accessible_name

@@ -105,7 +105,7 @@ def _answer(time: str) -> _Layers:
     seconds = f"format(datum.seconds, datum.seconds < 10 ? '.2~r' : '.0f') + ' s of {time}'"
     base = _with_best_trade_off(alt.Chart(alt.NamedData("rates"))).transform_calculate(
         price=f"worth == 0 ? 'A second is worth nothing.' : {price}",
-        choice="'Best trade-off: ' + datum.rate",
+        choice="(worth == 0 ? 'Most accurate: ' : 'Best at this price: ') + datum.rate",
         scores="format(datum.valid, '.2%') + ' on validation, ' + format(datum.test, '.2%') + ' on test'",
         cost=seconds,
     )
