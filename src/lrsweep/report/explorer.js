@@ -1,0 +1,21 @@
+// Draws the explorer, and says in words what its slider does: to a screen reader, which cannot know what a position means.
+"use strict";
+
+async function explore() {
+  const spec = JSON.parse(document.getElementById("explorer-spec").textContent);
+  const options = { ast: true, actions: false, bind: "#explorer-controls", tooltip: { disableDefaultStyle: true } };
+  const { view } = await vegaEmbed("#explorer-chart", spec, options);
+  const slider = document.querySelector("#explorer-controls input[type=range]");
+  const say = () => {
+    const lines = [...document.querySelectorAll("#explorer-chart .answer_group text")];
+    slider.setAttribute("aria-valuetext", lines[0].textContent);
+    document.getElementById("explorer-answer").textContent = lines.map((line) => line.textContent).join(" ");
+  };
+  slider.addEventListener("input", async () => {
+    await view.runAsync(); // the words are drawn
+    say();
+  });
+  say();
+}
+
+explore();

@@ -1,0 +1,24 @@
+"""The committed study as tables: the only place where the page's tests know how a report is analysed."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from lrsweep.report.build import analyse
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "lr"
+
+
+class Study(NamedTuple):
+    """The runs and curves are those of the main arm."""
+
+    folder: Path
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+
+
+def read_reference() -> Study:
+    tables = analyse(REFERENCE)
+    arm = next(iter(tables.findings))
+    return Study(REFERENCE, tables.runs[tables.runs["arm"] == arm], tables.curves[tables.curves["arm"] == arm])
