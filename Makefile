@@ -7,7 +7,7 @@ STUDY ?= lr
 SEEDS ?= 3
 ARGS ?=
 FOR_PYTHON ?= 3.12
-FOR_PLATFORM ?= manylinux_2_28_x86_64
+FOR_ARCHITECTURE ?= x86_64
 
 ifdef PYTHON
 PY := PYTHONPATH="$(CURDIR)/src:$(CURDIR)/.site$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON)
@@ -58,7 +58,7 @@ bench: $(READY) data ## speed against the plain PyTorch script, into results/ben
 	@$(PY) scripts/bench.py
 
 wheelhouse: $(READY) ## wheels for a machine without a network that has torch, for FOR_PYTHON
-	@$(PY) scripts/wheelhouse.py $(or $(WHEELHOUSE),wheelhouse) $(FOR_PYTHON) $(FOR_PLATFORM)
+	@$(PY) scripts/wheelhouse.py $(or $(WHEELHOUSE),wheelhouse) $(FOR_PYTHON) $(FOR_ARCHITECTURE)
 
 clean: ## remove the environment; results and data stay
 	rm -rf .venv .site
