@@ -55,7 +55,7 @@ format: $(READY) ## ruff's formatter and fixes
 	@$(PY) -m ruff check --fix . ; $(PY) -m ruff format .
 
 bench: $(READY) data ## speed against the plain PyTorch script, into results/bench/
-	@$(PY) scripts/bench.py
+	@$(PY) scripts/bench.py && $(PY) scripts/bench_fused.py
 
 wheelhouse: $(READY) ## wheels for a machine without a network that has torch, for FOR_PYTHON
 	@$(PY) scripts/wheelhouse.py $(or $(WHEELHOUSE),wheelhouse) $(FOR_PYTHON) $(FOR_ARCHITECTURE)
