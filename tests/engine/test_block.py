@@ -6,6 +6,7 @@ Shapes: K runs, P floats of a run's row, N images, B batch.
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from lrsweep.model import build_model
 MakeRun = Callable[..., RunConfig]
 Build = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 RATES = [1e-4, 1e-3, 1e-2]
 
 OPTIMIZERS: dict[str, Build] = {
@@ -227,3 +229,13 @@ def test_only_what_is_linear_in_its_rate_is_fused(monkeypatch: pytest.MonkeyPatc
     assert is_linear_in_rate(OptimizerConfig())
     monkeypatch.setattr(block_module, "build_optimizer", lambda config, rows: torch.optim.Rprop(rows))
     assert not is_linear_in_rate(OptimizerConfig())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="records CUDA graphs")
+def test_recorded_steps_are_the_plain_ones(mnist: Mnist, make_run: MakeRun) -> None:
+    runs = [make_run(lr=lr, seed=k, num_train=80) for k, lr in enumerate(RATES)]  # two sizes of batch, two graphs
+    plain = block_of(runs, mnist, torch.float64)
+    recorded = block_of(runs, data.load(ROOT / "data", torch.device("cuda")), torch.float64)
+    for block in (plain, recorded):
+        epoch(block, runs, num_steps=3)
+    torch.testing.assert_close(recorded.rows_KP.cpu(), plain.rows_KP, rtol=1e-10, atol=1e-10)

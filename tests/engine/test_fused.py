@@ -124,6 +124,23 @@ def test_a_run_is_handed_out_as_soon_as_it_ends(mnist: Mnist, make_run: MakeRun)
     assert told == ["epoch of 2", 1, "epoch of 2", 2, "epoch of 1", 0]  # the second slot was filled again
 
 
+def test_each_run_follows_its_schedule_from_its_own_first_step(
+    mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[list[float]] = []
+    epochs = Block.epoch
+
+    def epoch(self: Block, order_KN: Tensor, rates_SK: Tensor) -> EpochResult:
+        rates.append(rates_SK[:, 0].tolist())
+        return epochs(self, order_KN, rates_SK)
+
+    monkeypatch.setattr(Block, "epoch", epoch)
+    monkeypatch.setattr(fused, "lr_at", lambda schedule, base_lr, step: base_lr * step)
+    runs = [make_run(lr=2.0**-k, num_train=80, max_epochs=2) for k in (10, 11)]
+    train_fused(runs, mnist, num_slots=1)
+    assert [[rate * 2**10 for rate in epoch] for epoch in rates] == [[0, 1, 2], [3, 4, 5], [0, 0.5, 1], [1.5, 2, 2.5]]
+
+
 def test_every_epoch_counts_as_the_solo_epoch(mnist: Mnist, make_run: MakeRun) -> None:
     ended, diverged = train_fused([make_run(max_epochs=3), make_run(lr=1e30)], mnist)
     assert ended.wall_seconds == 3 * EPOCH_SECONDS
