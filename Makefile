@@ -1,10 +1,13 @@
 # Two commands on a fresh machine: `make sweep`, `make test`. `make help` lists the rest.
 #
 # PYTHON=python3 uses an interpreter that has torch already, without a virtual environment: what it lacks goes into .site/.
+# WHEELHOUSE=wheelhouse takes it from that folder, which `make wheelhouse` fills elsewhere, and needs no network.
 
 STUDY ?= lr
 SEEDS ?= 3
 ARGS ?=
+FOR_PYTHON ?= 3.12
+FOR_ARCHITECTURE ?= x86_64
 
 ifdef PYTHON
 PY := PYTHONPATH="$(CURDIR)/src:$(CURDIR)/.site$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON)
@@ -15,21 +18,23 @@ READY := .venv/ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep replicate report reference data test lint format bench clean
+.PHONY: help sweep replicate report reference data test lint format bench wheelhouse clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: STUDY=lr SEEDS=3 ARGS='any Hydra overrides' PYTHON=python3"
+	@echo "  variables: STUDY=lr SEEDS=3 ARGS='any Hydra overrides' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
 
 # What to say after Ctrl-C: the command that the person gave.
-sweep replicate: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS PYTHON ARGS,$(if \
+sweep replicate: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS PYTHON WHEELHOUSE ARGS,$(if \
 	$(filter command,$(origin $(name))),$(name)='$($(name))')))
 
 sweep: $(READY) data ## the environment, MNIST, the 46 learning rates, the report; goes on where it stopped
 	@$(PY) -m lrsweep study=$(STUDY) $(ARGS)
 
-replicate: $(READY) data ## the same grid on SEEDS seeds
-	@$(PY) -m lrsweep study=$(STUDY) seed="range($(SEEDS))" $(ARGS)
+LAUNCHER = $(shell $(PY) -c "import torch; print('fused' if torch.cuda.is_available() else 'pool')")
+
+replicate: $(READY) data ## the same grid on SEEDS seeds; in one program where there is a GPU
+	@$(PY) -m lrsweep study=$(STUDY) seed="range($(SEEDS))" hydra/launcher=$(LAUNCHER) $(ARGS)
 
 report: $(READY) ## the report alone, of STUDY
 	@$(PY) -m lrsweep.report study=$(STUDY)
@@ -50,7 +55,10 @@ format: $(READY) ## ruff's formatter and fixes
 	@$(PY) -m ruff check --fix . ; $(PY) -m ruff format .
 
 bench: $(READY) data ## speed against the plain PyTorch script, into results/bench/
-	@$(PY) scripts/bench.py
+	@$(PY) scripts/bench.py && $(PY) scripts/bench_fused.py
+
+wheelhouse: $(READY) ## wheels for a machine without a network that has torch, for FOR_PYTHON
+	@$(PY) scripts/wheelhouse.py $(or $(WHEELHOUSE),wheelhouse) $(FOR_PYTHON) $(FOR_ARCHITECTURE)
 
 clean: ## remove the environment; results and data stay
 	rm -rf .venv .site
@@ -62,5 +70,5 @@ clean: ## remove the environment; results and data stay
 
 .site/ready: pyproject.toml scripts/missing.py
 	@mkdir -p .site
-	@$(PYTHON) scripts/missing.py .site
+	@$(PYTHON) scripts/missing.py .site $(WHEELHOUSE)
 	@touch $@

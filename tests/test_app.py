@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from lrsweep import app, store
+from lrsweep.config import RunConfig
+from lrsweep.records import RunRecord
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training.max_epochs=2"]
@@ -43,12 +45,17 @@ def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         (["training.patience=no"], "ConfigError: training.patience: Value 'no' of type 'str' could not be converted to Integer"),
         (["optimizer=sgdd"], "ConfigError: optimizer must be one of adamw, got 'sgdd'"),
         (["data.num_train=59000"], "ConfigError: data.num_train + data.num_valid must be at most 60000, got 64000"),
+        (["machine.precision=bf16"], "ConfigError: machine.precision must be one of fp32, tf32, got 'bf16'"),
         (["machine.device=gpu"], "ConfigError: machine.device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
         (["study.name=../elsewhere"], "ConfigError: study.name must be a relative path without '..', got '../elsewhere'"),
         (["study=lr", "grid.step=0"], "ConfigError: grid.step must be positive, got 0.0"),
         (["study=lr", "grid.start=-1"], "ConfigError: grid.start must be at most grid.stop (-1.5), got -1.0"),
         (["study=lr", "grid.step=4", "training.max_epochs=0"], "ConfigError: training.max_epochs must be at least 1, got 0"),
         (["study=lr", "grid.step=4", "seed=0,-1"], "ConfigError: seed must be from 0 to 2147483647, got -1"),
+        (
+            ["study=lr", "grid.step=4", "hydra/launcher=fused", "hydra.launcher.runs=0"],
+            "ConfigError: hydra.launcher.runs must be at least 1, got 0",
+        ),
         (
             ["study=lr", "grid.step=4", "hydra.launcher.workers=0"],
             "ConfigError: hydra.launcher.workers must be at least 1, got 0",
@@ -90,3 +97,17 @@ def test_double_softmax_is_one_override_away(lrsweep: Command, tmp_path: Path) -
     (record,) = store.read(tmp_path / "results" / "single")
     assert record.config["loss"]["name"] == "double_softmax"
     assert min(epoch.train_loss for epoch in record.outcome.curve) > 1.4611
+
+
+def test_a_calibrated_record_never_replaces_a_measured_one(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
+    """Of a launch that began before the measured one ended."""
+    run = RunConfig()
+    outcome = make_record().outcome
+
+    def keep_fused() -> RunRecord:
+        return app._keep(run, tmp_path, outcome, {}, {}, engine="fused", timing="calibrated")
+
+    assert keep_fused().timing == "calibrated"
+    measured = app._keep(run, tmp_path, outcome, {}, {})
+    assert keep_fused() == measured
+    assert store.read(tmp_path) == [measured]

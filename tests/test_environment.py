@@ -65,11 +65,35 @@ def test_threads_are_set(threads: int) -> None:
     assert describe(CPU, workers=1)["threads"] == threads
 
 
-def test_tf32_is_off_for_convolutions_and_for_matrix_products() -> None:
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    prepare_device(MachineConfig(device="cpu"))
-    assert not torch.backends.cuda.matmul.allow_tf32
-    assert not torch.backends.cudnn.allow_tf32
+@pytest.fixture
+def _modes() -> Iterator[None]:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("_modes")
+@pytest.mark.parametrize(("precision", "is_tf32"), [("fp32", False), ("tf32", True)])
+def test_the_precision_holds_for_convolutions_and_for_matrix_products(precision: str, is_tf32: bool) -> None:
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not is_tf32
+    prepare_device(MachineConfig(device="cpu", precision=precision))
+    assert torch.backends.cuda.matmul.allow_tf32 is is_tf32
+    assert torch.backends.cudnn.allow_tf32 is is_tf32
+
+
+@pytest.mark.usefixtures("_modes")
+@pytest.mark.parametrize(
+    ("kind", "asked", "kept"),
+    [("cuda", "fp32", "fp32"), ("cuda", "tf32", "tf32"), ("cpu", "fp32", "fp32"), ("cpu", "tf32", "fp32")],
+)
+def test_the_precision_that_is_kept_is_the_devices(monkeypatch: pytest.MonkeyPatch, kind: str, asked: str, kept: str) -> None:
+    prepare_device(MachineConfig(device="cpu", precision=asked))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    assert describe(torch.device(kind), workers=1)["precision"] == kept
+
+
+def test_fp32_is_the_default() -> None:
+    assert MachineConfig().precision == "fp32"
 
 
 def test_cores_are_those_this_process_may_use() -> None:

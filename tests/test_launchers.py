@@ -1,7 +1,7 @@
-"""The launcher's pure parts; test_sweep.py runs the rest for real."""
+"""The launchers' pure parts; test_sweep.py and test_fused_sweep.py run the rest for real."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,11 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig
 
-from hydra_plugins.lrsweep_launchers import _pool
+from hydra_plugins.lrsweep_launchers import _fused, _pool
 from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine, split_by_store
-from lrsweep import store
-from lrsweep.config import AppConfig, ConfigError, MachineConfig, OptimizerConfig, StudyConfig, run_id
+from lrsweep import app, store
+from lrsweep.config import AppConfig, ConfigError, MachineConfig, OptimizerConfig, StudyConfig, TrainingConfig, run_id
+from lrsweep.engine import fused
 from lrsweep.records import RunRecord
+
+ROOT = Path(__file__).parents[1]
 
 
 def jobs_of(num_rates: int, num_seeds: int) -> list[Job]:
@@ -101,3 +104,73 @@ def test_a_refresh_waits_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
         refresh.after_a_run(job)
         assert len(started) == num_started
     assert started[0][-2:] == ["study=single", "machine.results_dir=results"]
+
+
+# The fused launcher, with nothing trained.
+
+
+def jobs_in(folder: Path, settings: list[AppConfig]) -> list[Job]:
+    machine = MachineConfig(device="cpu", results_dir=str(folder), data_dir=str(ROOT / "data"))
+    placed = [replace(app_config, machine=replace(machine, threads=app_config.machine.threads)) for app_config in settings]
+    return [Job(app, app.run, run_id(app.run), DictConfig({})) for app in placed]
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecord]) -> dict[str, list[str]]:
+    """The runs that each engine was asked for. Nothing is trained; where the rate is 9, there is no memory to fuse."""
+    asked: dict[str, list[str]] = {"fused": [], "pool": []}
+
+    def run_cohort(runs: list[Any], folders: list[Path], machine: MachineConfig, **options: Any) -> None:
+        for i, run in enumerate(runs):
+            if run.optimizer.lr == 9:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            asked["fused"].append(run_id(run))
+            options["on_record"](i, replace(make_record(), run_id=run_id(run), config=asdict(run)))
+
+    def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_seconds: int) -> None:
+        asked["pool"] += [job.run_id for job in jobs]
+        asked["done"] = [record.run_id for record in done]
+
+    monkeypatch.setattr(app, "run_cohort", run_cohort)
+    monkeypatch.setattr(_pool, "run_all", run_all)
+    return asked
+
+
+def test_all_that_can_be_fused_is(tmp_path: Path, trained: dict[str, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = jobs_in(tmp_path, [AppConfig(seed=seed) for seed in range(3)])
+    _fused.run_all(jobs, [], None)
+    assert trained == {"fused": [job.run_id for job in jobs], "pool": []}
+    assert "3 runs in" in capsys.readouterr().out
+
+
+def test_what_cannot_be_fused_runs_solo_and_says_so(
+    tmp_path: Path, trained: dict[str, list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "why_not", lambda run: "its seed is odd" if run.seed % 2 else None)
+    jobs = jobs_in(tmp_path, [AppConfig(seed=seed) for seed in range(5)])
+    _fused.run_all(jobs, [], None)
+    names = [job.run_id for job in jobs]
+    assert trained == {"fused": names[::2], "pool": names[1::2], "done": names[::2]}
+    assert "2 of 5 runs run solo: its seed is odd" in capsys.readouterr().out
+
+
+def test_what_finds_no_memory_runs_solo_and_says_so(
+    tmp_path: Path, trained: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = jobs_in(tmp_path, [AppConfig(optimizer=OptimizerConfig(lr=lr)) for lr in (1, 9, 2)])
+    _fused.run_all(jobs, [], None)
+    names = [job.run_id for job in jobs]
+    assert trained == {"fused": names[:1], "pool": names[1:], "done": names[:1]}
+    assert "2 of 3 runs run solo: there is no memory" in capsys.readouterr().out
+
+
+def test_a_program_is_of_one_machines_settings(tmp_path: Path) -> None:
+    settings = [AppConfig(seed=seed, machine=MachineConfig(threads=1 + seed % 2)) for seed in range(4)]
+    settings.append(AppConfig(training=TrainingConfig(batch_size=16)))
+    jobs = jobs_in(tmp_path, settings)
+    assert [[jobs.index(job) for job in cohort] for cohort in _fused.cohorts(jobs)] == [[0, 2], [4], [1, 3]]
+
+
+def test_no_runs_at_a_time_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"hydra.launcher.runs must be at least 1, got 0"):
+        _fused.check(0, jobs_in(tmp_path, [AppConfig()]))

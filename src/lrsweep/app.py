@@ -7,10 +7,11 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from statistics import median
+from typing import Any, Literal, NoReturn
 
 import hydra
 import torch
@@ -19,15 +20,29 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from lrsweep import data, store
-from lrsweep.config import CONF_DIR, AppConfig, ConfigError, MachineConfig, RunConfig, flatten, resolve_log_grid, run_id
+from lrsweep.config import (
+    CONF_DIR,
+    AppConfig,
+    ConfigError,
+    MachineConfig,
+    RunConfig,
+    ScheduleConfig,
+    flatten,
+    resolve_log_grid,
+    run_id,
+)
 from lrsweep.data import Mnist
-from lrsweep.engine import solo
+from lrsweep.engine import fused, solo
 from lrsweep.environment import describe, prepare_device
 from lrsweep.model import summarise_model
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 from lrsweep.refusal import REFUSALS, explain
 
 OnEpoch = Callable[[EpochRecord], None]
+
+_CPU_SLOTS = 8
+_CALIBRATION_EPOCHS = 3
+_CALIBRATION_LR = 1e-3  # trains; an epoch takes as long at any rate
 
 
 class SweepIncomplete(Exception):
@@ -64,6 +79,58 @@ def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
     return _keep(run, folder, outcome, split.class_counts, describe(device, workers))
 
 
+def run_cohort(
+    runs: list[RunConfig],
+    folders: list[Path],
+    machine: MachineConfig,
+    *,
+    num_slots: int | None,
+    on_record: Callable[[int, RunRecord], None],
+    on_epoch: Callable[[int], None],
+    on_halved: Callable[[int], None],
+) -> None:
+    """Train runs of one cohort in one program, and store each one's record in its folder as soon as it ends.
+
+    A fused run has no wall time of its own: its epochs count as the median of a few solo epochs, measured here first.
+    `num_slots` None: as many as fit a GPU's memory, or 8 on a CPU.
+    """
+    device = prepare_device(machine)
+    if device.index is not None:
+        torch.cuda.set_device(device)  # where graphs are recorded
+    mnist = _mnist(Path(machine.data_dir), device)
+    solo_epochs = _time_solo_epochs(runs[0], mnist)
+    num_slots = num_slots or (fused.num_slots_that_fit(runs[0], mnist) if device.type == "cuda" else _CPU_SLOTS)
+    classes = cache(lambda seed: data.split(mnist, runs[0].data, seed).class_counts)
+
+    def keep(i: int, outcome: Outcome) -> None:
+        environment = describe(device, workers=1) | {
+            "peak_memory_bytes": None,  # the program's is not the run's
+            "slots": min(num_slots, len(runs)),
+            "solo_epoch_seconds": solo_epochs,
+        }
+        on_record(i, _keep(runs[i], folders[i], outcome, classes(runs[i].seed), environment, engine="fused", timing="calibrated"))
+
+    fused.train(
+        runs,
+        mnist,
+        num_slots=num_slots,
+        epoch_seconds=median(solo_epochs),
+        on_outcome=keep,
+        on_epoch=on_epoch,
+        on_halved=on_halved,
+    )
+
+
+def _time_solo_epochs(like: RunConfig, mnist: Mnist) -> list[float]:
+    brief = replace(
+        like,
+        optimizer=replace(like.optimizer, lr=_CALIBRATION_LR),
+        schedule=ScheduleConfig(),
+        training=replace(like.training, max_epochs=_CALIBRATION_EPOCHS, patience=_CALIBRATION_EPOCHS),
+    )
+    return [epoch.seconds for epoch in solo.train(brief, data.split(mnist, brief.data, brief.seed)).curve]
+
+
 def stored(folder: Path) -> dict[str, RunRecord]:
     """The study's records by name. Damaged ones are set aside, and it is said: their runs are to be done again."""
     found = store.scan(folder)
@@ -81,14 +148,26 @@ def record_failure(run: RunConfig, machine: MachineConfig, folder: Path, *, work
 
 
 def _keep(
-    run: RunConfig, folder: Path, outcome: Outcome, class_counts: dict[str, list[int]], environment: dict[str, Any]
+    run: RunConfig,
+    folder: Path,
+    outcome: Outcome,
+    class_counts: dict[str, list[int]],
+    environment: dict[str, Any],
+    *,
+    engine: str = "solo",
+    timing: Literal["measured", "calibrated"] = "measured",
 ) -> RunRecord:
+    """Store what came of a run, and return it. A measured record is not replaced by a calibrated one."""
+    if timing == "calibrated" and store.path_of(folder, run_id(run)).exists():  # of another process, meanwhile
+        before = store.read_run(folder, run_id(run))
+        if before is not None and is_done(before) and before.timing == "measured":
+            return before
     record = RunRecord(
         run_id=run_id(run),
         config=asdict(run),
         outcome=outcome,
-        engine="solo",
-        timing="measured",
+        engine=engine,
+        timing=timing,
         class_counts=class_counts,
         environment=environment,
     )
@@ -108,12 +187,15 @@ def keep_model_summary(run: RunConfig, folder: Path) -> str:
 
 
 def run_single(cfg: DictConfig) -> float | None:
-    """What `lrsweep` does without a sweep: one run, here, with its summary and its progress. The validation accuracy."""
+    """What `lrsweep` does without a sweep: one run, here, with its summary and its progress. The validation accuracy.
+
+    A record of the fused engine is replaced, because this run measures its time.
+    """
     app = to_app_config(cfg)
     run, folder = app.run, app.folder
     print(keep_model_summary(run, folder))
     record = stored(folder).get(run_id(run))
-    if record is None or not is_done(record):
+    if record is None or not is_done(record) or record.timing == "calibrated":
         with tqdm(unit="epoch", desc=f"lr {run.optimizer.lr:.2e}", disable=None) as bar:
 
             def show(epoch: EpochRecord) -> None:

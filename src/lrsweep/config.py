@@ -146,6 +146,7 @@ class MachineConfig:
 
     device: str = "auto"  # auto | cpu | cuda | cuda:N
     threads: int = 1  # CPU threads of one run; sums are ordered by it, so keep it to get the same bits
+    precision: str = "fp32"  # fp32 | tf32: of a GPU's matrix products and convolutions; a CPU's are fp32 always
     data_dir: str = "data"
     results_dir: str = "results"
 
@@ -153,6 +154,7 @@ class MachineConfig:
         known = re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device) is not None
         _require(known, "machine.device", "auto, cpu, cuda or cuda:N", self.device)
         _require(self.threads >= 1, "machine.threads", "at least 1", self.threads)
+        _require_one_of("machine.precision", ("fp32", "tf32"), self.precision)
 
 
 @dataclass(kw_only=True)

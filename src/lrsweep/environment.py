@@ -17,7 +17,7 @@ from lrsweep.config import ConfigError, MachineConfig
 
 
 def prepare_device(machine: MachineConfig) -> torch.device:
-    """The device to run on, set up so that equal runs give equal bits on a CPU and plain fp32 on a GPU."""
+    """The device to run on, set up so that equal runs give equal bits on a CPU and the chosen precision on a GPU."""
     if machine.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"machine.device is {machine.device}, but PyTorch finds no GPU here; use machine.device=cpu")
     if machine.device.startswith("cuda:") and int(machine.device[5:]) >= torch.cuda.device_count():
@@ -25,8 +25,8 @@ def prepare_device(machine: MachineConfig) -> torch.device:
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if machine.device == "auto" else machine.device
     torch.set_num_threads(machine.threads)
     # Stock PyTorch uses TF32 for convolutions and not for matrix products.
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = machine.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = machine.precision == "tf32"
     return torch.device(kind)
 
 
@@ -48,11 +48,16 @@ def describe(device: torch.device, workers: int) -> dict[str, Any]:
         "cores": num_cores(),
         "threads": torch.get_num_threads(),
         "workers": workers,
-        "precision": "fp32",
+        "precision": _precision(device),
         "peak_memory_bytes": _peak_memory_bytes(),
         "versions": _versions(),
         **_GIT_STATE,
     }
+
+
+def _precision(device: torch.device) -> str:
+    """As prepare_device has set both kinds of product. On a CPU it is fp32 whatever was set."""
+    return "tf32" if device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32 else "fp32"
 
 
 def _peak_memory_bytes() -> int:

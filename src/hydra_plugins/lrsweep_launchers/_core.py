@@ -131,5 +131,4 @@ def _job_return(context: HydraContext, job: Job, record: RunRecord | None) -> Jo
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
         hydra_context=context,
-        configure_logging=False,
     )

@@ -18,12 +18,12 @@ from time import monotonic
 from pebble import ProcessExpired, concurrent
 
 from hydra_plugins.lrsweep_launchers._core import Job, report_command
-from hydra_plugins.lrsweep_launchers._progress import Progress, Update
+from hydra_plugins.lrsweep_launchers._progress import Progress, Update, label
 from lrsweep import app
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.download import load_mnist
 from lrsweep.environment import num_cores, prepare_device
-from lrsweep.records import EpochRecord, Outcome, RunRecord
+from lrsweep.records import EpochRecord, RunRecord
 
 _TRIES = 2  # of a run whose process dies or raises
 _POLL_SECONDS = 0.2
@@ -56,14 +56,14 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
     active: dict[Future[RunRecord], Job] = {}
     tries: Counter[str] = Counter()
     refresh = _Refresh(refresh_seconds)
-    progress = Progress(len(jobs), [(_label_of(record), record.outcome.valid_accuracy) for record in done], workers)
+    progress = Progress(len(jobs), done, f"{workers} workers", num_lines=workers)
     try:
         while waiting or active:
             while waiting and len(active) < workers:
                 job = waiting.popleft()
                 tries[job.key] += 1
                 active[_train(job.run, job.app.machine, job.folder, job.key, workers, writer)] = job
-                progress.started(job.key, _label(job.run.optimizer.lr, job.run.seed))
+                progress.started(job.key, label(job.run.optimizer.lr, job.run.seed))
             ended, _ = wait(active, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             while reader.poll():
                 progress.epoch(reader.recv())
@@ -79,7 +79,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
                 else:
                     told = f"{_reason(error)}, {_TRIES} times"
                     record = app.record_failure(job.run, job.app.machine, job.folder, workers=workers, error=told)
-                progress.ended(job.key, *_told(record.outcome))
+                progress.ended(job.key, record)
                 refresh.after_a_run(job)
     finally:
         # Not future.cancel(): pebble's own thread may be setting the result of a process that ends just then, and complains.
@@ -126,28 +126,11 @@ def _blocked(signal_number: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _label(lr: float, seed: int) -> str:
-    return f"lr {lr:.2e} seed {seed}"
-
-
-def _label_of(record: RunRecord) -> str:
-    return _label(record.config["optimizer"]["lr"], record.config["seed"])
-
-
 def _reason(error: BaseException) -> str:
     if isinstance(error, ProcessExpired):
         code = error.exitcode
         return f"its process was killed by signal {-code}" if code < 0 else f"its process ended with exit code {code}"
     return f"{type(error).__name__}: {error}"
-
-
-def _told(outcome: Outcome) -> tuple[str, float | None]:
-    """What to say of a run that has ended, and its validation accuracy."""
-    if outcome.status == "failed":
-        return f"failed: {outcome.error}", None
-    test = "not scored" if outcome.test_accuracy is None else f"{outcome.test_accuracy:.4f}"
-    told = f"{outcome.status} after {outcome.epochs} epochs, test {test}, {outcome.wall_seconds:.0f} s"
-    return told, outcome.valid_accuracy
 
 
 @dataclass

@@ -6,6 +6,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from lrsweep.records import Outcome, RunRecord
+
 
 @dataclass(frozen=True)
 class Update:
@@ -16,6 +18,21 @@ class Update:
     valid_accuracy: float
 
 
+def label(lr: float, seed: int) -> str:
+    return f"lr {lr:.2e} seed {seed}"
+
+
+def label_of(record: RunRecord) -> str:
+    return label(record.config["optimizer"]["lr"], record.config["seed"])
+
+
+def _what_came_of(outcome: Outcome) -> str:
+    if outcome.status == "failed":
+        return f"failed: {outcome.error}"
+    test = "not scored" if outcome.test_accuracy is None else f"{outcome.test_accuracy:.4f}"
+    return f"{outcome.status} after {outcome.epochs} epochs, test {test}, {outcome.wall_seconds:.0f} s"
+
+
 class Progress:
     """A bar for the sweep (done, best so far, time left) above a line for each active run.
 
@@ -23,20 +40,20 @@ class Progress:
     only what went wrong is worth a line.
     """
 
-    def __init__(self, num_pending: int, done: list[tuple[str, float | None]], num_workers: int) -> None:
-        """`done`: label and validation accuracy of the runs that are in the store already."""
+    def __init__(self, num_pending: int, done: list[RunRecord], how: str, num_lines: int = 0) -> None:
+        """`done`: the sweep's runs that are in the store already. `how` the others are run, in words, and the lines for them."""
         has_bars = sys.stderr.isatty()
         self._has_lines = not (has_bars and sys.stdout.isatty())
         self._best: tuple[float, str] | None = None
         self._total: tqdm[Any] = tqdm(
             desc="sweep", total=num_pending + len(done), initial=len(done), unit="run", dynamic_ncols=True, disable=not has_bars
         )
-        self._free = [tqdm(bar_format="  {desc}", position=i + 1, leave=False, disable=not has_bars) for i in range(num_workers)]
+        self._free = [tqdm(bar_format="  {desc}", position=i + 1, leave=False, disable=not has_bars) for i in range(num_lines)]
         self._lines: dict[str, tuple[str, tqdm[Any]]] = {}
-        for label, valid_accuracy in done:
-            self._see(label, valid_accuracy)
+        for record in done:
+            self._see(label_of(record), record.outcome.valid_accuracy)
         if self._has_lines:
-            print(f"sweep: {len(done)} of {len(done) + num_pending} runs are in the store, {num_workers} workers", flush=True)
+            print(f"sweep: {len(done)} of {len(done) + num_pending} runs are in the store, {how}", flush=True)
 
     def started(self, run_id: str, label: str) -> None:
         self._lines[run_id] = label, self._free.pop(0)
@@ -50,12 +67,24 @@ class Progress:
         """The run has ended without a result and will start once more."""
         self._tell(f"{self._leave(run_id)}: {why}")
 
-    def ended(self, run_id: str, told: str, valid_accuracy: float | None) -> None:
-        label = self._leave(run_id)
+    def ended(self, run_id: str, record: RunRecord) -> None:
+        self._leave(run_id)
+        self.recorded(record)
+
+    def recorded(self, record: RunRecord) -> None:
+        """A run that had no line has ended."""
+        label, outcome = label_of(record), record.outcome
         self._total.update()
-        self._see(label, valid_accuracy)
-        if self._has_lines or valid_accuracy is None:
-            self._tell(f"{label}: {told}")
+        self._see(label, outcome.valid_accuracy)
+        if self._has_lines or outcome.valid_accuracy is None:
+            self._tell(f"{label}: {_what_came_of(outcome)}")
+
+    def beat(self, what: str) -> None:
+        """What goes on, where the runs have no lines."""
+        self._total.set_description_str(what)
+
+    def say(self, line: str) -> None:
+        self._tell(line)
 
     def close(self) -> None:
         for line in (*self._free, *(line for _, line in self._lines.values())):

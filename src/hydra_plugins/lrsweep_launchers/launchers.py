@@ -1,7 +1,9 @@
 """Hydra's view of the launchers. Imports Hydra only: its plugin scanner runs this file at every start of every Hydra app."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -17,26 +19,72 @@ class PoolConf:
     refresh_seconds: int = 300  # between two refreshes of the report while the sweep runs; 0: only at its end
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="pool", node=PoolConf, provider="lrsweep")
+@dataclass
+class FusedConf:
+    _target_: str = "hydra_plugins.lrsweep_launchers.launchers.FusedLauncher"
+    runs: int | None = None  # at a time; None: as many as fit a GPU's memory, or 8 on a CPU
 
 
-class PoolLauncher(Launcher):
-    """`hydra/launcher=pool`: one process a run, as many at a time as there are workers."""
+for _name, _node in {"pool": PoolConf, "fused": FusedConf}.items():
+    ConfigStore.instance().store(group="hydra/launcher", name=_name, node=_node, provider="lrsweep")
 
-    def __init__(self, workers: int | None, refresh_seconds: int) -> None:
-        self.workers = workers
-        self.refresh_seconds = refresh_seconds
+
+class _StoreLauncher(Launcher):
+    """Composes every job, leaves to `_run` what the store lacks, and says how complete the sweep is."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context = hydra_context
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from hydra_plugins.lrsweep_launchers import _core, _pool
+        from hydra_plugins.lrsweep_launchers import _core
 
         jobs = _core.compose(self.hydra_context, self.config, job_overrides, initial_job_idx)
-        workers = _pool.num_workers(self.workers, jobs[0].app.machine)
+        self._check(jobs)
         pending, done = _core.split_by_store(jobs)
         if pending:
-            _pool.run_all(pending, done, workers, self.refresh_seconds)
+            self._run(pending, done)
         return _core.finish(self.hydra_context, jobs, has_run=bool(pending))
+
+    @abstractmethod
+    def _check(self, jobs: list[Any]) -> None:
+        """Refuse what cannot run."""
+
+    @abstractmethod
+    def _run(self, pending: list[Any], done: list[Any]) -> None:
+        """Leave a record of every pending job."""
+
+
+class PoolLauncher(_StoreLauncher):
+    """`hydra/launcher=pool`: one process a run, as many at a time as there are workers."""
+
+    def __init__(self, workers: int | None, refresh_seconds: int) -> None:
+        self.workers = workers
+        self.refresh_seconds = refresh_seconds
+
+    def _check(self, jobs: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _pool
+
+        _pool.num_workers(self.workers, jobs[0].app.machine)
+
+    def _run(self, pending: list[Any], done: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _pool
+
+        _pool.run_all(pending, done, _pool.num_workers(self.workers, pending[0].app.machine), self.refresh_seconds)
+
+
+class FusedLauncher(_StoreLauncher):
+    """`hydra/launcher=fused`: many runs in one program, as many at a time as `runs` says."""
+
+    def __init__(self, runs: int | None) -> None:
+        self.runs = runs
+
+    def _check(self, jobs: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _fused
+
+        _fused.check(self.runs, jobs)
+
+    def _run(self, pending: list[Any], done: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _fused
+
+        _fused.run_all(pending, done, self.runs)

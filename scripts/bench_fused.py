@@ -1,0 +1,203 @@
+"""How fast many runs in one program are beside one run at a time, on this machine.
+
+    python scripts/bench_fused.py          (make bench runs it after bench.py; leave the machine idle meanwhile)
+
+Solo and fused take turns in rounds, so that a machine that slows down slows both; ratios are taken within a round. An epoch
+is the documents': 3,000 images of training, 5,000 of validation. Where there is no GPU its rows say so: nothing is estimated.
+Written to results/bench/<machine>-fused.md and .json.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from bench import LR, ROOT, count_flops, data_config, describe_machine, file_name, stat
+
+from lrsweep import data
+from lrsweep.config import GridConfig, MachineConfig, OptimizerConfig, RunConfig, TrainingConfig, log_grid
+from lrsweep.engine import fused, solo
+from lrsweep.environment import prepare_device
+from lrsweep.store import write_atomically
+
+NOT_MEASURED = "not measured"
+_CPU_SLOTS = 8
+_GPU_SLOTS = (46, 460, None)  # None: what fits
+_PRODUCT_SIZE = 8_192  # rows and columns, on a GPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    device: str
+    precision: str
+    slots: int | None  # of the fused engine; 0: solo; None: what fits
+
+    @property
+    def label(self) -> str:
+        engine = "solo" if self.slots == 0 else f"fused, K = {self.slots or 'what fits'}"
+        return f"{self.device.upper()}, {self.precision}, {engine}"
+
+
+def contenders(device: str) -> list[Contender]:
+    """Solo first in each precision: the others are compared with it."""
+    if device == "cpu":
+        return [Contender(device=device, precision="fp32", slots=slots) for slots in (0, _CPU_SLOTS)]
+    return [Contender(device=device, precision=p, slots=slots) for p in ("fp32", "tf32") for slots in (0, *_GPU_SLOTS)]
+
+
+def measure(contender: Contender, like: RunConfig, epochs: int) -> dict[str, Any]:
+    """Seconds an epoch and run, after one epoch of warm-up."""
+    device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision))
+    mnist = data.load(ROOT / "data", device)
+    run = replace(like, training=TrainingConfig(max_epochs=1 + epochs, patience=1 + epochs))
+    is_gpu = device.type == "cuda"
+    slots = contender.slots if contender.slots is not None else fused.num_slots_that_fit(run, mnist)
+    if is_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    seconds = _solo_epochs(run, mnist) if slots == 0 else _fused_epochs(run, mnist, slots, epochs)
+    return {
+        "slots": slots,
+        "seconds_per_run_epoch": median(seconds) / max(1, slots),
+        "peak_memory_bytes": torch.cuda.max_memory_allocated() if is_gpu else None,
+        "product_flops_per_second": _product_rate(device) if is_gpu else None,
+    }
+
+
+def _solo_epochs(run: RunConfig, mnist: data.Mnist) -> list[float]:
+    return [epoch.seconds for epoch in solo.train(run, data.split(mnist, run.data, run.seed)).curve[1:]]
+
+
+def _fused_epochs(run: RunConfig, mnist: data.Mnist, slots: int, epochs: int) -> list[float]:
+    """Of all slots together: from one epoch's start to the next's, which waits for the first's results."""
+    runs = [replace(run, seed=seed, training=TrainingConfig(max_epochs=2 + epochs, patience=2 + epochs)) for seed in range(slots)]
+    moments: list[float] = []
+    fused.train(
+        runs,
+        mnist,
+        num_slots=slots,
+        epoch_seconds=0.0,
+        on_outcome=lambda i, outcome: None,
+        on_epoch=lambda num_active: moments.append(time.perf_counter()),
+    )
+    return [after - before for before, after in pairwise(moments)][1:]
+
+
+def _product_rate(device: torch.device) -> float:
+    """FLOP/s of a large product of the precision that is set."""
+    a, b = torch.rand(2, _PRODUCT_SIZE, _PRODUCT_SIZE, device=device)
+    rates = []
+    for _ in range(5):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        torch.mm(a, b)
+        torch.cuda.synchronize()
+        rates.append(2 * _PRODUCT_SIZE**3 / (time.perf_counter() - start))
+    return median(rates[1:])
+
+
+def measure_training() -> float:
+    """Seconds of the documents' 46 points in a program that is warm: buffers and CUDA graphs are made anew, no more."""
+    mnist = data.load(ROOT / "data", prepare_device(MachineConfig()))
+    runs = [RunConfig(optimizer=OptimizerConfig(lr=lr)) for lr in log_grid(GridConfig())]
+    start = time.perf_counter()
+    fused.train(runs, mnist, num_slots=len(runs), epoch_seconds=0.0, on_outcome=lambda i, outcome: None)
+    return time.perf_counter() - start
+
+
+def measure_command() -> float:
+    """Seconds of the documents' 46 points by the command, start-up and report included."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "lrsweep", "study=lr", "hydra/launcher=fused", f"machine.results_dir={folder}"]
+        start = time.perf_counter()
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+
+def rows_of(measured: dict[str, list[dict[str, Any]]], every: list[Contender], images: int, flops: int) -> list[list[str]]:
+    rows = [["", "slots", "images trained a second", "runs per hour, × solo's", "of the product's rate", "peak GPU MB"]]
+    for contender in every:
+        mine = measured.get(contender.label)
+        if mine is None:
+            rows.append([contender.label, *[NOT_MEASURED] * 5])
+            continue
+        base = measured[replace(contender, slots=0).label]
+        ratios = stat([b["seconds_per_run_epoch"] / m["seconds_per_run_epoch"] for b, m in zip(base, mine, strict=True)])
+        seconds = median(m["seconds_per_run_epoch"] for m in mine)
+        rate, peak = mine[0]["product_flops_per_second"], mine[0]["peak_memory_bytes"]
+        times = f"{ratios.median:.2f} ({ratios.min:.2f}–{ratios.max:.2f}; {ratios.of})"
+        cells = [str(mine[0]["slots"] or 1), f"{images / seconds:,.0f}", times if contender.slots != 0 else "1"]
+        rows.append(
+            [
+                contender.label,
+                *cells,
+                f"{flops / seconds / rate:.2f}" if rate else "–",
+                f"{peak / 1e6:,.0f}" if peak else "–",
+            ]
+        )
+    return rows
+
+
+def to_markdown(machine: dict[str, Any], rows: list[list[str]], sweep: tuple[float, float] | None, command: str) -> str:
+    lines = [
+        f"# Many runs in one program, on {machine['name']}",
+        "",
+        f"{machine['cores']} cores, GPU: {machine['gpu'] or 'none'}. PyTorch {machine['versions']['torch']}, "
+        f"{machine['finished_at'][:10]}. Made by `{command}`.",
+        "Ratios are medians over rounds (lowest–highest; of how many), each taken within a round.",
+        "",
+        *(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]]),
+        "",
+        "The documents' 46 points on the GPU, warm: " + (f"{sweep[0]:.1f} s." if sweep else f"{NOT_MEASURED}."),
+        "By `lrsweep study=lr hydra/launcher=fused`, start-up, calibration and report included: "
+        + (f"{sweep[1]:.1f} s." if sweep else f"{NOT_MEASURED}."),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="How fast the fused engine is beside solo.")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of every contender (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=2, help="timed epochs in a round (default: %(default)s)")
+    parser.add_argument("--images", type=int, default=3_000, help="training images (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "bench", help="folder (default: %(default)s)")
+    arguments = parser.parse_args()
+
+    has_gpu = torch.cuda.is_available()
+    here = contenders("cpu") + (contenders("cuda") if has_gpu else [])
+    like = RunConfig(data=data_config(arguments.images), optimizer=OptimizerConfig(lr=LR))
+    measured: dict[str, list[dict[str, Any]]] = {contender.label: [] for contender in here}
+    for number in range(1, arguments.rounds + 1):
+        for contender in here:
+            print(f"round {number} of {arguments.rounds}: {contender.label}", file=sys.stderr, flush=True)
+            measured[contender.label].append(measure(contender, like, arguments.epochs))
+    sweep = (measure_training(), measure_command()) if has_gpu else None
+
+    machine, flops = describe_machine(), count_flops(like.data)
+    command = " ".join(["python", "scripts/bench_fused.py", *sys.argv[1:]])
+    rows = rows_of(measured, contenders("cpu") + contenders("cuda"), like.data.num_train, flops["per_epoch"])
+    told = to_markdown(machine, rows, sweep, command)
+    report = {
+        "command": command,
+        "machine": machine,
+        "settings": {"rounds": arguments.rounds, "epochs": arguments.epochs, "lr": LR, "data": asdict(like.data)},
+        "flops": flops,
+        "sweep_seconds": sweep,
+        "measurements": measured,
+    }
+    path = arguments.out / f"{file_name(machine)}-fused"
+    write_atomically(path.with_name(f"{path.name}.json"), (json.dumps(report, indent=1) + "\n").encode())
+    write_atomically(path.with_name(f"{path.name}.md"), told.encode())
+    print(told)
+    print(f"Written: {path}.md and .json")
+
+
+if __name__ == "__main__":
+    main()

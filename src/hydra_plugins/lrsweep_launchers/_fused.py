@@ -1,0 +1,94 @@
+"""Many runs in one program, in this process. What cannot be fused runs solo, in the pool, and it is said."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+import torch
+
+from hydra_plugins.lrsweep_launchers import _pool
+from hydra_plugins.lrsweep_launchers._core import Job
+from hydra_plugins.lrsweep_launchers._progress import Progress
+from lrsweep import app
+from lrsweep.config import ConfigError
+from lrsweep.download import load_mnist
+from lrsweep.engine import fused
+from lrsweep.environment import prepare_device
+from lrsweep.records import RunRecord
+
+_NO_MEMORY = "there is no memory for one of them in a fused program"
+
+
+def check(asked: int | None, jobs: list[Job]) -> None:
+    """Refuse, before anything runs, what cannot run."""
+    if asked is not None and asked < 1:
+        raise ConfigError(f"hydra.launcher.runs must be at least 1, got {asked}")
+    for job in jobs:
+        prepare_device(job.app.machine)
+
+
+def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None) -> None:
+    """Run every job and leave a record of each as soon as it ends. `done` are the sweep's runs in the store already."""
+    load_mnist(Path(jobs[0].app.machine.data_dir))
+    for job in {job.folder: job for job in jobs}.values():
+        app.keep_model_summary(job.run, job.folder)
+    reasons = {job.key: fused.why_not(job.run) for job in jobs}
+    fusible = [job for job in jobs if reasons[job.key] is None]
+    records = _run_fused(fusible, done, num_slots, total=len(jobs)) if fusible else {}
+    alone = [job for job in jobs if job.key not in records]
+    for reason in dict.fromkeys(reasons[job.key] or _NO_MEMORY for job in alone):
+        count = sum((reasons[job.key] or _NO_MEMORY) == reason for job in alone)
+        print(f"{count} of {len(jobs)} runs run solo: {reason}", flush=True)
+    if alone:
+        workers = _pool.num_workers(None, alone[0].app.machine)
+        _pool.run_all(alone, [*done, *records.values()], workers, refresh_seconds=0)
+
+
+def cohorts(jobs: list[Job]) -> Iterator[list[Job]]:
+    """Jobs that can share a program, which runs on one machine's settings."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        groups.setdefault(repr(replace(job.app.machine, results_dir="")), []).append(job)
+    for group in groups.values():
+        yield from ([group[i] for i in positions] for positions in fused.cohorts([job.run for job in group]))
+
+
+def _run_fused(jobs: list[Job], done: list[RunRecord], num_slots: int | None, total: int) -> dict[str, RunRecord]:
+    """The records by key. Without those of runs for which there was no memory."""
+    records: dict[str, RunRecord] = {}
+    progress = Progress(total, done, f"{len(jobs)} to run in one program")
+    start, num_epochs = monotonic(), 0
+
+    def on_epoch(num_active: int) -> None:
+        nonlocal num_epochs
+        num_epochs += num_active
+        progress.beat(f"{num_active} runs at a time, {num_epochs} epochs")
+
+    def on_halved(num_slots: int) -> None:
+        progress.say(f"Out of memory: on with {num_slots} runs at a time; those under way begin again.")
+
+    try:
+        for cohort in cohorts(jobs):
+
+            def on_record(i: int, record: RunRecord, cohort: list[Job] = cohort) -> None:
+                records[cohort[i].key] = record
+                progress.recorded(record)
+
+            try:
+                app.run_cohort(
+                    [job.run for job in cohort],
+                    [job.folder for job in cohort],
+                    cohort[0].app.machine,
+                    num_slots=num_slots,
+                    on_record=on_record,
+                    on_epoch=on_epoch,
+                    on_halved=on_halved,
+                )
+            except torch.OutOfMemoryError:
+                continue
+    finally:
+        progress.close()
+    seconds = monotonic() - start
+    print(f"{len(records)} runs in {seconds:.0f} s, {len(records) / seconds:.2f} runs per second", flush=True)
+    return records
