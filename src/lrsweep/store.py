@@ -186,10 +186,15 @@ def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
 
 
 def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
-    """One row a split and seed: seed, split, then the images of each class ("0" … "9") in it."""
-    counts = {(record.config["seed"], split): classes for record in records for split, classes in record.class_counts.items()}
-    rows = [{"seed": seed, "split": split} | {str(i): n for i, n in enumerate(ns)} for (seed, split), ns in counts.items()]
-    return pd.DataFrame(rows, columns=["seed", "split", *map(str, range(10))])
+    """One row a split: what it was drawn by (seed, data.num_…), split, then the images of each class ("0" … "9") in it."""
+    drawn_by = ["seed", "data.num_train", "data.num_valid", "data.num_test"]
+    rows = [
+        {name: settings[name] for name in drawn_by} | {"split": split} | {str(i): n for i, n in enumerate(counts)}
+        for record in records
+        for settings in [_settings(record)]
+        for split, counts in record.class_counts.items()
+    ]
+    return pd.DataFrame(rows, columns=[*drawn_by, "split", *map(str, range(10))]).drop_duplicates(ignore_index=True)
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:

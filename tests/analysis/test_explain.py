@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lrsweep.analysis.best import Best
 from lrsweep.analysis.explain import Small, VerySmall, check_patience, explain_small, explain_very_small
+from lrsweep.analysis.plateau import Plateau
 from lrsweep.engine.early_stopping import EarlyStopping
 
 Curve = list[float]
@@ -57,8 +58,20 @@ DIVERGED = {"status": "diverged", "stop_reason": "diverged", "learned": False, "
 
 
 def best_between(low: float, high: float) -> Best:
-    row = pd.Series({"lr": low})
-    return Best(arm="a", num_seeds=1, best=row, tolerance=0.0, low=low, high=high, plateau=pd.DataFrame([row]), bargain=row)
+    """An answer of which only the range matters here."""
+    row, rows = pd.Series({"lr": low}), pd.DataFrame({"lr": [low]})
+    plateau = Plateau(
+        rates=rows,
+        seeds=(0,),
+        best_lr=low,
+        low=low,
+        high=high,
+        learning_low=low,
+        learning_high=high,
+        standard_error=0.0,
+        doubts=("few_seeds",),
+    )
+    return Best(arm="a", plateau=plateau, best=row, rows=rows, delta=0.0, bargain=row, front=rows, knee_lr=None)
 
 
 # check_patience: the claim, worked out again from the curve.

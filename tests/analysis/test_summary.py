@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from scipy import stats
 
 from lrsweep import store
 from lrsweep.analysis.summary import (
     BUSY_FROM,
     CHANCE_LEVEL,
+    CONFIDENCE,
+    SIZES,
     busyness,
-    fewest_seeds,
-    pareto_front,
+    share_interval,
     summarise,
     with_arms,
     with_chance,
@@ -24,7 +25,10 @@ from lrsweep.analysis.summary import (
 from lrsweep.records import RunRecord
 
 MakeRecord = Callable[..., RunRecord]
+MakeRuns = Callable[..., pd.DataFrame]
+Array = np.ndarray[Any, np.dtype[np.float64]]
 
+DOCUMENTED = dict(zip(SIZES, (3000, 5000, 10_000), strict=True))
 EVEN = [500] * 10
 LARGEST_CLASS = 567  # of MNIST's 5,000 validation images of seed 0: the ones
 UNEVEN = [LARGEST_CLASS, 433, *[500] * 8]
@@ -35,12 +39,13 @@ def class_counts(*valid: list[int]) -> pd.DataFrame:
     splits = [("valid", seed, counts) for seed, counts in enumerate(valid)]
     splits += [("train", seed, [1000] + [0] * 9) for seed in range(len(valid))]
     digits = [str(digit) for digit in range(10)]
-    return pd.DataFrame([[seed, split, *counts] for split, seed, counts in splits], columns=["seed", "split", *digits])
+    counts = pd.DataFrame([[seed, split, *counts] for split, seed, counts in splits], columns=["seed", "split", *digits])
+    return counts.assign(**DOCUMENTED)
 
 
 def scored(accuracies: list[float | None], seeds: list[int] | None = None) -> pd.DataFrame:
     seeds = seeds or [0] * len(accuracies)
-    return pd.DataFrame({"seed": seeds, "valid_accuracy": pd.array(accuracies, dtype="float64")})
+    return pd.DataFrame({"seed": seeds, "valid_accuracy": pd.array(accuracies, dtype="float64")}).assign(**DOCUMENTED)
 
 
 # with_chance: above what luck gives.
@@ -83,6 +88,16 @@ def test_each_seed_is_held_against_its_own_split() -> None:
     assert runs["learned"].tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_each_size_is_held_against_its_own_split(size: str) -> None:
+    """The same seed draws another split for other sizes."""
+    half_is_one_class = [2500, 2500 - 8, *[1] * 8]
+    smaller = {size: 2500}
+    counts = pd.concat([class_counts(EVEN), class_counts(half_is_one_class).assign(**smaller)])
+    runs = pd.concat([scored([0.4]), scored([0.4, 0.6]).assign(**smaller)], ignore_index=True)
+    assert with_chance(runs, counts)["learned"].tolist() == [True, False, True]
+
+
 def test_runs_that_all_failed_leave_no_splits_and_have_not_learned(make_record: MakeRecord) -> None:
     runs = store.to_frame([make_record(status="failed", seed=seed) for seed in (0, 1)])
     assert with_chance(runs, store.class_counts_frame([]))["learned"].tolist() == [False, False]
@@ -121,7 +136,9 @@ def test_learning_rate_and_seed_make_no_arms(make_record: MakeRecord) -> None:
 
 
 def timed(*times: tuple[str | None, float, float]) -> pd.DataFrame:
-    return pd.DataFrame(times, columns=["device", "wall_seconds", "cpu_seconds"])
+    """Without a device: failed."""
+    runs = pd.DataFrame(times, columns=["device", "wall_seconds", "cpu_seconds"])
+    return runs.assign(status=np.where(runs["device"].isna(), "failed", "ok"), timing="measured")
 
 
 @pytest.mark.parametrize(
@@ -164,6 +181,24 @@ def test_times_are_wall_times_unless_the_machine_was_busy(
     runs = with_seconds(timed(*times))
     assert set(runs["time"]) == {time}
     assert runs["seconds"].tolist() == pytest.approx(seconds, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("timings", "time"),
+    [
+        (["calibrated", "calibrated"], "calibrated"),
+        (["calibrated", "measured"], "mixed"),
+        (["calibrated", None], "calibrated"),
+        (["measured", None], "cpu"),
+    ],
+    ids=["trained together", "some of them", "and a failed run", "one by one"],
+)
+def test_calibrated_times_are_wall_times_and_are_called_what_they_are(timings: list[str | None], time: str) -> None:
+    """However busy the machine: what the process took is not one run's."""
+    runs = timed(*[("cpu", 9.0, 4.0) if timing else (None, math.nan, math.nan) for timing in timings])
+    found = with_seconds(runs.assign(timing=[timing or "measured" for timing in timings]))
+    assert set(found["time"]) == {time}
+    assert found["seconds"][0] == (4.0 if time == "cpu" else 9.0)
 
 
 # summarise: a row an arm and rate.
@@ -225,81 +260,102 @@ def test_a_summary_of_failures_has_their_counts_and_no_accuracy(make_record: Mak
     assert summary[["valid_mean", "test_mean", "seconds_median"]].isna().all(axis=None)
 
 
-# fewest_seeds: what a conclusion may claim.
+def test_of_no_runs_there_is_an_empty_summary(make_record: MakeRecord) -> None:
+    runs = with_arms(with_seconds(with_chance(store.to_frame([make_record()]), class_counts(EVEN))))
+    empty, one = summarise(runs[:0]), summarise(runs)
+    assert empty.empty
+    assert empty.columns.tolist() == one.columns.tolist()
+
+
+def test_a_bad_run_diverged_or_stayed_at_chance_and_a_failed_one_says_nothing(make_record: MakeRecord) -> None:
+    records = [
+        make_record(seed=0),
+        make_record(seed=1, status="diverged", valid_accuracy=0.4, test_accuracy=0.4),  # learned before it did
+        make_record(seed=2, status="diverged"),
+        make_record(seed=3, valid_accuracy=0.1, test_accuracy=0.1),
+        make_record(seed=4, status="failed"),
+        make_record(lr=1e-2, seed=0, status="failed"),
+    ]
+    runs = with_arms(with_seconds(with_chance(store.to_frame(records), class_counts(*[EVEN] * 5))))
+    summary = summarise(runs)
+    assert summary[["num_measured", "num_bad"]].to_numpy().tolist() == [[4, 3], [0, 0]]
+    assert summary["bad"].tolist() == pytest.approx([0.75, math.nan], nan_ok=True)
+    assert summary[["bad_low", "bad_high"]].iloc[1].isna().all()
+    assert summary[["bad_low", "bad_high"]].iloc[0].tolist() == pytest.approx(wilson(3, 4))
+
+
+# Intervals: Student's of a mean, Wilson's of a share.
+
+
+def means_of(make_runs: MakeRuns, accuracy_SR: Array, **columns: Any) -> pd.DataFrame:
+    return summarise(make_runs(accuracy_SR, **columns))
+
+
+@pytest.mark.parametrize("num_seeds", [2, 3, 5, 10])
+def test_the_interval_of_a_mean_covers_it_as_often_as_it_says(make_runs: MakeRuns, num_seeds: int) -> None:
+    """A column a simulated study."""
+    num_studies, truth = 4000, 0.9
+    rng = np.random.default_rng([0, num_seeds])
+    valid, test = (truth + 0.002 * rng.standard_normal((num_seeds, num_studies)) for _ in range(2))
+    summary = summarise(make_runs(valid, test_accuracy=test, lr=np.arange(1.0, num_studies + 1)))
+    four_standard_errors = 4 * math.sqrt(CONFIDENCE * (1 - CONFIDENCE) / num_studies)
+    for name in ("valid", "test"):
+        covered = summary[f"{name}_low"].le(truth) & summary[f"{name}_high"].ge(truth)
+        assert covered.mean() == pytest.approx(0.95, abs=four_standard_errors)
+
+
+@pytest.mark.parametrize("accuracies", [[0.9, 0.8], [0.91, 0.92, 0.95], [0.5, 0.6, 0.9, 0.8, 0.7]])
+def test_the_interval_of_a_mean_is_scipys(make_runs: MakeRuns, accuracies: list[float]) -> None:
+    row = means_of(make_runs, np.array(accuracies)[:, None]).iloc[0]
+    expected = stats.ttest_1samp(accuracies, 0).confidence_interval(CONFIDENCE)
+    assert (row["valid_low"], row["valid_high"]) == pytest.approx((expected.low, expected.high))
+    assert (row["test_low"], row["test_high"]) == (row["valid_low"], row["valid_high"])
+
+
+def test_a_run_without_an_accuracy_makes_no_interval_narrower(make_runs: MakeRuns) -> None:
+    accuracies = np.array([[0.91], [0.92], [0.95], [math.nan]])
+    bounds = ["valid_mean", "valid_low", "valid_high", "test_low", "test_high"]
+    four, three = means_of(make_runs, accuracies), means_of(make_runs, accuracies[:3])
+    pd.testing.assert_frame_equal(four[bounds], three[bounds])
+    assert (four["num_runs"][0], four["num_scored"][0]) == (4, 3)
+
+
+def test_one_seed_has_no_interval(make_runs: MakeRuns) -> None:
+    summary = means_of(make_runs, np.array([[0.9]]))
+    assert summary[["valid_low", "valid_high", "test_low", "test_high"]].isna().all(axis=None)
+
+
+def wilson(num: int, of: int) -> tuple[float, float]:
+    """The shares from which `num` lies exactly 1.96 standard errors: a quadratic's two roots."""
+    z2, share = stats.norm.isf(0.025) ** 2, num / of
+    low, high = sorted(np.roots([of + z2, -(2 * of * share + z2), of * share**2]).real)
+    return float(low), float(high)
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 5, 10, 46])
+def test_the_interval_of_a_share_is_wilsons(of: int) -> None:
+    for num in range(of + 1):
+        assert share_interval(num, of) == pytest.approx(wilson(num, of), abs=1e-7)  # a double root is less exact
 
 
 @pytest.mark.parametrize(
-    ("statuses", "fewest"),
-    [
-        ({1e-3: ["ok"], 1e-2: ["ok"]}, 1),
-        ({1e-3: ["ok", "ok"], 1e-2: ["ok", "ok"]}, 2),
-        ({1e-3: ["ok", "ok", "ok"], 1e-2: ["ok", "ok"]}, 2),
-        ({1e-3: ["ok", "ok"], 1e-2: ["ok", "failed"]}, 1),
-        ({1e-3: ["ok", "ok"], 1e-2: ["ok", "diverged"]}, 1),
-        ({1e-3: ["ok", "ok"], 1e-2: ["failed"]}, 2),
-        ({1e-3: ["ok", "ok"], 1e-2: ["diverged", "failed"]}, 2),
-        ({1e-3: ["failed", "failed"]}, 0),
-    ],
-    ids=[
-        *("one", "two", "uneven", "one of two failed", "one of two diverged unscored"),
-        *("a rate that failed", "a rate without accuracy", "nothing scored"),
-    ],
+    ("num", "of", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (1, 10, 0.0179, 0.4042), (5, 10, 0.2366, 0.7634), (10, 10, 0.7225, 1.0), (0, 3, 0.0, 0.5615)],
 )
-def test_the_seeds_behind_a_claim_are_those_of_the_rate_with_the_fewest_scores(
-    make_record: MakeRecord, statuses: dict[float, list[str]], fewest: int
-) -> None:
-    records = [make_record(lr=lr, seed=seed, status=of) for lr, each in statuses.items() for seed, of in enumerate(each)]
-    runs = with_seconds(store.to_frame(records)).assign(arm="a", learned=True)
-    assert fewest_seeds(summarise(runs), "a") == fewest
+def test_wilsons_interval_of_a_few(num: int, of: int, low: float, high: float) -> None:
+    assert share_interval(num, of) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_a_diverged_run_with_an_accuracy_is_a_seed_as_any(make_record: MakeRecord) -> None:
-    records = [make_record(seed=0), make_record(seed=1, status="diverged", valid_accuracy=0.4, test_accuracy=0.4)]
-    assert fewest_seeds(summary_of(records), "cross_entropy") == 2
+@pytest.mark.parametrize("of", [3, 5, 10, 20])
+def test_the_interval_of_a_share_covers_it_on_average_as_often_as_it_says(of: int) -> None:
+    """Exactly, over the binomial distribution; at each share it is a little more or less."""
+    shares = np.linspace(0.005, 0.995, 199)
+    bounds = [share_interval(num, of) for num in range(of + 1)]
+    coverage = sum(
+        stats.binom.pmf(num, of, shares) * ((low <= shares) & (shares <= high)) for num, (low, high) in enumerate(bounds)
+    )
+    assert np.mean(coverage) == pytest.approx(0.95, abs=0.015)
 
 
-def test_each_arm_has_its_own_seeds(make_record: MakeRecord) -> None:
-    summary = summary_of([make_record(seed=0), make_record(seed=1), make_record(loss="double_softmax")])
-    assert [fewest_seeds(summary, arm) for arm in ("cross_entropy", "double_softmax", "none such")] == [2, 1, 0]
-
-
-# pareto_front: none better in both.
-
-
-def naive_front(accuracy: list[float], seconds: list[float]) -> list[bool]:
-    """The definition, read aloud."""
-    front = []
-    for a, s in zip(accuracy, seconds, strict=True):
-        others = list(zip(accuracy, seconds, strict=True))
-        beaten = any(other_a >= a and other_s <= s and (other_a > a or other_s < s) for other_a, other_s in others)
-        front.append(not math.isnan(a) and not math.isnan(s) and not beaten)
-    return front
-
-
-few_values = st.sampled_from([math.nan, 0.1, 0.2, 0.5, 0.9, 1.0])  # few, so that duplicates and ties are common
-
-
-@given(points=st.lists(st.tuples(few_values, few_values), max_size=12))
-def test_the_pareto_front_is_its_definition(points: list[tuple[float, float]]) -> None:
-    accuracy, seconds = [a for a, _ in points], [s for _, s in points]
-    index = [3 * i + 1 for i in range(len(points))]  # an arm's rows of a summary do not begin at 0
-    front = pareto_front(pd.DataFrame({"test_mean": accuracy, "seconds_median": seconds}, index=index, dtype=float))
-    assert front.tolist() == naive_front(accuracy, seconds)
-    assert front.index.tolist() == index
-
-
-@pytest.mark.parametrize(
-    ("points", "front"),
-    [
-        ([(0.9, 10.0)], [True]),
-        ([(0.9, 10.0), (0.9, 10.0)], [True, True]),
-        ([(0.9, 10.0), (0.8, 5.0)], [True, True]),
-        ([(0.9, 10.0), (0.8, 10.0)], [True, False]),
-        ([(0.9, 10.0), (0.9, 11.0)], [True, False]),
-        ([(0.5, 10.0), (math.nan, 1.0)], [True, False]),
-        ([(math.nan, math.nan)], [False]),
-    ],
-    ids=["alone", "duplicates", "a trade", "less accurate", "slower", "not scored", "nothing known"],
-)
-def test_the_pareto_front_of_a_few_points(points: list[tuple[float, float]], front: list[bool]) -> None:
-    assert pareto_front(pd.DataFrame(points, columns=["test_mean", "seconds_median"])).tolist() == front
+def test_of_nothing_no_share_is_known() -> None:
+    assert np.isnan(share_interval(0, 0)).all()

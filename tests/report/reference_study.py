@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lrsweep.report.build import analyse
+from lrsweep.report.findings import analyse
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "lr"
 

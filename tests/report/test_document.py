@@ -1,350 +1,214 @@
-"""lrsweep.report.document: what the words say, and that every number in them was found, not typed."""
+"""lrsweep.report.document: the answer box and the tables, and that nothing in them is more than was found."""
 
 import math
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
+from made_findings import FOUND, RATES, best_of, confirmation_of
+from markdown_it import MarkdownIt
 
 from lrsweep import store
-from lrsweep.analysis.best import Best
-from lrsweep.analysis.explain import Small, VerySmall
+from lrsweep.analysis.budget import Sensitivity
+from lrsweep.analysis.plateau import Doubt
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
-from lrsweep.config import GridConfig, log_grid
 from lrsweep.records import RunRecord
-from lrsweep.report.conclusions import Findings, conclusions_en, conclusions_ko, in_both_languages, lr_text, percent
 from lrsweep.report.document import (
+    NUM_SLOWEST,
     class_counts_table,
     completeness,
+    confirmation_table,
     data_section,
     environment_section,
     head,
     markdown_table,
     rates_table,
+    seeds_table,
+    sensitivity_section,
+    slowest_section,
 )
+from lrsweep.report.findings import Findings, Tables
+from lrsweep.report.wording import escaped
 
 MakeRecord = Callable[..., RunRecord]
-
-ROWS = pd.DataFrame(
-    {
-        "lr": [10**-3.4, 10**-2.9, 10**-2.6],
-        "valid_mean": [0.9863, 0.9871, 0.9866],
-        "test_mean": [0.9763, 0.9812, 0.9798],
-        "seconds_median": [52.4, 61.2, 43.1],
-        "epochs_median": [28.0, 36.0, 17.0],
-        "time": "wall",
-    }
-)
-
-
-def best_of(
-    *, bargain: int = 2, num_seeds: int = 4, arm: str = "cross_entropy", time: str = "wall", bargain_seconds: float = 43.1
-) -> Best:
-    """The best rate takes 61.2 s."""
-    rows = ROWS.assign(time=time)
-    rows.loc[2, "seconds_median"] = bargain_seconds
-    return Best(
-        arm=arm,
-        num_seeds=num_seeds,
-        best=rows.iloc[1],
-        tolerance=0.0016,
-        low=10**-3.4,
-        high=10**-2.6,
-        plateau=rows,
-        bargain=rows.iloc[bargain],
-    )
-
-
-VERY_SMALL = VerySmall(
-    num_runs=23,
-    num_learned=8,
-    learned_from=10**-5.4,
-    num_out_of_patience=21,
-    num_stopped_at_once=14,
-    highest_test_accuracy=0.3457,
-)
-NOTHING_LEARNED = replace(VERY_SMALL, num_learned=0, learned_from=None, highest_test_accuracy=0.1135)
-SMALL = Small(
-    num_runs=26, time_ratio=7.34, epochs_ratio=12.6, test_shortfall=0.0249, num_out_of_patience=22, num_still_improving=19
-)
-FOUND = Findings(best=best_of(), very_small=VERY_SMALL, small=SMALL)
-
-
-def numbers(text: str) -> Counter[str]:
-    """All numbers in a text, each as often as it is there; 10^-2.9 is one, and a section's 5-2 is two."""
-    return Counter(re.findall(r"\d+(?:\.\d+)?(?:\^-?\d+(?:\.\d+)?|e-\d+)?", text))
-
-
-# Numbers in words.
-
-
-@pytest.mark.parametrize(
-    ("lr", "text"),
-    [
-        (1e-3, "10^-3 (0.001)"),
-        (10**-3.2, "10^-3.2 (0.000631)"),
-        (10**-3.25, "10^-3.25 (0.000562)"),
-        (10**-10.25, "10^-10.25 (5.62e-11)"),
-        (1.0, "10^0 (1)"),
-        (3e-4, "0.0003"),
-        (0.123456, "0.123"),
-    ],
-)
-def test_a_rate_has_its_exponent_where_that_is_short_and_its_value_always(lr: float, text: str) -> None:
-    assert lr_text(lr) == text
-
-
-def test_every_rate_of_the_documents_grid_has_an_exponent_of_its_own() -> None:
-    exponents = [lr_text(lr).split(" (")[0] for lr in log_grid(GridConfig())]
-    assert exponents == [f"10^{i / 10:g}" for i in range(-60, -14)]
-
-
-@pytest.mark.parametrize(("share", "text"), [(0.98125, "98.12%"), (1.0, "100.00%"), (0.0016, "0.16%"), (math.nan, "not scored")])
-def test_a_share_is_percent_with_two_decimals(share: float, text: str) -> None:
-    assert percent(share) == text
-
-
-def test_a_table_is_markdown_and_pipes_in_it_are_escaped() -> None:
-    table = markdown_table(["a", "b"], [["1", "x|y"], ["||", ""]])
-    assert table.splitlines() == ["| a | b |", "|---|---|", r"| 1 | x\|y |", r"| \|\| |  |"]
-
-
-# The conclusions: FOUND's numbers, in their places.
-
-
-@pytest.mark.parametrize(
-    "sentence",
-    [
-        "Every conclusion here is from 4 seeds (cross_entropy).",
-        "highest for learning rates **from 10^-3.4 (0.000398) to 10^-2.6 (0.00251)**: test accuracy 97.63% to 98.12%.",
-        "The highest validation accuracy, 98.71%, is at 10^-2.9 (0.00126);",
-        "; the range holds it and its neighbours within one standard error (0.16 percentage points): 3 rates.\n",
-        "the best learning rate is **10^-2.6 (0.00251)**, the fastest of that range: test accuracy 97.98% in 43 s",
-        "of wall time (17 epochs). That is 29.58% less time than the rate of the highest validation accuracy takes.\n",
-        "* Below 1e-5 nothing is learned: **true of 15 of 23 runs only**.",
-        "The smallest rate at which a run leaves chance level is 10^-5.4 (3.98e-06);",
-        "; the best run below 1e-5 reaches 34.57% on the test set.\n",
-        "* Below 1e-5 the document's reason is that validation sets no record for 5 epochs. All in all 21 of 23 runs",
-        "21 of 23 runs ended by patience; 14 did so without ever improving on their first epoch, as it describes.",
-        " 8 learned before they ended.\n",
-        "* From 1e-5 to 1e-4 (where outside the best range) training takes 7.3 times the best range's wall time",
-        "wall time and 13 times its epochs (medians), and ends 2.49 percentage points lower in test accuracy (means).\n",
-        "* The document supposes that records come too rarely there for the patience. 22 of 26 runs were ended by patience,",
-        "22 of 26 runs were ended by patience, 19 of them while their validation loss was still setting records:",
-        ", 19 of them while their validation loss was still setting records: it fits most runs.\n",
-    ],
-)
-def test_the_english_conclusions_say(sentence: str) -> None:
-    assert sentence in conclusions_en(FOUND)
-
-
-@pytest.mark.parametrize(
-    "sentence",
-    [
-        "아래의 모든 결론은 시드 4개의 결과이다 (cross_entropy).",
-        "learning rate 구간은 **10^-3.4 (0.000398) ~ 10^-2.6 (0.00251)** 이다. 이 구간의 test 정확도는 97.63% ~ 98.12% 이다.",
-        "가장 높은 validation 정확도 98.71% 는 10^-2.9 (0.00126) 에서 나왔고, 그 값과의 차이가 표준오차 이내(0.16%p)이면서",
-        "이내(0.16%p)이면서 서로 이웃한 learning rate 3개를 이 구간으로 보았다.\n",
-        "최적의 learning rate 는 **10^-2.6 (0.00251)** 이다. 이 구간에서 가장 빠르며,",
-        "학습을 마치는 데 수행 시간 43초 (17 epoch) 가 걸리고, test 정확도는 97.98% 이다.",
-        " validation 정확도가 가장 높은 learning rate 보다 시간이 29.58% 적게 든다.\n",
-        "* learning rate 가 1e-5 미만이면 학습이 전혀 진행되지 않는다: 23개 실행 중 **15개에서만 사실이다**.",
-        "우연 수준을 넘은 실행이 있는 가장 작은 learning rate 는 10^-5.4 (3.98e-06) 이고,",
-        "이고, 1e-5 미만에서 test 정확도가 가장 높은 실행은 34.57% 이다.\n",
-        "* 1e-5 미만에 대해 문서가 든 이유는 5 epoch 동안 valid set 성능이 증가하지 않았다는 것이다.",
-        "전체 23개 실행 중 21개가 early stopping 으로 끝났고, 문서의 설명대로",
-        "문서의 설명대로 첫 epoch 의 성능을 한 번도 넘지 못한 실행은 14개이다. 8개는 학습이 된 뒤에 끝났다.\n",
-        "* 1e-5 ~ 1e-4 (최고 구간 밖) 에서는 최고 구간에 비해 수행 시간이 7.3배, epoch 수가 13배이고 (중앙값),",
-        "(중앙값), test 정확도는 2.49%p 낮다 (평균).\n",
-        "* 문서가 추정한 이유는 valid set 정확도가 5 epochs 동안 최고 기록을 갱신하지 않는 경우가 있다는 것이다. 26개 실행 중",
-        "26개 실행 중 22개가 early stopping 으로 끝났고, 그중 19개는 그때까지도",
-        "validation loss 가 최저 기록을 갱신하고 있었다. 대부분의 실행에서 추정과 맞는다.\n",
-    ],
-)
-def test_the_korean_conclusions_say(sentence: str) -> None:
-    assert sentence in conclusions_ko(FOUND)
-
-
-QUOTED = "5-2 5-3 1e-5 1e-5 1e-5 1e-5 1e-4 5"  # the documents' section numbers, bounds and patience
-FOUND_IN_WORDS = (
-    "4 10^-3.4 0.000398 10^-2.6 0.00251 97.63 98.12 98.71 10^-2.9 0.00126 3 0.16 "  # the best range
-    "10^-2.6 0.00251 97.98 43 17 29.58 "  # the bargain
-    "15 23 10^-5.4 3.98e-06 34.57 21 23 14 8 "  # very small rates
-    "7.3 13 2.49 22 26 19"  # small ones
-)
-
-
-def test_the_conclusions_hold_the_findings_numbers_and_the_quoted_ones_and_no_others() -> None:
-    assert numbers(conclusions_en(FOUND)) == numbers(f"{QUOTED} {FOUND_IN_WORDS}")
-
-
-FINDINGS = {
-    "everything found": FOUND,
-    "one seed": replace(FOUND, best=best_of(num_seeds=1)),
-    "the bargain is the best": replace(FOUND, best=best_of(bargain=1)),
-    "hardly faster": replace(FOUND, best=best_of(bargain_seconds=59.0)),
-    "CPU time": replace(FOUND, best=best_of(time="cpu")),
-    "nothing learned": replace(FOUND, very_small=NOTHING_LEARNED),
-    "no very small rates": replace(FOUND, very_small=None),
-    "no small rates": replace(FOUND, small=None),
-    "neither": replace(FOUND, very_small=None, small=None),
-    "patience fits no run": replace(FOUND, small=replace(SMALL, num_still_improving=0)),
-    "small rates ahead": replace(FOUND, small=replace(SMALL, test_shortfall=-0.0012)),
-    "an arm with a number": replace(FOUND, best=best_of(arm="cross_entropy, training.batch_size=64")),
-}
-
-
-@pytest.mark.parametrize("found", FINDINGS.values(), ids=FINDINGS.keys())
-def test_both_languages_state_the_same_numbers(found: Findings) -> None:
-    english, korean = numbers(conclusions_en(found)), numbers(conclusions_ko(found))
-    if found.best.num_seeds == 1:
-        korean -= Counter(["1"])  # "one seed" is a word in English, "시드 1개" a number in Korean
-    # The document's own patience is quoted once more in Korean, "5 epochs 동안": "too rarely for the patience" in English.
-    if found.small is not None:
-        korean -= Counter(["5"])
-    assert english == korean
-
-
-@pytest.mark.parametrize("found", FINDINGS.values(), ids=FINDINGS.keys())
-def test_a_part_without_findings_has_no_heading(found: Findings) -> None:
-    for text in (conclusions_en(found), conclusions_ko(found)):
-        sections = re.split(r"^### .*\n", text, flags=re.MULTILINE)[1:]
-        assert all(section.strip() for section in sections)
-
-
-def test_one_seed_says_so_in_both_languages() -> None:
-    found = FINDINGS["one seed"]
-    assert "Every conclusion here is from one seed (cross_entropy)." in conclusions_en(found)
-    assert "아래의 모든 결론은 시드 1개의 결과이다 (cross_entropy)." in conclusions_ko(found)
-
-
-def test_where_nothing_was_learned_the_documents_claim_is_true() -> None:
-    english, korean = conclusions_en(FINDINGS["nothing learned"]), conclusions_ko(FINDINGS["nothing learned"])
-    assert "nothing is learned: **true** of all 23 runs; none leaves chance (test at most 11.35%)." in english
-    assert "23개 실행 모두에서 **사실이다**. 우연 수준을 넘은 실행이 없다 (test 정확도 최고 11.35%)." in korean
-    assert "only" not in english
-    assert "에서만" not in korean
-
-
-def test_where_something_was_learned_it_is_true_of_the_others_only() -> None:
-    english, korean = conclusions_en(FOUND), conclusions_ko(FOUND)
-    assert "**true**" not in english
-    assert "모두에서" not in korean
-
-
-ABOUT_AS_LONG_EN = " The rate of the highest validation accuracy takes about as long."
-ABOUT_AS_LONG_KO = " validation 정확도가 가장 높은 learning rate 도 걸리는 시간은 비슷하다."
-
-
-def test_where_the_bargain_is_the_best_nothing_is_saved() -> None:
-    english, korean = (write(FINDINGS["the bargain is the best"]) for write in (conclusions_en, conclusions_ko))
-    assert "(36 epochs). It is the rate of the highest validation accuracy as well.\n" in english
-    assert "이다. 이 learning rate 는 validation 정확도도 가장 높다.\n" in korean
-    assert "less time" not in english
-    assert "적게" not in korean
-
-
-@pytest.mark.parametrize(
-    ("bargain_seconds", "english", "korean"),
-    [
-        (58.0, "That is 5.23% less time than the rate", "learning rate 보다 시간이 5.23% 적게 든다."),
-        (58.4, ABOUT_AS_LONG_EN, ABOUT_AS_LONG_KO),
-        (61.2, ABOUT_AS_LONG_EN, ABOUT_AS_LONG_KO),
-    ],
-    ids=["just above 5 %", "just below 5 %", "none"],
-)
-def test_a_saving_below_5_percent_is_none_to_speak_of(bargain_seconds: float, english: str, korean: str) -> None:
-    found = replace(FOUND, best=best_of(bargain_seconds=bargain_seconds))
-    texts = conclusions_en(found), conclusions_ko(found)
-    assert english in texts[0]
-    assert korean in texts[1]
-    is_saving = bargain_seconds == 58.0
-    assert ("less time" in texts[0], ABOUT_AS_LONG_EN in texts[0]) == (is_saving, not is_saving)
-    assert ("적게" in texts[1], ABOUT_AS_LONG_KO in texts[1]) == (is_saving, not is_saving)
-
-
-VERDICTS = {
-    26: ("it fits every run", "모든 실행에서 추정과 맞는다."),
-    25: ("it fits most runs", "대부분의 실행에서 추정과 맞는다."),
-    14: ("it fits most runs", "대부분의 실행에서 추정과 맞는다."),
-    13: ("it fits some runs only", "일부 실행에서만 추정과 맞는다."),  # a half is not most
-    1: ("it fits some runs only", "일부 실행에서만 추정과 맞는다."),
-    0: ("it fits no run", "추정과 맞는 실행이 없다."),
-}
-
-
-@pytest.mark.parametrize("number", VERDICTS)
-def test_a_verdict_is_no_stronger_than_the_count_of_all_runs(number: int) -> None:
-    found = replace(FOUND, small=replace(SMALL, num_out_of_patience=26, num_still_improving=number))
-    english, korean = VERDICTS[number]
-    assert conclusions_en(found).endswith(
-        f"26 of 26 runs were ended by patience, {number} of them while their validation loss "
-        f"was still setting records: {english}.\n"
-    )
-    assert conclusions_ko(found).endswith(
-        f"그중 {number}개는 그때까지도 validation loss 가 최저 기록을 갱신하고 있었다. {korean}\n"
-    )
-
-
-def test_a_verdict_is_of_all_runs_not_of_those_that_patience_ended() -> None:
-    found = replace(FOUND, small=replace(SMALL, num_out_of_patience=10, num_still_improving=10))
-    assert "10 of 26 runs were ended by patience, 10 of them while" in conclusions_en(found)
-    assert conclusions_en(found).endswith("it fits some runs only.\n")
-    assert conclusions_ko(found).endswith("일부 실행에서만 추정과 맞는다.\n")
-
-
-@pytest.mark.parametrize(
-    ("shortfall", "english", "korean"),
-    [(0.0249, "2.49 percentage points lower", "2.49%p 낮다"), (-0.0012, "0.12 percentage points higher", "0.12%p 높다")],
-)
-def test_small_rates_end_lower_or_higher(shortfall: float, english: str, korean: str) -> None:
-    found = replace(FOUND, small=replace(SMALL, test_shortfall=shortfall))
-    assert english in conclusions_en(found)
-    assert korean in conclusions_ko(found)
-
-
-@pytest.mark.parametrize(
-    ("time", "english", "korean"), [("wall", "43 s of wall time", "수행 시간 43초"), ("cpu", "43 s of CPU time", "CPU 시간 43초")]
-)
-def test_the_conclusions_say_which_time_they_mean(time: str, english: str, korean: str) -> None:
-    found = replace(FOUND, best=best_of(time=time))
-    assert english in conclusions_en(found)
-    assert korean in conclusions_ko(found)
-
-
-@pytest.mark.parametrize(
-    "found",
-    [
-        replace(FOUND, very_small=replace(NOTHING_LEARNED, highest_test_accuracy=math.nan)),
-        replace(FOUND, small=replace(SMALL, time_ratio=math.nan, epochs_ratio=math.nan, test_shortfall=math.nan)),
-    ],
-    ids=["very small rates", "small rates"],
-)
-def test_where_all_runs_of_a_range_failed_no_sentence_says_nan(found: Findings) -> None:
-    assert "nan" not in conclusions_en(found)
-    assert "nan" not in conclusions_ko(found)
-
-
-def test_both_languages_stand_in_the_report() -> None:
-    text = in_both_languages(FOUND)
-    assert conclusions_en(FOUND) in text
-    assert conclusions_ko(FOUND) in text
-
-
-# The tables.
 
 
 def runs_of(records: list[RunRecord]) -> pd.DataFrame:
     return with_arms(with_seconds(with_chance(store.to_frame(records), store.class_counts_frame(records))))
 
 
+def tables_of(records: list[RunRecord], found: Findings | None = None, expected: set[str] | None = None) -> Tables:
+    runs = runs_of(records)
+    findings = {} if found is None else {found.best.arm: found}
+    counts, curves = store.class_counts_frame(records), store.curves_frame(records)
+    return Tables(runs, curves, counts, summarise(runs), findings, None, expected)
+
+
+def cells_of(table: str) -> list[list[str]]:
+    """A Markdown table's cells with its header, as a reader's program splits them."""
+    tokens = MarkdownIt("commonmark", {"html": False}).enable("table").parse(table)
+    rows: list[list[str]] = []
+    for token in tokens:
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline":
+            rows[-1].append("".join(child.content for child in token.children or []))
+    return rows
+
+
 def rows_of(table: str) -> list[list[str]]:
-    """A Markdown table's cells, without its header."""
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return cells_of(table)[1:]
+
+
+def on_machine(record: RunRecord, **environment: object) -> RunRecord:
+    return replace(record, environment=environment)
+
+
+CLEAN = {
+    **{"device": "cpu", "device_name": "a processor", "cores": 2, "threads": 1, "workers": 2},
+    **{"peak_memory_bytes": 462_000_000, "git_commit": "abcdef0123", "git_dirty": False},
+}
+
+
+# The answer.
+
+
+def answer(head_text: str, name: str) -> str:
+    """The line of the answer box of that name."""
+    (line,) = [line for line in head_text.splitlines() if line.startswith(f"* **{name}:** ")]
+    return line.removeprefix(f"* **{name}:** ")
+
+
+@pytest.fixture(scope="module")
+def one_run(make_record: MakeRecord) -> list[RunRecord]:
+    return [on_machine(make_record(), **CLEAN)]
+
+
+def test_the_head_answers_a_line_a_question(one_run: list[RunRecord]) -> None:
+    assert head("lr", tables_of(one_run, FOUND)).splitlines() == [
+        "# lr: which learning rate?",
+        "",
+        "* **Best range:** 10^-3.4 (0.000398) to 10^-2.6 (0.00251), test accuracy 97.63% to 98.12%",
+        "* **Best trade-off:** 10^-2.6 (0.00251), test accuracy 97.98% in 43 s of wall time (median); the fastest of the range "
+        "within 0.16 percentage points of the best",
+        "* **Learning begins and ends:** on every seed a run learns from 10^-5 (1e-05) to 10^-2 (0.01)",
+        "* **How sure:** conclusive; 4 seeds. Standard error of the best rate's mean: 0.11 percentage points. "
+        "Resampling the seeds, the best is inside the range in 96% of cases, and is 10^-2.9 (0.00126) in 61%",
+        "* **On fresh seeds:** not measured (`make confirm`)",
+        "* **How complete:** 1 run of 1 learning rate × 1 seed (cross_entropy): 1 ok, 0 diverged, 0 failed",
+        "* **Where:** a processor, 2 cores; commit abcdef0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("doubts", "num_seeds", "told"),
+    [
+        ((), 4, "conclusive; 4 seeds. Standard error of the best rate's mean: 0.11 percentage points."),
+        (("few_seeds",), 2, "indicative only: 3 seeds at least are needed to test it; 2 seeds"),
+        (("few_seeds",), 1, "indicative only: 3 seeds at least are needed to test it; one seed"),
+        (("at_upper_end",), 4, "inconclusive: the range ends at the highest rate that was tried; 4 seeds. Standard error"),
+        (("no_rate_dependable", "few_seeds"), 1, "inconclusive: no rate learned on every seed, 3 seeds at least are needed"),
+    ],
+    ids=["conclusive", "two seeds", "one seed", "inconclusive", "inconclusive of one seed"],
+)
+def test_how_sure_it_is(one_run: list[RunRecord], doubts: tuple[Doubt, ...], num_seeds: int, told: str) -> None:
+    found = replace(FOUND, best=best_of(num_seeds=num_seeds, doubts=doubts))
+    line = answer(head("lr", tables_of(one_run, found)), "How sure")
+    assert line.startswith(told)
+    assert ("Resampling" in line) == (num_seeds >= 3)  # of fewer, a resample says nothing
+
+
+def test_the_answer_quotes_fresh_seeds(one_run: list[RunRecord]) -> None:
+    text = head("lr", tables_of(one_run, replace(FOUND, confirmation=confirmation_of())))
+    assert answer(text, "On fresh seeds") == (
+        "test accuracy 10^-2.9 (0.00126) 98.02% (95%: 97.94% to 98.10%), 10^-2.6 (0.00251) 97.93% (95%: 97.81% to 98.05%); "
+        "10 seeds that chose nothing"
+    )
+    assert "make confirm" not in text
+
+
+def test_where_the_bargain_is_the_best_fresh_seeds_are_quoted_once(one_run: list[RunRecord]) -> None:
+    found = replace(FOUND, best=best_of(bargain=1), confirmation=confirmation_of(same=True, num_seeds=1))
+    assert answer(head("lr", tables_of(one_run, found)), "On fresh seeds") == (
+        "test accuracy 10^-2.9 (0.00126) 98.02% (95%: 97.94% to 98.10%); one seed that chose nothing"
+    )
+
+
+@pytest.mark.parametrize("found", [FOUND, None], ids=["an answer", "no answer"])
+def test_the_head_says_what_is_missing(one_run: list[RunRecord], found: Findings | None) -> None:
+    name = one_run[0].run_id
+    there = completeness(runs_of(one_run))
+    for expected, told in (
+        (None, there),
+        ({name, "b", "c"}, f"{there}. **2 of 3 missing**"),
+        ({name}, f"{there}. The last sweep is complete (1)"),
+    ):
+        assert answer(head("lr", tables_of(one_run, found, expected)), "How complete") == told
+
+
+def test_the_head_says_where_nothing_has_an_accuracy(make_record: MakeRecord) -> None:
+    text = head("lr", tables_of([make_record(status="failed")]))
+    assert "* No rate of this study was scored on every seed yet." in text
+    assert "1 failed" in text
+    assert "Best" not in text
+
+
+@pytest.mark.parametrize(("cpu_seconds", "told"), [(3.2, False), (1.1, True)], ids=["idle", "busy"])
+def test_the_head_warns_of_a_busy_machine(make_record: MakeRecord, cpu_seconds: float, told: bool) -> None:
+    text = head("lr", tables_of([make_record(wall_seconds=3.3, cpu_seconds=cpu_seconds)], FOUND))
+    assert ("wall time is 3.00 times CPU time" in text) == told
+    assert ("busy" in text) == told
+
+
+@pytest.mark.parametrize(
+    ("timings", "told"),
+    [(["measured"], False), (["calibrated"], True), (["measured", "calibrated"], True)],
+    ids=["measured", "calibrated", "mixed"],
+)
+def test_the_head_says_where_times_are_not_measured(make_record: MakeRecord, timings: list[Any], told: bool) -> None:
+    records = [replace(make_record(seed=i), timing=timing) for i, timing in enumerate(timings)]
+    assert ("* **Times:** runs that were trained together" in head("lr", tables_of(records, FOUND))) == told
+
+
+def test_two_machines_and_uncommitted_changes_are_told(make_record: MakeRecord) -> None:
+    here = on_machine(make_record(lr=1e-3), **CLEAN)
+    there = on_machine(make_record(lr=1e-4), **CLEAN | {"device_name": "another", "git_commit": "fedcba9876", "git_dirty": True})
+    assert answer(head("lr", tables_of([here, there])), "Where") == (
+        "a processor, another, 2 cores; commit abcdef0, fedcba9 with uncommitted changes"
+    )
+
+
+EVIL = "<script>alert(1)</script> | `x` *y* [z](http://a)"
+
+
+def test_text_that_is_not_ours_is_escaped_wherever_it_stands(make_record: MakeRecord) -> None:
+    environment = CLEAN | {"device_name": EVIL, "git_commit": EVIL, "device": EVIL}
+    records = [on_machine(make_record(), **environment), on_machine(make_record(seed=1, status="failed", error=EVIL))]
+    tables = tables_of(records, replace(FOUND, best=best_of(arm=EVIL)))
+    tables.runs["arm"] = EVIL
+    for text in (
+        *(head(EVIL, tables), completeness(tables.runs), slowest_section(tables.runs)),
+        environment_section(tables.runs, "lrsweep"),
+    ):
+        assert escaped(EVIL) in text
+        assert not re.search(r"(?<!\\)[<`|*]\s?(script|x|y|z)", text)
+
+
+def test_a_commit_is_escaped_in_the_head(make_record: MakeRecord) -> None:
+    record = on_machine(make_record(), **CLEAN | {"git_commit": "<b>`|*1234"})
+    assert answer(head("lr", tables_of([record])), "Where").endswith(r"commit \<b\>\`\|\*1")
+
+
+# The tables.
+
+
+def test_a_table_is_markdown() -> None:
+    table = markdown_table(["a", "b"], [["1", escaped("x|y")], [escaped("||"), ""]])
+    assert table.splitlines() == ["| a | b |", "|---|---|", r"| 1 | x\|y |", r"| \|\| |  |"]
+    assert cells_of(table) == [["a", "b"], ["1", "x|y"], ["||", ""]]
 
 
 def scored(valid: float, test: float, seconds: float = 2.0) -> dict[str, Any]:
@@ -358,9 +222,10 @@ NOT_SCORED = ["not scored", "not scored"]
     ("outcomes", "cells"),
     [
         ([scored(0.9, 0.88)], ["1", "90.00%", "88.00%", "3", "2.0", ""]),
-        ([scored(0.9, 0.88, 2.0), scored(0.8, 0.84, 5.0)], ["2", "85.00% ± 7.07", "86.00% ± 2.83", "3", "3.5", ""]),
+        ([scored(0.9, 0.88, 2.0), scored(0.8, 0.84, 5.0)], ["2", "85.00% ± 63.53", "86.00% ± 25.41", "3", "3.5", ""]),
         ([scored(0.1, 0.11)], ["1", "10.00%", "11.00%", "3", "2.0", "at chance"]),
-        ([scored(0.1, 0.11), scored(0.9, 0.91)], ["2", "50.00% ± 56.57", "51.00% ± 56.57", "3", "2.0", "1 at chance"]),
+        ([scored(0.1, 0.11), scored(0.9, 0.91)], ["2", "50.00% ± 508.25", "51.00% ± 508.25", "3", "2.0", "1 at chance"]),
+        ([scored(a, a) for a in (0.9, 0.91, 0.92, 0.93, 0.94)], ["5", "92.00% ± 1.96", "92.00% ± 1.96", "3", "2.0", ""]),
         ([scored(0.1, 0.11)] * 2, ["2", "10.00% ± 0.00", "11.00% ± 0.00", "3", "2.0", "at chance"]),
         ([{"status": "diverged"} | scored(0.4, 0.41)], ["1", "40.00%", "41.00%", "0", "2.0", "1 diverged"]),
         ([{"status": "diverged"}], ["1", *NOT_SCORED, "0", "1.1", "1 diverged"]),
@@ -370,8 +235,8 @@ NOT_SCORED = ["not scored", "not scored"]
         ([{"status": "diverged"}, {"status": "failed"}], ["2", *NOT_SCORED, "0", "1.1", "1 diverged, 1 failed"]),
     ],
     ids=[
-        *("ok", "two seeds", "at chance", "one of two at chance", "both at chance", "diverged late", "diverged unscored"),
-        *("diverged at chance", "failed", "one of two failed", "nothing scored"),
+        *("ok", "two seeds", "at chance", "one of two at chance", "five seeds", "both at chance", "diverged late"),
+        *("diverged unscored", "diverged at chance", "failed", "one of two failed", "nothing scored"),
     ],
 )
 def test_a_rates_row_says_what_became_of_its_runs(
@@ -391,6 +256,110 @@ def test_the_rates_table_has_a_row_a_rate_and_says_which_time_it_shows(
     assert [row[0] for row in rows_of(table)] == ["10^-4 (0.0001)", "10^-3 (0.001)", "10^-2 (0.01)"]
     assert {row[5] for row in rows_of(table)} == {str(cpu_seconds)}
     assert name in table.splitlines()[0]
+
+
+CALIBRATED, MIXED = [("calibrated", "calibrated time (s)")], [("calibrated", ""), ("measured", "measured or calibrated time (s)")]
+
+
+@pytest.mark.parametrize("timings", [CALIBRATED, MIXED], ids=["calibrated", "mixed"])
+def test_the_tables_say_where_times_are_not_measured(make_record: MakeRecord, timings: list[tuple[Any, str]]) -> None:
+    runs = runs_of([replace(make_record(seed=i), timing=timing) for i, (timing, _) in enumerate(timings)])
+    for table in (rates_table(summarise(runs)), slowest_section(runs).split("\n\n")[1]):
+        assert timings[-1][1] in cells_of(table)[0]
+
+
+# Every run.
+
+
+def test_every_run_has_its_cell(make_record: MakeRecord) -> None:
+    records = [
+        make_record(lr=1e-3, seed=0, test_accuracy=0.981),
+        make_record(lr=1e-3, seed=7, test_accuracy=0.9825),
+        make_record(lr=1e-2, seed=0, status="diverged"),
+        make_record(lr=1e-2, seed=7, status="diverged", valid_accuracy=0.5, test_accuracy=0.4),
+        make_record(lr=1e-4, seed=7, status="failed"),
+    ]
+    assert cells_of(seeds_table(runs_of(records))) == [
+        ["learning rate", "seed 0", "seed 7"],
+        ["10^-4 (0.0001)", "–", "failed"],
+        ["10^-3 (0.001)", "98.10%", "98.25%"],
+        ["10^-2 (0.01)", "not scored ×", "40.00% ×"],
+    ]
+
+
+def test_the_slowest_runs_come_first_and_no_more_than_told(make_record: MakeRecord) -> None:
+    exponents = range(-8, 0)
+    records = [make_record(lr=10.0**i, wall_seconds=10.0 - i, cpu_seconds=10.0 - i) for i in exponents]
+    records += [make_record(lr=10**-8.5, seed=3, status="diverged", wall_seconds=99.4, cpu_seconds=99.0)]
+    heading, table, failures = slowest_section(runs_of(records)).split("\n\n")
+    rows = cells_of(table)
+    assert heading == "## Slowest and failed runs"
+    assert rows[0] == ["learning rate", "seed", "arm", "status", "epochs", "wall time (s)"]
+    assert rows[1] == ["10^-8.5 (3.16e-09)", "3", "cross_entropy", "diverged", "0", "99"]
+    assert rows[2] == ["10^-8 (1e-08)", "0", "cross_entropy", "ok", "3", "18"]
+    assert [row[5] for row in rows[1:]] == ["99", "18", "17", "16", "15"]
+    assert len(rows) - 1 == NUM_SLOWEST
+    assert failures == "No run failed."
+
+
+def test_a_failed_run_is_named_with_what_it_said(make_record: MakeRecord) -> None:
+    told = "Traceback:\n  RuntimeError: <b> | `x`\n\n# out of *memory*"
+    records = [make_record(), make_record(lr=1e-2, seed=4, status="failed", error=told)]
+    _, table, failures, line = slowest_section(runs_of(records)).split("\n\n")
+    assert failures == "Failed:"
+    assert line == r"* 10^-2 (0.01), seed 4: Traceback: RuntimeError: \<b\> \| \`x\` \# out of \*memory\*"
+    assert [row[3:] for row in rows_of(table)] == [["ok", "3", "3"], ["failed", "0", "not measured"]]  # measured ones first
+
+
+# What other studies say.
+
+
+def test_the_finalists_are_held_against_the_study() -> None:
+    assert cells_of(confirmation_table(confirmation_of())) == [
+        ["learning rate", "runs", "validation, in the study", "validation, fresh", "flattered by", "test, fresh", "epochs"],
+        ["10^-2.9 (0.00126)", "10", "98.71%", "98.58% ± 0.10", "+0.13", "98.02% ± 0.08", "35"],
+        ["10^-2.6 (0.00251)", "10", "98.66%", "98.69% ± 0.12", "-0.03", "97.93% ± 0.12", "18.5"],
+    ]
+
+
+def test_a_finalist_without_a_score_is_said_to_have_none() -> None:
+    fresh = confirmation_of()
+    fresh.rows.loc[1, ["valid_mean", "valid_high", "optimism", "test_mean", "test_high", "epochs_median"]] = math.nan
+    row = rows_of(confirmation_table(fresh))[1]
+    assert row[2:] == ["98.66%", "not scored", "not measured", "not scored", "not measured"]
+
+
+def sensitivity_of(num_seeds: int = 2) -> Sensitivity:
+    """Two rates; of the first, patience 40 never runs out."""
+    rows = pd.DataFrame({"lr": RATES[:2], "num_runs": 2.0, "full": [0.9872, 0.9881], "test_full": [0.98, 0.981]})
+    for i, patience in enumerate((5, 10, 20, 40)):
+        rows[f"valid_{patience}"] = [0.97 + 0.001 * i, 0.98]
+        rows[f"epochs_{patience}"] = [17.4 + i, 200.0]
+        rows[f"cut_{patience}"] = [0.0 if patience == 40 else 1.0, 0.5]
+    return Sensitivity(rows, 200, num_seeds, best_of(num_seeds=num_seeds, doubts=("few_seeds",)))
+
+
+def test_the_sensitivity_section_says_both_answers_and_what_each_patience_gives() -> None:
+    other = replace(best_of(), plateau=replace(best_of().plateau, low=10**-3.1, high=10**-2.3))
+    heading, answers, how, table = sensitivity_section(sensitivity_of(), other).split("\n\n")
+    assert heading == "## Does early stopping decide it?"
+    assert "Here each had the same, 200 epochs, and its best epoch was picked in retrospect (2 seeds, 2 rates)." in answers
+    assert "The best range is then 10^-3.4 (0.000398) to 10^-2.6 (0.00251) (indicative only: 3 seeds at least" in answers
+    assert answers.endswith("; with early stopping it is 10^-3.1 (0.000794) to 10^-2.3 (0.00501).")
+    assert "+: patience did not run out" in how
+    assert cells_of(table) == [
+        ["learning rate", *(f"patience {p} (epochs)" for p in (5, 10, 20, 40)), "200 epochs, the best"],
+        ["10^-3.4 (0.000398)", "97.00% (17)", "97.10% (18)", "97.20% (19)", "97.30% (20+)", "98.72%"],
+        ["10^-2.9 (0.00126)", *["98.00% (200)"] * 4, "98.81%"],
+    ]
+
+
+def test_one_seed_of_one_rate_is_told_as_such() -> None:
+    found = sensitivity_of(num_seeds=1)
+    assert "(one seed, 1 rate)" in sensitivity_section(replace(found, rows=found.rows.iloc[:1]), best_of())
+
+
+# The data.
 
 
 def counts_frame(rows: dict[tuple[str, int], list[int]]) -> pd.DataFrame:
@@ -437,9 +406,13 @@ def ids_of(records: list[RunRecord]) -> set[str]:
 @pytest.mark.parametrize(
     ("leave_out", "there", "missing"),
     [
-        (0, "6 (3 learning rates, up to 2 seeds): 6 ok, 0 diverged, 0 failed", ". The last sweep is complete (6)"),
-        (1, "5 (3 learning rates, up to 2 seeds): 5 ok, 0 diverged, 0 failed", ". **1 of 6 missing**"),
-        (4, "2 (1 learning rate, up to 2 seeds): 2 ok, 0 diverged, 0 failed", ". **4 of 6 missing**"),
+        (
+            0,
+            "6 runs of 3 learning rates × 2 seeds (cross_entropy): 6 ok, 0 diverged, 0 failed",
+            ". The last sweep is complete (6)",
+        ),
+        (1, "5 runs of 3 learning rates × 2 seeds (cross_entropy): 5 ok, 0 diverged, 0 failed", "**1 of 6 missing**"),
+        (4, "2 runs of 1 learning rate × 2 seeds (cross_entropy): 2 ok, 0 diverged, 0 failed", "**4 of 6 missing**"),
     ],
 )
 def test_missing_runs_are_counted_where_it_is_known_which_were_expected(
@@ -448,7 +421,7 @@ def test_missing_runs_are_counted_where_it_is_known_which_were_expected(
     records = grid(make_record, [1e-4, 1e-3, 1e-2], [0, 1])
     runs = runs_of(records[leave_out:])
     assert completeness(runs) == there
-    assert completeness(runs, ids_of(records)) == there + missing
+    assert completeness(runs, ids_of(records)) == f"{there}. {missing}"
 
 
 def test_runs_of_an_earlier_sweep_make_no_later_one_complete(make_record: MakeRecord) -> None:
@@ -462,90 +435,62 @@ def test_runs_of_an_earlier_sweep_make_no_later_one_complete(make_record: MakeRe
 def test_missing_runs_are_counted_whatever_their_arm(make_record: MakeRecord) -> None:
     records = grid(make_record, [1e-4, 1e-3, 1e-2], [0, 1]) + grid(make_record, [1e-4, 1e-3], [0, 1], "double_softmax")
     told = completeness(runs_of(records[:6] + records[7:]), ids_of(records))
-    assert told.startswith("9 (3 learning rates, up to 2 seeds): ")
+    assert told.startswith(
+        "9 runs of 3 learning rates × 2 seeds (cross_entropy) and 2 learning rates × 2 seeds (double_softmax): "
+    )
     assert told.endswith(". **1 of 10 missing**")
 
 
 def test_statuses_are_counted_and_one_seed_is_one_seed(make_record: MakeRecord) -> None:
     records = [make_record(lr=1e-4), make_record(lr=1e-3, status="diverged"), make_record(lr=1e-2, status="failed")]
-    there = "3 (3 learning rates, up to 1 seed): 1 ok, 1 diverged, 1 failed"
+    there = "3 runs of 3 learning rates × 1 seed (cross_entropy): 1 ok, 1 diverged, 1 failed"
     assert completeness(runs_of(records)) == there
     assert completeness(runs_of(records), ids_of(records)) == f"{there}. The last sweep is complete (3)"  # all were made
 
 
 def test_one_learning_rate_is_not_many(make_record: MakeRecord) -> None:
-    assert completeness(runs_of([make_record()])).startswith("1 (1 learning rate, up to 1 seed): ")
-
-
-@pytest.mark.parametrize(("num_seeds", "seeds"), [(4, "(4 seeds)"), (1, "(one seed)")])
-def test_the_head_answers_in_three_lines(make_record: MakeRecord, num_seeds: int, seeds: str) -> None:
-    found = replace(FOUND, best=best_of(num_seeds=num_seeds))
-    assert head("lr", runs_of([make_record()]), found).splitlines() == [
-        "# lr: which learning rate?",
-        "",
-        f"* **Most accurate:** 10^-3.4 (0.000398) to 10^-2.6 (0.00251), test accuracy 97.91% on average {seeds}",
-        f"* **Best trade-off:** 10^-2.6 (0.00251), test accuracy 97.98% in 43 s of wall time {seeds}",
-        "* **Runs:** 1 (1 learning rate, up to 1 seed): 1 ok, 0 diverged, 0 failed",
-    ]
-
-
-@pytest.mark.parametrize("found", [FOUND, None], ids=["an answer", "no accuracy"])
-def test_the_head_says_what_is_missing(make_record: MakeRecord, found: Findings | None) -> None:
-    record = make_record()
-    runs = runs_of([record])
-    there = f"* **Runs:** {completeness(runs)}"
-    assert there in head("lr", runs, found).splitlines()
-    assert f"{there}. **2 of 3 missing**" in head("lr", runs, found, {record.run_id, "b", "c"}).splitlines()
-    assert f"{there}. The last sweep is complete (1)" in head("lr", runs, found, {record.run_id}).splitlines()
-
-
-def test_the_head_says_where_nothing_has_an_accuracy(make_record: MakeRecord) -> None:
-    text = head("lr", runs_of([make_record(status="failed")]), None)
-    assert "No run of this study has an accuracy yet." in text
-    assert "1 failed" in text
-
-
-@pytest.mark.parametrize(("cpu_seconds", "told"), [(3.2, False), (1.1, True)], ids=["idle", "busy"])
-def test_the_head_warns_of_a_busy_machine(make_record: MakeRecord, cpu_seconds: float, told: bool) -> None:
-    text = head("lr", runs_of([make_record(wall_seconds=3.3, cpu_seconds=cpu_seconds)]), FOUND)
-    assert ("wall time is 3.00 times CPU time" in text) == told
-    assert ("busy" in text) == told
-
-
-def on_machine(record: RunRecord, **environment: object) -> RunRecord:
-    return replace(record, environment=environment)
-
-
-CLEAN = {"device": "cpu", "device_name": "a processor", "cores": 2, "threads": 1, "workers": 2, "peak_memory_bytes": 462_000_000}
+    assert completeness(runs_of([make_record()])).startswith("1 run of 1 learning rate × 1 seed (cross_entropy): ")
 
 
 def test_the_machine_is_named(make_record: MakeRecord) -> None:
-    records = [on_machine(make_record(lr=lr), **CLEAN, git_commit="abc", git_dirty=False) for lr in (1e-4, 1e-3)]
-    assert rows_of(environment_section(runs_of(records)).split("\n\n")[1]) == [
+    records = [on_machine(make_record(lr=lr), **CLEAN) for lr in (1e-4, 1e-3)]
+    assert rows_of(environment_section(runs_of(records), "lrsweep").split("\n\n")[1]) == [
         ["device", "cpu (a processor, 2 cores)"],
         ["workers × threads", "2 × 1"],
         ["engine, timing", "solo, measured"],
         ["wall time / CPU time", "1.03 (median of the runs on a CPU; well above 1: the machine was busy with other work)"],
         ["peak memory of a worker", "0.46 GB"],
-        ["commit", "abc"],
+        ["commit", "abcdef0123"],
     ]
 
 
 def test_a_failed_run_changes_nothing_of_the_machine(make_record: MakeRecord) -> None:
-    good = on_machine(make_record(lr=1e-3), **CLEAN, git_commit="abc", git_dirty=False)
+    good = on_machine(make_record(lr=1e-3), **CLEAN)
     failed = on_machine(make_record(lr=1e-4, status="failed"))  # as the sweep records it: nothing is known of where
-    assert environment_section(runs_of([good, failed])) == environment_section(runs_of([good]))
+    assert environment_section(runs_of([good, failed]), "") == environment_section(runs_of([good]), "")
 
 
-def test_two_machines_are_both_named_and_uncommitted_changes_are_told(make_record: MakeRecord) -> None:
-    here = on_machine(make_record(lr=1e-3), **CLEAN, git_commit="abc", git_dirty=False)
-    there = on_machine(make_record(lr=1e-4), **CLEAN | {"device_name": "another"}, git_commit="def", git_dirty=True)
-    text = environment_section(runs_of([here, there]))
+def test_two_machines_are_both_in_the_table_and_uncommitted_changes_are_told(make_record: MakeRecord) -> None:
+    here = on_machine(make_record(lr=1e-3), **CLEAN)
+    there = on_machine(make_record(lr=1e-4), **CLEAN | {"device_name": "another", "git_commit": "fedcba9876", "git_dirty": True})
+    text = environment_section(runs_of([here, there]), "")
     assert "a processor, another" in text
-    assert "abc, def (with uncommitted changes)" in text
+    assert "abcdef0123, fedcba9876 (with uncommitted changes)" in text
 
 
 def test_what_was_not_recorded_is_said_to_be_so(make_record: MakeRecord) -> None:
-    text = environment_section(runs_of([on_machine(make_record(status="failed"))]))
+    text = environment_section(runs_of([on_machine(make_record(status="failed"))]), "")
     assert "nan" not in text.lower()
     assert "not recorded" in text
+
+
+def test_the_command_that_makes_it_again_is_code(make_record: MakeRecord) -> None:
+    text = environment_section(runs_of([make_record()]), "lrsweep -m a='<b>|`'\nlrsweep two")
+    (code,) = [token.content for token in MarkdownIt("commonmark").parse(text) if token.type == "fence"]
+    assert code == "lrsweep -m a='<b>|`'\nlrsweep two\n"
+
+
+def test_a_busy_machine_can_be_told_from_its_times(make_record: MakeRecord) -> None:
+    busy = runs_of([make_record(wall_seconds=3.3, cpu_seconds=1.1)])
+    assert "3.00 (median of the runs on a CPU;" in environment_section(busy, "")
+    assert "not measured (median" in environment_section(busy.assign(device="cuda"), "")

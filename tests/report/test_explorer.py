@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference_study import Study
 
-from lrsweep.report.conclusions import lr_text
 from lrsweep.report.explorer import STATUSES, build_explorer, explorer_spec
 from lrsweep.report.explorer_tables import MAX_POINTS, STEPS_PER_DECADE, price_range, rates_table, run_rows, thin
+from lrsweep.report.wording import lr_text
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 

@@ -3,65 +3,71 @@
 Rates are chosen on validation accuracy and reported on test accuracy: choosing on the test set would flatter the choice.
 """
 
-import math
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
+
+from lrsweep.analysis.plateau import Plateau, find_plateau
+from lrsweep.analysis.summary import summarise
+from lrsweep.analysis.trade_off import find_bargain, find_knee, pareto_front
 
 
 @dataclass(frozen=True)
 class Best:
-    """Answers for one arm. Accuracies are means over seeds; seconds and epochs medians."""
+    """Answers for one arm, from the seeds that have a run at every rate."""
 
     arm: str
-    num_seeds: int
+    plateau: Plateau
     best: pd.Series  # the summary's row of the highest validation accuracy
-    tolerance: float  # validation accuracy; rates within it of the best are tied with it
-    low: float  # learning rates: the range of tied rates around the best, without a gap
-    high: float
-    plateau: pd.DataFrame  # the summary's rows of that range
-    bargain: pd.Series  # the plateau's row of the least time
+    rows: pd.DataFrame  # the summary's rows of the range
+    delta: float  # validation accuracy that the bargain may lack
+    bargain: pd.Series  # the row of the least time among those of `rows` within delta of the best
+    front: pd.DataFrame  # the summary's rows on the Pareto front, the fastest first
+    knee_lr: float | None  # the front's knee
+
+    @property
+    def low(self) -> float:
+        return self.plateau.low
+
+    @property
+    def high(self) -> float:
+        return self.plateau.high
+
+    @property
+    def num_seeds(self) -> int:
+        return len(self.plateau.seeds)
+
+    @property
+    def is_conclusive(self) -> bool:
+        return not self.plateau.doubts
 
     @property
     def time_saved(self) -> float:
         """The share of the best rate's time that the bargain saves."""
         return 1 - float(self.bargain["seconds_median"] / self.best["seconds_median"])
 
+    @property
+    def is_knee_in_range(self) -> bool | None:
+        """Does Kneedle point at the range as well? None where the front has no knee."""
+        return None if self.knee_lr is None else self.low <= self.knee_lr <= self.high
 
-def find_best(summary: pd.DataFrame, arm: str, num_valid: int, num_seeds: int) -> Best | None:
-    """The answers, or None where no run has an accuracy.
 
-    Two rates count as tied within one standard error of the best: what `num_seeds` validation sets of `num_valid` images can
-    resolve (binomial), or the spread over seeds if that is larger.
-    """
-    rows = summary[summary["arm"] == arm].reset_index(drop=True)
-    if rows["valid_mean"].isna().all():
+def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = None) -> Best | None:
+    """`runs` of one arm; None where no run has an accuracy. `delta`: None for one standard error of the best."""
+    plateau = find_plateau(runs, int(runs["data.num_valid"].iloc[0]), num_missing)
+    if plateau is None:
         return None
-    top = int(np.nanargmax(rows["valid_mean"].to_numpy()))  # the smaller rate of two equal ones
-    best = rows.iloc[top]
-    tolerance = _standard_error(best, num_valid, num_seeds)
-    tied = (rows["valid_mean"] >= best["valid_mean"] - tolerance).tolist()  # never where there is no accuracy: a gap
-    first = last = top
-    while first > 0 and tied[first - 1]:
-        first -= 1
-    while last < len(rows) - 1 and tied[last + 1]:
-        last += 1
-    plateau = rows.iloc[first : last + 1]
+    summary = summarise(runs[runs["seed"].isin(plateau.seeds)])
+    rows = summary[summary["lr"].between(plateau.low, plateau.high) & summary["valid_mean"].notna()]
+    chosen = plateau.standard_error if delta is None else delta
+    front = summary[pareto_front(summary)].sort_values("seconds_median")
     return Best(
-        arm=arm,
-        num_seeds=num_seeds,
-        best=best,
-        tolerance=tolerance,
-        low=float(plateau["lr"].iloc[0]),
-        high=float(plateau["lr"].iloc[-1]),
+        arm=str(runs["arm"].iloc[0]),
         plateau=plateau,
-        bargain=plateau.iloc[int(plateau["seconds_median"].to_numpy().argmin())],
+        best=summary[summary["lr"] == plateau.best_lr].iloc[0],
+        rows=rows,
+        delta=chosen,
+        bargain=rows.iloc[find_bargain(rows, chosen)],
+        front=front,
+        knee_lr=find_knee(front),
     )
-
-
-def _standard_error(best: pd.Series, num_valid: int, num_seeds: int) -> float:
-    accuracy = float(best["valid_mean"])
-    binomial = math.sqrt(accuracy * (1 - accuracy) / (num_valid * num_seeds))
-    spread = float(best["valid_sd"]) / math.sqrt(num_seeds) if num_seeds > 1 else 0.0
-    return max(binomial, spread)

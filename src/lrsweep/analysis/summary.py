@@ -6,6 +6,8 @@ from scipy import stats
 
 BUSY_FROM = 1.1  # wall time over CPU time of the median run
 CHANCE_LEVEL = 0.01  # of a binomial test: a larger p-value means that luck would do as well
+CONFIDENCE = 0.95  # of every interval
+SIZES = ["data.num_train", "data.num_valid", "data.num_test"]
 
 
 def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
@@ -14,11 +16,14 @@ def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
     A one-sided binomial test at CHANCE_LEVEL against always naming the split's largest class. Runs without a validation
     accuracy have not learned.
     """
-    valid = class_counts[class_counts["split"] == "valid"].set_index("seed").drop(columns="split")
+    key = ["seed", *SIZES]
+    valid = (
+        class_counts[class_counts["split"] == "valid"].set_index(key).drop(columns="split").astype(float)
+    )  # no splits are no numbers
     num_images = valid.sum(axis="columns")
     share = valid.max(axis="columns") / num_images
-    needed = {seed: stats.binom.isf(CHANCE_LEVEL, num_images[seed], share[seed]) / num_images[seed] for seed in valid.index}
-    return runs.assign(learned=runs["valid_accuracy"] > runs["seed"].map(needed))
+    needed = pd.Series(stats.binom.isf(CHANCE_LEVEL, num_images, share) / num_images, index=valid.index, name="needed")
+    return runs.assign(learned=(runs["valid_accuracy"] > runs.join(needed, on=key)["needed"]).to_numpy())
 
 
 def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
@@ -44,25 +49,32 @@ def busyness(runs: pd.DataFrame) -> float:
 
 
 def with_seconds(runs: pd.DataFrame) -> pd.DataFrame:
-    """`runs` with `seconds`, the time that rates are compared by, and `time`, which that is: "wall" or "cpu".
+    """`runs` with `seconds`, the time that rates are compared by, and `time`, which that is.
 
-    Wall time, as the documents ask, unless the machine was busy with other work: then it would compare neighbours of the
-    moment, not learning rates, and the CPU time of the same runs takes its place.
+    "wall": wall time, as the documents ask. "cpu": the machine was busy with other work; wall time would compare neighbours of
+    the moment, not learning rates, and the CPU time of the same runs takes its place. "calibrated": runs that were trained
+    together, see records.py. "mixed": measured and calibrated ones, which a text must say.
     """
+    timings = set(runs.loc[runs["status"] != "failed", "timing"])
     is_on_cpu = runs["device"].dropna().eq("cpu").all()
-    time = "cpu" if is_on_cpu and busyness(runs) > BUSY_FROM else "wall"
-    return runs.assign(seconds=runs[f"{time}_seconds"], time=time)
+    if "calibrated" in timings:
+        time = "mixed" if "measured" in timings else "calibrated"
+    else:
+        time = "cpu" if is_on_cpu and busyness(runs) > BUSY_FROM else "wall"
+    return runs.assign(seconds=runs["cpu_seconds" if time == "cpu" else "wall_seconds"], time=time)
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """One row an arm and learning rate, ascending: counts by status, means and spreads over seeds, median costs.
 
     Accuracies are of all runs that have one: a diverged run keeps what its best epoch gave. Standard deviations are of the
-    sample (NaN for one seed).
+    sample; `valid_low` to `valid_high` is the mean's t interval, `test_…` likewise (NaN for one seed). `bad` is the share of
+    measured runs that diverged or stayed at chance, `bad_low` to `bad_high` its Wilson interval.
     """
-    epochs = runs["epochs"].where(runs["status"] != "failed")  # a failed run has measured nothing, not 0 epochs
-    groups = runs.assign(epochs=epochs).groupby(["arm", "lr"], sort=True)
-    table = groups.agg(
+    measured = runs["status"] != "failed"  # a failed run has measured nothing, not 0 epochs
+    is_bad = measured & ((runs["status"] == "diverged") | ~runs["learned"])
+    told = runs.assign(epochs=runs["epochs"].where(measured), measured=measured, is_bad=is_bad)
+    table = told.groupby(["arm", "lr"], sort=True).agg(
         num_runs=("run_id", "size"),
         valid_mean=("valid_accuracy", "mean"),
         valid_sd=("valid_accuracy", "std"),
@@ -73,23 +85,29 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         time=("time", "first"),
         num_scored=("valid_accuracy", "count"),
         num_learned=("learned", "sum"),
+        num_measured=("measured", "sum"),
+        num_bad=("is_bad", "sum"),
     )
     for status in ("ok", "diverged", "failed"):
         is_status = runs["status"] == status
         table[f"num_{status}"] = is_status.groupby([runs["arm"], runs["lr"]]).sum()
+    for name in ("valid", "test"):
+        half = half_interval(table[f"{name}_sd"], table["num_scored"])
+        table[f"{name}_low"], table[f"{name}_high"] = table[f"{name}_mean"] - half, table[f"{name}_mean"] + half
+    table["bad"] = table["num_bad"] / table["num_measured"]
+    intervals = [share_interval(bad, of) for bad, of in zip(table["num_bad"], table["num_measured"], strict=True)]
+    table["bad_low"], table["bad_high"] = np.array(intervals).reshape(-1, 2).T
     return table.reset_index()
 
 
-def fewest_seeds(summary: pd.DataFrame, arm: str) -> int:
-    """How many seeds every rate of an arm that has an accuracy was scored on: what a conclusion may claim. 0: none."""
-    scored = summary.loc[(summary["arm"] == arm) & (summary["num_scored"] > 0), "num_scored"]
-    return int(scored.min()) if len(scored) else 0
+def half_interval(sd: pd.Series, num: pd.Series) -> pd.Series:
+    """Half a mean's interval, by Student's t: at few seeds a percentile bootstrap covers far less than it says."""
+    return (sd / num**0.5).mul(stats.t.isf((1 - CONFIDENCE) / 2, num - 1))  # NaN where num is 1
 
 
-def pareto_front(summary: pd.DataFrame) -> pd.Series:
-    """True where no other rate is both at least as accurate (mean test accuracy) and at least as fast, and better in one."""
-    accuracy, seconds = summary["test_mean"].to_numpy(), summary["seconds_median"].to_numpy()
-    better_or_equal = (accuracy[:, None] >= accuracy) & (seconds[:, None] <= seconds)
-    strictly = (accuracy[:, None] > accuracy) | (seconds[:, None] < seconds)
-    known = np.isfinite(accuracy) & np.isfinite(seconds)
-    return pd.Series(known & ~(better_or_equal & strictly).any(axis=0), index=summary.index)
+def share_interval(num: int, of: int) -> tuple[float, float]:
+    """Wilson's, which keeps its promise for none of few as well."""
+    if not of:
+        return np.nan, np.nan
+    interval = stats.binomtest(int(num), int(of)).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,146 +1,115 @@
 """From a study's records to its folder's tables, figures and texts.
 
-    lrsweep-report study=lr
+    lrsweep-report study=lr [delta=0.002]
 
-Reads the store and writes beside it: runs.csv, figures/*.png and *.svg, conclusions.en.md and .ko.md, report.md.
-Never imports torch, so that a report can be built wherever the records are.
+Reads the store and writes beside it: report.html (one file, nothing to load), report.md, figures/*.png and *.svg,
+conclusions.en.md and .ko.md, runs.csv. `delta`: the validation accuracy that the best trade-off may lack (default: one
+standard error of the best). Never imports torch, so that a report can be built wherever the records are.
 """
 
+import math
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from io import BytesIO
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import pandas as pd
-from matplotlib.axes import Axes
-
 from lrsweep import store
-from lrsweep.analysis.best import find_best
-from lrsweep.analysis.explain import check_patience, explain_small, explain_very_small
-from lrsweep.analysis.summary import fewest_seeds, pareto_front, summarise, with_arms, with_chance, with_seconds
 from lrsweep.config import ConfigError, MachineConfig, StudyConfig
-from lrsweep.report import conclusions, document, figures
-from lrsweep.report.conclusions import Findings
-
-_MAIN_LOSS = "cross_entropy"  # its arm answers first
-
-
-@dataclass(frozen=True)
-class Tables:
-    """A study, read and analysed once."""
-
-    runs: pd.DataFrame
-    curves: pd.DataFrame
-    class_counts: pd.DataFrame
-    summary: pd.DataFrame
-    patience: pd.DataFrame
-    findings: dict[str, Findings]  # by arm, the main one first; arms without any accuracy are missing
-
-    @property
-    def main(self) -> Findings | None:
-        return next(iter(self.findings.values()), None)
+from lrsweep.report import document
+from lrsweep.report.command import commands
+from lrsweep.report.conclusions_en import conclusions_en
+from lrsweep.report.conclusions_ko import conclusions_ko
+from lrsweep.report.explorer import explorer_spec
+from lrsweep.report.figures import plot_error
+from lrsweep.report.findings import Findings, Tables, analyse
+from lrsweep.report.gallery import Figure, draw, main_figures, remove_figures_not_in
+from lrsweep.report.page import prepare, render_page
+from lrsweep.report.wording import escaped, percent, seeds_text
 
 
-def analyse(folder: Path) -> Tables:
-    records = store.read(folder)
-    if not records:
-        raise store.StoreError(f"{folder} holds no records to report; make some with lrsweep study=…")
-    class_counts = store.class_counts_frame(records)
-    runs = with_arms(with_seconds(with_chance(store.to_frame(records), class_counts)))
-    curves = store.curves_frame(records).merge(runs[["run_id", "arm"]], on="run_id")
-    summary = summarise(runs)
-    patience = check_patience(runs, curves)
-    findings = {}
-    for arm in sorted(runs["arm"].unique(), key=lambda name: (not name.startswith(_MAIN_LOSS), name)):
-        of_arm = runs[runs["arm"] == arm]
-        num_seeds = fewest_seeds(summary, arm)
-        best = find_best(summary, arm, int(of_arm["data.num_valid"].iloc[0]), num_seeds)
-        if best is not None:
-            small = explain_small(of_arm, patience, best)
-            findings[arm] = Findings(best, explain_very_small(of_arm, patience), small)
-    return Tables(runs, curves, class_counts, summary, patience, findings)
-
-
-def build(folder: Path) -> Path:
-    """Write everything; return report.md. StoreError where the study has no run to report."""
-    tables = analyse(folder)
-    _write(folder / "runs.csv", tables.runs.to_csv(index=False))
-    if tables.main is not None:
-        _write(folder / "conclusions.en.md", conclusions.conclusions_en(tables.main))
-        _write(folder / "conclusions.ko.md", conclusions.conclusions_ko(tables.main))
-    parts = [
-        document.head(folder.name, tables.runs, tables.main, store.read_expected(folder)),
-        *(_arm_section(folder, tables, arm) for arm in tables.findings),
-        *([_arms_section(folder, tables)] if len(tables.findings) > 1 else []),
-        document.data_section(tables.class_counts),
-        document.environment_section(tables.runs),
-    ]
-    _write(folder / "report.md", "\n\n".join(parts) + "\n")
+def build(folder: Path, study: str | None = None, delta: float | None = None) -> Path:
+    """Write everything; return report.md. StoreError where there is no run to report. `study`: its name, if not the folder's."""
+    name = study or folder.name
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        beside.submit(prepare)  # 2 s outside of Python: meanwhile the figures are drawn
+        tables = analyse(folder, delta)
+        report = _write_parts(folder, name, tables)
+    _write(folder / "report.html", render_page(f"{name}: which learning rate?", report, folder, _explorer(tables)))
     return folder / "report.md"
 
 
-def _arm_section(folder: Path, tables: Tables, arm: str) -> str:
+def _write_parts(folder: Path, study: str, tables: Tables) -> str:
+    """All but the page; return the report as Markdown."""
+    main = tables.main
+    _write(folder / "runs.csv", tables.runs.to_csv(index=False))
+    if main is not None:
+        _write(folder / "conclusions.en.md", conclusions_en(main))
+        _write(folder / "conclusions.ko.md", conclusions_ko(main))
+    parts = [
+        document.head(study, tables),
+        *(_main_parts(folder, tables, main) if main is not None else []),
+        *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
+        document.slowest_section(tables.runs),
+        document.data_section(tables.class_counts),
+        document.environment_section(tables.runs, commands(study, tables.runs)),
+    ]
+    report = "\n\n".join(parts) + "\n"
+    _write(folder / "report.md", report)
+    remove_figures_not_in(report, folder)
+    return report
+
+
+def _explorer(tables: Tables) -> dict[str, object] | None:
+    """None where no run has learned: nothing to explore."""
+    if tables.main is None or not tables.of_arm(tables.main.best.arm)["learned"].any():
+        return None
+    runs = tables.of_arm(tables.main.best.arm)
+    curves = tables.curves[tables.curves["run_id"].isin(runs["run_id"])]
+    return explorer_spec(runs, curves, float(tables.main.best.bargain["lr"]))
+
+
+def _main_parts(folder: Path, tables: Tables, main: Findings) -> list[str]:
+    """The arm that answers: its conclusions, its figures, its tables."""
+    arm = main.best.arm
+    images = [draw(folder, figure) for figure in main_figures(tables, main)]
+    checks = []
+    if main.confirmation:
+        checks.append(
+            "## On fresh seeds\n\nThe best of many noisy points looks better than it is. So the finalists ran again on "
+            f"{seeds_text(main.confirmation.num_seeds)} that chose nothing. ±: half of a 95% interval; *flattered by*: "
+            f"percentage points.\n\n{document.confirmation_table(main.confirmation)}"
+        )
+    if main.sensitivity:
+        checks.append(document.sensitivity_section(main.sensitivity, main.best))
+    return [
+        f"## Conclusions\n\n{conclusions_en(main).strip()}",
+        f"## 결론\n\n{conclusions_ko(main).strip()}",
+        *checks,
+        "\n\n".join(["## The evidence", *images]),
+        "## All learning rates\n\nMeans over the seeds, ± half of their 95% interval; epochs and times are medians.\n\n"
+        + document.rates_table(tables.summary[tables.summary["arm"] == arm]),
+        f"## Every run\n\nTest accuracy.\n\n{document.seeds_table(tables.of_arm(arm))}",
+    ]
+
+
+def _arm_part(folder: Path, tables: Tables, arm: str) -> str:
+    """Another arm: its conclusions, its error beside the main one's, its table."""
     found = tables.findings[arm]
     best = found.best
-    summary, runs = tables.summary, tables.runs[tables.runs["arm"] == arm]
-    front = pareto_front(summary[summary["arm"] == arm])
-    first_seed = int(runs.loc[runs["epochs"] > 0, "seed"].min())
-    rates = figures.telling_rates(summary, best)
-    num_valid, num_test = int(runs["data.num_valid"].iloc[0]), int(runs["data.num_test"].iloc[0])
-    seeds = "one seed" if best.num_seeds == 1 else f"{best.num_seeds} seeds"
-    time = conclusions.TIME_EN[best.best["time"]]
-    plots: dict[str, tuple[str, Callable[[Axes], Axes]]] = {
-        "accuracy-and-time": (
-            f"Accuracy and {time} against the learning rate ({arm}, {seeds})",
-            lambda ax: figures.plot_accuracy_and_cost(summary, runs, best, "seconds", ax),
-        ),
-        "accuracy-and-epochs": (
-            f"Accuracy and epochs against the learning rate ({arm}, {seeds})",
-            lambda ax: figures.plot_accuracy_and_cost(summary, runs, best, "epochs", ax),
-        ),
-        "plateau": (
-            f"The highest accuracies, near by ({arm}, {seeds}; bars: one binomial standard error)",
-            lambda ax: figures.plot_plateau(summary, best, num_valid, num_test, ax),
-        ),
-        "trade-off": (
-            f"Test error against {time}, a point a rate ({arm}, {seeds})",
-            lambda ax: figures.plot_trade_off(summary, front, best, ax),
-        ),
-        "training-curves": (
-            f"Training at {len(rates)} telling rates ({arm}, seed {first_seed}; a mark: the best epoch)",
-            lambda ax: figures.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
-        ),
-    }
-    prefix = "" if arm == next(iter(tables.findings)) else f"{_slug(arm)}-"
-    images = [_draw(folder, prefix + name, title, plot) for name, (title, plot) in plots.items()]
-    table = document.rates_table(summary[summary["arm"] == arm])
-    first, *others = images
+    title = f"Test error against the learning rate ({arm}, {seeds_text(best.num_seeds)})"
+    figure = Figure(f"{_slug(arm)}-error", title, "", lambda ax: plot_error(tables.summary, tables.of_arm(arm), best, ax))
     return "\n\n".join(
-        [f"## {arm}", first, conclusions.in_both_languages(found), *others, f"### All learning rates ({arm})", table]
+        [
+            f"## Also tried: {escaped(arm)}",
+            conclusions_en(found).strip(),
+            draw(folder, figure),
+            f"### All learning rates ({escaped(arm)})",
+            document.rates_table(tables.summary[tables.summary["arm"] == arm]),
+        ]
     )
-
-
-def _arms_section(folder: Path, tables: Tables) -> str:
-    image = _draw(folder, "arms", "Test accuracy, compared", lambda ax: figures.plot_arms(tables.summary, ax))
-    return f"## Compared\n\n{image}"
 
 
 def _slug(text: str) -> str:
     return "".join(char if char.isalnum() else "-" for char in text)
-
-
-def _draw(folder: Path, name: str, title: str, plot: Callable[[Axes], Axes]) -> str:
-    """Draw one figure as PNG and SVG; return its Markdown."""
-    figure, ax = figures.figure_with(title)
-    plot(ax)
-    for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):  # the same data give the same file
-        buffer = BytesIO()
-        figure.savefig(buffer, format=form, metadata=metadata)
-        store.write_atomically(folder / "figures" / f"{name}.{form}", buffer.getvalue())
-    plt.close(figure)
-    return f"![{title}](figures/{name}.png)"
 
 
 def _write(path: Path, text: str) -> None:
@@ -148,16 +117,31 @@ def _write(path: Path, text: str) -> None:
     store.write_atomically(path, text.encode())
 
 
-def folder_of(arguments: list[str]) -> Path:
-    """The study's folder from `study=NAME` and, optionally, `machine.results_dir=DIR`: lrsweep's own names."""
-    given = {"study": "lr", "machine.results_dir": MachineConfig().results_dir}
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
+def _arguments(words: list[str]) -> tuple[Path, str, float | None]:
+    """Folder, study and delta from `study=NAME`, `machine.results_dir=DIR` and `delta=SHARE`: lrsweep's own names."""
+    given = {"study": "lr", "machine.results_dir": MachineConfig().results_dir, "delta": ""}
+    for word in words:
+        name, equals, value = word.partition("=")
         name = "study" if name == "study.name" else name
         if not equals or name not in given:
-            raise ConfigError(f"{argument!r} is not understood; usage: lrsweep-report study=NAME [machine.results_dir=DIR]")
+            raise ConfigError(
+                f"{word!r} is not understood; usage: lrsweep-report study=NAME [delta=SHARE] [machine.results_dir=DIR]"
+            )
         given[name] = value
-    return Path(given["machine.results_dir"]) / StudyConfig(name=given["study"]).name
+    study = StudyConfig(name=given["study"]).name
+    return Path(given["machine.results_dir"]) / study, study, _to_delta(given["delta"])
+
+
+def _to_delta(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        delta = float(text)
+    except ValueError:
+        delta = math.nan
+    if not 0 <= delta < 1:
+        raise ConfigError(f"delta must be a share of accuracy, from 0 to below 1 (0.002 is {percent(0.002)}), got {text!r}")
+    return delta
 
 
 def main() -> None:
@@ -165,7 +149,8 @@ def main() -> None:
         print(__doc__)
         return
     try:
-        print(f"Report: {build(folder_of(sys.argv[1:]))}")
+        report = build(*_arguments(sys.argv[1:]))
+        print(f"Report: {report} and {report.with_suffix('.html')}")
     except (ConfigError, store.StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,30 +1,129 @@
-"""The report's own parts as Markdown: head, tables, the data, the machine. Every number comes from its arguments."""
+"""The report's own parts as Markdown: the answer, the tables, the data, the machine. Every number comes from its arguments."""
 
 import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from lrsweep.analysis.best import Best
+from lrsweep.analysis.budget import PATIENCES, Sensitivity
+from lrsweep.analysis.confirm import Confirmation
 from lrsweep.analysis.summary import busyness
-from lrsweep.report.conclusions import TIME_EN, Findings, counted, lr_text, percent, seeds_text
+from lrsweep.report.conclusions_en import certainty_en
+from lrsweep.report.findings import Findings, Tables
+from lrsweep.report.wording import (
+    TIMES_EN,
+    counted,
+    escaped,
+    interval,
+    lr_text,
+    number,
+    percent,
+    percents,
+    points,
+    rates_text,
+    seconds_text,
+    seeds_text,
+)
+
+NUM_SLOWEST = 5
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already: what is not ours in them has gone through `escaped`."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows])
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def head(study: str, tables: Tables) -> str:
+    """Title and the answer: which rate, why, how sure, how complete, where."""
+    runs, main = tables.runs, tables.main
+    lines = [f"# {escaped(study)}: which learning rate?", ""]
+    if main is None:
+        lines += ["* No rate of this study was scored on every seed yet."]
+    else:
+        lines += _answer(main)
+    lines.append(f"* **How complete:** {completeness(runs, tables.expected)}")
+    lines.append(f"* **Where:** {_machine(runs)}")
+    if (runs["time"] == "cpu").any():
+        lines.append(
+            f"* **Times:** the machine was busy with other work (wall time is {busyness(runs):.2f} times CPU time in the median "
+            "run), so that times here are CPU times. The wall times are in runs.csv."
+        )
+    if runs["time"].isin(["calibrated", "mixed"]).any():
+        lines.append(
+            "* **Times:** runs that were trained together have no wall time of their own; theirs is calibrated, epochs × the "
+            "median epoch of a run alone on that device. The column `timing` of runs.csv says which."
+        )
+    return "\n".join(lines)
+
+
+def _answer(main: Findings) -> list[str]:
+    best = main.best
+    return [
+        f"* **Best range:** {rates_text(best.low, best.high)}, test accuracy {percents(best.rows['test_mean'])}",
+        f"* **Best trade-off:** {lr_text(best.bargain['lr'])}, test accuracy {percent(best.bargain['test_mean'])} in "
+        f"{seconds_text(best.bargain['seconds_median'])} s of {TIMES_EN[best.best['time']]} (median); the fastest of the range "
+        f"within {points(best.delta)} percentage points of the best",
+        f"* **Learning begins and ends:** on every seed a run learns from "
+        f"{rates_text(best.plateau.learning_low, best.plateau.learning_high)}",
+        f"* **How sure:** {_how_sure(best)}",
+        f"* **On fresh seeds:** {_fresh(main.confirmation) if main.confirmation else 'not measured (`make confirm`)'}",
+    ]
+
+
+def _how_sure(best: Best) -> str:
+    plateau = best.plateau
+    told = f"{certainty_en(best)}; {seeds_text(best.num_seeds)}"
+    if not plateau.is_tested:
+        return told
+    wins = plateau.rates.set_index("lr")["wins"]
+    return (
+        f"{told}. Standard error of the best rate's mean: {points(plateau.standard_error)} percentage points. Resampling the "
+        f"seeds, the best is inside the range in {wins.loc[best.low : best.high].sum():.0%} of cases, and is "
+        f"{lr_text(plateau.best_lr)} in {wins.loc[plateau.best_lr]:.0%}"
+    )
+
+
+def _fresh(fresh: Confirmation) -> str:
+    rows = [fresh.best] if fresh.best["lr"] == fresh.bargain["lr"] else [fresh.best, fresh.bargain]
+    told = [f"{lr_text(row['lr'])} {percent(row['test_mean'])}{interval(row['test_low'], row['test_high'])}" for row in rows]
+    return f"test accuracy {', '.join(told)}; {seeds_text(fresh.num_seeds)} that chose nothing"
+
+
+def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
+    """How many runs are there and what became of them; how many the last sweep has still to make, where it said so."""
+    told = ", ".join(f"{(runs['status'] == status).sum()} {status}" for status in ("ok", "diverged", "failed"))
+    by_arm = runs.groupby("arm")
+    grids = [
+        f"{counted(of_arm['lr'].nunique(), 'learning rate')} × {counted(of_arm['seed'].nunique(), 'seed')} ({escaped(arm)})"
+        for arm, of_arm in by_arm
+    ]
+    there = f"{counted(len(runs), 'run')} of {' and '.join(grids)}: {told}"
+    if expected is None:
+        return there
+    missing = len(expected - set(runs["run_id"]))
+    return there + (
+        f". The last sweep is complete ({len(expected)})" if not missing else f". **{missing} of {len(expected)} missing**"
+    )
+
+
+def _machine(runs: pd.DataFrame) -> str:
+    is_dirty = " with uncommitted changes" if (runs["git_dirty"] == True).any() else ""  # noqa: E712  # it may be None
+    commits = ", ".join(sorted(escaped(str(commit)[:7]) for commit in runs["git_commit"].dropna().unique())) or "not recorded"
+    return f"{_told(runs, 'device_name')}, {_told(runs, 'cores')} cores; commit {commits}{is_dirty}"
+
+
+def _told(runs: pd.DataFrame, column: str) -> str:
+    """The values of a column; more than one is named as such."""
+    values = runs[column].dropna().unique()
+    return ", ".join(f"{value:g}" if isinstance(value, float) else escaped(value) for value in values) or "not recorded"
 
 
 def rates_table(summary: pd.DataFrame) -> str:
     """All rates of one arm: a row each."""
-    header = [
-        "learning rate",
-        "runs",
-        "validation accuracy",
-        "test accuracy",
-        "epochs",
-        f"{TIME_EN[summary['time'].iloc[0]]} (s)",
-        "remarks",
-    ]
+    time = f"{TIMES_EN[summary['time'].iloc[0]]} (s)"
+    header = ["learning rate", "runs", "validation accuracy", "test accuracy", "epochs", time, "remarks"]
     return markdown_table(header, (_rate_row(row) for _, row in summary.iterrows()))
 
 
@@ -35,22 +134,95 @@ def _rate_row(row: pd.Series) -> list[str]:
     return [
         lr_text(row["lr"]),
         str(row["num_runs"]),
-        _mean_and_sd(row["valid_mean"], row["valid_sd"]),
-        _mean_and_sd(row["test_mean"], row["test_sd"]),
-        _number(row["epochs_median"], "g"),
-        _number(row["seconds_median"], ".1f"),
+        _mean_and_half(row["valid_mean"], row["valid_high"]),
+        _mean_and_half(row["test_mean"], row["test_high"]),
+        number(row["epochs_median"], "g"),
+        number(row["seconds_median"], ".1f"),
         ", ".join(remarks),
     ]
 
 
-def _mean_and_sd(mean: float, sd: float) -> str:
+def _mean_and_half(mean: float, high: float) -> str:
+    """A mean with half its 95 % interval."""
     if math.isnan(mean):
         return "not scored"
-    return percent(mean) + ("" if math.isnan(sd) else f" ± {sd * 100:.2f}")
+    return percent(mean) + ("" if math.isnan(high) else f" ± {points(high - mean)}")
 
 
-def _number(value: float, form: str) -> str:
-    return "not measured" if math.isnan(value) else format(value, form)
+def seeds_table(runs: pd.DataFrame) -> str:
+    """Test accuracy of every run of one arm: a row a rate, a column a seed; × is a diverged run, – one that is not there."""
+    runs = runs.assign(cell=[_run_cell(run) for _, run in runs.iterrows()])
+    cells = runs.pivot(index="lr", columns="seed", values="cell").fillna("–")
+    header = ["learning rate", *(f"seed {seed}" for seed in cells.columns)]
+    return markdown_table(header, ([lr_text(float(lr)), *row] for lr, row in zip(cells.index, cells.to_numpy(), strict=True)))
+
+
+def _run_cell(run: pd.Series) -> str:
+    if run["status"] == "failed":
+        return "failed"
+    mark = " ×" if run["status"] == "diverged" else ""
+    return ("not scored" if math.isnan(run["test_accuracy"]) else percent(run["test_accuracy"])) + mark
+
+
+def confirmation_table(fresh: Confirmation) -> str:
+    """What the study said of each finalist, and what seeds that chose nothing say."""
+    header = ["learning rate", "runs", "validation, in the study", "validation, fresh", "flattered by", "test, fresh", "epochs"]
+    return markdown_table(
+        header,
+        (
+            [
+                lr_text(row["lr"]),
+                str(row["num_runs"]),
+                percent(row["study_valid_mean"]),
+                _mean_and_half(row["valid_mean"], row["valid_high"]),
+                number(row["optimism"] * 100, "+.2f"),
+                _mean_and_half(row["test_mean"], row["test_high"]),
+                number(row["epochs_median"], "g"),
+            ]
+            for _, row in fresh.rows.iterrows()
+        ),
+    )
+
+
+def sensitivity_section(found: Sensitivity, best: Best) -> str:
+    """What a fixed budget says of the same rates, and what other patiences would have."""
+    header = ["learning rate", *(f"patience {p} (epochs)" for p in PATIENCES), f"{found.epochs} epochs, the best"]
+    rows = (
+        [
+            lr_text(row["lr"]),
+            *(f"{percent(row[f'valid_{p}'])} ({row[f'epochs_{p}']:.0f}{'' if row[f'cut_{p}'] else '+'})" for p in PATIENCES),
+            percent(row["full"]),
+        ]
+        for _, row in found.rows.iterrows()
+    )
+    other = found.best
+    return (
+        "## Does early stopping decide it?\n\n"
+        f"Early stopping gives each rate its own budget. Here each had the same, {found.epochs} epochs, and its best epoch was "
+        f"picked in retrospect ({seeds_text(found.num_seeds)}, {counted(len(found.rows), 'rate')}). The best range is then "
+        f"{rates_text(other.low, other.high)} ({certainty_en(other)}); with early stopping it is "
+        f"{rates_text(best.low, best.high)}.\n\nValidation accuracy, and the epochs that each patience would have "
+        f"trained, by replaying the curves; +: patience did not run out.\n\n{markdown_table(header, rows)}"
+    )
+
+
+def slowest_section(runs: pd.DataFrame) -> str:
+    """The runs that cost most, and those that failed with what they said."""
+    slowest = runs.sort_values("seconds", ascending=False).head(NUM_SLOWEST)
+    header = ["learning rate", "seed", "arm", "status", "epochs", TIMES_EN[runs["time"].iloc[0]] + " (s)"]
+    rows = (
+        [lr_text(r["lr"]), str(r["seed"]), escaped(r["arm"]), r["status"], str(r["epochs"]), number(r["seconds"], ".0f")]
+        for _, r in slowest.iterrows()
+    )
+    failed = runs[runs["status"] == "failed"]
+    told = [f"* {lr_text(run['lr'])}, seed {run['seed']}: {escaped(run['error'])}" for _, run in failed.iterrows()]
+    return "\n\n".join(
+        [
+            "## Slowest and failed runs",
+            markdown_table(header, rows),
+            "\n".join(["Failed:", "", *told]) if told else "No run failed.",
+        ]
+    )
 
 
 def class_counts_table(counts: pd.DataFrame) -> str:
@@ -62,41 +234,6 @@ def class_counts_table(counts: pd.DataFrame) -> str:
         ratio = classes.max() / classes.min() if classes.min() else math.inf
         rows.append([row["split"], str(row["seed"]), *map(str, classes), f"{ratio:.2f}"])
     return markdown_table(["split", "seed", *digits, "largest / smallest"], rows)
-
-
-def head(study: str, runs: pd.DataFrame, main: Findings | None, expected: set[str] | None = None) -> str:
-    """Title, the answer in three lines, and how complete and how sure it is. `expected`: the last sweep's runs."""
-    lines = [f"# {study}: which learning rate?", ""]
-    if main is None:
-        lines += ["No run of this study has an accuracy yet.", ""]
-    else:
-        best = main.best
-        lines += [
-            f"* **Most accurate:** {lr_text(best.low)} to {lr_text(best.high)}, "
-            f"test accuracy {percent(best.plateau['test_mean'].mean())} on average ({seeds_text(best)})",
-            f"* **Best trade-off:** {lr_text(best.bargain['lr'])}, test accuracy {percent(best.bargain['test_mean'])} "
-            f"in {best.bargain['seconds_median']:.0f} s of {TIME_EN[best.best['time']]} ({seeds_text(best)})",
-        ]
-    lines.append(f"* **Runs:** {completeness(runs, expected)}")
-    if (runs["time"] == "cpu").any():
-        lines.append(
-            f"* **Times:** the machine was busy with other work (wall time is {busyness(runs):.2f} times CPU time in the median "
-            "run), so that times here are CPU times. The wall times are in runs.csv."
-        )
-    return "\n".join(lines)
-
-
-def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
-    """How many runs are there and what became of them; how many the last sweep has still to make, where it said so."""
-    told = ", ".join(f"{(runs['status'] == status).sum()} {status}" for status in ("ok", "diverged", "failed"))
-    rates, seeds = counted(runs["lr"].nunique(), "learning rate"), counted(runs["seed"].nunique(), "seed")
-    there = f"{len(runs)} ({rates}, up to {seeds}): {told}"
-    if expected is None:
-        return there
-    missing = len(expected - set(runs["run_id"]))
-    return there + (
-        f". The last sweep is complete ({len(expected)})" if not missing else f". **{missing} of {len(expected)} missing**"
-    )
 
 
 def data_section(class_counts: pd.DataFrame) -> str:
@@ -114,23 +251,19 @@ def _is_even(class_counts: pd.DataFrame) -> bool:
     return bool((counts.max(axis="columns") / counts.sum(axis="columns") < 1 / 6).all())
 
 
-def environment_section(runs: pd.DataFrame) -> str:
-    """Where the runs ran. More than one value of a thing is named as such: its times are not comparable."""
-
-    def told(column: str) -> str:
-        values = runs[column].dropna().unique()
-        return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values) or "not recorded"
-
+def environment_section(runs: pd.DataFrame, command: str) -> str:
+    """Where the runs ran, and the command that makes them all again. More than one value of a thing is named as such."""
     peak = runs["peak_memory_bytes"].max()
     rows = [
-        ["device", f"{told('device')} ({told('device_name')}, {told('cores')} cores)"],
-        ["workers × threads", f"{told('workers')} × {told('threads')}"],
-        ["engine, timing", f"{told('engine')}, {told('timing')}"],
+        ["device", f"{_told(runs, 'device')} ({_told(runs, 'device_name')}, {_told(runs, 'cores')} cores)"],
+        ["workers × threads", f"{_told(runs, 'workers')} × {_told(runs, 'threads')}"],
+        ["engine, timing", f"{_told(runs, 'engine')}, {_told(runs, 'timing')}"],
         [
             "wall time / CPU time",
-            _number(busyness(runs), ".2f") + " (median of the runs on a CPU; well above 1: the machine was busy with other work)",
+            number(busyness(runs), ".2f") + " (median of the runs on a CPU; well above 1: the machine was busy with other work)",
         ],
         ["peak memory of a worker", "not recorded" if pd.isna(peak) else f"{peak / 1e9:.2f} GB"],
-        ["commit", told("git_commit") + (" (with uncommitted changes)" if (runs["git_dirty"] == True).any() else "")],  # noqa: E712
+        ["commit", _told(runs, "git_commit") + (" (with uncommitted changes)" if (runs["git_dirty"] == True).any() else "")],  # noqa: E712
     ]
-    return "## Where it ran\n\n" + markdown_table(["what", "value"], rows)
+    again = f"All of it again:\n\n```sh\n{command}\n```"
+    return "\n\n".join(["## Where it ran", markdown_table(["what", "value"], rows), again])

@@ -11,10 +11,10 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from lrsweep.report.conclusions import TIME_EN, counted, lr_text
 from lrsweep.report.explorer_axes import EXTENT, accuracy_axis, error_of, lr_axis
 from lrsweep.report.explorer_tables import STEPS_PER_DECADE, price_range, rates_table, records, run_rows
 from lrsweep.report.figures import ACCURACY, BARGAIN, COST
+from lrsweep.report.wording import TIMES_EN, counted, lr_text
 
 STATUSES = {"ok": ("circle", ACCURACY), "at chance": ("square", "#7F7F7F"), "diverged": ("cross", COST)}
 
@@ -33,15 +33,15 @@ def build_explorer(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float |
     Failed runs are left out, since nothing of them was measured. ValueError where no run has learned: no rate to choose.
     """
     rows, rates = run_rows(runs, curves), rates_table(runs)
-    chart = _chart(rows, rates, TIME_EN[str(runs["time"].iloc[0])], initial_lr)
+    chart = _chart(rows, rates, TIMES_EN[str(runs["time"].iloc[0])], initial_lr)
     chart.datasets = _datasets(rows, rates)
     return chart
 
 
 def explorer_spec(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float | None = None) -> dict[str, Any]:
-    """`build_explorer(...).to_dict()`, without Altair turning the data over number by number: for 1,000 runs that is slow."""
+    """`build_explorer(...).to_dict()`, but Altair does not turn the data over number by number: slow for 1,000 runs."""
     rows, rates = run_rows(runs, curves), rates_table(runs)
-    spec: dict[str, Any] = _chart(rows, rates, TIME_EN[str(runs["time"].iloc[0])], initial_lr).to_dict()
+    spec: dict[str, Any] = _chart(rows, rates, TIMES_EN[str(runs["time"].iloc[0])], initial_lr).to_dict()
     return spec | {"datasets": _datasets(rows, rates)}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrsweep.report.conclusions import lr_text
+from lrsweep.report.wording import lr_text
 
 MAX_POINTS = 60  # of a run's curve: more than a chart of this width can show
 STEPS_PER_DECADE = 10  # of the slider

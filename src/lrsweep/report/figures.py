@@ -4,6 +4,8 @@ Colours are Okabe and Ito's, which colour-blind readers tell apart; no figure re
 """
 
 import math
+import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -11,6 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -20,11 +23,13 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from lrsweep.analysis.best import Best
-from lrsweep.report.conclusions import TIME_EN
+from lrsweep.report.wording import TIMES_EN
 
 ACCURACY, COST, PLATEAU, BARGAIN = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
 STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), "-")
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_TITLE = 90  # letters that a title's line has room for
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 plt.rcParams.update(
@@ -52,14 +57,23 @@ def lr_label(lr: float) -> str:
 
 def figure_with(title: str, *, width: float = 9, height: float = 5) -> tuple[Figure, Axes]:
     figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
-    ax.set_title(title)
+    ax.set_title(textwrap.fill(title, _TITLE))
     return figure, ax
 
 
 def _lr_axis(ax: Axes) -> None:
     ax.set_xscale("log")
     ax.set_xlabel("learning rate (optimizer.lr)")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
     ax.xaxis.set_minor_formatter(NullFormatter())
+    low, high = ax.get_xlim()
+    if high < 10 * low:  # there may be no power of ten to name
+        _plain_log(ax.xaxis)
+
+
+def _power_of_ten(value: float) -> str:
+    """10⁻⁶ as plain text: mathtext, parsed anew for every label, would take most of a report's time."""
+    return "10" + str(round(math.log10(value))).translate(_SUPERSCRIPT)
 
 
 def _plain_log(axis: Axis) -> None:
@@ -73,6 +87,90 @@ def _percent_axis(ax: Axes, decimals: int = 0) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
 
 
+def plot_error(summary: pd.DataFrame, runs: pd.DataFrame, best: Best, ax: Axes) -> Axes:
+    """Test error against the rate, both log: every run a point, mean and t interval, what diverged or stayed at chance marked.
+
+    A run that diverged before it had an accuracy is at 100 %.
+    """
+    rows = summary[summary["arm"] == best.arm]
+    single = runs[(runs["arm"] == best.arm) & (runs["status"] != "failed")]
+    is_scored, test_error = single["test_accuracy"].notna(), _error(single["test_accuracy"].fillna(0))
+    kinds: tuple[tuple[str, pd.Series, dict[str, Any]], ...] = (
+        ("a run", single["learned"], {"s": 14, "color": ACCURACY, "alpha": 0.5, "linewidths": 0}),
+        ("at chance level", ~single["learned"] & is_scored, {"s": 22, "facecolors": "none", "edgecolors": COST, "marker": "s"}),
+        ("diverged", single["status"] == "diverged", {"s": 45, "color": "black", "marker": "x", "zorder": 4}),
+    )
+    handles: list[Any] = [
+        ax.scatter(single.loc[is_kind, "lr"], test_error[is_kind], label=name, **look)
+        for name, is_kind, look in kinds
+        if is_kind.any()
+    ]
+    error = _error(rows["test_mean"])
+    handles += ax.plot(rows["lr"], error, "-", color=ACCURACY, linewidth=1.4, label="mean")
+    if rows["test_low"].notna().any():
+        high, low = _error(rows["test_low"]), _error(rows["test_high"])
+        handles.append(ax.fill_between(rows["lr"], low, high, color=ACCURACY, alpha=0.18, linewidth=0, label="95% interval"))
+    handles += [mark_best(best, ax), _mark_bargain(best, ax, best.bargain["lr"], float(_error(best.bargain["test_mean"])))]
+    _lr_axis(ax)
+    ax.set_yscale("log")
+    ax.set_ylim(top=1)
+    _percent_log(ax)
+    ax.set_ylabel("test error (1 - accuracy)")
+    _legend_below(ax, handles, ncols=4)
+    return ax
+
+
+def _error(accuracy: Any) -> Any:
+    """1 - accuracy, from 0.01 % to 100 %: a log axis has no place for an error of nothing."""
+    return np.clip(1 - accuracy, 1e-4, 1)
+
+
+def _legend_below(ax: Axes, handles: list[Any] | None = None, *, ncols: int, title: str | None = None) -> None:
+    """Below the axes, where no curve can run into it whatever the study."""
+    chosen = {} if handles is None else {"handles": handles}
+    ax.legend(**chosen, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=ncols, title=title)
+
+
+def _percent_log(ax: Axes) -> None:
+    _plain_log(ax.yaxis)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
+
+
+def plot_bad(summary: pd.DataFrame, best: Best, ax: Axes) -> Axes:
+    """The share of runs that diverged or stayed at chance against the rate, with Wilson intervals."""
+    rows = summary[(summary["arm"] == best.arm) & (summary["num_measured"] > 0)]
+    distance = [(rows["bad"] - rows["bad_low"]).clip(lower=0), (rows["bad_high"] - rows["bad"]).clip(lower=0)]
+    look = {"fmt": "o", "color": COST, "markersize": 4, "capsize": 2, "linewidth": 1}
+    ax.errorbar(rows["lr"], rows["bad"], yerr=distance, **look, label="share, 95% interval")  # type: ignore[arg-type]
+    mark_best(best, ax)
+    _lr_axis(ax)
+    _percent_axis(ax)
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_ylabel("runs that diverged or stayed at chance")
+    _legend_below(ax, ncols=2)
+    return ax
+
+
+def plot_time_to_target(times: pd.DataFrame, medians: pd.DataFrame, cost: str, label: str, best: Best, ax: Axes) -> Axes:
+    """`cost`_to_target against the rate: runs, medians; an arrow upward where a run ended before it reached the target."""
+    column = f"{cost}_to_target"
+    for is_reached, name, look in (
+        (True, "a run", {"s": 14, "color": COST, "alpha": 0.5, "linewidths": 0}),
+        (False, "ended before (censored)", {"s": 26, "facecolors": "none", "edgecolors": "#767676", "marker": "^"}),
+    ):
+        chosen = times[times["reached"] == is_reached]
+        if len(chosen):
+            ax.scatter(chosen["lr"], chosen[column], label=name, **look)  # type: ignore[arg-type]  # keywords of scatter
+    ax.plot(medians["lr"], medians[column], "-", color=COST, linewidth=1.4, label="median")
+    mark_best(best, ax)
+    _lr_axis(ax)
+    ax.set_yscale("log")
+    _plain_log(ax.yaxis)
+    ax.set_ylabel(label)
+    _legend_below(ax, ncols=4)
+    return ax
+
+
 def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best, cost: str, ax: Axes) -> Axes:
     """The documents' figure: test accuracy (left) and a cost (right: `seconds` or `epochs`) against the rate.
 
@@ -83,7 +181,7 @@ def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best
     right = ax.twinx()
     right.grid(visible=False)
     right.spines["top"].set_visible(False)
-    seconds = f"{TIME_EN[best.best['time']]} of a run (seconds, log scale)"
+    seconds = f"{TIMES_EN[best.best['time']]} of a run (seconds, log scale)"
     label = {"seconds": seconds, "epochs": "epochs of a run (log scale)"}[cost]
     right.set_yscale("log")
     _plain_log(right.yaxis)
@@ -107,67 +205,80 @@ def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("test accuracy", color=ACCURACY)
     ax.tick_params(axis="y", colors=ACCURACY)
-    # Below the axes, where no curve can run into it whatever the study.
-    ax.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=len(lines))
+    _legend_below(ax, lines, ncols=3)
     return ax
 
 
 def mark_best(best: Best, ax: Axes) -> Rectangle:
     """Shade the range of rates tied with the best; half a grid step wider on each side, so that one rate shows as well."""
     margin = 10**0.05
-    label = f"highest accuracy, {lr_label(best.low)} to {lr_label(best.high)}"
+    label = f"best range, {lr_label(best.low)} to {lr_label(best.high)}"
     return ax.axvspan(best.low / margin, best.high * margin, color=PLATEAU, alpha=0.15, linewidth=0, label=label)
 
 
 def plot_plateau(summary: pd.DataFrame, best: Best, num_valid: int, num_test: int, ax: Axes) -> Axes:
-    """The top of the accuracy curve, with what one standard error of so many images is (binomial)."""
+    """The top of the accuracy curve. Bars: t intervals over seeds; of fewer than three, one binomial standard error."""
     rows = summary[(summary["arm"] == best.arm) & summary["valid_mean"].notna()]
-    floor = best.best["valid_mean"] - 0.04
-    near = rows[rows["lr"].between(best.low / 10, best.high * 10) & (rows["valid_mean"] >= floor)]
-    for column, num_images, colour, marker, name in (
-        ("valid_mean", num_valid, "#000000", "o", "validation accuracy (chooses)"),
-        ("test_mean", num_test, ACCURACY, "s", "test accuracy (reports)"),
+    near = rows[rows["lr"].between(best.low / 10, best.high * 10) & (rows["valid_mean"] >= best.best["valid_mean"] - 0.04)]
+    for name, num_images, colour, marker, label in (
+        ("valid", num_valid, "#000000", "o", "validation accuracy (chooses)"),
+        ("test", num_test, ACCURACY, "s", "test accuracy (reports)"),
     ):
-        error = (near[column] * (1 - near[column]) / (num_images * best.num_seeds)) ** 0.5
-        ax.errorbar(near["lr"], near[column], yerr=error, color=colour, marker=marker, markersize=4, capsize=2, label=name)
-    threshold = best.best["valid_mean"] - best.tolerance
-    ax.axhline(threshold, color="#000000", linewidth=0.9, linestyle=":", label="tied above: best less one standard error")
+        mean = near[f"{name}_mean"]
+        half = near[f"{name}_high"] - mean
+        if not best.plateau.is_tested:
+            half = (mean * (1 - mean) / (num_images * best.num_seeds)) ** 0.5
+        ax.errorbar(near["lr"], mean, yerr=half, color=colour, marker=marker, markersize=4, capsize=2, linewidth=1, label=label)
     mark_best(best, ax)
     shown = pd.concat([near["valid_mean"], near["test_mean"]])
     ax.set_ylim(shown.min() - 0.004, min(1.0, shown.max() + 0.004))
     _lr_axis(ax)
     _percent_axis(ax, decimals=1)
     ax.set_ylabel("accuracy")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+    _legend_below(ax, ncols=3)
     return ax
 
 
-def plot_trade_off(summary: pd.DataFrame, front: pd.Series, best: Best, ax: Axes) -> Axes:
-    """Error against time, both log; the rates on the Pareto front joined and named. Rates at chance would dwarf the rest."""
-    rows = summary[(summary["arm"] == best.arm) & summary["test_mean"].notna()]
-    learned = rows[(rows["num_learned"] > 0) & (rows["test_mean"] < 1)]  # and no error at all has no logarithm
-    efficient = learned[front.loc[learned.index]].sort_values("seconds_median")
-    num_at_chance = int((rows["num_learned"] == 0).sum())
-    left_out = f" ({num_at_chance} at chance left out)" if num_at_chance else ""
-    others = learned.drop(index=efficient.index)
-    ax.scatter(others["seconds_median"], 1 - others["test_mean"], s=22, color="#9A9A9A", label=f"other rates{left_out}")
-    ax.plot(efficient["seconds_median"], 1 - efficient["test_mean"], "-o", color=ACCURACY, label="Pareto front")
-    for _, row in efficient.iterrows():
-        place = (row["seconds_median"], 1 - row["test_mean"])
-        ax.annotate(lr_label(row["lr"]), place, xytext=(-5, -6), textcoords="offset points", ha="right", va="top")
-    _mark_bargain(best, ax, best.bargain["seconds_median"], 1 - best.bargain["test_mean"])
-    if learned.empty:
-        return ax  # nothing to draw, and no logarithm of it
+def plot_trade_off(summary: pd.DataFrame, best: Best, ax: Axes) -> Axes:
+    """Validation error against time, both log; the rates on the Pareto front joined and named, their knee marked.
+
+    Rates at which some run did not learn are left out: they would dwarf the rest.
+    """
+    rows = summary[(summary["arm"] == best.arm) & summary["valid_mean"].notna()]
+    learned = rows[rows["num_bad"] == 0]
+    left_out = f" ({len(rows) - len(learned)} that did not learn left out)" if len(rows) > len(learned) else ""
+    others = learned[~learned["lr"].isin(best.front["lr"])]
+    ax.scatter(others["seconds_median"], _error(others["valid_mean"]), s=22, color="#9A9A9A", label=f"other rates{left_out}")
+    front = best.front
+    ax.plot(front["seconds_median"], _error(front["valid_mean"]), "-o", color=ACCURACY, label="Pareto front")
+    for i, (_, row) in enumerate(front.iterrows()):
+        place = (row["seconds_median"], _error(row["valid_mean"]))
+        # On both sides in turn: neighbours on the front may be too near for all names on one.
+        beside: dict[str, Any] = {"xytext": (6, 5)} if i % 2 else {"xytext": (-5, -6), "ha": "right", "va": "top"}
+        ax.annotate(lr_label(row["lr"]), place, textcoords="offset points", **beside)
+    for _, knee in front[front["lr"] == best.knee_lr].iterrows():
+        place = (knee["seconds_median"], _error(knee["valid_mean"]))
+        label = f"knee (Kneedle), {lr_label(knee['lr'])}"
+        ax.plot(place[0], place[1], "o", markersize=15, fillstyle="none", color="black", label=label)
+    _mark_bargain(best, ax, best.bargain["seconds_median"], float(_error(best.bargain["valid_mean"])))
+    shown = [*(row for table in (learned, front) for _, row in table.iterrows()), best.bargain]
+    _log_limits([row["seconds_median"] for row in shown], ax.set_xlim)
+    _log_limits([float(_error(row["valid_mean"])) for row in shown], ax.set_ylim)
     ax.set_xscale("log")
     ax.set_yscale("log")
     _plain_log(ax.xaxis)
-    _plain_log(ax.yaxis)
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-    ax.margins(0.1)
-    ax.set_xlabel(f"{TIME_EN[best.best['time']]} of a run (seconds)")
-    ax.set_ylabel("test error (1 - accuracy)")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
+    _percent_log(ax)
+    ax.set_xlabel(f"{TIMES_EN[best.best['time']]} of a run (seconds)")
+    ax.set_ylabel("validation error (1 - accuracy)")
+    _legend_below(ax, ncols=2)
     return ax
+
+
+def _log_limits(values: list[float], set_limits: Callable[[float, float], Any]) -> None:
+    """With a margin that a single value has as well: of that, matplotlib makes no limits for a log axis."""
+    low, high = min(values), max(values)
+    margin = max(1.05, (high / low) ** 0.1)
+    set_limits(low / margin, high * margin)
 
 
 def _mark_bargain(best: Best, ax: Axes, x: float, y: float) -> Line2D:
@@ -201,7 +312,7 @@ def plot_training_curves(curves: pd.DataFrame, rates: list[float], arm: str, see
     ax.set_ylabel("validation accuracy")
     _percent_axis(ax)
     ax.set_ylim(0, 1.02)
-    ax.legend(title="learning rate", loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=len(rates))
+    _legend_below(ax, ncols=len(rates), title="learning rate")
     return ax
 
 
@@ -215,5 +326,5 @@ def plot_arms(summary: pd.DataFrame, ax: Axes) -> Axes:
     _percent_axis(ax)
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("test accuracy")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+    _legend_below(ax, ncols=2)
     return ax

@@ -39,6 +39,11 @@ def render_page(title: str, body_markdown: str, folder: Path, explorer: dict[str
     )
 
 
+def prepare() -> None:
+    """Make what every page needs and takes 2 s, outside of Python: a caller may do something else meanwhile."""
+    _vega()
+
+
 def _json(tree: dict[str, Any]) -> str:
     """JSON that may stand in a script element: no text in it can end the element."""
     return json.dumps(tree, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")

@@ -1,0 +1,117 @@
+"""A study, read and analysed once: what every figure and text of its report is made from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from lrsweep import store
+from lrsweep.analysis.best import Best, find_best
+from lrsweep.analysis.budget import Sensitivity, analyse_budget
+from lrsweep.analysis.confirm import Confirmation, confirm
+from lrsweep.analysis.explain import Small, VerySmall, check_patience, explain_small, explain_very_small
+from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
+from lrsweep.analysis.target import median_to_target, target_below, time_to_target
+from lrsweep.records import RunRecord
+
+CONFIRM, BUDGET = "confirm", "budget"  # studies inside a study's folder, which its report quotes
+SAVING_FROM = 0.05  # a smaller share of the time is no saving to speak of
+_MAIN_LOSS = "cross_entropy"  # its arm answers first
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the conclusions are written from."""
+
+    best: Best
+    very_small: VerySmall | None
+    small: Small | None
+    confirmation: Confirmation | None = None
+    sensitivity: Sensitivity | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """How long until a validation accuracy of `accuracy`: a row a run, and a row a rate."""
+
+    accuracy: float
+    times: pd.DataFrame
+    medians: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Tables:
+    """`findings` are by arm, the main one first; arms of which no rate was scored are missing."""
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    class_counts: pd.DataFrame
+    summary: pd.DataFrame
+    findings: dict[str, Findings]
+    target: Target | None  # of the main arm
+    expected: set[str] | None  # the run_ids that the last sweep was to leave
+
+    @property
+    def main(self) -> Findings | None:
+        return next(iter(self.findings.values()), None)
+
+    def of_arm(self, arm: str) -> pd.DataFrame:
+        return self.runs[self.runs["arm"] == arm]
+
+
+def analyse(folder: Path, delta: float | None = None) -> Tables:
+    """StoreError where the study has no records. `delta`: what the bargain may lack; None: one standard error."""
+    records = store.read(folder)
+    if not records:
+        raise store.StoreError(f"{folder} holds no records to report; make some with lrsweep study=…")
+    class_counts = store.class_counts_frame(records)
+    runs = _to_runs(records)
+    curves = store.curves_frame(records).merge(runs[["run_id", "arm"]], on="run_id")
+    expected = store.read_expected(folder)
+    num_missing = len(expected - set(runs["run_id"])) if expected else 0
+    patience = check_patience(runs, curves)
+    findings: dict[str, Findings] = {}
+    for arm in sorted(runs["arm"].unique(), key=lambda name: (not name.startswith(_MAIN_LOSS), name)):
+        of_arm = runs[runs["arm"] == arm]
+        best = find_best(of_arm, num_missing, delta)
+        if best is not None:
+            is_main = not findings
+            findings[arm] = Findings(
+                best,
+                explain_very_small(of_arm, patience),
+                explain_small(of_arm, patience, best),
+                confirmation=_confirmation(folder / CONFIRM, best, of_arm) if is_main else None,
+                sensitivity=_sensitivity(folder / BUDGET, of_arm) if is_main else None,
+            )
+    main = next(iter(findings.values()), None)
+    target = None if main is None else _target(runs[runs["arm"] == main.best.arm], curves, main.best)
+    return Tables(runs, curves, class_counts, summarise(runs), findings, target, expected)
+
+
+def _to_runs(records: list[RunRecord]) -> pd.DataFrame:
+    return with_arms(with_seconds(with_chance(store.to_frame(records), store.class_counts_frame(records))))
+
+
+def _confirmation(folder: Path, best: Best, of_arm: pd.DataFrame) -> Confirmation | None:
+    records = store.read(folder)
+    fresh = _like(of_arm, _to_runs(records)) if records else pd.DataFrame(columns=["seed"])
+    fresh = fresh[~fresh["seed"].isin(of_arm["seed"])]  # a seed that chose cannot confirm
+    return None if fresh.empty else confirm(best, fresh)
+
+
+def _sensitivity(folder: Path, of_arm: pd.DataFrame) -> Sensitivity | None:
+    records = store.read(folder)
+    same = _like(of_arm, _to_runs(records), but=("training.max_epochs", "training.patience")) if records else pd.DataFrame()
+    return None if same.empty else analyse_budget(same, store.curves_frame(records))
+
+
+def _like(of_arm: pd.DataFrame, runs: pd.DataFrame, but: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Those of `runs` with the settings of an arm, called by its name."""
+    settings = [name for name in of_arm.columns if (name == "loss" or "." in name) and name not in but]
+    return runs[(runs[settings] == of_arm[settings].iloc[0]).all(axis="columns")].assign(arm=of_arm["arm"].iloc[0])
+
+
+def _target(of_arm: pd.DataFrame, curves: pd.DataFrame, best: Best) -> Target:
+    accuracy = target_below(float(best.best["valid_mean"]))
+    times = time_to_target(of_arm, curves, accuracy)
+    return Target(accuracy, times, median_to_target(times))

@@ -1,0 +1,112 @@
+"""The report's figures in the order that a reader needs them: each with its title, how to read it, and what draws it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from lrsweep import store
+from lrsweep.report import figures
+from lrsweep.report.findings import Findings, Tables
+from lrsweep.report.wording import TIMES_EN, escaped, seeds_text
+
+
+@dataclass(frozen=True)
+class Figure:
+    name: str
+    title: str
+    reading: str  # how to read it, in a sentence
+    plot: Callable[[Axes], Axes]
+
+
+def main_figures(tables: Tables, main: Findings) -> list[Figure]:
+    best = main.best
+    summary, runs, target = tables.summary, tables.of_arm(best.arm), tables.target
+    assert target is not None  # there is one where there is a main arm
+    seeds, arm = seeds_text(best.num_seeds), best.arm
+    time = TIMES_EN[best.best["time"]]
+    rates = figures.telling_rates(summary, best)
+    first_seed = int(runs.loc[runs["epochs"] > 0, "seed"].min())
+    sizes = int(runs["data.num_valid"].iloc[0]), int(runs["data.num_test"].iloc[0])
+    to_target = f"to {target.accuracy:.0%} validation accuracy"
+    return [
+        Figure(
+            "error",
+            f"Test error against the learning rate ({arm}, {seeds})",
+            "Lower is better; both axes are logarithmic. Every run is a point; the shaded range is the answer.",
+            lambda ax: figures.plot_error(summary, runs, best, ax),
+        ),
+        Figure(
+            "accuracy-and-time",
+            f"Accuracy and {time} against the learning rate ({arm}, {seeds})",
+            f"The documents' figure: accuracy on the left axis, {time} of a run on the right one.",
+            lambda ax: figures.plot_accuracy_and_cost(summary, runs, best, "seconds", ax),
+        ),
+        Figure(
+            "accuracy-and-epochs",
+            f"Accuracy and epochs against the learning rate ({arm}, {seeds})",
+            "The same with epochs, which do not depend on the machine.",
+            lambda ax: figures.plot_accuracy_and_cost(summary, runs, best, "epochs", ax),
+        ),
+        Figure(
+            "plateau",
+            f"The highest accuracies, near by ({arm}, {seeds}; bars: "
+            + ("95% intervals)" if best.plateau.is_tested else "one binomial standard error)"),
+            "Rates are chosen by validation accuracy; test accuracy is only reported.",
+            lambda ax: figures.plot_plateau(summary, best, *sizes, ax),
+        ),
+        Figure(
+            "bad",
+            f"Runs that diverged or stayed at chance ({arm}, {seeds}; bars: 95% Wilson intervals)",
+            "Where training breaks: 0% is every run learned, 100% is none did. Few runs leave wide bars.",
+            lambda ax: figures.plot_bad(summary, best, ax),
+        ),
+        Figure(
+            "trade-off",
+            f"Validation error against {time}, a point a rate ({arm}, {seeds})",
+            "Down and to the left is better; no rate beats one on the Pareto front in both.",
+            lambda ax: figures.plot_trade_off(summary, best, ax),
+        ),
+        *(
+            Figure(
+                f"{cost}-to-target",
+                f"{label[0].upper()}{label[1:]} {to_target} ({arm}, {seeds})",
+                "An open triangle is a run that ended before it got there; the line is broken where half of the runs did.",
+                lambda ax, cost=cost, label=label: figures.plot_time_to_target(  # type: ignore[misc]  # of this turn of the loop
+                    target.times, target.medians, cost, f"{label} {to_target}", best, ax
+                ),
+            )
+            for cost, label in (("epochs", "epochs"), ("seconds", f"seconds of {time}"))
+        ),
+        Figure(
+            "training-curves",
+            f"Training at {len(rates)} telling rates ({arm}, seed {first_seed}; a mark: the best epoch)",
+            f"A run ends when {int(runs['training.patience'].iloc[0])} epochs set no new record.",
+            lambda ax: figures.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
+        ),
+    ]
+
+
+def draw(folder: Path, figure: Figure) -> str:
+    """Draw one figure as PNG and SVG; return its Markdown."""
+    drawn, ax = figures.figure_with(figure.title)
+    figure.plot(ax)
+    drawn.draw_without_rendering()
+    drawn.set_layout_engine("none")  # laid out once for both files: it takes as long as drawing
+    for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):  # the same data give the same file
+        buffer = BytesIO()
+        drawn.savefig(buffer, format=form, metadata=metadata)
+        store.write_atomically(folder / "figures" / f"{figure.name}.{form}", buffer.getvalue())
+    plt.close(drawn)
+    image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
+    return f"{image}\n\n{figure.reading}" if figure.reading else image
+
+
+def remove_figures_not_in(report: str, folder: Path) -> None:
+    """Those of an arm that is gone."""
+    for path in (folder / "figures").glob("*.*"):
+        if f"(figures/{path.stem}.png)" not in report and path.suffix in (".png", ".svg"):
+            path.unlink()

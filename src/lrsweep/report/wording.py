@@ -1,0 +1,65 @@
+"""How the report words numbers: rates, shares, counts, kinds of time. Text from configs and machines goes through `escaped`."""
+
+import math
+import re
+from collections.abc import Collection
+
+TIMES_EN = {"wall": "wall time", "cpu": "CPU time", "calibrated": "calibrated time", "mixed": "measured or calibrated time"}
+TIMES_KO = {"wall": "수행 시간", "cpu": "CPU 시간", "calibrated": "환산 시간", "mixed": "측정 또는 환산 시간"}
+
+
+def lr_text(lr: float) -> str:
+    """10^-3.2 (0.000631); the exponent only where it is a short decimal."""
+    exponent = math.log10(lr)
+    number = f"{lr:.3g}"
+    return f"10^{round(exponent, 2):g} ({number})" if math.isclose(exponent, round(exponent, 2), abs_tol=1e-9) else number
+
+
+def rates_text(low: float, high: float, to: str = "to") -> str:
+    return lr_text(low) if low == high else f"{lr_text(low)} {to} {lr_text(high)}"
+
+
+def percents(shares: Collection[float], to: str = "to") -> str:
+    """The lowest and the highest of them; one where they read the same."""
+    return f" {to} ".join(dict.fromkeys(percent(share) for share in (min(shares), max(shares))))
+
+
+def seconds_text(seconds: float) -> str:
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.2g}"
+
+
+def percent(share: float) -> str:
+    return "not scored" if math.isnan(share) else f"{share:.2%}"
+
+
+def points(difference: float) -> str:
+    """A difference of accuracies, in percentage points, without its sign."""
+    return f"{abs(difference) * 100:.2f}"
+
+
+def interval(low: float, high: float, to: str = "to") -> str:
+    """A 95 % interval in percent; empty where there is none."""
+    return "" if math.isnan(low) else f" (95%: {low:.2%} {to} {high:.2%})"
+
+
+def number(value: float, form: str) -> str:
+    return "not measured" if math.isnan(value) else format(value, form)
+
+
+def times(ratio: float) -> str:
+    if math.isnan(ratio):
+        return "(not measured)"
+    return f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def counted(num: int, noun: str) -> str:
+    return f"{num} {noun}" + ("" if num == 1 else "s")
+
+
+def seeds_text(num_seeds: int) -> str:
+    return "one seed" if num_seeds == 1 else f"{num_seeds} seeds"
+
+
+def escaped(text: object) -> str:
+    """Text that is not ours, so that Markdown takes none of it for its own, and a page none of it for HTML."""
+    return re.sub(r"([\\`*<>\[\]|#&!])", r"\\\1", " ".join(str(text).split()))
