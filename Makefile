@@ -4,7 +4,6 @@
 # WHEELHOUSE=wheelhouse takes it from that folder, which `make wheelhouse` fills elsewhere, and needs no network.
 
 STUDY ?= lr
-SEEDS ?= 3
 ARGS ?=
 FOR_PYTHON ?= 3.12
 FOR_ARCHITECTURE ?= x86_64
@@ -18,14 +17,14 @@ READY := .venv/ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep replicate report reference data test lint format bench wheelhouse clean
+.PHONY: help sweep replicate confirm sensitivity report reference data test lint format bench wheelhouse notebook clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: STUDY=lr SEEDS=3 ARGS='any Hydra overrides' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  variables: STUDY=lr SEEDS=5 ARGS='any Hydra overrides' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
 
 # What to say after Ctrl-C: the command that the person gave.
-sweep replicate: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS PYTHON WHEELHOUSE ARGS,$(if \
+sweep replicate confirm sensitivity: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS PYTHON WHEELHOUSE ARGS,$(if \
 	$(filter command,$(origin $(name))),$(name)='$($(name))')))
 
 sweep: $(READY) data ## the environment, MNIST, the 46 learning rates, the report; goes on where it stopped
@@ -33,8 +32,15 @@ sweep: $(READY) data ## the environment, MNIST, the 46 learning rates, the repor
 
 LAUNCHER = $(shell $(PY) -c "import torch; print('fused' if torch.cuda.is_available() else 'pool')")
 
-replicate: $(READY) data ## the same grid on SEEDS seeds; in one program where there is a GPU
-	@$(PY) -m lrsweep study=$(STUDY) seed="range($(SEEDS))" hydra/launcher=$(LAUNCHER) $(ARGS)
+replicate: $(READY) data ## the same grid on SEEDS seeds (3); in one program where there is a GPU
+	@$(PY) -m lrsweep study=$(STUDY) seed="range($(or $(SEEDS),3))" hydra/launcher=$(LAUNCHER) $(ARGS)
+
+confirm: $(READY) data ## the best rates of STUDY on SEEDS fresh seeds (5): the best of many flatters
+	@$(PY) scripts/confirm.py $(STUDY) $(or $(SEEDS),5) $(ARGS)
+
+sensitivity: $(READY) data ## the grid of STUDY without early stopping, so that the report can say what that decides
+	@$(PY) -m lrsweep study=budget study.name=$(STUDY)/budget $(ARGS)
+	@$(PY) -m lrsweep.report study=$(STUDY)
 
 report: $(READY) ## the report alone, of STUDY
 	@$(PY) -m lrsweep.report study=$(STUDY)
@@ -60,12 +66,19 @@ bench: $(READY) data ## speed against the plain PyTorch script, into results/ben
 wheelhouse: $(READY) ## wheels for a machine without a network that has torch, for FOR_PYTHON
 	@$(PY) scripts/wheelhouse.py $(or $(WHEELHOUSE),wheelhouse) $(FOR_PYTHON) $(FOR_ARCHITECTURE)
 
+notebook: .venv/notebook ## the notebook of the results, in JupyterLab
+	@.venv/bin/python -m jupyter lab notebooks/explore.ipynb
+
 clean: ## remove the environment; results and data stay
 	rm -rf .venv .site
 
 .venv/ready: pyproject.toml constraints.txt
 	python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@
+
+.venv/notebook: .venv/ready
+	.venv/bin/python -m pip install --quiet --editable ".[notebook]"
 	@touch $@
 
 .site/ready: pyproject.toml scripts/missing.py
