@@ -141,6 +141,28 @@ def test_a_repository_that_the_code_is_not_part_of_is_not_its_commit(monkeypatch
     assert environment._git_state() == {"git_commit": None, "git_dirty": None}
 
 
+@pytest.mark.parametrize(
+    ("file", "is_dirty"),
+    [("src/lrsweep/new.py", True), ("conf/study/new.yaml", True), ("results/reference/lr/expected.json", False)],
+)
+def test_the_tree_is_dirty_where_code_or_configs_differ(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str, is_dirty: bool
+) -> None:
+    package = tmp_path / "src" / "lrsweep"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "config.yaml").touch()
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "-m", "x"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(environment, "__file__", str(package / "environment.py"))
+    assert environment._git_state()["git_dirty"] is False
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+    assert environment._git_state()["git_dirty"] is is_dirty
+
+
 def test_the_commit_is_read_when_the_code_is_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = describe(CPU, workers=1)["git_commit"]
     monkeypatch.setattr(environment, "__file__", str(tmp_path / "environment.py"))

@@ -81,7 +81,10 @@ def _versions() -> dict[str, str]:
 
 
 def _git_state() -> dict[str, Any]:
-    """The commit of the code itself, wherever it is run from. No git, or not a checkout of this project: None."""
+    """The commit of the code itself, wherever it is run from. No git, or not a checkout of this project: None.
+
+    Dirty is a change of code or configs only: a sweep's own files, under results/reference/, change no run.
+    """
     source = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -90,7 +93,8 @@ def _git_state() -> dict[str, Any]:
 
     try:
         if git("ls-files", "__init__.py"):
-            return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(git("status", "--porcelain"))}
+            is_dirty = bool(git("status", "--porcelain", "--", ":/src", ":/conf"))
+            return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": is_dirty}
     except (OSError, subprocess.CalledProcessError):
         pass
     return {"git_commit": None, "git_dirty": None}
