@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 
 from lrsweep import store
 from lrsweep.analysis.budget import Sensitivity
-from lrsweep.analysis.plateau import Doubt
+from lrsweep.analysis.plateau import Doubt, find_plateau
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
 from lrsweep.records import RunRecord
 from lrsweep.report.document import (
@@ -256,6 +256,28 @@ def test_the_rates_table_has_a_row_a_rate_and_says_which_time_it_shows(
     assert [row[0] for row in rows_of(table)] == ["10^-4 (0.0001)", "10^-3 (0.001)", "10^-2 (0.01)"]
     assert {row[5] for row in rows_of(table)} == {str(cpu_seconds)}
     assert name in table.splitlines()[0]
+
+
+def test_the_rates_table_says_what_the_plateau_says_of_each_rate(make_record: MakeRecord) -> None:
+    accuracies = {1e-5: (0.1, 0.1, 0.1), 1e-4: (0.80, 0.81, 0.82), 1e-3: (0.90, 0.915, 0.92), 1e-2: (0.905, 0.91, 0.93)}
+    runs = runs_of(
+        [
+            make_record(lr=lr, seed=seed, valid_accuracy=accuracy)
+            for lr, of_rate in accuracies.items()
+            for seed, accuracy in enumerate(of_rate)
+        ]
+    )
+    plateau = find_plateau(runs, 5_000)
+    assert plateau is not None
+    assert plateau.doubts == ("at_upper_end",)
+    wins = plateau.rates.set_index("lr")["wins"]
+    remarks = {row[0]: row[-1] for row in rows_of(rates_table(summarise(runs), plateau))}
+    assert remarks == {
+        "10^-5 (1e-05)": "at chance",
+        "10^-4 (0.0001)": "",
+        "10^-3 (0.001)": f"best range, wins {wins[1e-3]:.1%}",
+        "10^-2 (0.01)": f"best range, wins {wins[1e-2]:.1%}",
+    }
 
 
 CALIBRATED, MIXED = [("calibrated", "calibrated time (s)")], [("calibrated", ""), ("measured", "measured or calibrated time (s)")]

@@ -8,6 +8,7 @@ import pandas as pd
 from lrsweep.analysis.best import Best
 from lrsweep.analysis.budget import PATIENCES, Sensitivity
 from lrsweep.analysis.confirm import Confirmation
+from lrsweep.analysis.plateau import Plateau
 from lrsweep.analysis.summary import busyness
 from lrsweep.report.conclusions_en import certainty_en
 from lrsweep.report.findings import Findings, Tables
@@ -120,14 +121,29 @@ def _told(runs: pd.DataFrame, column: str) -> str:
     return ", ".join(f"{value:g}" if isinstance(value, float) else escaped(value) for value in values) or "not recorded"
 
 
-def rates_table(summary: pd.DataFrame) -> str:
-    """All rates of one arm: a row each."""
+def rates_table(summary: pd.DataFrame, plateau: Plateau | None = None) -> str:
+    """All rates of one arm: a row each, with what its plateau says of it."""
     time = f"{TIMES_EN[summary['time'].iloc[0]]} (s)"
     header = ["learning rate", "runs", "validation accuracy", "test accuracy", "epochs", time, "remarks"]
-    return markdown_table(header, (_rate_row(row) for _, row in summary.iterrows()))
+    verdicts = {} if plateau is None else _verdicts(plateau)
+    return markdown_table(header, (_rate_row(row, verdicts.get(row["lr"], [])) for _, row in summary.iterrows()))
 
 
-def _rate_row(row: pd.Series) -> list[str]:
+def _verdicts(plateau: Plateau) -> dict[float, list[str]]:
+    """By learning rate; a rate that no complete seed has is not among them."""
+    told: dict[float, list[str]] = {}
+    for _, rate in plateau.rates.iterrows():
+        lines = told[rate["lr"]] = []
+        if rate["tied"]:
+            lines.append("best range" if rate["in_range"] else "tied with the best")
+        if plateau.is_tested and rate["wins"] > 0:
+            lines.append(f"wins {rate['wins']:.1%}")
+        if rate["learned"] and not rate["dependable"]:
+            lines.append("varies too much between seeds")
+    return told
+
+
+def _rate_row(row: pd.Series, verdicts: list[str]) -> list[str]:
     remarks = [f"{row[f'num_{status}']} {status}" for status in ("diverged", "failed") if row[f"num_{status}"]]
     if num_at_chance := row["num_scored"] - row["num_learned"]:
         remarks.append("at chance" if num_at_chance == row["num_runs"] else f"{num_at_chance} at chance")
@@ -138,7 +154,7 @@ def _rate_row(row: pd.Series) -> list[str]:
         _mean_and_half(row["test_mean"], row["test_high"]),
         number(row["epochs_median"], "g"),
         number(row["seconds_median"], ".1f"),
-        ", ".join(remarks),
+        ", ".join(remarks + verdicts),
     ]
 
 
