@@ -86,7 +86,6 @@ def confirmation_of(*, num_seeds: int = 10, same: bool = False, **changes: Any) 
     table = {
         **{
             "arm": "cross_entropy",
-            "arm": "cross_entropy",
             "lr": RATES[1:],
             "num_runs": num_seeds,
             "num_scored": num_seeds,

@@ -173,11 +173,11 @@ def test_the_head_says_where_times_are_not_measured(make_record: MakeRecord, tim
     assert ("* **Times:** runs that were trained together" in head("lr", tables_of(records, FOUND))) == told
 
 
-def test_two_machines_and_uncommitted_changes_are_told(make_record: MakeRecord) -> None:
+def test_two_machines_and_uncommitted_files_are_told(make_record: MakeRecord) -> None:
     here = on_machine(make_record(lr=1e-3), **CLEAN)
     there = on_machine(make_record(lr=1e-4), **CLEAN | {"device_name": "another", "git_commit": "fedcba9876", "git_dirty": True})
     assert answer(head("lr", tables_of([here, there])), "Where") == (
-        "a processor, another, 2 cores; commit abcdef0, fedcba9 with uncommitted changes"
+        "a processor, another, 2 cores; commit abcdef0, fedcba9 (1 of 2 runs with uncommitted files)"
     )
 
 
@@ -431,7 +431,7 @@ def ids_of(records: list[RunRecord]) -> set[str]:
         (
             0,
             "6 runs of 3 learning rates × 2 seeds (cross_entropy): 6 ok, 0 diverged, 0 failed",
-            ". The last sweep is complete (6)",
+            "The last sweep is complete (6)",
         ),
         (1, "5 runs of 3 learning rates × 2 seeds (cross_entropy): 5 ok, 0 diverged, 0 failed", "**1 of 6 missing**"),
         (4, "2 runs of 1 learning rate × 2 seeds (cross_entropy): 2 ok, 0 diverged, 0 failed", "**4 of 6 missing**"),
@@ -492,12 +492,12 @@ def test_a_failed_run_changes_nothing_of_the_machine(make_record: MakeRecord) ->
     assert environment_section(runs_of([good, failed]), "") == environment_section(runs_of([good]), "")
 
 
-def test_two_machines_are_both_in_the_table_and_uncommitted_changes_are_told(make_record: MakeRecord) -> None:
+def test_two_machines_are_both_in_the_table_and_uncommitted_files_are_told(make_record: MakeRecord) -> None:
     here = on_machine(make_record(lr=1e-3), **CLEAN)
     there = on_machine(make_record(lr=1e-4), **CLEAN | {"device_name": "another", "git_commit": "fedcba9876", "git_dirty": True})
     text = environment_section(runs_of([here, there]), "")
     assert "a processor, another" in text
-    assert "abcdef0123, fedcba9876 (with uncommitted changes)" in text
+    assert "abcdef0123, fedcba9876 (1 of 2 runs with uncommitted files)" in text
 
 
 def test_what_was_not_recorded_is_said_to_be_so(make_record: MakeRecord) -> None:

@@ -544,6 +544,7 @@ def test_where_there_is_little_to_draw_nothing_warns_or_crashes(runs: pd.DataFra
         return
     times = runs[["run_id", "lr", "seed"]].assign(reached=runs["learned"], epochs_to_target=3.0, seconds_to_target=4.5)
     medians = median_to_target(times)
+    curves = runs.assign(epoch=1)
     for plot in (
         lambda ax: figures.plot_error(summary, runs, best, ax),
         lambda ax: figures.plot_accuracy_and_cost(summary, runs, best, "seconds", ax),
@@ -552,7 +553,7 @@ def test_where_there_is_little_to_draw_nothing_warns_or_crashes(runs: pd.DataFra
         lambda ax: figures.plot_bad(summary, best, ax),
         lambda ax: figures.plot_trade_off(summary, best, ax),
         lambda ax: figures.plot_time_to_target(times, medians, "seconds", "seconds", best, ax),
-        lambda ax: figures.plot_training_curves(curves_of(), telling_rates(summary, best), ARM, 0, ax),
+        lambda ax: figures.plot_training_curves(curves, telling_rates(summary, best), ARM, 0, ax),
     ):
         figure, ax = figures.figure_with("little")
         assert plot(ax) is ax
@@ -592,6 +593,12 @@ def test_a_curves_mark_is_its_first_best_epoch(ax: Axes) -> None:
     assert [(mark.get_xdata()[0], mark.get_ydata()[0]) for mark in marks] == [(1, 0.1), (2, 0.97), (1, 0.3)]
     assert len({mark.get_marker() for mark in marks}) == 3  # told apart without colours
     assert len({drawn.get_linestyle() for drawn in ax.lines if drawn not in marks}) == 3
+
+
+def test_a_seed_without_a_curve_at_these_rates_leaves_the_figure_empty(ax: Axes) -> None:
+    figures.plot_training_curves(curves_of(), [1e-1], ARM, 0, ax)
+    assert not ax.lines
+    assert ax.get_legend() is None
 
 
 def test_a_rate_without_a_curve_is_left_out(ax: Axes) -> None:

@@ -48,6 +48,7 @@ def test_a_difference_is_percentage_points_without_its_sign(difference: float, t
 )
 def test_an_interval_is_told_where_there_is_one(ends: tuple[float, float], text: str) -> None:
     assert interval(*ends) == text
+    assert interval(*ends, "~") == text.replace(" to ", " ~ ")
 
 
 @pytest.mark.parametrize(

@@ -110,9 +110,13 @@ def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
 
 
 def _machine(runs: pd.DataFrame) -> str:
-    is_dirty = " with uncommitted changes" if (runs["git_dirty"] == True).any() else ""  # noqa: E712  # it may be None
     commits = ", ".join(sorted(escaped(str(commit)[:7]) for commit in runs["git_commit"].dropna().unique())) or "not recorded"
-    return f"{_told(runs, 'device_name')}, {_told(runs, 'cores')} cores; commit {commits}{is_dirty}"
+    return f"{_told(runs, 'device_name')}, {_told(runs, 'cores')} cores; commit {commits}{_dirty(runs)}"
+
+
+def _dirty(runs: pd.DataFrame) -> str:
+    num_dirty = int((runs["git_dirty"] == True).sum())  # noqa: E712  # it may be None
+    return f" ({num_dirty} of {counted(len(runs), 'run')} with uncommitted files)" if num_dirty else ""
 
 
 def _told(runs: pd.DataFrame, column: str) -> str:
@@ -279,7 +283,7 @@ def environment_section(runs: pd.DataFrame, command: str) -> str:
             number(busyness(runs), ".2f") + " (median of the runs on a CPU; well above 1: the machine was busy with other work)",
         ],
         ["peak memory of a worker", "not recorded" if pd.isna(peak) else f"{peak / 1e9:.2f} GB"],
-        ["commit", _told(runs, "git_commit") + (" (with uncommitted changes)" if (runs["git_dirty"] == True).any() else "")],  # noqa: E712
+        ["commit", _told(runs, "git_commit") + _dirty(runs)],
     ]
     again = f"All of it again:\n\n```sh\n{command}\n```"
     return "\n\n".join(["## Where it ran", markdown_table(["what", "value"], rows), again])

@@ -112,8 +112,8 @@ def plot_error(summary: pd.DataFrame, runs: pd.DataFrame, best: Best, ax: Axes) 
         handles.append(ax.fill_between(rows["lr"], low, high, color=ACCURACY, alpha=0.18, linewidth=0, label="95% interval"))
     handles += [mark_best(best, ax), _mark_bargain(best, ax, best.bargain["lr"], float(_error(best.bargain["test_mean"])))]
     _lr_axis(ax)
+    ax.set_ylim(float(test_error.min()) / 1.25, 1)  # all runs; an interval of few seeds may leave
     ax.set_yscale("log")
-    ax.set_ylim(top=1)
     _percent_log(ax)
     ax.set_ylabel("test error (1 - accuracy)")
     _legend_below(ax, handles, ncols=4)
@@ -312,7 +312,8 @@ def plot_training_curves(curves: pd.DataFrame, rates: list[float], arm: str, see
     ax.set_ylabel("validation accuracy")
     _percent_axis(ax)
     ax.set_ylim(0, 1.02)
-    _legend_below(ax, ncols=len(rates), title="learning rate")
+    if ax.lines:  # that seed may have a run at other rates only
+        _legend_below(ax, ncols=len(rates), title="learning rate")
     return ax
 
 
