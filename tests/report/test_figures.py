@@ -606,20 +606,6 @@ def test_a_rate_without_a_curve_is_left_out(ax: Axes) -> None:
     assert legend(ax) == ["$10^{-6}$"]
 
 
-# Arms.
-
-
-def test_arms_are_a_line_each(summary: pd.DataFrame, ax: Axes) -> None:
-    assert figures.plot_arms(summary, ax) is ax
-    assert legend(ax) == [ARM, "double_softmax"]
-    assert len(ax.lines) == 2
-    for arm, rows in summary.groupby("arm"):
-        assert_line(line(ax, arm), rows["lr"], rows["test_mean"])
-    assert len({drawn.get_linestyle() for drawn in ax.lines}) == len({drawn.get_marker() for drawn in ax.lines}) == 2
-    assert ax.get_xscale() == "log"
-    assert tick_label(ax.yaxis.get_major_formatter(), 0.5) == "50%"
-
-
 def test_a_figure_has_its_title(ax: Axes) -> None:
     assert ax.get_title(loc="left") == "a title"
 

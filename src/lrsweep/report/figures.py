@@ -315,17 +315,3 @@ def plot_training_curves(curves: pd.DataFrame, rates: list[float], arm: str, see
     if ax.lines:  # that seed may have a run at other rates only
         _legend_below(ax, ncols=len(rates), title="learning rate")
     return ax
-
-
-def plot_arms(summary: pd.DataFrame, ax: Axes) -> Axes:
-    """Test accuracy against the rate, a line an arm."""
-    for i, (arm, rows) in enumerate(summary.groupby("arm", sort=True)):
-        colour, marker = LINES[i % len(LINES)], MARKERS[i % len(MARKERS)]
-        style = STYLES[i % len(STYLES)]
-        ax.plot(rows["lr"], rows["test_mean"], linestyle=style, color=colour, marker=marker, markersize=4, label=str(arm))
-    _lr_axis(ax)
-    _percent_axis(ax)
-    ax.set_ylim(0, 1.02)
-    ax.set_ylabel("test accuracy")
-    _legend_below(ax, ncols=2)
-    return ax
