@@ -21,6 +21,11 @@ SWEEP = ["-m", "optimizer.lr=1e-4,1e-2", "seed=0,1", "hydra/launcher=fused", "hy
 pytestmark = pytest.mark.slow
 
 
+def default_interrupt() -> None:
+    """What a terminal gives a command; tests that run in the background would hand on that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "lrsweep", *overrides, *SIZES],
@@ -30,6 +35,7 @@ def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=default_interrupt,
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, LauncherTestSuite
+from hydra.version import VersionBase, __compat_version__
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.lrsweep_launchers import _core, _fused, _pool
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:\\s*Future Hydra versions will n
 @pytest.fixture(autouse=True)
 def _stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
     """Every config is a run, by a seed of its own; a run that is to be trained leaves a record made up."""
+    # The suite asks for Hydra's behaviour where no version_base is named; another test may have named one.
+    monkeypatch.setattr(VersionBase.instance(), "version_base", __compat_version__)
     seen: list[str] = []
 
     def to_app_config(cfg: DictConfig) -> AppConfig:
