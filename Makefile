@@ -40,7 +40,7 @@ confirm: $(READY) data ## the best rates of STUDY on SEEDS fresh seeds (5): the 
 
 sensitivity: $(READY) data ## the grid of STUDY without early stopping, so that the report can say what that decides
 	@$(PY) -m lrsweep study=budget study.name=$(STUDY)/budget $(ARGS)
-	@$(PY) -m lrsweep.report study=$(STUDY)
+	@$(PY) -m lrsweep.report study=$(STUDY) $(filter machine.results_dir=%,$(ARGS))
 
 report: $(READY) ## the report alone, of STUDY
 	@$(PY) -m lrsweep.report study=$(STUDY)

@@ -20,7 +20,7 @@ class Sensitivity:
     """
 
     rows: pd.DataFrame
-    epochs: int  # the budget, which every run had
+    epochs: int  # the budget
     num_seeds: int
     best: Best  # the answer with the whole budget
 
@@ -35,7 +35,7 @@ def stopped_at(valid_accuracy: np.ndarray[tuple[int], np.dtype[np.float64]], pat
 
 
 def analyse_budget(runs: pd.DataFrame, curves: pd.DataFrame) -> Sensitivity | None:
-    """`runs` of one arm. None where not all runs had one and the same budget: patience or divergence ended some."""
+    """`runs` of one arm. None where not all had one and the same budget, but for runs that diverged."""
     best = find_best(runs)
     whole = runs[runs["stop_reason"] == "max_epochs"]
     others_diverged = (runs.loc[runs["stop_reason"] != "max_epochs", "status"] == "diverged").all()

@@ -1,4 +1,4 @@
-"""Every figure: takes tables from analysis/ and an `ax`, draws, returns the `ax`. Accuracy becomes percent here only.
+"""Every figure: takes tables from analysis/ and an `ax`, draws, returns the `ax`. Accuracy becomes percent on the axes only.
 
 Colours are Okabe and Ito's, which colour-blind readers tell apart; no figure relies on colour alone.
 """
@@ -152,7 +152,7 @@ def plot_bad(summary: pd.DataFrame, best: Best, ax: Axes) -> Axes:
 
 
 def plot_time_to_target(times: pd.DataFrame, medians: pd.DataFrame, cost: str, label: str, best: Best, ax: Axes) -> Axes:
-    """`cost`_to_target against the rate: runs, medians; an arrow upward where a run ended before it reached the target."""
+    """`cost`_to_target against the rate: runs, medians; an open triangle where a run ended before the target."""
     column = f"{cost}_to_target"
     for is_reached, name, look in (
         (True, "a run", {"s": 14, "color": COST, "alpha": 0.5, "linewidths": 0}),
