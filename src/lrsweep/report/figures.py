@@ -212,7 +212,7 @@ def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best
 def mark_best(best: Best, ax: Axes) -> Rectangle:
     """Shade the range of rates tied with the best; half a grid step wider on each side, so that one rate shows as well."""
     margin = 10**0.05
-    label = f"best range, {lr_label(best.low)} to {lr_label(best.high)}"
+    label = "best range, " + " to ".join(dict.fromkeys(map(lr_label, (best.low, best.high))))  # a single rate once
     return ax.axvspan(best.low / margin, best.high * margin, color=PLATEAU, alpha=0.15, linewidth=0, label=label)
 
 
