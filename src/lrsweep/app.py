@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NoReturn
@@ -17,6 +17,7 @@ import hydra
 import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 from tqdm import tqdm
 
 from lrsweep import data, store
@@ -34,7 +35,7 @@ from lrsweep.config import (
 from lrsweep.data import Mnist
 from lrsweep.engine import fused, solo
 from lrsweep.environment import describe, prepare_device
-from lrsweep.model import summarise_model
+from lrsweep.model import save_weights, summarise_model
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 from lrsweep.refusal import REFUSALS, explain
 
@@ -75,8 +76,17 @@ def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
     """Train one run on this process's device and store its record."""
     device = prepare_device(machine)
     split = data.split(_mnist(Path(machine.data_dir), device), run.data, run.seed)
-    outcome = solo.train(run, split, on_epoch)
+    outcome = solo.train(run, split, on_epoch, on_best=partial(_save_weights, machine, run))
     return _keep(run, folder, outcome, split.class_counts, describe(device, workers))
+
+
+def _save_weights(machine: MachineConfig, run: RunConfig, weights: dict[str, Tensor]) -> None:
+    if machine.save_weights:
+        save_weights(_for_seed(machine.save_weights, run), weights)
+
+
+def _for_seed(path: str, run: RunConfig) -> Path:
+    return Path(path.replace("{seed}", str(run.seed)))
 
 
 def run_cohort(

@@ -22,7 +22,6 @@ from lrsweep.records import SCHEMA_VERSION, EpochRecord, Outcome, RunRecord
 
 _PACKED = "runs.jsonl.gz"
 _EXPECTED = "expected.json"
-_DEFAULTS = flatten(dataclasses.asdict(RunConfig()))
 _OUTCOME = [f.name for f in dataclasses.fields(Outcome) if f.name != "curve"]
 _ENVIRONMENT = [
     "device",
@@ -37,6 +36,14 @@ _ENVIRONMENT = [
 ]
 _NUMBERS = dict.fromkeys([f.name for f in dataclasses.fields(Outcome) if f.type in (int | None, float | None)], "float64")
 _RUN = ["run_id", "lr", "seed", "loss", *_OUTCOME[:2], "epochs", *_OUTCOME[2:], "engine", "timing", *_ENVIRONMENT]
+
+
+def _cell(value: Any) -> Any:
+    """A setting in a table: None and lists as Hydra spells them, since a table would take None for a missing number."""
+    return json.dumps(value, separators=(",", ":")) if value is None or isinstance(value, list) else value
+
+
+DEFAULT_SETTINGS = {name: _cell(value) for name, value in flatten(dataclasses.asdict(RunConfig())).items()}
 
 
 class StoreError(Exception):
@@ -198,7 +205,8 @@ def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
-    config = _DEFAULTS | flatten(record.config)  # a setting newer than the record has its default, which means "as before"
+    # A setting newer than the record has its default, which means "as before".
+    config = DEFAULT_SETTINGS | {name: _cell(value) for name, value in flatten(record.config).items()}
     short = {"lr": config.pop("optimizer.lr"), "seed": config.pop("seed"), "loss": config.pop("loss.name")}
     return {"run_id": record.run_id} | short | config
 

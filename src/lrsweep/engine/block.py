@@ -9,26 +9,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lrsweep.config import OptimizerConfig, RunConfig
-from lrsweep.data import Mnist, generator, normalise, split_indices
-from lrsweep.engine.stacked import FORWARD, Weights, layout_of, losses_of, num_correct, views
-from lrsweep.model import build_model
-from lrsweep.optim import build_optimizer, set_lr
+from lrsweep.config import RunConfig
+from lrsweep.data import Mnist, normalise, split_indices
+from lrsweep.engine.stacked import FORWARD, Weights, layout_of, losses_of, num_correct, penalties_of, views
+from lrsweep.model import build_model, initial_model
+from lrsweep.optim import build_optimizer, layer_share, set_lr
 
 # Few enough that a step's columns stay in the cache.
 BLOCK_SLOTS = {"cpu": 4, "cuda": 8}
 _EVAL_BATCH = {"cpu": 16, "cuda": 500}
 _WARM_UP_STEPS = 3  # before a CUDA graph is recorded: PyTorch's own recipe
-
-# Their update is the rate times something that does not depend on it.
-_LINEAR_IN_RATE = (
-    torch.optim.SGD,
-    torch.optim.Adagrad,
-    torch.optim.RMSprop,
-    torch.optim.Adam,
-    torch.optim.AdamW,
-    torch.optim.Adadelta,
-)
 
 Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -42,15 +32,11 @@ class EpochResult(NamedTuple):
     valid_correct: Tensor  # [K]
 
 
-def is_linear_in_rate(config: OptimizerConfig) -> bool:
-    return type(build_optimizer(config, [nn.Parameter(torch.zeros(1))])) in _LINEAR_IN_RATE
-
-
 class RowOptimizer:
     """A stock optimizer on every row of [K, P], each row with a rate, and a count of steps, of its own.
 
-    The optimizer steps at rate 1; each row then goes its rate's share of that way, which is the step at that rate for
-    every optimizer whose update is linear in it.
+    The optimizer steps at rate 1; each row then goes its rate's share of that way, which is the step at that rate, because
+    the update of every optimizer in optim.py is linear in it.
     """
 
     def __init__(self, build: Callable[[list[nn.Parameter]], torch.optim.Optimizer], rows_KP: Tensor, grad_KP: Tensor) -> None:
@@ -66,9 +52,9 @@ class RowOptimizer:
         if rows_KP.is_cuda:
             for group in self._optimizer.param_groups:
                 group |= {"capturable": True} if "capturable" in group else {}
-        self.step(torch.zeros(len(rows_KP), 1, dtype=rows_KP.dtype, device=rows_KP.device))  # the other state is made by a step
+        self.step(torch.zeros(1, 1, dtype=rows_KP.dtype, device=rows_KP.device))  # the other state is made by a step
         state = self._optimizer.state[first]
-        # What a step makes starts from zero in all of _LINEAR_IN_RATE.
+        # What a step makes starts from zero in all of optim.py's.
         self._fresh = {name: at_birth.get(name, torch.zeros_like(v)) for name, v in state.items() if isinstance(v, Tensor)}
         for k in range(len(rows_KP)):
             self.reset(k)
@@ -79,10 +65,11 @@ class RowOptimizer:
         groups = self._optimizer.param_groups
         return isinstance(self._optimizer, torch.optim.SGD) or all(group.get("capturable") for group in groups)
 
-    def step(self, rate_K1: Tensor) -> None:
+    def step(self, rates_KP: Tensor) -> None:
+        """`rates_KP`: of every float, or what broadcasts to that."""
         self._before_KP.copy_(self._rows_KP)
         self._optimizer.step()
-        self._rows_KP.copy_(torch.addcmul(self._before_KP, rate_K1, self._rows_KP - self._before_KP))
+        self._rows_KP.copy_(torch.addcmul(self._before_KP, rates_KP, self._rows_KP - self._before_KP))
 
     def reset(self, k: int) -> None:
         """Row k as if it had never been stepped."""
@@ -104,6 +91,7 @@ class Block:
         grad_KP = torch.zeros_like(self.rows_KP)
         self._grads = list(views(grad_KP, self._layout).values())
         self._best_KP = torch.zeros_like(self.rows_KP)
+        self._shares_KP = torch.ones_like(self.rows_KP)  # of the run's rate: its layers'
         self.weights = {name: part.detach().requires_grad_() for name, part in views(self.rows_KP, self._layout).items()}
         self.optimizer = RowOptimizer(lambda rows: build_optimizer(like.optimizer, rows), self.rows_KP, grad_KP)
         self._train_KN = torch.zeros(num_slots, like.data.num_train, dtype=torch.int64, device=self.device)
@@ -112,10 +100,12 @@ class Block:
 
     def load(self, k: int, run: RunConfig) -> None:
         """Slot k begins this run: its weights and its images, as solo has them."""
-        model = build_model(run.model, generator(run.seed, "weights"), torch.device("cpu"))
+        model = initial_model(run.model, run.seed, torch.device("cpu"))
+        shares = views(self._shares_KP[k : k + 1], self._layout)
         with torch.no_grad():
             for name, part in views(self.rows_KP[k : k + 1], self._layout).items():
                 part[0].copy_(model.get_parameter(name))
+                shares[name].fill_(layer_share(run.optimizer, name))
         self.optimizer.reset(k)
         train_N, valid_N = split_indices(run.data, run.seed)
         self._train_KN[k].copy_(train_N)
@@ -151,9 +141,10 @@ class Block:
         logits_KBC = self._forward(self.weights, self._images(self._mnist.train_images, index_KB))
         loss_K = losses_of(self._like.loss, logits_KBC, labels_KB)
         # A run's gradient depends on its own loss alone. Copied, because autograd adds up only into dense tensors.
-        for kept, grad in zip(self._grads, torch.autograd.grad(loss_K.sum(), list(self.weights.values())), strict=True):
+        objective = (loss_K + penalties_of(self._like.loss, self.weights)).sum()
+        for kept, grad in zip(self._grads, torch.autograd.grad(objective, list(self.weights.values())), strict=True):
             kept.copy_(grad)
-        self.optimizer.step(rate_K1)
+        self.optimizer.step(rate_K1 * self._shares_KP)
         return loss_K.detach(), num_correct(logits_KBC.detach(), labels_KB)
 
     def _images(self, images: Tensor, index_KB: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
-    patience: int  # epochs without a record that end a run
+    patience: int | None  # epochs without a record that end a run; None: none do
     epoch: int = 0  # epochs seen
     best_epoch: int = 0  # 0: none yet
     best_accuracy: float = -math.inf
@@ -22,4 +22,4 @@ class EarlyStopping:
 
     @property
     def is_over(self) -> bool:
-        return self.epoch - self.best_epoch >= self.patience
+        return self.patience is not None and self.epoch - self.best_epoch >= self.patience

@@ -11,35 +11,40 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lrsweep.config import RunConfig
+from lrsweep.config import LayerFactors, RunConfig
 from lrsweep.data import Mnist, batch_order, generator
-from lrsweep.engine.block import BLOCK_SLOTS, Block, EpochResult, is_linear_in_rate
+from lrsweep.engine.block import BLOCK_SLOTS, Block, EpochResult
 from lrsweep.engine.early_stopping import EarlyStopping
-from lrsweep.engine.stacked import FORWARD
+from lrsweep.engine.stacked import why_not as why_not_stacked
 from lrsweep.records import EpochRecord, Outcome, StopReason
-from lrsweep.schedule import lr_at
+from lrsweep.schedule import Pace, PlateauState, lr_at, pace_of
 
 _SHARE_OF_FREE_MEMORY = 0.8
+_OWN_LAYERS: dict[str, Any] = {"layerwise": "uniform", "layer_factor": 2.0, "layers": LayerFactors()}  # any, in one program
 
 
 def why_not(run: RunConfig) -> str | None:
     """Why this run cannot be fused; None if it can."""
-    if run.model.name not in FORWARD:
-        return f"model.name={run.model.name} has no stacked form"
-    if not is_linear_in_rate(run.optimizer):
-        return f"the update of optimizer.name={run.optimizer.name} is not linear in its learning rate"
-    return None
+    if run.schedule.name == "grow_batch":
+        return "schedule=grow_batch gives each epoch its own batch size"
+    if run.training.precision != "fp32":
+        return f"training.precision={run.training.precision} has no stacked form"
+    if run.data.max_shift or run.data.max_rotation:
+        return "images that move (data.max_shift, data.max_rotation) have no stacked form"
+    return why_not_stacked(run.model)
 
 
 def cohorts(runs: Sequence[RunConfig]) -> list[list[int]]:
-    """The runs, by their positions, in groups that can share a program: equal but for rate, seed, schedule and limits."""
+    """The runs, by their positions, in groups that can share a program: equal but for rate, seed, schedule, layers and limits."""
     groups: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
-        key = (run.data, run.model, run.loss, replace(run.optimizer, lr=1.0), run.training.batch_size)
+        optimizer = replace(run.optimizer, lr=1.0, **_OWN_LAYERS)
+        key = (run.data, run.model, run.loss, optimizer, run.training.batch_size)
         groups.setdefault(repr(key), []).append(i)
     return list(groups.values())
 
@@ -102,6 +107,8 @@ class _Slot:
     epoch_seconds: float
     order: torch.Generator = field(init=False)
     stopping: EarlyStopping = field(init=False)
+    pace: Pace = field(init=False)
+    plateau: PlateauState = field(default_factory=PlateauState)
     curve: list[EpochRecord] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # of every step
     stop_reason: StopReason | None = None  # None: goes on
@@ -109,6 +116,7 @@ class _Slot:
     def __post_init__(self) -> None:
         self.order = generator(self.run.seed, "order")
         self.stopping = EarlyStopping(patience=self.run.training.patience)
+        self.pace = pace_of(self.run)
 
     def next_order(self) -> Tensor:
         return torch.cat(batch_order(self.run.data.num_train, self.run.training.batch_size, self.order))
@@ -116,7 +124,7 @@ class _Slot:
     def next_rates(self) -> list[float]:
         first = len(self.losses)
         steps = range(first, first + _num_steps(self.run))
-        return [lr_at(self.run.schedule, self.run.optimizer.lr, step) for step in steps]
+        return [lr_at(self.run.schedule, self.run.optimizer.lr, step, self.pace) * self.plateau.share for step in steps]
 
     def after_epoch(self, losses: list[float], train_accuracy: float, valid_loss: float, valid_accuracy: float) -> bool:
         """Solo's rule. True if the weights are the best so far."""
@@ -124,6 +132,7 @@ class _Slot:
         if not all(map(math.isfinite, [*losses, valid_loss])):
             self.stop_reason = "diverged"
             return False
+        self.plateau = self.plateau.after(self.run.schedule, self.run.optimizer.lr, valid_loss)
         self.stopping = self.stopping.after(valid_accuracy)
         self.curve.append(
             EpochRecord(

@@ -6,19 +6,19 @@ Shapes: B batch, C classes, H × W pixels.
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from lrsweep.config import LossConfig, RunConfig
-from lrsweep.data import Part, Split, batch_order, generator
+from lrsweep.data import Part, Split, augment, batch_order, generator
 from lrsweep.engine.clock import Clock
 from lrsweep.engine.early_stopping import EarlyStopping
-from lrsweep.model import build_model, loss_of
-from lrsweep.optim import build_optimizer, set_lr
+from lrsweep.model import initial_model, loss_of, penalised, penalty
+from lrsweep.optim import build_optimizer, layer_groups, set_lr
 from lrsweep.records import EpochRecord, Outcome, Status, StopReason
-from lrsweep.schedule import lr_at
+from lrsweep.schedule import Pace, PlateauState, batch_size_at, lr_at, pace_of
 
 # Small enough that a batch's activations stay in a core's cache: half the time of batches of 500 on a CPU.
 _CPU_EVAL_BATCH = 64
@@ -31,13 +31,41 @@ class Score:
     accuracy: float
 
 
-def train(run: RunConfig, split: Split, on_epoch: Callable[[EpochRecord], None] = lambda epoch: None) -> Outcome:
-    """Train until early stopping, `max_epochs` or a loss that is not finite; then score the test set once."""
+@dataclass
+class Learner:
+    """What training changes: the model, its optimizer, the sources of chance, and how far it has come."""
+
+    run: RunConfig
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    order: torch.Generator
+    augmentation: torch.Generator
+    pace: Pace
+    plateau: PlateauState = field(default_factory=PlateauState)
+    num_epochs: int = 0
+    num_steps: int = 0
+
+
+def new_learner(run: RunConfig, device: torch.device) -> Learner:
+    model = initial_model(run.model, run.seed, device)
+    optimizer = build_optimizer(run.optimizer, layer_groups(run.optimizer, model))
+    return Learner(run, model, optimizer, generator(run.seed, "order"), generator(run.seed, "augmentation"), pace_of(run))
+
+
+def train(
+    run: RunConfig,
+    split: Split,
+    on_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
+    *,
+    on_best: Callable[[dict[str, Tensor]], None] = lambda weights: None,
+) -> Outcome:
+    """Train until early stopping, `max_epochs` or a loss that is not finite; then score the test set once.
+
+    `on_best` is handed the best epoch's weights, if any, at the end.
+    """
     device = split.train.images.device
     _warm_up(run, split)
-    model = build_model(run.model, generator(run.seed, "weights"), device)
-    optimizer = build_optimizer(run.optimizer, model.parameters())
-    order = generator(run.seed, "order")
+    learner = new_learner(run, device)
     clock = Clock(device)
     stopping = EarlyStopping(patience=run.training.patience)
     best_weights: dict[str, Tensor] | None = None
@@ -49,15 +77,16 @@ def train(run: RunConfig, split: Split, on_epoch: Callable[[EpochRecord], None] 
     while len(curve) < run.training.max_epochs:
         before = clock.wall_seconds
         with clock:
-            epoch_losses, trained = train_epoch(run, model, optimizer, split.train, order, first_step=len(losses))
+            epoch_losses, trained = train_epoch(learner, split.train)
             losses += epoch_losses
-            valid = evaluate(run.loss, model, split.valid)
+            valid = evaluate(run, learner.model, split.valid)
             if not all(map(math.isfinite, [*epoch_losses, valid.loss])):  # the last step's harm shows in validation only
                 status = stop_reason = "diverged"
                 break
+            learner.plateau = learner.plateau.after(run.schedule, run.optimizer.lr, valid.loss)
             stopping = stopping.after(valid.accuracy)
             if stopping.is_record:
-                best_weights = copy.deepcopy(model.state_dict())
+                best_weights = copy.deepcopy(learner.model.state_dict())
         curve.append(
             EpochRecord(
                 epoch=stopping.epoch,
@@ -75,8 +104,9 @@ def train(run: RunConfig, split: Split, on_epoch: Callable[[EpochRecord], None] 
 
     test = None
     if best_weights is not None:
-        model.load_state_dict(best_weights)
-        test = evaluate(run.loss, model, split.test)
+        learner.model.load_state_dict(best_weights)
+        test = evaluate(run, learner.model, split.test)
+        on_best(best_weights)
     num_finite = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
     return Outcome(
         status=status,
@@ -93,39 +123,54 @@ def train(run: RunConfig, split: Split, on_epoch: Callable[[EpochRecord], None] 
     )
 
 
-def train_epoch(
-    run: RunConfig, model: nn.Module, optimizer: torch.optim.Optimizer, train: Part, order: torch.Generator, first_step: int
-) -> tuple[list[float], Score]:
+def train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
     """One pass over the training images: the loss of every step, and their means over the images."""
-    device = train.images.device
-    batches = [indices.to(device) for indices in batch_order(len(train), run.training.batch_size, order)]
+    run, model, device = learner.run, learner.model, train.images.device
+    batch_size = batch_size_at(run.schedule, run.training.batch_size, learner.num_epochs)
+    batches = [indices.to(device) for indices in batch_order(len(train), batch_size, learner.order)]
     losses = torch.empty(len(batches), device=device)  # read once an epoch: a GPU need not wait for each step
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
+    model.train()
     for i, indices in enumerate(batches):
-        images_BCHW, labels_B = train.images[indices], train.labels[indices]
-        set_lr(optimizer, lr_at(run.schedule, run.optimizer.lr, first_step + i))
-        optimizer.zero_grad()
-        logits_BC = model(images_BCHW)
-        loss = loss_of(run.loss, logits_BC, labels_B)
-        loss.backward()
-        optimizer.step()
+        images_BCHW, labels_B = augment(run.data, train.images[indices], learner.augmentation), train.labels[indices]
+        lr = lr_at(run.schedule, run.optimizer.lr, learner.num_steps, learner.pace)
+        set_lr(learner.optimizer, lr * learner.plateau.share)
+        learner.optimizer.zero_grad()
+        with _precision(run, device):
+            logits_BC = model(images_BCHW)
+            loss = loss_of(run.loss, logits_BC, labels_B)
+        _with_penalty(run.loss, loss, model).backward()
+        learner.optimizer.step()
+        learner.num_steps += 1
         losses[i] = loss.detach()
         num_correct += (logits_BC.detach().argmax(dim=1) == labels_B).sum()
+    learner.num_epochs += 1
     sizes = torch.tensor([len(indices) for indices in batches], device=device)
     mean_loss = (losses.double() @ sizes.double() / len(train)).item()
     return losses.tolist(), Score(loss=mean_loss, accuracy=num_correct.item() / len(train))
 
 
+def _with_penalty(config: LossConfig, loss: Tensor, model: nn.Module) -> Tensor:
+    """What is minimised. What is recorded is the loss without it."""
+    return loss + penalty(config, penalised(model)) if config.l1 or config.l2 else loss
+
+
+def _precision(run: RunConfig, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=run.training.precision == "bf16")
+
+
 @torch.inference_mode()
-def evaluate(loss: LossConfig, model: nn.Module, part: Part) -> Score:
+def evaluate(run: RunConfig, model: nn.Module, part: Part) -> Score:
     device = part.images.device
     size = _eval_batch(device)
     total_loss = torch.zeros((), dtype=torch.float64, device=device)
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
-    for images_BCHW, labels_B in zip(part.images.split(size), part.labels.split(size), strict=True):
-        logits_BC = model(images_BCHW)
-        total_loss += loss_of(loss, logits_BC, labels_B) * len(labels_B)
-        num_correct += (logits_BC.argmax(dim=1) == labels_B).sum()
+    model.eval()
+    with _precision(run, device):
+        for images_BCHW, labels_B in zip(part.images.split(size), part.labels.split(size), strict=True):
+            logits_BC = model(images_BCHW)
+            total_loss += loss_of(run.loss, logits_BC, labels_B) * len(labels_B)
+            num_correct += (logits_BC.argmax(dim=1) == labels_B).sum()
     return Score(loss=total_loss.item() / len(part), accuracy=num_correct.item() / len(part))
 
 
@@ -134,11 +179,9 @@ def _warm_up(run: RunConfig, split: Split) -> None:
 
     One full batch and the short last one each: a new batch size makes PyTorch choose anew.
     """
-    device = split.train.images.device
-    model = build_model(run.model, torch.Generator(), device)
-    optimizer = build_optimizer(run.optimizer, model.parameters())
-    train_epoch(run, model, optimizer, _full_and_last(split.train, run.training.batch_size), torch.Generator(), first_step=0)
-    evaluate(run.loss, model, _full_and_last(split.valid, _eval_batch(device)))
+    learner = new_learner(run, split.train.images.device)
+    train_epoch(learner, _full_and_last(split.train, run.training.batch_size))
+    evaluate(run, learner.model, _full_and_last(split.valid, _eval_batch(split.train.images.device)))
 
 
 def _full_and_last(part: Part, batch_size: int) -> Part:

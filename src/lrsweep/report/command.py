@@ -3,13 +3,11 @@
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import asdict
 
 import pandas as pd
 
-from lrsweep.config import GridConfig, RunConfig, flatten, log_grid
-
-_DEFAULTS = flatten(asdict(RunConfig()))
+from lrsweep.config import GridConfig, log_grid
+from lrsweep.store import DEFAULT_SETTINGS
 
 
 def commands(study: str, runs: pd.DataFrame) -> str:
@@ -37,8 +35,9 @@ def _name(study: str) -> str:
 def settings(runs: pd.DataFrame) -> list[str]:
     """What the runs of one arm have set besides rate and seed, as overrides; a group goes by its name."""
     first = runs.iloc[0].rename({"loss": "loss.name"})
-    chosen = {name: first[name] for name in _DEFAULTS if name in first and name not in ("optimizer.lr", "seed")}
-    return [f"{name.removesuffix('.name')}={value}" for name, value in chosen.items() if value != _DEFAULTS[name]]
+    chosen = {name: first[name] for name in DEFAULT_SETTINGS if name in first and name not in ("optimizer.lr", "seed")}
+    changed = {name: value for name, value in chosen.items() if value != DEFAULT_SETTINGS[name]}
+    return [shlex.quote(f"{name.removesuffix('.name')}={value}") for name, value in changed.items()]
 
 
 def _listed(values: Iterable[object]) -> str:

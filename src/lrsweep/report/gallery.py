@@ -84,10 +84,14 @@ def main_figures(tables: Tables, main: Findings) -> list[Figure]:
         Figure(
             "training-curves",
             f"Training at {len(rates)} telling rates ({arm}, seed {first_seed}; a mark: the best epoch)",
-            f"A run ends when {int(runs['training.patience'].iloc[0])} epochs set no new record.",
+            _when_runs_end(runs["training.patience"].iloc[0]),
             lambda ax: figures.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
         ),
     ]
+
+
+def _when_runs_end(patience: object) -> str:
+    return "Every run has the same epochs." if patience == "null" else f"A run ends when {patience} epochs set no new record."
 
 
 def draw(folder: Path, figure: Figure) -> str:
