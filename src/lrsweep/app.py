@@ -23,13 +23,14 @@ from tqdm import tqdm
 from lrsweep import data, store
 from lrsweep.config import (
     CONF_DIR,
+    RESOLVERS,
     AppConfig,
     ConfigError,
     MachineConfig,
     RunConfig,
     ScheduleConfig,
     flatten,
-    resolve_log_grid,
+    per_seed,
     run_id,
 )
 from lrsweep.data import Mnist
@@ -51,9 +52,10 @@ class SweepIncomplete(Exception):
 
 
 def register() -> None:
-    """Tell Hydra the schema and the grid's resolver."""
+    """Tell Hydra the schema and the resolvers of conf/."""
     ConfigStore.instance().store(name="schema", node=AppConfig)
-    OmegaConf.register_new_resolver("log_grid", resolve_log_grid, replace=True)
+    for name, resolver in RESOLVERS.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)
 
 
 def to_app_config(cfg: DictConfig) -> AppConfig:
@@ -72,6 +74,18 @@ def is_done(record: RunRecord) -> bool:
     return record.outcome.status != "failed"
 
 
+def is_finished(record: RunRecord, settings: AppConfig) -> bool:
+    """Done, and its weights are where they were asked for."""
+    is_kept = not settings.machine.save_weights or per_seed(settings.machine.save_weights, settings.seed).exists()
+    return is_done(record) and (is_kept or record.outcome.best_epoch is None)
+
+
+def check_inputs(run: RunConfig) -> None:
+    """Refuse, before anything runs, what the disk lacks."""
+    if run.model.init_from and not per_seed(run.model.init_from, run.seed).exists():
+        raise ConfigError(f"model.init_from: there is no {per_seed(run.model.init_from, run.seed)}")
+
+
 def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, on_epoch: OnEpoch) -> RunRecord:
     """Train one run on this process's device and store its record."""
     device = prepare_device(machine)
@@ -82,11 +96,7 @@ def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
 
 def _save_weights(machine: MachineConfig, run: RunConfig, weights: dict[str, Tensor]) -> None:
     if machine.save_weights:
-        save_weights(_for_seed(machine.save_weights, run), weights)
-
-
-def _for_seed(path: str, run: RunConfig) -> Path:
-    return Path(path.replace("{seed}", str(run.seed)))
+        save_weights(per_seed(machine.save_weights, run.seed), weights)
 
 
 def run_cohort(
@@ -203,9 +213,10 @@ def run_single(cfg: DictConfig) -> float | None:
     """
     app = to_app_config(cfg)
     run, folder = app.run, app.folder
+    check_inputs(run)
     print(keep_model_summary(run, folder))
     record = stored(folder).get(run_id(run))
-    if record is None or not is_done(record) or record.timing == "calibrated":
+    if record is None or not is_finished(record, app) or record.timing == "calibrated":
         with tqdm(unit="epoch", desc=f"lr {run.optimizer.lr:.2e}", disable=None) as bar:
 
             def show(epoch: EpochRecord) -> None:

@@ -299,8 +299,10 @@ class RunConfig:
 @dataclass(kw_only=True)
 class StudyConfig:
     name: str = "single"  # the folder below machine.results_dir
+    size: str = "small"  # small | full: of the studies that have two
 
     def __post_init__(self) -> None:
+        _require_one_of("study.size", ("small", "full"), self.size)
         parts = Path(self.name).parts
         inside = parts and not Path(self.name).is_absolute() and ".." not in parts and self.name.isprintable()
         _require(bool(inside), "study.name", "a relative path without '..'", self.name)
@@ -313,9 +315,10 @@ class GridConfig:
     start: float = -6.0  # exponent
     stop: float = -1.5  # exponent
     step: float = 0.1  # decades
+    offset: float = 0.0  # decades, from a rate that a study centres each of its methods on
 
     def __post_init__(self) -> None:
-        for name in ("start", "stop", "step"):
+        for name in ("start", "stop", "step", "offset"):
             _require(math.isfinite(getattr(self, name)), f"grid.{name}", "finite", getattr(self, name))
         _require(self.step > 0, "grid.step", "positive", self.step)
         _require(self.start <= self.stop, "grid.start", f"at most grid.stop ({self.stop})", self.start)
@@ -368,6 +371,34 @@ def log_grid(grid: GridConfig) -> list[float]:
 def resolve_log_grid(start: float, stop: float, step: float) -> str:
     """`${log_grid:start,stop,step}` in a config: the grid as a Hydra choice sweep."""
     return ",".join(repr(lr) for lr in log_grid(GridConfig(start=start, stop=stop, step=step)))
+
+
+def resolve_offsets(start: float, stop: float, step: float) -> str:
+    """`${offsets:start,stop,step}`: a grid's exponents themselves, as a Hydra choice sweep."""
+    grid = GridConfig(start=start, stop=stop, step=step)
+    return ",".join(repr(round(math.log10(lr), 9)) for lr in log_grid(grid))
+
+
+def resolve_ten_to(*exponents: float) -> float:
+    """`${ten_to:a,b}`: 10^(a+b), of decimal exponents."""
+    return float(10 ** float(sum(Decimal(str(exponent)) for exponent in exponents)))
+
+
+def resolve_pick(key: Any, *cases: Any) -> Any:
+    """`${pick:key,a,1,b,2,else,3}`: the value after the word that equals the key."""
+    known = dict(zip(cases[::2], cases[1::2], strict=True))
+    if key in known:
+        return known[key]
+    if "else" not in known:
+        raise ConfigError(f"{key!r} is none of this study's " + ", ".join(map(str, known)))
+    return known["else"]
+
+
+RESOLVERS = {"log_grid": resolve_log_grid, "offsets": resolve_offsets, "ten_to": resolve_ten_to, "pick": resolve_pick}
+
+
+def per_seed(path: str, seed: int) -> Path:
+    return Path(path.replace("{seed}", str(seed)))
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

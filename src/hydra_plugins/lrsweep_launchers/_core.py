@@ -47,6 +47,7 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
         with open_dict(task_config):
             del task_config["hydra"]
         settings = app.to_app_config(task_config)
+        app.check_inputs(settings.run)
         name = run_id(settings.run)
         with open_dict(hydra_config):
             hydra_config.hydra.job.id = name
@@ -66,7 +67,7 @@ def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:
         found[folder] = app.stored(folder)
         store.expect(folder, [name for place, name in distinct if place == folder])
     done = {(folder, name): found[folder][name] for folder, name in distinct if name in found[folder]}
-    done = {key: record for key, record in done.items() if app.is_done(record)}
+    done = {key: record for key, record in done.items() if app.is_finished(record, distinct[key].app)}
     return coarse_to_fine([job for key, job in distinct.items() if key not in done]), list(done.values())
 
 
