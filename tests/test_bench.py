@@ -138,7 +138,7 @@ def test_a_file_is_named_by_machine_and_cores(bench: ModuleType) -> None:
 
 
 def test_both_sides_train_the_same_function(baseline: ModuleType) -> None:
-    theirs, ours = baseline.Net(), CNN(torch.Generator().manual_seed(0))
+    theirs, ours = baseline.Net(), CNN(ModelConfig(), torch.Generator().manual_seed(0))
     theirs.load_state_dict(ours.state_dict())
     images = torch.randn(7, 1, 28, 28, generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(theirs(images), ours.to(memory_format=torch.channels_last)(images))

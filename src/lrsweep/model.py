@@ -4,20 +4,33 @@ Shapes: B batch, C channels or classes, H × W pixels.
 """
 
 import math
+import os
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
 import torchinfo
 from torch import Tensor, nn
 
-from lrsweep.config import LossConfig, ModelConfig
+from lrsweep.config import ConfigError, LossConfig, ModelConfig
 from lrsweep.data import NUM_CLASSES
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,  # of slope 0.01, PyTorch's default
+    "elu": F.elu,
+}
 
 
 class CNN(nn.Module):
     """[B, 1, 28, 28] → logits [B, 10]. The output layer's softmax is part of the loss."""
 
-    def __init__(self, weights: torch.Generator) -> None:
+    def __init__(self, config: ModelConfig, weights: torch.Generator, dropout: torch.Generator | None = None) -> None:
         super().__init__()
         make = nn.utils.skip_init  # without PyTorch's own draw of weights, which would come from the global generator
         self.conv1 = make(nn.Conv2d, 1, 32, kernel_size=3, padding=1)
@@ -26,19 +39,38 @@ class CNN(nn.Module):
         self.dense = make(nn.Linear, 64 * 4 * 4, 64)
         self.output = make(nn.Linear, 64, NUM_CLASSES)
         for layer in (self.conv1, self.conv2, self.conv3, self.dense, self.output):
-            _reset(layer, weights)
+            _INITS[config.init](layer, weights)
+        # norm1 is conv1's, and so on. They begin at scale 1 and shift 0, which no generator draws.
+        self.norm1, self.norm2, self.norm3 = (nn.BatchNorm2d(n) if config.batch_norm else None for n in (32, 64, 64))
+        self._activation = ACTIVATIONS[config.activation]
+        self._dropout = config.dropout
+        self._dropout_draws = dropout
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         # ReLU never changes which pixel is the largest, so pooling first gives the same bits for a quarter of the work.
-        x = F.relu(F.max_pool2d(self.conv1(images_BCHW), 2))
-        x = F.relu(F.max_pool2d(self.conv2(x), 2))
-        x = F.relu(self.conv3(x))
-        x = torch.sigmoid(self.dense(x.flatten(1)))
+        # A norm may (its scale can be negative), so it comes before the pooling.
+        x = F.relu(F.max_pool2d(_convolve(images_BCHW, self.conv1, self.norm1), 2))
+        x = F.relu(F.max_pool2d(_convolve(x, self.conv2, self.norm2), 2))
+        x = F.relu(_convolve(x, self.conv3, self.norm3))
+        x = self._dropped(self._activation(self.dense(x.flatten(1))))
         logits_BC: Tensor = self.output(x)
         return logits_BC
 
+    def _dropped(self, x: Tensor) -> Tensor:
+        """In training, each output is left out by chance and the rest scaled up. By hand: nn.Dropout takes no generator."""
+        if not self.training or self._dropout == 0:
+            return x
+        draws, share_kept = self._dropout_draws, 1 - self._dropout
+        assert draws is not None, "dropout needs a generator to train with"
+        # Drawn where the generator is, whatever the device and type of x, so that a seed means the same everywhere.
+        return x * torch.empty(x.shape, device=draws.device).bernoulli_(share_kept, generator=draws).to(x) / share_kept
 
-def _reset(layer: nn.Conv2d | nn.Linear, weights: torch.Generator) -> None:
+
+def _convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> Tensor:
+    return conv(x) if norm is None else norm(conv(x))
+
+
+def _init_as_pytorch(layer: nn.Conv2d | nn.Linear, weights: torch.Generator) -> None:
     """PyTorch's default initialisation, from a generator of our own."""
     assert layer.bias is not None
     nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=weights)
@@ -46,11 +78,69 @@ def _reset(layer: nn.Conv2d | nn.Linear, weights: torch.Generator) -> None:
     nn.init.uniform_(layer.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in), generator=weights)
 
 
-def build_model(config: ModelConfig, weights: torch.Generator, device: torch.device) -> nn.Module:
+def _init_xavier(layer: nn.Conv2d | nn.Linear, weights: torch.Generator) -> None:
+    """Glorot and Bengio's: uniform within √(6 / (fan in + fan out))."""
+    assert layer.bias is not None
+    nn.init.xavier_uniform_(layer.weight, generator=weights)
+    nn.init.zeros_(layer.bias)
+
+
+def _init_he(layer: nn.Conv2d | nn.Linear, weights: torch.Generator) -> None:
+    """He's, for ReLU: uniform within √(6 / fan in)."""
+    assert layer.bias is not None
+    nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=weights)
+    nn.init.zeros_(layer.bias)
+
+
+_INITS = {"pytorch": _init_as_pytorch, "xavier": _init_xavier, "he": _init_he}
+
+
+def build_model(
+    config: ModelConfig, weights: torch.Generator, device: torch.device, dropout: torch.Generator | None = None
+) -> nn.Module:
+    """Training with dropout needs its generator; `config.init_from` is left to `start_from`."""
     # Drawn on the CPU whatever the device, so that a seed means the same weights everywhere.
-    model = {"cnn": CNN}[config.name](weights)
+    model = {"cnn": CNN}[config.name](config, weights, dropout)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented; the stub lacks it
     return model.to(device)
+
+
+def save_weights(path: Path, state_dict: dict[str, Tensor]) -> None:
+    """Written so that a reader finds all of the file or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        torch.save(state_dict, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """What `save_weights` wrote, on the CPU. Only tensors are read: a file of other objects, which could be code, is refused."""
+    if not path.is_file():
+        raise ConfigError(f"model.init_from={path} is no file; machine.save_weights writes one")
+    refusal = f"model.init_from={path} is not a file of weights; machine.save_weights writes one"
+    # torch.save writes zip files. PyTorch reads others as pickles, and fails with any error on what is none.
+    if not zipfile.is_zipfile(path):
+        raise ConfigError(refusal)
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError) as error:  # a damaged file, and one of other objects
+        raise ConfigError(refusal) from error
+    if not (isinstance(weights, dict) and all(isinstance(weight, Tensor) for weight in weights.values())):
+        raise ConfigError(refusal)
+    return weights
+
+
+def start_from(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Take these weights, all of them, for the model's own."""
+    wanted, found = ({name: list(t.shape) for name, t in tensors.items()} for tensors in (model.state_dict(), weights))
+    for name in wanted | found:
+        if wanted.get(name) != found.get(name):
+            theirs, ours = found.get(name, "missing"), wanted.get(name, "missing")
+            raise ConfigError(f"model.init_from holds weights of another model: {name} is {theirs} there and {ours} here")
+    model.load_state_dict(weights)
 
 
 def loss_of(config: LossConfig, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
@@ -62,6 +152,16 @@ def loss_of(config: LossConfig, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
     if config.name == "double_softmax":
         logits_BC = logits_BC.softmax(dim=1)
     return F.cross_entropy(logits_BC, labels_B)
+
+
+def penalised(model: nn.Module) -> list[nn.Parameter]:
+    """The weights that `penalty` is of: no biases, nor a batch norm's scales."""
+    return [parameter for parameter in model.parameters() if parameter.dim() > 1]
+
+
+def penalty(config: LossConfig, weights: Iterable[Tensor]) -> Tensor:
+    """What L1 and L2 add to the loss that is minimised; the loss that is recorded is without it."""
+    return torch.stack([config.l1 * weight.abs().sum() + config.l2 / 2 * weight.square().sum() for weight in weights]).sum()
 
 
 def summarise_model(config: ModelConfig, batch_size: int) -> str:

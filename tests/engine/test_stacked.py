@@ -37,7 +37,7 @@ def batch_of(size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def gradients(weights: Weights, images_KBHW: Tensor, labels_KB: Tensor, loss: str) -> tuple[Tensor, dict[str, Tensor]]:
-    loss_K = losses_of(LossConfig(name=loss), forward_cnn(weights, images_KBHW), labels_KB)
+    loss_K = losses_of(LossConfig(name=loss), forward_cnn(ModelConfig(), weights, images_KBHW), labels_KB)
     grads = torch.autograd.grad(loss_K.sum(), list(weights.values()))
     return loss_K.detach(), dict(zip(weights, grads, strict=True))
 

@@ -4,6 +4,7 @@ Shapes: K runs, P floats of a run's row, N images, B batch, S steps of an epoch,
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -85,7 +86,7 @@ class Block:
         self._like, self._mnist, self._dtype = like, mnist, dtype
         self.device = mnist.train_images.device
         self.num_slots = num_slots
-        self._forward = FORWARD[like.model.name]
+        self._forward = partial(FORWARD[like.model.name], like.model)
         self._layout = layout_of(build_model(like.model, torch.Generator(), torch.device("cpu")))
         self.rows_KP = torch.zeros(num_slots, self._layout.num_floats, dtype=dtype, device=self.device)
         grad_KP = torch.zeros_like(self.rows_KP)

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrsweep.config import LossConfig
+from lrsweep.config import LossConfig, ModelConfig
+from lrsweep.model import ACTIVATIONS
 
 Weights = dict[str, Tensor]  # name as in the module's state dict → [K, *the module's shape]
 
@@ -52,7 +53,7 @@ def views(rows_KP: Tensor, layout: Layout) -> Weights:
     return weights
 
 
-def forward_cnn(weights: Weights, images_KBHW: Tensor) -> Tensor:
+def forward_cnn(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
     """[K, B, 28, 28] → logits [K, B, 10]: model.CNN, run by run."""
 
     def convolved(x_KBHWI: Tensor, layer: str) -> Tensor:
@@ -66,10 +67,21 @@ def forward_cnn(weights: Weights, images_KBHW: Tensor) -> Tensor:
     x = F.relu(_max_pool(convolved(x, "conv2")))
     x = F.relu(convolved(x, "conv3"))
     x = x.permute(0, 1, 4, 2, 3).flatten(2)  # the module flattens channels first
-    return linear(torch.sigmoid(linear(x, "dense")), "output")
+    return linear(ACTIVATIONS[config.activation](linear(x, "dense")), "output")
 
 
-FORWARD: dict[str, Callable[[Weights, Tensor], Tensor]] = {"cnn": forward_cnn}  # by model.name
+FORWARD: dict[str, Callable[[ModelConfig, Weights, Tensor], Tensor]] = {"cnn": forward_cnn}  # by model.name
+
+
+def why_not(config: ModelConfig) -> str | None:
+    """Why this model has no stacked form; None if it has."""
+    if config.name not in FORWARD:
+        return f"model.name={config.name} has no stacked form"
+    if config.dropout:
+        return f"model.dropout={config.dropout} has no stacked form"
+    if config.batch_norm:
+        return "model.batch_norm=true has no stacked form"
+    return None
 
 
 def losses_of(config: LossConfig, logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
@@ -78,6 +90,16 @@ def losses_of(config: LossConfig, logits_KBC: Tensor, labels_KB: Tensor) -> Tens
         logits_KBC = logits_KBC.softmax(dim=2)
     losses_M = F.cross_entropy(logits_KBC.flatten(0, 1), labels_KB.flatten(), reduction="none")
     return losses_M.view_as(labels_KB).mean(dim=1)
+
+
+def penalties_of(config: LossConfig, weights: Weights) -> Tensor:
+    """[K]: model.penalty of each run's own weights."""
+
+    def summed(tensor: Tensor) -> Tensor:
+        return tensor.sum(dim=tuple(range(1, tensor.dim())))
+
+    penalised = [weight for weight in weights.values() if weight.dim() > 2]  # [K, out, in, …]; a bias is [K, out]
+    return torch.stack([config.l1 * summed(w.abs()) + config.l2 / 2 * summed(w.square()) for w in penalised]).sum(dim=0)
 
 
 def num_correct(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
