@@ -56,7 +56,7 @@ def fast_range() -> Iterator[None]:
 
 def tied_by_simulation(accuracy_SR: Array) -> Array:
     """What find_plateau calls tied where every run has learned, without its tables: fast enough for thousands of studies."""
-    dependable = plateau._dependable(accuracy_SR, np.ones(accuracy_SR.shape[1], dtype=bool))
+    dependable = plateau.dependable(accuracy_SR, np.ones(accuracy_SR.shape[1], dtype=bool))
     tied = np.zeros_like(dependable)
     tied[dependable] = plateau._tied_with_best(accuracy_SR[:, dependable], NUM_VALID)[0]
     return tied
@@ -323,7 +323,7 @@ def test_of_rates_that_vary_alike_one_is_called_undependable_no_more_often_than_
     learned_R = np.ones(num_rates, dtype=bool)
     means = spread * np.arange(num_rates)
     called = sum(
-        not plateau._dependable(means + noise_of(rng, num_seeds, num_rates), learned_R).all() for _ in range(num_studies)
+        not plateau.dependable(means + noise_of(rng, num_seeds, num_rates), learned_R).all() for _ in range(num_studies)
     )
     assert called <= at_most(plateau._SPREAD_LEVEL, num_studies)
     assert called >= 1
@@ -332,7 +332,7 @@ def test_of_rates_that_vary_alike_one_is_called_undependable_no_more_often_than_
 def test_a_rate_that_varies_ten_times_as_much_is_called_undependable() -> None:
     rng = np.random.default_rng(12)
     sds = np.array([0.002] * 7 + [0.02])
-    found = [plateau._dependable(sds * rng.standard_normal((5, 8)), np.ones(8, dtype=bool)) for _ in range(200)]
+    found = [plateau.dependable(sds * rng.standard_normal((5, 8)), np.ones(8, dtype=bool)) for _ in range(200)]
     assert np.mean([not dependable[7] for dependable in found]) >= 0.9
     assert np.mean([dependable[:7].all() for dependable in found]) >= 0.98
 
@@ -365,7 +365,7 @@ def test_the_spread_test_compares_a_rate_with_the_mean_of_the_others_by_an_f_tes
 )
 def test_spreads_at_their_limits(accuracy_SR: list[list[float]], dependable: list[bool]) -> None:
     accuracies = np.array(accuracy_SR)
-    assert plateau._dependable(accuracies, np.ones(accuracies.shape[1], dtype=bool)).tolist() == dependable
+    assert plateau.dependable(accuracies, np.ones(accuracies.shape[1], dtype=bool)).tolist() == dependable
 
 
 # Which runs are used, and what is doubted.

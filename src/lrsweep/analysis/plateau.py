@@ -60,7 +60,7 @@ def find_plateau(runs: pd.DataFrame, num_valid: int, num_missing: int = 0) -> Pl
     accuracy_SR, learned_SR = _complete_seeds(measured)
     rates = pd.DataFrame({"lr": accuracy_SR.columns, "mean": accuracy_SR.mean(skipna=False).to_numpy()})
     rates["learned"] = learned_SR.all().to_numpy()
-    rates["dependable"] = _dependable(accuracy_SR.to_numpy(), rates["learned"].to_numpy())
+    rates["dependable"] = dependable(accuracy_SR.to_numpy(), rates["learned"].to_numpy())
     candidates = rates["dependable"] if rates["dependable"].any() else rates["mean"].notna()
     if not candidates.any():
         return None
@@ -110,16 +110,16 @@ def _complete_seeds(measured: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]
     return accuracy.loc[fullest, used.columns], used.astype(bool)
 
 
-def _dependable(accuracy_SR: Array, learned_R: Array) -> Array:
+def dependable(accuracy_SR: Array, learned_R: Array) -> Array:
     """Learned on every seed; and, where that can be told, not far more variable than the other rates."""
-    dependable = learned_R.copy()
-    while len(accuracy_SR) >= MIN_SEEDS and dependable.sum() > 2:
-        chosen = np.flatnonzero(dependable)
+    kept = learned_R.copy()
+    while len(accuracy_SR) >= MIN_SEEDS and kept.sum() > 2:
+        chosen = np.flatnonzero(kept)
         widest, p_value = _widest(accuracy_SR[:, chosen])
         if p_value >= _SPREAD_LEVEL:
             break
-        dependable[chosen[widest]] = False
-    return dependable
+        kept[chosen[widest]] = False
+    return kept
 
 
 def _widest(accuracy_SR: Array) -> tuple[int, float]:
@@ -129,7 +129,7 @@ def _widest(accuracy_SR: Array) -> tuple[int, float]:
     their ratio has an F distribution: for any number of rates and whatever their means, which Cochran's C lacks here.
     """
     num_seeds, num_rates = accuracy_SR.shape
-    squares_R = (_residuals(accuracy_SR) ** 2).sum(axis=0)
+    squares_R = (residuals(accuracy_SR) ** 2).sum(axis=0)
     own_R = squares_R * num_rates / (num_rates - 1)
     widest = int(own_R.argmax())
     others = max((squares_R.sum() - own_R[widest]) / (num_rates - 2), 1e-24)  # not 0 where the others do not vary at all
@@ -157,10 +157,10 @@ def _standard_error(accuracy_SR: Array) -> float:
     num_seeds, num_rates = accuracy_SR.shape
     if num_rates == 1:
         return float(accuracy_SR.std(ddof=1)) / math.sqrt(num_seeds)
-    return math.sqrt(float((_residuals(accuracy_SR) ** 2).sum()) / ((num_seeds - 1) * (num_rates - 1)) / num_seeds)
+    return math.sqrt(float((residuals(accuracy_SR) ** 2).sum()) / ((num_seeds - 1) * (num_rates - 1)) / num_seeds)
 
 
-def _residuals(accuracy_SR: Array) -> Array:
+def residuals(accuracy_SR: Array) -> Array:
     of_rates, of_seeds = accuracy_SR.mean(axis=0), accuracy_SR.mean(axis=1, keepdims=True)
     return np.asarray(accuracy_SR - of_rates - of_seeds + accuracy_SR.mean())
 

@@ -1,0 +1,162 @@
+"""The documents' claims as data (conf/claims.yaml), and the one rule that judges them.
+
+A claim has up to three tests; its verdict is that of the weakest.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import yaml  # type: ignore[import-untyped]
+
+from lrsweep.analysis import contrasts
+from lrsweep.analysis.contrasts import Effect
+from lrsweep.analysis.layout import NoSuchRuns, Study
+from lrsweep.config import CONF_DIR
+
+Word = Literal["refuted", "inconclusive", "supported"]  # the weakest first
+LEVEL = 0.05  # shared by all statistical tests of the file
+FINDER = "finder"  # the test's tables of suggestions, not of runs
+CONTRASTS: dict[str, Callable[..., Effect]] = {
+    "difference": contrasts.difference,
+    "share": contrasts.share,
+    "blank": contrasts.blank,
+    "balance": contrasts.balance,
+    "shape": contrasts.shape,
+    "suggestions": contrasts.suggestions,
+}
+TESTED = ("difference", "share", "suggestions")  # the others are facts, which need no level
+
+
+@dataclass(frozen=True)
+class Test:
+    asks: str  # what is compared, in a sentence
+    contrast: str
+    study: str = ""
+    beyond: float = 0.0  # the claim says that the effect is above it
+    margin: float = 0.0  # … and an effect below it is too small for the claim to matter
+    settings: Mapping[str, Any] = field(default_factory=dict)  # the contrast's own
+
+    __test__ = False  # no class of pytest's
+
+    @property
+    def is_statistical(self) -> bool:
+        return self.contrast in TESTED
+
+
+@dataclass(frozen=True)
+class Claim:
+    id: str
+    documents: tuple[str, ...]
+    claim: str
+    korean: str
+    tests: tuple[Test, ...]
+    caveat: str = ""
+    not_measured: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    word: Word
+    reason: str
+    effect: Effect | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    claim: Claim
+    verdicts: tuple[Verdict, ...]  # one a test
+
+    @property
+    def word(self) -> Word:
+        return self.weakest.word
+
+    @property
+    def weakest(self) -> Verdict:
+        if not self.verdicts:
+            return Verdict("inconclusive", f"not measured: {self.claim.not_measured}")
+        return min(self.verdicts, key=lambda verdict: _STRENGTH.index(verdict.word))
+
+
+_STRENGTH: tuple[Word, ...] = ("refuted", "inconclusive", "supported")
+
+
+def read_claims(path: Path = CONF_DIR / "claims.yaml") -> list[Claim]:
+    return [_claim(row) for row in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
+
+
+def _claim(row: dict[str, Any]) -> Claim:
+    tests = tuple(_test(test) for test in row.pop("tests", ()))
+    return Claim(documents=tuple(row.pop("documents")), korean=row.pop("korean", ""), tests=tests, **row)
+
+
+def _test(row: dict[str, Any]) -> Test:
+    own = {name: row.pop(name) for name in ("asks", "contrast", "study", "beyond", "margin") if name in row}
+    if own["contrast"] not in CONTRASTS:
+        raise ValueError(f"no contrast {own['contrast']!r}; there are {', '.join(CONTRASTS)}")
+    return Test(**{"margin": own.get("beyond", 0.0)} | own, settings=row)
+
+
+def num_tests(claims: list[Claim]) -> int:
+    """How many statistical tests share LEVEL: all that are planned, so that no verdict changes with another study's runs."""
+    return sum(test.is_statistical for claim in claims for test in claim.tests)
+
+
+def judge_all(
+    claims: list[Claim], read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame] | None = None
+) -> list[Judged]:
+    """`read`: a study by its name, None where it has no runs; `suggestions`: a finder's table, likewise."""
+    level = LEVEL / max(1, num_tests(claims))
+    return [Judged(claim, tuple(_evaluate(test, level, read, suggestions) for test in claim.tests)) for claim in claims]
+
+
+def _evaluate(
+    test: Test, level: float, read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame] | None
+) -> Verdict:
+    if test.contrast == "shape":
+        return judge(contrasts.shape(**test.settings), test.beyond, test.margin)
+    study = read(test.study)
+    if study is None:
+        return Verdict("inconclusive", f"no runs of {test.study}")
+    settings = dict(test.settings)
+    if test.is_statistical:
+        settings["beyond"] = test.beyond
+    try:
+        if test.contrast == "suggestions":
+            table = suggestions(test.study) if suggestions else pd.DataFrame(columns=["rule", "seed", "suggestion"])
+            return judge(contrasts.suggestions(table, study, level, **settings), test.beyond, test.margin)
+        return judge(CONTRASTS[test.contrast](study, level, **settings), test.beyond, test.margin)
+    except NoSuchRuns as missing:
+        return Verdict("inconclusive", str(missing))
+
+
+def judge(effect: Effect, beyond: float = 0.0, margin: float = 0.0) -> Verdict:
+    """Supported: the interval lies above `beyond`. Refuted: it lies below `margin` or below `beyond`. Else inconclusive.
+
+    Inconclusive as well where runs or seeds are missing, and where arms whose best rate is the first or last one tried could
+    change the answer by going on beyond it.
+    """
+    if effect.doubts:
+        return Verdict("inconclusive", ", ".join(effect.doubts), effect)
+    word = _word(effect.low, effect.high, beyond, margin)
+    if word != _word(effect.low - effect.reach_low, effect.high + effect.reach_high, beyond, margin):
+        return Verdict("inconclusive", f"it would be {word}, but a best rate lies at the edge of those tried", effect)
+    return Verdict(word, _REASONS[word], effect)
+
+
+_REASONS = {
+    "supported": "the whole interval is on the claim's side",
+    "refuted": "the whole interval is below what the claim needs",
+    "inconclusive": "the interval holds both what the claim says and what it denies",
+}
+
+
+def _word(low: float, high: float, beyond: float, margin: float) -> Word:
+    if math.isnan(low) or math.isnan(high):
+        return "inconclusive"
+    if high < max(beyond, margin):
+        return "refuted"
+    return "supported" if low > beyond else "inconclusive"

@@ -1,0 +1,290 @@
+"""The contrasts that claims are tested by: tables in, an effect with its interval out. Positive is what the claim says.
+
+`difference` does most of it: a linear contrast of a seeds × columns layout (layout.py), by Student's t. The others: `share` of
+runs (Wilson), and facts that need no test: `blank`, `balance`, `shape`, `suggestions`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lrsweep.analysis.best import find_best
+from lrsweep.analysis.explain import check_patience
+from lrsweep.analysis.layout import METRICS, Column, Layout, NoSuchRuns, Study, described
+from lrsweep.analysis.plateau import MIN_SEEDS, find_plateau
+from lrsweep.config import ScheduleConfig
+from lrsweep.schedule import Pace, lr_at
+
+Arm = dict[str, Any]  # settings that must hold, and `at`: see Layout.column
+Reduce = Literal["mean", "all", "any", "slope"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    effect: float
+    low: float  # NaN where there are too few seeds for an interval
+    high: float
+    unit: str  # accuracy | nats | factor (log10) | decades | slope | share | number
+    num_seeds: int
+    num_runs: int
+    p_value: float = math.nan  # two-sided, of an effect of `beyond`
+    detail: str = ""  # what was compared, in words
+    # How far the interval's ends might move if arms whose best rate is the first or the last one tried went on beyond it.
+    reach_low: float = 0.0
+    reach_high: float = 0.0
+    doubts: tuple[str, ...] = ()  # why no verdict may rest on it
+
+
+def difference(
+    study: Study,
+    level: float,
+    *,
+    metric: str,
+    arms: Sequence[Arm],
+    against: Sequence[Arm] = (),
+    reduce: Reduce = "mean",
+    direction: Literal["more", "less"] = "more",
+    over: str = "",
+    beyond: float = 0.0,
+) -> Effect:
+    """`arms` against `against` in a metric, paired by seed, with simultaneous intervals at 1 - `level`.
+
+    reduce: mean: of the means; all: the least of all pairs' differences (is each better?); any: the greatest (is one?); slope: of
+    `arms` on log10 of the setting `over`. Without `against`: the arms' mean itself, by the spread of seeds.
+    """
+    references = tuple(study.find_arm(_settings(arm)) for arm in against)
+    layout = Layout(study, metric, references)
+    ups = [layout.column(study.find_arm(_settings(arm)), arm.get("at", "best")) for arm in arms]
+    downs = [layout.column(name, arm.get("at", "best")) for name, arm in zip(references, against, strict=True)]
+    sign = -1.0 if direction == "less" else 1.0
+    weighted: list[list[tuple[float, Column]]]
+    match reduce:
+        case "slope":
+            x = np.log10([float(_value_of(study, arm, over)) for arm in arms])
+            weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
+            weighted = [list(zip(sign * weights, ups, strict=True))]
+        case "mean":
+            weighted = [[(sign / len(ups), up) for up in ups] + [(-sign / len(downs), down) for down in downs]]
+        case _:
+            weighted = [[(sign, up), (-sign, down)] for up, down in product(ups, downs)]
+    found = [_linear(layout, contrast, level / len(weighted), beyond) for contrast in weighted]
+    pick = max if reduce == "any" else min
+    chosen = pick(found, key=lambda one: one.effect)
+    unit = "slope" if reduce == "slope" else METRICS[metric]
+    return replace(
+        chosen,
+        low=pick(one.low for one in found),
+        high=pick(one.high for one in found),
+        reach_low=max(one.reach_low for one in found),
+        reach_high=max(one.reach_high for one in found),
+        p_value=min(1.0, chosen.p_value * len(found)),
+        num_runs=_num_runs(study, [*ups, *downs]),
+        unit=unit,
+        detail="; ".join(dict.fromkeys(_told(column, layout) for column in [*ups, *downs])),
+        doubts=_doubts(study, chosen.num_seeds),
+    )
+
+
+def _linear(layout: Layout, contrast: list[tuple[float, Column]], level: float, beyond: float) -> Effect:
+    """Σ weight × column: by the spread pooled over the study where all columns take part in that, else by its own seeds."""
+    values = pd.concat([weight * column.values for weight, column in contrast], axis="columns").dropna()
+    of_seeds = values.sum(axis="columns").to_numpy(dtype=float)
+    num_seeds, effect = len(of_seeds), float(of_seeds.mean()) if len(of_seeds) else math.nan
+    variance, df, kept = layout.pooled
+    is_balanced = math.isclose(sum(weight for weight, _ in contrast), 0.0, abs_tol=1e-9)
+    if is_balanced and all((column.arm, column.lr) in kept for _, column in contrast):
+        standard_error = math.sqrt(variance * sum(weight**2 for weight, _ in contrast) / max(num_seeds, 1))
+    else:
+        df = num_seeds - 1
+        standard_error = float(of_seeds.std(ddof=1)) / math.sqrt(num_seeds) if df > 0 else math.nan
+    half, p_value = _t_interval(effect - beyond, standard_error, df, level)
+    if layout.metric == "best_rate":  # no best rate is known better than half a step of its grid
+        half = max(half, sum(abs(weight) * layout.grid_step(column.arm) / 2 for weight, column in contrast))
+    moving = [(weight, column.reach if weight > 0 else column.reach[::-1]) for weight, column in contrast if weight]
+    reach_low, reach_high = (sum(abs(weight) * reach[i] for weight, reach in moving) for i in (0, 1))
+    return Effect(effect, effect - half, effect + half, "", num_seeds, 0, p_value, "", reach_low, reach_high)
+
+
+def _t_interval(distance: float, standard_error: float, df: int, level: float) -> tuple[float, float]:
+    """Half the interval at 1 - `level`, and the p-value of a `distance` of 0."""
+    if df < 1 or math.isnan(standard_error):
+        return math.nan, math.nan
+    if standard_error < 1e-12:  # all seeds say the same
+        return 0.0, float(abs(distance) < 1e-12)
+    return float(stats.t.isf(level / 2, df)) * standard_error, float(2 * stats.t.sf(abs(distance) / standard_error, df))
+
+
+def _settings(arm: Arm) -> dict[str, Any]:
+    return {name: value for name, value in arm.items() if name != "at"}
+
+
+def _value_of(study: Study, arm: Arm, name: str) -> Any:
+    return study.runs.loc[study.runs["arm"] == study.find_arm(_settings(arm)), name].iloc[0]
+
+
+def _num_runs(study: Study, columns: Sequence[Column]) -> int:
+    """All runs of the arms: those at other rates chose, or were told apart."""
+    return int(study.runs["arm"].isin({column.arm for column in columns}).sum())
+
+
+def _told(column: Column, layout: Layout) -> str:
+    return f"{column.arm} {column.rates}: {shown(float(column.values.mean()), METRICS[layout.metric])}"
+
+
+def shown(value: float, unit: str) -> str:
+    """A level (not a difference) in its unit."""
+    match unit:
+        case "accuracy" | "share":
+            return f"{value:.2%}"
+        case "factor":
+            return f"{10**value:.3g}"
+        case _:
+            return f"{value:.3g}"
+
+
+def _doubts(study: Study, num_seeds: int) -> tuple[str, ...]:
+    doubts = []
+    if study.num_missing:
+        doubts.append(f"{len(study.runs)} of {len(study.runs) + study.num_missing} runs")
+    if num_seeds < MIN_SEEDS:
+        doubts.append(f"{num_seeds} seed{'' if num_seeds == 1 else 's'}; {MIN_SEEDS} at least are needed")
+    return tuple(doubts)
+
+
+def share(
+    study: Study, level: float, *, of: str, arm: Arm | None = None, among: str = "", beyond: float = 0.5
+) -> Effect:
+    """The share of an arm's runs (in `at`, a range of exponents, and of those that are `among`) that are `of` a condition."""
+    chosen = dict(arm or {})
+    runs = study.runs[(study.runs["arm"] == study.find_arm(_settings(chosen))) & (study.runs["status"] != "failed")]
+    if "at" in chosen:
+        low, high = chosen["at"]
+        runs = runs[np.log10(runs["lr"]).between(low - 1e-6, high + 1e-6)]
+    holds = _conditions(study, runs)
+    if among:
+        runs = runs[holds[among].to_numpy()]
+    num, num_runs, num_seeds = int(holds[of].to_numpy()[: len(holds)][holds["run_id"].isin(runs["run_id"]).to_numpy()].sum()), len(runs), runs["seed"].nunique()
+    if not num_runs:
+        raise NoSuchRuns(f"no runs of {described(chosen)}" + (f" that are {among}" if among else ""))
+    test = stats.binomtest(num, num_runs, beyond)
+    interval = test.proportion_ci(1 - level, method="wilson")
+    return Effect(
+        num / num_runs, float(interval.low), float(interval.high), "share", num_seeds, num_runs, float(test.pvalue),
+        f"{num} of {num_runs} runs", doubts=_doubts(study, num_seeds),
+    )  # fmt: skip
+
+
+def _conditions(study: Study, runs: pd.DataFrame) -> pd.DataFrame:
+    """What may be asked of a run, a column each."""
+    patience = check_patience(runs, study.curves).set_index("run_id")
+    last = study.curves.sort_values("epoch").groupby("run_id")["train_loss"]
+    fall = 1 - last.last() / last.apply(lambda loss: loss.iloc[max(0, len(loss) - 11)])
+    ids = runs["run_id"]
+    return pd.DataFrame(
+        {
+            "run_id": ids,
+            "at chance": ~runs["learned"],
+            "learned": runs["learned"],
+            "bad": ~runs["learned"] | (runs["status"] == "diverged"),
+            "stopped by patience": ids.isin(patience.index[patience["confirmed"]]),
+            "stopped at once": ids.isin(patience.index[patience["confirmed"] & patience["at_once"]]),
+            "still improving": ids.isin(patience.index[patience["still_improving"]]),
+            "stuck": ids.map(fall).lt(0.01),  # the training loss fell by less than 1 % in the last ten epochs
+        }
+    )
+
+
+def blank(study: Study, level: float, *, answer: Literal["range", "bargain"], arm: Arm | None = None) -> Effect:
+    """The documents' "???": not tested but filled in, where the plateau is conclusive. The effect is the range's width."""
+    runs = study.runs[study.runs["arm"] == study.find_arm(_settings(arm or {}))]
+    best = find_best(runs, study.num_missing)
+    if best is None:
+        raise NoSuchRuns("no rate was scored on every seed")
+    told = {
+        "range": f"{_power(best.low)} to {_power(best.high)}, test accuracy {best.rows['test_mean'].min():.2%} to "
+        f"{best.rows['test_mean'].max():.2%}",
+        "bargain": f"{_power(best.bargain['lr'])}, test accuracy {best.bargain['test_mean']:.2%} in "
+        f"{best.bargain['seconds_median']:.3g} s, within {best.delta * 100:.2f} percentage points of the best",
+    }[answer]
+    doubts = tuple(doubt.replace("_", " ") for doubt in best.plateau.doubts)
+    width = best.plateau.num_decades
+    return Effect(width, width, width, "decades", best.num_seeds, len(runs), detail=f"the answer: {told}", doubts=doubts)
+
+
+def _power(lr: float) -> str:
+    return f"10^{round(math.log10(lr), 2):g}"
+
+
+def balance(study: Study, level: float) -> Effect:
+    """By how much balanced accuracy can differ from accuracy at the best rate, whatever the classes' own accuracies.
+
+    Of classes with shares p, the error is Σ p·e and the balanced error Σ e / 10: their ratio lies from 1 / (10 max p) to
+    1 / (10 min p).
+    """
+    best = find_best(study.runs[study.runs["arm"] == study.find_arm({})])
+    test = study.class_counts[study.class_counts["split"] == "test"][[str(i) for i in range(10)]].astype(float)
+    if best is None or test.empty:
+        raise NoSuchRuns("no class counts of a scored study")
+    counts = study.class_counts[[str(i) for i in range(10)]].astype(float)
+    shares = test.div(test.sum(axis="columns"), axis="index")
+    error = 1 - float(best.best["test_mean"])
+    differs = error * max(float((0.1 / shares).max().max()) - 1, 1 - float((0.1 / shares).min().min()))
+    ratio = float((counts.max(axis="columns") / counts.min(axis="columns")).max())
+    detail = (
+        f"test classes are {shares.min().min():.2%} to {shares.max().max():.2%} of the images; in no split is the largest more "
+        f"than {ratio:.2f} times the smallest. At {1 - error:.2%} accuracy, balanced accuracy is at most "
+        f"{differs * 100:.2f} percentage points away: a bound, since no record holds it"
+    )
+    return Effect(-differs, -differs, -differs, "accuracy", best.num_seeds, len(study.runs), detail=detail)
+
+
+NUM_EPOCHS, EPOCH_STEPS = 10, 94  # of the documents' 3,000 images in batches of 32
+
+
+def shape(*, schedule: dict[str, Any], shows: str, low: float, high: float) -> Effect:
+    """A fact about a schedule's closed form, without a run: how far inside [low, high] it lies (0: on the bound)."""
+    config = ScheduleConfig(**schedule)
+    rates = np.array([lr_at(config, 1.0, step, Pace(EPOCH_STEPS, NUM_EPOCHS)) for step in range(EPOCH_STEPS * NUM_EPOCHS)])
+    value = _SHAPES[shows](rates, round(config.every * EPOCH_STEPS))
+    inside = min(value - low, high - value)
+    detail = f"{shows}: {value:.4g}; as claimed from {low:g} to {high:g}"
+    return Effect(inside, inside, inside, "number", 0, 0, detail=detail)
+
+
+def _bend(rates: np.ndarray[Any, Any], _: int) -> float:
+    """The largest second difference, as a share of the steepest step, beside the peak and the begin of the tail."""
+    steps = np.diff(rates)
+    return float(np.sort(np.abs(np.diff(steps)))[-4 - 1] / np.abs(steps).max())
+
+
+_SHAPES = {
+    "share of the steps that rise": lambda rates, every: float((np.diff(rates) > 0).mean()),
+    "steps that change their slope": lambda rates, every: float((np.abs(np.diff(rates, 2)) > 1e-9).sum()),
+    "last rate over the lowest": lambda rates, every: float(rates[-1] / rates.min()) if rates.min() else float(rates[-1] == 0),
+    "rate over the rate s steps later": lambda rates, every: float((rates[:-every] / rates[every:]).max()),
+}
+
+
+def suggestions(table: pd.DataFrame, study: Study, level: float, *, rules: Sequence[str] = (), beyond: float = 0.5) -> Effect:
+    """The share of a finder's suggestions (columns rule, seed, suggestion) that lie in the sweep's best range."""
+    runs = study.runs[study.runs["arm"] == study.find_arm({})]
+    plateau = find_plateau(runs, int(runs["data.num_valid"].iloc[0]))
+    chosen = table[table["rule"].isin(rules)] if rules else table
+    if plateau is None or chosen.empty:
+        raise NoSuchRuns("no suggestions, or no sweep to score them by")
+    half_step = 10 ** (np.diff(np.log10(plateau.rates["lr"])).min() / 2)
+    is_inside = chosen["suggestion"].between(plateau.low / half_step, plateau.high * half_step)  # not where there is none
+    num, of, num_seeds = int(is_inside.sum()), len(chosen), chosen["seed"].nunique()
+    test = stats.binomtest(num, of, beyond)
+    interval = test.proportion_ci(1 - level, method="wilson")
+    by_rule = ", ".join(f"{rule} {int(inside.sum())} of {len(inside)}" for rule, inside in is_inside.groupby(chosen["rule"]))
+    return Effect(
+        num / of, float(interval.low), float(interval.high), "share", num_seeds, of, float(test.pvalue),
+        f"inside {_power(plateau.low)} to {_power(plateau.high)}: {by_rule}", doubts=_doubts(study, num_seeds),
+    )  # fmt: skip
