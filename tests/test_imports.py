@@ -32,7 +32,7 @@ HOUSE: dict[str, list[str]] = {
     "engine.fused": [*ENGINE, "engine.stacked", "engine.block"],
     "finder": [*ENGINE, "engine.stacked", "engine.block", "engine.fused"],
     "store": ["config", "records"],
-    "analysis": ["config", "records", "store"],
+    "analysis": ["config", "records", "schedule", "store"],
     "report": ["config", "records", "store", "analysis"],
     "refusal": ["config", "download", "store"],
     "app": [
@@ -43,7 +43,7 @@ HOUSE: dict[str, list[str]] = {
     "__main__": ["app"],
 }
 BELOW_APP = list(HOUSE)[: list(HOUSE).index("refusal")]
-WITHOUT_TORCH = ["config", "records", "store", "analysis", "report"]
+WITHOUT_TORCH = ["config", "records", "schedule", "store", "analysis", "report"]
 WITH_A_COMMAND_OF_THEIR_OWN = ["download", "report"]  # these may print
 
 

@@ -134,7 +134,7 @@ def _num_runs(study: Study, columns: Sequence[Column]) -> int:
 
 
 def _told(column: Column, layout: Layout) -> str:
-    return f"{column.arm} {column.rates}: {shown(float(column.values.mean()), METRICS[layout.metric])}"
+    return f"{layout.study.called(column.arm)} {column.rates}: {shown(float(column.values.mean()), METRICS[layout.metric])}"
 
 
 def shown(value: float, unit: str) -> str:
@@ -168,8 +168,8 @@ def share(
         runs = runs[np.log10(runs["lr"]).between(low - 1e-6, high + 1e-6)]
     holds = _conditions(study, runs)
     if among:
-        runs = runs[holds[among].to_numpy()]
-    num, num_runs, num_seeds = int(holds[of].to_numpy()[: len(holds)][holds["run_id"].isin(runs["run_id"]).to_numpy()].sum()), len(runs), runs["seed"].nunique()
+        holds = holds[holds[among]]
+    num, num_runs, num_seeds = int(holds[of].sum()), len(holds), int(runs.loc[holds.index, "seed"].nunique())
     if not num_runs:
         raise NoSuchRuns(f"no runs of {described(chosen)}" + (f" that are {among}" if among else ""))
     test = stats.binomtest(num, num_runs, beyond)
@@ -188,7 +188,6 @@ def _conditions(study: Study, runs: pd.DataFrame) -> pd.DataFrame:
     ids = runs["run_id"]
     return pd.DataFrame(
         {
-            "run_id": ids,
             "at chance": ~runs["learned"],
             "learned": runs["learned"],
             "bad": ~runs["learned"] | (runs["status"] == "diverged"),
@@ -255,12 +254,6 @@ def shape(*, schedule: dict[str, Any], shows: str, low: float, high: float) -> E
     inside = min(value - low, high - value)
     detail = f"{shows}: {value:.4g}; as claimed from {low:g} to {high:g}"
     return Effect(inside, inside, inside, "number", 0, 0, detail=detail)
-
-
-def _bend(rates: np.ndarray[Any, Any], _: int) -> float:
-    """The largest second difference, as a share of the steepest step, beside the peak and the begin of the tail."""
-    steps = np.diff(rates)
-    return float(np.sort(np.abs(np.diff(steps)))[-4 - 1] / np.abs(steps).max())
 
 
 _SHAPES = {

@@ -65,6 +65,29 @@ class Study:
             raise NoSuchRuns(f"no runs of {described(settings)}")
         return str(arms.index[0])
 
+    def called(self, arm: str) -> str:
+        """An arm in short: what it has set otherwise than by default."""
+        return self._names[arm]
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        first = self.runs.drop_duplicates("arm").set_index("arm").rename(columns={"loss": "loss.name"})
+        varying = [name for name in first if name in DEFAULT_SETTINGS and first[name].nunique() > 1]
+        return {str(arm): _in_short(row[varying]) for arm, row in first.iterrows()}
+
+
+def _in_short(settings: pd.Series) -> str:
+    """A group's choice by its name alone; the other settings that are not the defaults by theirs."""
+    groups = [str(value) for name, value in settings.items() if str(name).endswith((".name", ".activation", ".layerwise"))]
+    others = {name: value for name, value in settings.items() if not str(name).endswith((".name", ".activation", ".layerwise"))}
+    changed = [f"{str(name).split('.')[1]}={_cut(value)}" for name, value in others.items() if value != DEFAULT_SETTINGS[str(name)]]
+    return ", ".join(groups + changed) or "base"
+
+
+def _cut(value: object) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 20 else "…" + text[-19:]
+
 
 def described(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in settings.items()) or "the defaults"
@@ -117,13 +140,14 @@ class Layout:
 
     def choose(self, arm: str) -> Choice:
         """The rate of the highest mean validation accuracy among those that learned on every seed; of all where none did."""
-        valid_SR = self._table("valid_accuracy")[arm].dropna(axis="columns", how="all")
-        learned = self._table("learned")[arm].reindex(columns=valid_SR.columns).fillna(False).astype(bool).all()
+        runs = self._measured[self._measured["arm"] == arm]
+        valid_SR = runs.pivot(index="seed", columns="lr", values="valid_accuracy")
         means = valid_SR.mean(skipna=False)
-        means = means[learned] if learned.any() else means.dropna()
-        if means.empty:
-            raise NoSuchRuns(f"no rate of {arm} was scored on every seed")
-        return Choice(float(means.idxmax()), tuple(float(lr) for lr in valid_SR.columns))
+        learned = runs.pivot(index="seed", columns="lr", values="learned").fillna(False).astype(bool).all()
+        scored = (means[learned] if learned.any() else means).dropna()
+        if scored.empty:
+            raise NoSuchRuns(f"no rate of {self.study.called(arm)} was scored on every seed")
+        return Choice(float(scored.idxmax()), tuple(float(lr) for lr in means.index))
 
     def column(self, arm: str, at: Any = "best") -> Column:
         """`at`: "best", "plateau", an exponent of ten, or a range of exponents."""
@@ -135,7 +159,7 @@ class Layout:
         if at != "best":
             rate = next((lr for lr in self._table("valid_accuracy")[arm] if math.isclose(lr, 10 ** float(at), rel_tol=1e-6)), None)
             if rate is None:
-                raise NoSuchRuns(f"no runs at 10^{at} of {arm}")
+                raise NoSuchRuns(f"no runs at 10^{at} of {self.study.called(arm)}")
             return Column(arm, self.values[arm, rate], f"at 10^{at:g}", lr=rate)
         choice = self.choose(arm)
         if self.metric == "best_rate":
@@ -152,8 +176,8 @@ class Layout:
     @cached_property
     def values(self) -> pd.DataFrame:
         """Seeds × (arm, lr)."""
-        measured = self.study.runs[self.study.runs["status"] != "failed"]
-        return measured.assign(value=self._of_runs(measured)).pivot(index="seed", columns=["arm", "lr"], values="value").sort_index(axis=1)
+        told = self._measured.assign(value=self._of_runs(self._measured))
+        return told.pivot(index="seed", columns=["arm", "lr"], values="value").sort_index(axis="columns")
 
     @cached_property
     def pooled(self) -> tuple[float, int, set[tuple[str, float]]]:
@@ -177,8 +201,7 @@ class Layout:
         return target_below(min(float(valid[arm, self.choose(arm).lr].mean()) for arm in self.reference))
 
     def _table(self, name: str) -> pd.DataFrame:
-        measured = self.study.runs[self.study.runs["status"] != "failed"]
-        return measured.pivot(index="seed", columns=["arm", "lr"], values=name).sort_index(axis=1)
+        return self._measured.pivot(index="seed", columns=["arm", "lr"], values=name).sort_index(axis="columns")
 
     def _near(self, arm: str) -> list[float]:
         means = self._table("valid_accuracy")[arm].mean(skipna=False)
@@ -188,13 +211,13 @@ class Layout:
         runs = self.study.runs[self.study.runs["arm"] == arm]
         plateau = find_plateau(runs, int(runs["data.num_valid"].iloc[0]))
         if plateau is None:
-            raise NoSuchRuns(f"no rate of {arm} was scored on every seed")
+            raise NoSuchRuns(f"no rate of {self.study.called(arm)} was scored on every seed")
         return plateau
 
     def _mean_over(self, arm: str, low: float, high: float) -> Column:
         rates = [lr for lr in self.values[arm] if low / 1.0001 <= lr <= high * 1.0001]
         if not rates:
-            raise NoSuchRuns(f"no runs from {low:.3g} to {high:.3g} of {arm}")
+            raise NoSuchRuns(f"no runs from {low:.3g} to {high:.3g} of {self.study.called(arm)}")
         words = f"{_power(low)} to {_power(high)}"
         return Column(arm, self.values[arm][rates].mean(axis="columns", skipna=False), f"from {words}")
 
@@ -241,6 +264,10 @@ class Layout:
                 return np.log10(runs["seconds"])
             case _:
                 return runs["test_accuracy"].fillna(CHANCE)
+
+    @property
+    def _measured(self) -> pd.DataFrame:
+        return self.study.runs[self.study.runs["status"] != "failed"]
 
     @property
     def _curves(self) -> pd.DataFrame:

@@ -1,10 +1,11 @@
 """From a study's records to its folder's tables, figures and texts.
 
     lrsweep-report study=lr [delta=0.002]
+    lrsweep-report study=all
 
 Reads the store and writes beside it: report.html (one file, nothing to load), report.md, figures/*.png and *.svg,
 conclusions.en.md and .ko.md, runs.csv. `delta`: the validation accuracy that the best trade-off may lack (default: one
-standard error of the best). Never imports torch, so that a report can be built wherever the records are.
+standard error of the best). `study=all`: every claim of the documents, from all studies (audit.py). Never imports torch, so that a report can be built wherever the records are.
 """
 
 import math
@@ -15,6 +16,7 @@ from pathlib import Path
 from lrsweep import store
 from lrsweep.config import ConfigError, MachineConfig, StudyConfig
 from lrsweep.report import document
+from lrsweep.report.audit import build_audit
 from lrsweep.report.command import commands
 from lrsweep.report.conclusions_en import conclusions_en
 from lrsweep.report.conclusions_ko import conclusions_ko
@@ -150,7 +152,8 @@ def main() -> None:
         print(__doc__)
         return
     try:
-        report = build(*_arguments(sys.argv[1:]))
+        folder, study, delta = _arguments(sys.argv[1:])
+        report = build_audit(folder.parent) if study == "all" else build(folder, study, delta)
         print(f"Report: {report} and {report.with_suffix('.html')}")
     except (ConfigError, store.StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -1,0 +1,239 @@
+"""Every claim of the documents with its verdict, on one page.
+
+    lrsweep-report study=all [machine.results_dir=DIR]
+
+Reads conf/claims.yaml and the studies that it names below `machine.results_dir`; writes audit.md, audit.html (one file, nothing
+to load) and the figures into that folder. A study that is missing leaves its claims inconclusive.
+"""
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from lrsweep import store
+from lrsweep.analysis.claims import LEVEL, Claim, Judged, Test, Verdict, judge_all, num_tests, read_claims
+from lrsweep.analysis.compare import compare
+from lrsweep.analysis.contrasts import Effect
+from lrsweep.analysis.layout import NEAR, WINDOW, Study
+from lrsweep.analysis.summary import with_arms, with_chance, with_seconds
+from lrsweep.report import audit_figures
+from lrsweep.report.command import commands
+from lrsweep.report.document import markdown_table
+from lrsweep.report.gallery import Figure, draw
+from lrsweep.report.page import render_page
+from lrsweep.report.wording import counted, escaped, lr_text, percent, seconds_text
+
+TITLE = "What the documents claim, and what the runs say"
+KOREAN = {"supported": "지지됨", "refuted": "반박됨", "inconclusive": "판단 불가"}
+MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}
+
+
+def build_audit(folder: Path) -> Path:
+    """Write the audit of all studies below `folder`; return audit.md."""
+    read = functools.cache(lambda name: read_study(folder, name))
+    judged = judge_all(read_claims(), read)
+    named = dict.fromkeys(test.study for one in judged for test in one.claim.tests if test.study)
+    studies = [study for study in map(read, named) if study is not None]
+    markdown = "\n\n".join(
+        [
+            _head(judged),
+            _claims_table(judged),
+            _effects(folder, judged),
+            "## Claim by claim\n\nEach with its tests.",
+            *(_claim_section(one) for one in judged),
+            "## Study by study\n\nEvery arm at its own best rate, chosen by validation accuracy.",
+            *(_study_section(folder, study) for study in studies),
+            _method(judged),
+        ]
+    )
+    store.write_atomically(folder / "audit.md", (markdown + "\n").encode())
+    store.write_atomically(folder / "audit.html", render_page(TITLE, markdown, folder, None).encode())
+    return folder / "audit.md"
+
+
+def read_study(folder: Path, name: str) -> Study | None:
+    """None where there is no run."""
+    records = store.read(folder / name)
+    if not records:
+        return None
+    counts = store.class_counts_frame(records)
+    runs = with_arms(with_seconds(with_chance(store.to_frame(records), counts)))
+    expected = store.read_expected(folder / name)
+    is_done = runs["status"] != "failed"
+    missing = len((expected or set()) - set(runs.loc[is_done, "run_id"])) or int((~is_done).sum())
+    return Study(name, runs, store.curves_frame(records), counts, missing)
+
+
+def _head(judged: list[Judged]) -> str:
+    by_word = {word: [one for one in judged if one.word == word] for word in ("supported", "refuted", "inconclusive")}
+    counts = [
+        f"* **{MARKS[word]} {word} ({KOREAN[word]}): {len(found)}** {_links(found)}".rstrip() for word, found in by_word.items()
+    ]
+    wrong = [f"* **Not so:** {one.claim.claim} {_why(one)} ([{one.claim.id}](#{one.claim.id}))" for one in by_word["refuted"]]
+    held = [f"* **So it is:** {one.claim.claim} {_why(one)} ([{one.claim.id}](#{one.claim.id}))" for one in by_word["supported"]]
+    return "\n\n".join(
+        [
+            f"# {TITLE}",
+            f"{len(judged)} statements of five documents on learning rates, each held against runs of the documents' CNN on MNIST.",
+            "\n".join(counts),
+            "## What the documents get wrong",
+            "\n".join(wrong) or "Nothing was refuted.",
+            "## What they get right",
+            "\n".join(held) or "Nothing was supported.",
+        ]
+    )
+
+
+def _links(judged: Iterable[Judged]) -> str:
+    return ", ".join(f"[{one.claim.id}](#{one.claim.id})" for one in judged)
+
+
+def _why(one: Judged) -> str:
+    """The weakest test's answer, for a list of answers."""
+    verdict = one.weakest
+    return f"{effect_text(verdict.effect)}." if verdict.effect is not None else ""
+
+
+def _claims_table(judged: list[Judged]) -> str:
+    rows = [
+        [
+            ", ".join(one.claim.documents),
+            f"[{one.claim.id}](#{one.claim.id})",
+            escaped(one.claim.claim),
+            f"**{MARKS[one.word]} {one.word}**",
+            effect_text(one.weakest.effect) if one.weakest.effect else escaped(one.weakest.reason),
+            str(one.weakest.effect.num_seeds or "—") if one.weakest.effect else "—",
+        ]
+        for one in judged
+    ]
+    intro = "The effect is that of the claim's weakest test, positive where it is as claimed, with its interval."
+    return f"## Every claim\n\n{intro}\n\n" + markdown_table(["documents", "id", "claim", "verdict", "effect", "seeds"], rows)
+
+
+def effect_text(effect: Effect | None) -> str:
+    """An effect with its interval, in its unit."""
+    if effect is None:
+        return "—"
+    low, middle, high = (_in_unit(value, effect.unit) for value in (effect.low, effect.effect, effect.high))
+    if effect.unit == "number":
+        return "as stated" if effect.effect >= -1e-9 else "not as stated"
+    unit = {"accuracy": " points", "decades": " decades", "nats": " nats"}.get(effect.unit, "")
+    interval = "" if low == high or "nan" in low else f" [{low} to {high}]"
+    return f"{middle}{unit}{interval}"
+
+
+def _in_unit(value: float, unit: str) -> str:
+    match unit:
+        case "accuracy":
+            return f"{value * 100:+.2f}"
+        case "share":
+            return f"{value:.0%}"
+        case "factor":
+            return f"×{10**value:.3g}"
+        case _:
+            return f"{value:+.2f}"
+
+
+def _effects(folder: Path, judged: list[Judged]) -> str:
+    parts = ["## Effects at a glance", "Tests with an interval, by unit. The claim holds where the whole interval is to the right of its bar."]
+    for unit, rows in audit_figures.rows_by_unit(judged).items():
+        label = audit_figures.SCALES[unit][1]
+        figure = Figure(
+            f"audit-effects-{unit}",
+            f"Effects in {label}, positive as claimed ({counted(len(rows), 'test')})",
+            "",
+            lambda ax, unit=unit, rows=rows: audit_figures.plot_effects(unit, rows, ax),  # type: ignore[misc]
+        )
+        parts.append(draw(folder, figure))
+    return "\n\n".join(parts)
+
+
+def _claim_section(one: Judged) -> str:
+    claim = one.claim
+    lines = [f"### {claim.id}", f"**{MARKS[one.word]} {one.word} ({KOREAN[one.word]})** {escaped(claim.claim)}"]
+    if claim.korean:
+        lines.append(f"> {escaped(claim.korean)} ({'document' if len(claim.documents) == 1 else 'documents'} {', '.join(claim.documents)})")
+    lines += [_test_text(i, test, verdict) for i, (test, verdict) in enumerate(zip(claim.tests, one.verdicts, strict=True), start=1)]
+    if claim.not_measured:
+        lines.append(f"Not measured: {escaped(claim.not_measured)}.")
+    if claim.caveat:
+        lines.append(f"*{escaped(claim.caveat)}*")
+    return "\n\n".join(lines)
+
+
+def _test_text(i: int, test: Test, verdict: Verdict) -> str:
+    where = f"[{escaped(test.study)}](#{_anchor(test.study)})" if test.study else "no runs needed"
+    lines = [f"{i}. {escaped(test.asks)}", f"   **{verdict.word}**: {escaped(verdict.reason)}."]
+    if (effect := verdict.effect) is not None:
+        p_value = "" if effect.p_value != effect.p_value else f", p = {effect.p_value:.2g}"
+        lines.append(f"   Effect: **{effect_text(effect)}**{p_value}; {counted(effect.num_runs, 'run')}, {counted(effect.num_seeds, 'seed')} ({where}).")
+        lines.append(f"   {escaped(effect.detail)}.")
+    return "\n\n".join(lines)
+
+
+def _anchor(study: str) -> str:
+    return "study-" + study.replace("/", "-")
+
+
+def _study_section(folder: Path, study: Study) -> str:
+    table = compare(study)
+    title = f"Test error against the rate, an arm a line (study {study.name}, {counted(study.runs['seed'].nunique(), 'seed')})"
+    figure = Figure(
+        f"audit-{study.name.replace('/', '-')}", title, "A ring: the arm's best rate, chosen by validation accuracy.",
+        lambda ax: audit_figures.plot_arms(study, ax),
+    )  # fmt: skip
+    rows = [
+        [
+            escaped(row["called"]), lr_text(row["lr"]) + (" (edge)" if row["is_at_edge"] else ""), percent(row["valid"]),
+            percent(row["test"]) + f" ± {(row['test_high'] - row['test']) * 100:.2f}", f"{row['shortfall'] * 100:.2f}",
+            f"{row['width']:.2g}", f"{row['num_rates']:.0f} × {row['num_seeds']:.0f}", f"{row['epochs']:.0f}", seconds_text(row["seconds"]),
+        ]
+        for _, row in table.iterrows() if row["lr"] == row["lr"]
+    ]  # fmt: skip
+    header = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall", "plateau (decades)", "rates × seeds", "epochs", "seconds"]
+    missing = f" **{study.num_missing} missing.**" if study.num_missing else ""
+    return "\n\n".join(
+        [
+            f"### Study: {escaped(study.name.replace('/', ', '))}",
+            f"{counted(len(study.runs), 'run')}; {_sizes(study.runs)}.{missing}",
+            draw(folder, figure),
+            markdown_table(header, rows),
+            "<details><summary>The commands that make these runs again</summary>",
+            f"```sh\n{commands(study.name, study.runs)}\n```",
+            "</details>",
+        ]
+    )
+
+
+def _sizes(runs: pd.DataFrame) -> str:
+    first = runs.iloc[0]
+    epochs = f"{runs['training.max_epochs'].iloc[0]} epochs" if str(first["training.patience"]) == "null" else f"patience {first['training.patience']}"
+    return f"{first['data.num_train']:,} training, {first['data.num_valid']:,} validation, {first['data.num_test']:,} test images; {epochs}"
+
+
+def _method(judged: list[Judged]) -> str:
+    claims = [one.claim for one in judged]
+    num = num_tests(claims)
+    missing = [f"* {one.claim.id}: {escaped(one.weakest.reason)}" for one in judged if one.weakest.effect is None]
+    return f"""## How it was judged
+
+* **The rule.** An effect is turned so that positive is what the claim says. *Supported*: the whole interval is above what the
+  claim says (mostly 0). *Refuted*: the whole interval is below that, or below the least effect worth having. Else
+  *inconclusive*. A claim of several tests has the verdict of the weakest.
+* **Never rounded up.** Inconclusive as well: runs are missing; fewer than 3 seeds; or an arm's best rate is the first or last one
+  tried and the answer would change if one more step gained as much as the last one did.
+* **Intervals** are simultaneous: all {num} statistical tests of conf/claims.yaml share {LEVEL:.0%}, so each is at
+  {1 - LEVEL / num:.2%} (Bonferroni), whether its runs are there or not; where a test compares several pairs, they share its part.
+* **Each arm at its own best rate**, chosen by mean validation accuracy over the seeds; what is compared is test accuracy. Arms of a
+  study have equally many rates, so that choosing flatters all alike.
+* **Paired by seed.** A seed has the same images, initial weights and batch order in all arms. The standard error is what arms and
+  seeds leave unexplained, pooled over the arms' rates within {NEAR:.0%} of their best; an arm that varies far more than the rest
+  (an F test) has its own. Times and epochs are compared as ratios. Shares have Wilson intervals.
+* **Shortfall**: by how many percentage points the mean over the rates within {WINDOW:g} decades of the best lies below it.
+* Claims and their tests are data: conf/claims.yaml. This page: `lrsweep-report study=all`.
+
+## Without a measurement
+
+{chr(10).join(missing) or "Every claim has one."}"""

@@ -1,0 +1,124 @@
+"""The audit's figures: effects with their intervals, and each study's arms against the rate. Each takes an `ax` and returns it."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from lrsweep.analysis.claims import Judged, Test, Verdict
+from lrsweep.analysis.layout import Layout, Study
+from lrsweep.report.figures import LINES, MARKERS, STYLES, rate_axis
+
+VERDICTS: dict[str, dict[str, Any]] = {  # colour and marker: neither alone tells them apart
+    "supported": {"color": "#0072B2", "marker": "o"},
+    "refuted": {"color": "#D55E00", "marker": "X"},
+    "inconclusive": {"color": "#767676", "marker": "D", "markerfacecolor": "white"},
+}
+SCALES = {  # unit → (factor to the axis, label, from where on the axis is logarithmic)
+    "accuracy": (100.0, "percentage points", 1.0),
+    "factor": (1.0, "times", math.inf),
+    "decades": (1.0, "decades of learning rate", math.inf),
+    "slope": (1.0, "slope of log rate on log batch", math.inf),
+    "share": (100.0, "% of runs", math.inf),
+    "nats": (1.0, "loss (nats)", 0.1),
+}
+
+Row = tuple[Judged, int, Test, Verdict]
+
+
+def rows_by_unit(judged: Sequence[Judged]) -> dict[str, list[Row]]:
+    """The tests that have an interval, by the unit of their effect."""
+    found: dict[str, list[Row]] = {}
+    for one in judged:
+        for i, (test, verdict) in enumerate(zip(one.claim.tests, one.verdicts, strict=True)):
+            effect = verdict.effect
+            if test.is_statistical and effect is not None and not math.isnan(effect.low):
+                found.setdefault(effect.unit, []).append((one, i, test, verdict))
+    return found
+
+
+def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
+    """A row a test: its effect and interval, in colour and marker of its verdict; a bar where the claim begins."""
+    scale, label, linear_to = SCALES[unit]
+    for y, (_, _, test, verdict) in enumerate(rows):
+        effect = verdict.effect
+        assert effect is not None
+        look = VERDICTS[verdict.word]
+        ax.plot([effect.low * scale, effect.high * scale], [y, y], color=look["color"], linewidth=1.6, solid_capstyle="butt")
+        ax.plot(effect.effect * scale, y, linestyle="none", markersize=7, markeredgecolor=look["color"], **look)
+        ax.plot([test.beyond * scale] * 2, [y - 0.35, y + 0.35], color="black", linewidth=1)
+    for word, look in VERDICTS.items():
+        ax.plot([], [], linestyle="none", label=word, markeredgecolor=look["color"], **look)
+    ax.plot([], [], linestyle="none", marker="|", markersize=11, color="black", label="the claim: to the right of this")
+    ax.set_yticks(range(len(rows)), [_label(one, i) for one, i, _, _ in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    if math.isfinite(linear_to):
+        ax.set_xscale("symlog", linthresh=linear_to)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if unit == "factor":
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"×{10**value:.3g}"))
+    ax.set_xlabel(f"effect ({label})")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.9 / (len(rows) + 1) - 0.05), ncols=4)
+    return ax
+
+
+def _label(one: Judged, i: int) -> str:
+    return one.claim.id if len(one.claim.tests) == 1 else f"{one.claim.id} ({i + 1})"
+
+
+def plot_arms(study: Study, ax: Axes) -> Axes:
+    """Test error of every arm against the rate, means over seeds, the arm's name at the end of its line, a ring at its best rate."""
+    layout = Layout(study, "test_accuracy")
+    arms = list(study.runs["arm"].unique())
+    ends: list[tuple[float, float, str, str]] = []
+    for i, arm in enumerate(arms):
+        error = 1 - layout.values[arm].mean()
+        colour, style = LINES[i % len(LINES)], STYLES[(i // len(LINES)) % len(STYLES)]
+        ax.plot(error.index, error, linestyle=style, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.4)
+        if (best := _best(layout, arm)) is not None:
+            ax.plot(best, error[best], "o", markersize=11, fillstyle="none", color=colour)
+        ends.append((float(error.index[-1]), float(error.iloc[-1]), study.called(arm), colour))
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
+    ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%" if f"{value:e}"[0] in "25" else ""))
+    ax.set_ylabel("test error (1 - accuracy)")
+    rate_axis(ax)
+    _name_ends(ends, ax)
+    return ax
+
+
+def _best(layout: Layout, arm: str) -> float | None:
+    try:
+        return layout.choose(arm).lr
+    except LookupError:
+        return None
+
+
+def _name_ends(ends: Sequence[tuple[float, float, str, str]], ax: Axes) -> None:
+    """Names in the right margin, moved apart so that none covers another, each with a thin line to its own end."""
+    places = ax.transAxes.inverted().transform(ax.transData.transform([(x, y) for x, y, _, _ in ends]))
+    order = np.argsort(places[:, 1])
+    step = 0.052
+    heights = _spread(places[order, 1], step)
+    for rank, i in enumerate(order):
+        _, _, name, colour = ends[i]
+        ax.annotate(
+            name, places[i], xytext=(1.03, heights[rank]), xycoords="axes fraction", textcoords="axes fraction",
+            va="center", fontsize=9, color=colour, arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6},
+        )  # fmt: skip
+
+
+def _spread(heights: Any, step: float) -> list[float]:
+    """Ascending heights moved up as little as keeps them `step` apart, then down as a whole where they would leave the axes."""
+    spread: list[float] = []
+    for height in heights:
+        spread.append(max(float(height), spread[-1] + step) if spread else float(height))
+    over = max(0.0, spread[-1] - 1.0) if spread else 0.0
+    for i in range(len(spread) - 1, -1, -1):
+        limit = 1.0 if i == len(spread) - 1 else spread[i + 1] - step
+        spread[i] = min(spread[i], limit) if over else spread[i]
+    return spread
