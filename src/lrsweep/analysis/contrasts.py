@@ -83,7 +83,7 @@ def difference(
         high=pick(one.high for one in found),
         reach_low=max(one.reach_low for one in found),
         reach_high=max(one.reach_high for one in found),
-        p_value=min(1.0, chosen.p_value * len(found)),
+        p_value=float(np.minimum(1.0, chosen.p_value * len(found))),  # NaN stays NaN
         num_runs=_num_runs(study, [*ups, *downs]),
         unit=unit,
         detail="; ".join(dict.fromkeys(_told(column, layout) for column in [*ups, *downs])),

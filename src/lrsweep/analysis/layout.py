@@ -54,12 +54,13 @@ class Study:
 
     def find_arm(self, settings: Mapping[str, Any]) -> str:
         """The arm with these settings; of several, the one whose other settings are the defaults. "not null": any but none."""
-        arms = self.runs.drop_duplicates("arm").set_index("arm")
+        arms = self._arms
         for name, value in settings.items():
-            column = arms["loss" if name == "loss.name" else name]
-            arms = arms[column != "null"] if value == "not null" else arms[column == value]
+            if name not in arms:
+                raise NoSuchRuns(f"no runs of {described(settings)}")
+            arms = arms[arms[name] != "null"] if value == "not null" else arms[arms[name] == value]
         if len(arms) > 1:
-            others = [name for name in arms.columns if name in DEFAULT_SETTINGS and name not in {*settings, "optimizer.lr"}]
+            others = [name for name in self._varying if name not in settings]
             arms = arms[(arms[others] == pd.Series(DEFAULT_SETTINGS)[others]).all(axis="columns")]
         if len(arms) != 1:
             raise NoSuchRuns(f"no runs of {described(settings)}")
@@ -70,10 +71,18 @@ class Study:
         return self._names[arm]
 
     @cached_property
-    def _names(self) -> dict[str, str]:
+    def _arms(self) -> pd.DataFrame:
+        """A row of settings an arm."""
         first = self.runs.drop_duplicates("arm").set_index("arm").rename(columns={"loss": "loss.name"})
-        varying = [name for name in first if name in DEFAULT_SETTINGS and first[name].nunique() > 1]
-        return {str(arm): _in_short(row[varying]) for arm, row in first.iterrows()}
+        return first[[name for name in DEFAULT_SETTINGS if name in first]]
+
+    @cached_property
+    def _varying(self) -> list[str]:
+        return [str(name) for name in self._arms if self._arms[name].nunique() > 1]
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        return {str(arm): _in_short(row[self._varying]) for arm, row in self._arms.iterrows()}
 
 
 def _in_short(settings: pd.Series) -> str:

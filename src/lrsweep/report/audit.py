@@ -109,7 +109,8 @@ def _claims_table(judged: list[Judged]) -> str:
         for one in judged
     ]
     intro = "The effect is that of the claim's weakest test, positive where it is as claimed, with its interval."
-    return f"## Every claim\n\n{intro}\n\n" + markdown_table(["documents", "id", "claim", "verdict", "effect", "seeds"], rows)
+    table = markdown_table(["documents", "id", "claim", "verdict", "effect", "seeds"], rows)
+    return f"## Every claim\n\n{intro}\n\n<details open><summary>{counted(len(rows), 'claim')}</summary>\n\n{table}\n\n</details>"
 
 
 def effect_text(effect: Effect | None) -> str:

@@ -61,7 +61,10 @@ def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
     if unit == "factor":
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"×{10**value:.3g}"))
     ax.set_xlabel(f"effect ({label})")
-    ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.9 / (len(rows) + 1) - 0.05), ncols=4)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.set_size_inches(9, 1.6 + 0.33 * len(rows))  # a row has the same height in all of these figures
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return ax
 
 
