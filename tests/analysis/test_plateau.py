@@ -322,9 +322,7 @@ def test_of_rates_that_vary_alike_one_is_called_undependable_no_more_often_than_
     rng = np.random.default_rng([11, num_seeds, num_rates])
     learned_R = np.ones(num_rates, dtype=bool)
     means = spread * np.arange(num_rates)
-    called = sum(
-        not plateau.dependable(means + noise_of(rng, num_seeds, num_rates), learned_R).all() for _ in range(num_studies)
-    )
+    called = sum(not plateau.dependable(means + noise_of(rng, num_seeds, num_rates), learned_R).all() for _ in range(num_studies))
     assert called <= at_most(plateau._SPREAD_LEVEL, num_studies)
     assert called >= 1
 

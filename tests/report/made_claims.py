@@ -100,5 +100,3 @@ def fill_small(folder: Path, gain: float = 0.004) -> Path:
     for name, (arms, exponents) in SMALL.items():
         fill_arms(folder / name, arms, exponents, [0.95 + gain * i for i in range(len(arms))])
     return folder
-
-

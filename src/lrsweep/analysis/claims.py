@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 
 from lrsweep.analysis import contrasts
 from lrsweep.analysis.contrasts import Effect
-from lrsweep.analysis.layout import NoSuchRuns, Study
+from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.config import CONF_DIR
 
 Word = Literal["refuted", "inconclusive", "supported"]  # the weakest first
@@ -144,14 +144,12 @@ def judge(effect: Effect, beyond: float = 0.0, margin: float = 0.0) -> Verdict:
     word = _word(effect.low, effect.high, beyond, margin)
     if word != _word(effect.low - effect.reach_low, effect.high + effect.reach_high, beyond, margin):
         return Verdict("inconclusive", f"it would be {word}, but a best rate lies at the edge of those tried", effect)
-    return Verdict(word, _REASONS[word], effect)
-
-
-_REASONS = {
-    "supported": "the whole interval is on the claim's side",
-    "refuted": "the whole interval is below what the claim needs",
-    "inconclusive": "the interval holds both what the claim says and what it denies",
-}
+    if word == "supported":
+        return Verdict(word, "the whole interval is on the claim's side", effect)
+    if word == "inconclusive":
+        return Verdict(word, "the interval holds both what the claim says and what it denies", effect)
+    reason = "is on the other side" if effect.high < beyond else "is below the least effect worth having"
+    return Verdict(word, f"the whole interval {reason}", effect)
 
 
 def _word(low: float, high: float, beyond: float, margin: float) -> Word:

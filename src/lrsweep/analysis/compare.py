@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lrsweep.analysis.layout import Layout, NoSuchRuns, Study
-from lrsweep.analysis.plateau import find_plateau
+from lrsweep.analysis.layout import Layout
+from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.analysis.summary import CONFIDENCE
 
 
@@ -17,28 +17,27 @@ def compare(study: Study) -> pd.DataFrame:
     num_rates, num_seeds, epochs and seconds (medians at that rate). Arms without a scored rate have none of these.
     """
     layout = Layout(study, "test_accuracy")
-    rows = [{"arm": arm, "called": study.called(arm)} | _row(layout, arm) for arm in study.runs["arm"].unique()]
+    around = Layout(study, "shortfall")
+    rows = [{"arm": arm, "called": study.called(arm)} | _row(layout, around, arm) for arm in study.runs["arm"].unique()]
     columns = ["arm", "called", "lr", "is_at_edge", "valid", "test", "test_low", "test_high", "shortfall", "width"]
     columns += ["num_rates", "num_seeds", "epochs", "seconds"]
     return pd.DataFrame(rows, columns=columns).sort_values("valid", ascending=False, ignore_index=True)
 
 
-def _row(layout: Layout, arm: str) -> dict[str, object]:
+def _row(layout: Layout, around: Layout, arm: str) -> dict[str, object]:
+    study = layout.study
     try:
-        choice = layout.choose(arm)
+        choice, plateau = study.choose(arm), study.plateau(arm)
     except NoSuchRuns:
         return {}
-    runs = layout.study.runs[layout.study.runs["arm"] == arm]
-    at_best = runs[runs["lr"] == choice.lr]
+    at_best = study.runs[(study.runs["arm"] == arm) & (study.runs["lr"] == choice.lr)]
     test = layout.values[arm, choice.lr].dropna()
     half = _half_interval(layout, arm, choice.lr, test)
-    plateau = find_plateau(runs, int(runs["data.num_valid"].iloc[0]))
-    shortfall = Layout(layout.study, "shortfall").column(arm).values.mean()
     return {
         **{"lr": choice.lr, "is_at_edge": choice.is_at_edge, "valid": at_best["valid_accuracy"].mean(), "test": test.mean()},
-        **{"test_low": test.mean() - half, "test_high": test.mean() + half, "shortfall": shortfall},
-        **{"width": math.nan if plateau is None else plateau.num_decades, "num_rates": len(choice.rates)},
-        **{"num_seeds": len(test), "epochs": at_best["epochs"].median(), "seconds": at_best["seconds"].median()},
+        **{"test_low": test.mean() - half, "test_high": test.mean() + half, "shortfall": around.column(arm).values.mean()},
+        **{"width": plateau.num_decades, "num_rates": len(choice.rates), "num_seeds": len(test)},
+        **{"epochs": at_best["epochs"].median(), "seconds": at_best["seconds"].median()},
     }
 
 

@@ -16,8 +16,9 @@ from scipy import stats
 
 from lrsweep.analysis.best import find_best
 from lrsweep.analysis.explain import check_patience
-from lrsweep.analysis.layout import METRICS, Column, Layout, NoSuchRuns, Study, described
-from lrsweep.analysis.plateau import MIN_SEEDS, find_plateau
+from lrsweep.analysis.layout import METRICS, Column, Layout
+from lrsweep.analysis.plateau import MIN_SEEDS
+from lrsweep.analysis.study import NoSuchRuns, Study, described, power
 from lrsweep.config import ScheduleConfig
 from lrsweep.schedule import Pace, lr_at
 
@@ -104,8 +105,7 @@ def _linear(layout: Layout, contrast: list[tuple[float, Column]], level: float, 
         df = num_seeds - 1
         standard_error = float(of_seeds.std(ddof=1)) / math.sqrt(num_seeds) if df > 0 else math.nan
     half, p_value = _t_interval(effect - beyond, standard_error, df, level)
-    if layout.metric == "best_rate":  # no best rate is known better than half a step of its grid
-        half = max(half, sum(abs(weight) * layout.grid_step(column.arm) / 2 for weight, column in contrast))
+    half = max(half, sum(abs(weight) * column.resolution for weight, column in contrast))  # NaN stays NaN
     moving = [(weight, column.reach if weight > 0 else column.reach[::-1]) for weight, column in contrast if weight]
     reach_low, reach_high = (sum(abs(weight) * reach[i] for weight, reach in moving) for i in (0, 1))
     return Effect(effect, effect - half, effect + half, "", num_seeds, 0, p_value, "", reach_low, reach_high)
@@ -125,7 +125,7 @@ def _settings(arm: Arm) -> dict[str, Any]:
 
 
 def _value_of(study: Study, arm: Arm, name: str) -> Any:
-    return study.runs.loc[study.runs["arm"] == study.find_arm(_settings(arm)), name].iloc[0]
+    return study.of_arm(_settings(arm))[name].iloc[0]
 
 
 def _num_runs(study: Study, columns: Sequence[Column]) -> int:
@@ -157,12 +157,11 @@ def _doubts(study: Study, num_seeds: int) -> tuple[str, ...]:
     return tuple(doubts)
 
 
-def share(
-    study: Study, level: float, *, of: str, arm: Arm | None = None, among: str = "", beyond: float = 0.5
-) -> Effect:
+def share(study: Study, level: float, *, of: str, arm: Arm | None = None, among: str = "", beyond: float = 0.5) -> Effect:
     """The share of an arm's runs (in `at`, a range of exponents, and of those that are `among`) that are `of` a condition."""
     chosen = dict(arm or {})
-    runs = study.runs[(study.runs["arm"] == study.find_arm(_settings(chosen))) & (study.runs["status"] != "failed")]
+    runs = study.of_arm(_settings(chosen))
+    runs = runs[runs["status"] != "failed"]
     if "at" in chosen:
         low, high = chosen["at"]
         runs = runs[np.log10(runs["lr"]).between(low - 1e-6, high + 1e-6)]
@@ -201,23 +200,19 @@ def _conditions(study: Study, runs: pd.DataFrame) -> pd.DataFrame:
 
 def blank(study: Study, level: float, *, answer: Literal["range", "bargain"], arm: Arm | None = None) -> Effect:
     """The documents' "???": not tested but filled in, where the plateau is conclusive. The effect is the range's width."""
-    runs = study.runs[study.runs["arm"] == study.find_arm(_settings(arm or {}))]
+    runs = study.of_arm(_settings(arm or {}))
     best = find_best(runs, study.num_missing)
     if best is None:
         raise NoSuchRuns("no rate was scored on every seed")
     told = {
-        "range": f"{_power(best.low)} to {_power(best.high)}, test accuracy {best.rows['test_mean'].min():.2%} to "
+        "range": f"{power(best.low)} to {power(best.high)}, test accuracy {best.rows['test_mean'].min():.2%} to "
         f"{best.rows['test_mean'].max():.2%}",
-        "bargain": f"{_power(best.bargain['lr'])}, test accuracy {best.bargain['test_mean']:.2%} in "
+        "bargain": f"{power(best.bargain['lr'])}, test accuracy {best.bargain['test_mean']:.2%} in "
         f"{best.bargain['seconds_median']:.3g} s, within {best.delta * 100:.2f} percentage points of the best",
     }[answer]
     doubts = tuple(doubt.replace("_", " ") for doubt in best.plateau.doubts)
     width = best.plateau.num_decades
-    return Effect(width, width, width, "decades", best.num_seeds, len(runs), detail=f"the answer: {told}", doubts=doubts)
-
-
-def _power(lr: float) -> str:
-    return f"10^{round(math.log10(lr), 2):g}"
+    return Effect(width, width, width, "answer", best.num_seeds, len(runs), detail=told, doubts=doubts)
 
 
 def balance(study: Study, level: float) -> Effect:
@@ -226,7 +221,7 @@ def balance(study: Study, level: float) -> Effect:
     Of classes with shares p, the error is Σ p·e and the balanced error Σ e / 10: their ratio lies from 1 / (10 max p) to
     1 / (10 min p).
     """
-    best = find_best(study.runs[study.runs["arm"] == study.find_arm({})])
+    best = find_best(study.of_arm({}))
     test = study.class_counts[study.class_counts["split"] == "test"][[str(i) for i in range(10)]].astype(float)
     if best is None or test.empty:
         raise NoSuchRuns("no class counts of a scored study")
@@ -240,7 +235,7 @@ def balance(study: Study, level: float) -> Effect:
         f"than {ratio:.2f} times the smallest. At {1 - error:.2%} accuracy, balanced accuracy is at most "
         f"{differs * 100:.2f} percentage points away: a bound, since no record holds it"
     )
-    return Effect(-differs, -differs, -differs, "accuracy", best.num_seeds, len(study.runs), detail=detail)
+    return Effect(-differs, -differs, -differs, "bound", best.num_seeds, len(study.runs), detail=detail)
 
 
 NUM_EPOCHS, EPOCH_STEPS = 10, 94  # of the documents' 3,000 images in batches of 32
@@ -266,11 +261,10 @@ _SHAPES = {
 
 def suggestions(table: pd.DataFrame, study: Study, level: float, *, rules: Sequence[str] = (), beyond: float = 0.5) -> Effect:
     """The share of a finder's suggestions (columns rule, seed, suggestion) that lie in the sweep's best range."""
-    runs = study.runs[study.runs["arm"] == study.find_arm({})]
-    plateau = find_plateau(runs, int(runs["data.num_valid"].iloc[0]))
+    plateau = study.plateau(study.find_arm({}))
     chosen = table[table["rule"].isin(rules)] if rules else table
-    if plateau is None or chosen.empty:
-        raise NoSuchRuns("no suggestions, or no sweep to score them by")
+    if chosen.empty:
+        raise NoSuchRuns("no runs of the rate finder")
     half_step = 10 ** (np.diff(np.log10(plateau.rates["lr"])).min() / 2)
     is_inside = chosen["suggestion"].between(plateau.low / half_step, plateau.high * half_step)  # not where there is none
     num, of, num_seeds = int(is_inside.sum()), len(chosen), chosen["seed"].nunique()
@@ -279,5 +273,5 @@ def suggestions(table: pd.DataFrame, study: Study, level: float, *, rules: Seque
     by_rule = ", ".join(f"{rule} {int(inside.sum())} of {len(inside)}" for rule, inside in is_inside.groupby(chosen["rule"]))
     return Effect(
         num / of, float(interval.low), float(interval.high), "share", num_seeds, of, float(test.pvalue),
-        f"inside {_power(plateau.low)} to {_power(plateau.high)}: {by_rule}", doubts=_doubts(study, num_seeds),
+        f"inside {power(plateau.low)} to {power(plateau.high)}: {by_rule}", doubts=_doubts(study, num_seeds),
     )  # fmt: skip

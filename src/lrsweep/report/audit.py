@@ -7,16 +7,16 @@ to load) and the figures into that folder. A study that is missing leaves its cl
 """
 
 import functools
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from lrsweep import store
-from lrsweep.analysis.claims import LEVEL, Claim, Judged, Test, Verdict, judge_all, num_tests, read_claims
+from lrsweep.analysis.claims import LEVEL, Judged, Test, Verdict, judge_all, num_tests, read_claims
 from lrsweep.analysis.compare import compare
 from lrsweep.analysis.contrasts import Effect
-from lrsweep.analysis.layout import NEAR, WINDOW, Study
+from lrsweep.analysis.layout import NEAR, WINDOW
+from lrsweep.analysis.study import Study
 from lrsweep.analysis.summary import with_arms, with_chance, with_seconds
 from lrsweep.report import audit_figures
 from lrsweep.report.command import commands
@@ -67,49 +67,48 @@ def read_study(folder: Path, name: str) -> Study | None:
 
 
 def _head(judged: list[Judged]) -> str:
-    by_word = {word: [one for one in judged if one.word == word] for word in ("supported", "refuted", "inconclusive")}
-    counts = [
-        f"* **{MARKS[word]} {word} ({KOREAN[word]}): {len(found)}** {_links(found)}".rstrip() for word, found in by_word.items()
-    ]
-    wrong = [f"* **Not so:** {one.claim.claim} {_why(one)} ([{one.claim.id}](#{one.claim.id}))" for one in by_word["refuted"]]
-    held = [f"* **So it is:** {one.claim.claim} {_why(one)} ([{one.claim.id}](#{one.claim.id}))" for one in by_word["supported"]]
+    by_word = {word: [one for one in judged if one.word == word] for word in ("refuted", "supported", "inconclusive")}
+    counts = [f"* **{MARKS[word]} {len(found)} {word}** ({KOREAN[word]}){_links(found)}" for word, found in by_word.items()]
     return "\n\n".join(
         [
             f"# {TITLE}",
             f"{len(judged)} statements of five documents on learning rates, each held against runs of the documents' CNN on MNIST.",
             "\n".join(counts),
             "## What the documents get wrong",
-            "\n".join(wrong) or "Nothing was refuted.",
-            "## What they get right",
-            "\n".join(held) or "Nothing was supported.",
+            "\n".join(map(_answer, by_word["refuted"])) or "Nothing was refuted.",
+            "## What holds here",
+            "\n".join(map(_answer, by_word["supported"])) or "Nothing was supported.",
         ]
     )
 
 
-def _links(judged: Iterable[Judged]) -> str:
-    return ", ".join(f"[{one.claim.id}](#{one.claim.id})" for one in judged)
+def _answer(one: Judged) -> str:
+    """The claim, and what its weakest test found."""
+    i = one.verdicts.index(one.weakest)
+    return f"* **{escaped(one.claim.claim)}** {escaped(one.claim.tests[i].asks)} {effect_text(one.weakest.effect)} ([{one.claim.id}](#{one.claim.id}))"
 
 
-def _why(one: Judged) -> str:
-    """The weakest test's answer, for a list of answers."""
-    verdict = one.weakest
-    return f"{effect_text(verdict.effect)}." if verdict.effect is not None else ""
+def _links(judged: list[Judged]) -> str:
+    """None of what is inconclusive: those are in the table, with the reason."""
+    if not judged or judged[0].word == "inconclusive":
+        return ""
+    return ": " + ", ".join(f"[{one.claim.id}](#{one.claim.id})" for one in judged)
 
 
 def _claims_table(judged: list[Judged]) -> str:
     rows = [
         [
-            ", ".join(one.claim.documents),
             f"[{one.claim.id}](#{one.claim.id})",
-            escaped(one.claim.claim),
             f"**{MARKS[one.word]} {one.word}**",
+            escaped(one.claim.claim),
             effect_text(one.weakest.effect) if one.weakest.effect else escaped(one.weakest.reason),
             str(one.weakest.effect.num_seeds or "—") if one.weakest.effect else "—",
+            ", ".join(one.claim.documents),
         ]
         for one in judged
     ]
     intro = "The effect is that of the claim's weakest test, positive where it is as claimed, with its interval."
-    table = markdown_table(["documents", "id", "claim", "verdict", "effect", "seeds"], rows)
+    table = markdown_table(["id", "verdict", "claim", "effect", "seeds", "documents"], rows)
     return f"## Every claim\n\n{intro}\n\n<details open><summary>{counted(len(rows), 'claim')}</summary>\n\n{table}\n\n</details>"
 
 
@@ -117,9 +116,14 @@ def effect_text(effect: Effect | None) -> str:
     """An effect with its interval, in its unit."""
     if effect is None:
         return "—"
+    match effect.unit:
+        case "answer":
+            return escaped(effect.detail)
+        case "bound":
+            return f"at most {abs(effect.effect) * 100:.2f} points away"
+        case "number":
+            return "as stated" if effect.effect >= -1e-9 else "not as stated"
     low, middle, high = (_in_unit(value, effect.unit) for value in (effect.low, effect.effect, effect.high))
-    if effect.unit == "number":
-        return "as stated" if effect.effect >= -1e-9 else "not as stated"
     unit = {"accuracy": " points", "decades": " decades", "nats": " nats"}.get(effect.unit, "")
     interval = "" if low == high or "nan" in low else f" [{low} to {high}]"
     return f"{middle}{unit}{interval}"
@@ -138,7 +142,10 @@ def _in_unit(value: float, unit: str) -> str:
 
 
 def _effects(folder: Path, judged: list[Judged]) -> str:
-    parts = ["## Effects at a glance", "Tests with an interval, by unit. The claim holds where the whole interval is to the right of its bar."]
+    parts = [
+        "## Effects at a glance",
+        "Tests with an interval, by unit. The claim holds where the whole interval is to the right of its bar.",
+    ]
     for unit, rows in audit_figures.rows_by_unit(judged).items():
         label = audit_figures.SCALES[unit][1]
         figure = Figure(
@@ -155,8 +162,12 @@ def _claim_section(one: Judged) -> str:
     claim = one.claim
     lines = [f"### {claim.id}", f"**{MARKS[one.word]} {one.word} ({KOREAN[one.word]})** {escaped(claim.claim)}"]
     if claim.korean:
-        lines.append(f"> {escaped(claim.korean)} ({'document' if len(claim.documents) == 1 else 'documents'} {', '.join(claim.documents)})")
-    lines += [_test_text(i, test, verdict) for i, (test, verdict) in enumerate(zip(claim.tests, one.verdicts, strict=True), start=1)]
+        lines.append(
+            f"> {escaped(claim.korean)} ({'document' if len(claim.documents) == 1 else 'documents'} {', '.join(claim.documents)})"
+        )
+    lines += [
+        _test_text(i, test, verdict) for i, (test, verdict) in enumerate(zip(claim.tests, one.verdicts, strict=True), start=1)
+    ]
     if claim.not_measured:
         lines.append(f"Not measured: {escaped(claim.not_measured)}.")
     if claim.caveat:
@@ -169,7 +180,9 @@ def _test_text(i: int, test: Test, verdict: Verdict) -> str:
     lines = [f"{i}. {escaped(test.asks)}", f"   **{verdict.word}**: {escaped(verdict.reason)}."]
     if (effect := verdict.effect) is not None:
         p_value = "" if effect.p_value != effect.p_value else f", p = {effect.p_value:.2g}"
-        lines.append(f"   Effect: **{effect_text(effect)}**{p_value}; {counted(effect.num_runs, 'run')}, {counted(effect.num_seeds, 'seed')} ({where}).")
+        lines.append(
+            f"   Effect: **{effect_text(effect)}**{p_value}; {counted(effect.num_runs, 'run')}, {counted(effect.num_seeds, 'seed')} ({where})."
+        )
         lines.append(f"   {escaped(effect.detail)}.")
     return "\n\n".join(lines)
 
@@ -193,7 +206,17 @@ def _study_section(folder: Path, study: Study) -> str:
         ]
         for _, row in table.iterrows() if row["lr"] == row["lr"]
     ]  # fmt: skip
-    header = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall", "plateau (decades)", "rates × seeds", "epochs", "seconds"]
+    header = [
+        "arm",
+        "best rate",
+        "validation",
+        "test ± half of 95%",
+        "shortfall",
+        "plateau (decades)",
+        "rates × seeds",
+        "epochs",
+        "seconds",
+    ]
     missing = f" **{study.num_missing} missing.**" if study.num_missing else ""
     return "\n\n".join(
         [
@@ -210,7 +233,11 @@ def _study_section(folder: Path, study: Study) -> str:
 
 def _sizes(runs: pd.DataFrame) -> str:
     first = runs.iloc[0]
-    epochs = f"{runs['training.max_epochs'].iloc[0]} epochs" if str(first["training.patience"]) == "null" else f"patience {first['training.patience']}"
+    epochs = (
+        f"{runs['training.max_epochs'].iloc[0]} epochs"
+        if str(first["training.patience"]) == "null"
+        else f"patience {first['training.patience']}"
+    )
     return f"{first['data.num_train']:,} training, {first['data.num_valid']:,} validation, {first['data.num_test']:,} test images; {epochs}"
 
 

@@ -1,5 +1,6 @@
 """The audit's figures: effects with their intervals, and each study's arms against the rate. Each takes an `ax` and returns it."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from lrsweep.analysis.claims import Judged, Test, Verdict
-from lrsweep.analysis.layout import Layout, Study
+from lrsweep.analysis.layout import Layout
+from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.report.figures import LINES, MARKERS, STYLES, rate_axis
 
 VERDICTS: dict[str, dict[str, Any]] = {  # colour and marker: neither alone tells them apart
@@ -81,7 +83,8 @@ def plot_arms(study: Study, ax: Axes) -> Axes:
         error = 1 - layout.values[arm].mean()
         colour, style = LINES[i % len(LINES)], STYLES[(i // len(LINES)) % len(STYLES)]
         ax.plot(error.index, error, linestyle=style, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.4)
-        if (best := _best(layout, arm)) is not None:
+        with contextlib.suppress(NoSuchRuns):
+            best = study.choose(arm).lr
             ax.plot(best, error[best], "o", markersize=11, fillstyle="none", color=colour)
         ends.append((float(error.index[-1]), float(error.iloc[-1]), study.called(arm), colour))
     ax.set_yscale("log")
@@ -92,13 +95,6 @@ def plot_arms(study: Study, ax: Axes) -> Axes:
     rate_axis(ax)
     _name_ends(ends, ax)
     return ax
-
-
-def _best(layout: Layout, arm: str) -> float | None:
-    try:
-        return layout.choose(arm).lr
-    except LookupError:
-        return None
 
 
 def _name_ends(ends: Sequence[tuple[float, float, str, str]], ax: Axes) -> None:
