@@ -59,13 +59,12 @@ def fill_arms(
     return folder
 
 
+OPTIMIZERS = ("gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "adam", "adamw")
+FALLING = ("step", "exponential", "power", "cosine", "plateau")
 SMALL: dict[str, tuple[list[dict[str, Any]], list[float]]] = {
-    "optimizers/small": (
-        [{"optimizer.name": name} for name in ("gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "adam", "adamw")],
-        [-4.0, -3.5, -3, -2.5, -2, -1.5],
-    ),
+    "optimizers/small": ([{"optimizer.name": name} for name in OPTIMIZERS], [-4.0, -3.5, -3, -2.5, -2, -1.5]),
     "schedules/small": (
-        [{"schedule.name": name} for name in ("constant", "step", "exponential", "power", "cosine", "plateau", "cosine_restarts", "triangular", "one_cycle")]
+        [{"schedule.name": name} for name in ("constant", *FALLING, "cosine_restarts", "triangular", "one_cycle")]
         + [{"schedule.name": "cosine", "schedule.warmup": 2.0}],
         [-3.0, -2.5, -2.0],
     ),
@@ -73,26 +72,30 @@ SMALL: dict[str, tuple[list[dict[str, Any]], list[float]]] = {
         [{"optimizer.name": "nesterov", "schedule.name": name} for name in ("constant", "step", "cosine", "one_cycle")],
         [-3.0, -2.5, -2.0],
     ),
-    "warmup/small": ([{"schedule.warmup": w} for w in (0.0, 1.0, 2.0, 5.0)], [-2.5, -2.0, -1.5]),
-    "batch_size/small": ([{"training.batch_size": b} for b in (32, 128, 512)], [-3.0, -2.5, -2.0, -1.5]),
+    "warmup/small": ([{"schedule.warmup": epochs} for epochs in (0.0, 1.0, 2.0, 5.0)], [-2.5, -2.0, -1.5]),
+    "batch_size/small": ([{"training.batch_size": size} for size in (32, 128, 512)], [-3.0, -2.5, -2.0, -1.5]),
     "grow_batch/small": (
-        [{"schedule.name": n, "schedule.factor": 0.5, "schedule.every": 3.0} for n in ("step", "grow_batch")],
+        [{"schedule.name": name, "schedule.factor": 0.5, "schedule.every": 3.0} for name in ("step", "grow_batch")],
         [-3.0, -2.5, -2.0],
     ),
     "layerwise/small": (
-        [{"optimizer.layerwise": l, "model.activation": a} for l in ("uniform", "rising", "falling") for a in ("sigmoid", "relu")],
+        [
+            {"optimizer.layerwise": layerwise, "model.activation": activation}
+            for layerwise in ("uniform", "rising", "falling")
+            for activation in ("sigmoid", "relu")
+        ],
         [-3.0, -2.5, -2.0],
     ),
     "finetune/small": ([{}, {"model.init_from": "results/pretrain/small/seed-{seed}.pt"}], [-5.0, -4.5, -4, -3.5, -3, -2.5]),
     "techniques/small": (
         [
-            {}, {"model.dropout": 0.5}, {"model.batch_norm": True}, {"loss.l1": 1e-5}, {"loss.l2": 1e-3},
-            {"data.max_shift": 2.0, "data.max_rotation": 10.0}, {"model.init": "xavier"}, {"model.init": "he"},
+            *({}, {"model.dropout": 0.5}, {"model.batch_norm": True}, {"loss.l1": 1e-5}, {"loss.l2": 1e-3}),
+            *({"data.max_shift": 2.0, "data.max_rotation": 10.0}, {"model.init": "xavier"}, {"model.init": "he"}),
             *({"model.activation": name} for name in ("tanh", "relu", "leaky_relu", "elu")),
         ],
         [-3.0, -2.5, -2.0],
     ),
-}  # fmt: skip
+}
 
 
 def fill_small(folder: Path, gain: float = 0.004) -> Path:

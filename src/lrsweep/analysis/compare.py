@@ -31,11 +31,11 @@ def _row(layout: Layout, around: Layout, arm: str) -> dict[str, object]:
     except NoSuchRuns:
         return {}
     at_best = study.runs[(study.runs["arm"] == arm) & (study.runs["lr"] == choice.lr)]
-    test = layout.values[arm, choice.lr].dropna()
+    test = layout.table[arm, choice.lr].dropna()
     half = _half_interval(layout, arm, choice.lr, test)
     return {
         **{"lr": choice.lr, "is_at_edge": choice.is_at_edge, "valid": at_best["valid_accuracy"].mean(), "test": test.mean()},
-        **{"test_low": test.mean() - half, "test_high": test.mean() + half, "shortfall": around.column(arm).values.mean()},
+        **{"test_low": test.mean() - half, "test_high": test.mean() + half, "shortfall": around.column(arm).of_seeds.mean()},
         **{"width": plateau.num_decades, "num_rates": len(choice.rates), "num_seeds": len(test)},
         **{"epochs": at_best["epochs"].median(), "seconds": at_best["seconds"].median()},
     }

@@ -94,7 +94,7 @@ def difference(
 
 def _linear(layout: Layout, contrast: list[tuple[float, Column]], level: float, beyond: float) -> Effect:
     """Σ weight × column: by the spread pooled over the study where all columns take part in that, else by its own seeds."""
-    values = pd.concat([weight * column.values for weight, column in contrast], axis="columns").dropna()
+    values = pd.concat([weight * column.of_seeds for weight, column in contrast], axis="columns").dropna()
     of_seeds = values.sum(axis="columns").to_numpy(dtype=float)
     num_seeds, effect = len(of_seeds), float(of_seeds.mean()) if len(of_seeds) else math.nan
     variance, df, kept = layout.pooled
@@ -134,7 +134,7 @@ def _num_runs(study: Study, columns: Sequence[Column]) -> int:
 
 
 def _told(column: Column, layout: Layout) -> str:
-    return f"{layout.study.called(column.arm)} {column.rates}: {shown(float(column.values.mean()), METRICS[layout.metric])}"
+    return f"{layout.study.called(column.arm)} {column.rates}: {shown(float(column.of_seeds.mean()), METRICS[layout.metric])}"
 
 
 def shown(value: float, unit: str) -> str:

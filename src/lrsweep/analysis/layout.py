@@ -43,7 +43,7 @@ class Column:
     """An arm at the rates that it is judged by."""
 
     arm: str
-    values: pd.Series  # by seed
+    of_seeds: pd.Series
     rates: str  # in words
     lr: float | None = None  # where it is one rate: then its spread may be pooled
     resolution: float = 0.0  # the mean is not known better than this
@@ -72,13 +72,13 @@ class Layout:
             return self._best_rates(arm, choice)
         if self.metric == "shortfall":
             return self._shortfall(arm, choice)
-        values = self.values[arm, choice.lr]
+        values = self.table[arm, choice.lr]
         # Epochs are whole: half of one to either side.
         resolution = math.log10(1 + 0.5 / 10 ** float(values.mean())) if self.metric == "epochs_to_target" else 0.0
         return Column(arm, values, _at_best(choice), choice.lr, resolution, self._reach(arm, choice))
 
     @cached_property
-    def values(self) -> pd.DataFrame:
+    def table(self) -> pd.DataFrame:
         """Seeds × (arm, lr)."""
         return self.study.table(self._of_runs())
 
@@ -89,13 +89,13 @@ class Layout:
         What rates and seeds leave unexplained in a two-way layout.
         """
         means = self.study.valid.mean(skipna=False)
-        near = self.values.loc[:, means >= means.groupby(level="arm").transform("max") - NEAR].dropna(axis="columns")
+        near = self.table.loc[:, means >= means.groupby(level="arm").transform("max") - NEAR].dropna(axis="columns")
         if near.shape[0] < 2 or near.shape[1] < 2:
             return math.nan, 0, set()
         kept = near.loc[:, dependable(near.to_numpy(dtype=float), np.ones(near.shape[1], dtype=bool))]
         df = (kept.shape[0] - 1) * (kept.shape[1] - 1)
         variance = float((residuals(kept.to_numpy(dtype=float)) ** 2).sum()) / df if df else math.nan
-        return variance, df, set(kept.columns)
+        return variance, df, {(str(arm), float(lr)) for arm, lr in kept.columns}
 
     @cached_property
     def target(self) -> float:
@@ -103,16 +103,17 @@ class Layout:
         return target_below(min(float(self.study.valid[arm, self.study.choose(arm).lr].mean()) for arm in self.reference))
 
     def _at(self, arm: str, rate: float) -> Column:
-        near = [lr for lr in self.values[arm] if math.isclose(lr, rate, rel_tol=1e-6)]
+        near = [lr for lr in self.table[arm] if math.isclose(lr, rate, rel_tol=1e-6)]
         if not near:
             raise NoSuchRuns(f"no runs at {power(rate)} of {self.study.called(arm)}")
-        return Column(arm, self.values[arm, near[0]], f"at {power(rate)}", near[0])
+        return Column(arm, self.table[arm, near[0]], f"at {power(rate)}", near[0])
 
     def _mean_over(self, arm: str, low: float, high: float) -> Column:
-        rates = [lr for lr in self.values[arm] if low / 1.0001 <= lr <= high * 1.0001]
+        rates = [lr for lr in self.table[arm] if low / 1.0001 <= lr <= high * 1.0001]
         if not rates:
             raise NoSuchRuns(f"no runs from {power(low)} to {power(high)} of {self.study.called(arm)}")
-        means = self.values[arm][rates].mean(axis="columns", skipna=False)
+        of_arm = pd.DataFrame(self.table[arm])
+        means = of_arm[rates].mean(axis="columns", skipna=False)
         return Column(arm, means, f"from {power(rates[0])} to {power(rates[-1])}")
 
     def _reach(self, arm: str, choice: Choice) -> tuple[float, float]:
@@ -121,7 +122,7 @@ class Layout:
             return 0.0, 0.0
         if choice.neighbour is None:
             return math.inf, math.inf
-        change = abs(float((self.values[arm, choice.lr] - self.values[arm, choice.neighbour]).mean()))
+        change = abs(float((self.table[arm, choice.lr] - self.table[arm, choice.neighbour]).mean()))
         return (0.0 if self.metric == "test_accuracy" else change), change
 
     def _best_rates(self, arm: str, choice: Choice) -> Column:
@@ -134,7 +135,8 @@ class Layout:
 
     def _shortfall(self, arm: str, choice: Choice) -> Column:
         inside = [lr for lr in choice.rates if abs(math.log10(lr / choice.lr)) <= WINDOW + 1e-6]
-        missed = self.values[arm, choice.lr] - self.values[arm][inside].mean(axis="columns")
+        of_arm = pd.DataFrame(self.table[arm])
+        missed = of_arm[choice.lr] - of_arm[inside].mean(axis="columns")
         unseen = math.inf if choice.is_at_edge else 0.0  # half of the window was not tried
         return Column(arm, missed, f"around {power(choice.lr)}", reach=(unseen, unseen))
 
@@ -154,15 +156,19 @@ class Layout:
             case "epochs_to_target":
                 hits = curves[curves["valid_accuracy"] >= self.target].groupby("run_id")["epoch"].min()
                 never = runs["epochs"] + 1  # counted as one epoch after the last: no more is known
-                return np.log10(runs["run_id"].map(hits).fillna(never).astype(float))
+                return _log10(runs["run_id"].map(hits).fillna(never))
             case "seconds":
-                return np.log10(runs["seconds"].astype(float))
+                return _log10(runs["seconds"])
             case _:
                 return runs["test_accuracy"].fillna(CHANCE)
 
     def _of_curves(self, name: str, value: Callable[[pd.Series], float]) -> pd.Series:
         by_run = self.study.curves.sort_values("epoch").groupby("run_id")[name]
         return self.study.measured["run_id"].map(by_run.apply(value))
+
+
+def _log10(values: pd.Series) -> pd.Series:
+    return pd.Series(np.log10(values.to_numpy(dtype=float)), index=values.index)
 
 
 def _at_best(choice: Choice) -> str:

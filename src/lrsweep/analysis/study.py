@@ -86,7 +86,7 @@ class Study:
 
     def called(self, arm: str) -> str:
         """An arm in short: what it has set otherwise than by default."""
-        return _in_short(self._arms.loc[arm, self._varying])
+        return _in_short(dict(self._arms[self._varying].loc[[arm]].iloc[0]))
 
     def choose(self, arm: str) -> Choice:
         """The rate of the highest mean validation accuracy among those that learned on every seed; of all where none did.
@@ -123,24 +123,22 @@ class Study:
 
     @cached_property
     def _varying(self) -> list[str]:
-        return [str(name) for name in self._arms if self._arms[name].nunique() > 1]
+        return [str(name) for name in self._arms if (self._arms[name] != self._arms[name].iloc[0]).any()]
 
 
 def _choose(runs: pd.DataFrame) -> Choice | None:
     means = runs.pivot(index="seed", columns="lr", values="valid_accuracy").mean(skipna=False)
     learned = runs.groupby("lr")["learned"].all()
     scored = (means[learned] if learned.any() else means).dropna()
-    return None if scored.empty else Choice(float(scored.idxmax()), tuple(float(lr) for lr in means.index))
+    return None if scored.empty else Choice(float(scored.index[scored.argmax()]), tuple(float(lr) for lr in means.index))
 
 
-def _in_short(settings: pd.Series) -> str:
-    """A group's choice by its value alone; the other settings that are not the defaults by name and value."""
-    words = []
-    for name, value in settings.items():
-        if str(name).endswith(_BY_VALUE):
-            words.append(str(value))
-        elif value != DEFAULT_SETTINGS[str(name)]:
-            words.append(f"{str(name).split('.')[1]}={_cut(value)}")
+def _in_short(settings: dict[Any, Any]) -> str:
+    """What is not the default; where all is, the group's choice by its value."""
+    chosen = {str(name): value for name, value in settings.items()}
+    changed = [name for name, value in chosen.items() if value != DEFAULT_SETTINGS[name]]
+    told = changed or [name for name in chosen if name.endswith(_BY_VALUE)]
+    words = [str(chosen[name]) if name.endswith(_BY_VALUE) else f"{name.split('.')[1]}={_cut(chosen[name])}" for name in told]
     return ", ".join(words) or "base"
 
 

@@ -7,6 +7,7 @@ to load) and the figures into that folder. A study that is missing leaves its cl
 """
 
 import functools
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -72,7 +73,7 @@ def _head(judged: list[Judged]) -> str:
     return "\n\n".join(
         [
             f"# {TITLE}",
-            f"{len(judged)} statements of five documents on learning rates, each held against runs of the documents' CNN on MNIST.",
+            f"{len(judged)} statements of five documents on learning rates, each held against runs of their CNN on MNIST.",
             "\n".join(counts),
             "## What the documents get wrong",
             "\n".join(map(_answer, by_word["refuted"])) or "Nothing was refuted.",
@@ -85,7 +86,8 @@ def _head(judged: list[Judged]) -> str:
 def _answer(one: Judged) -> str:
     """The claim, and what its weakest test found."""
     i = one.verdicts.index(one.weakest)
-    return f"* **{escaped(one.claim.claim)}** {escaped(one.claim.tests[i].asks)} {effect_text(one.weakest.effect)} ([{one.claim.id}](#{one.claim.id}))"
+    found = effect_text(one.weakest.effect)
+    return f"* **{escaped(one.claim.claim)}** {escaped(one.claim.tests[i].asks)} {found} ([{one.claim.id}](#{one.claim.id}))"
 
 
 def _links(judged: list[Judged]) -> str:
@@ -142,19 +144,12 @@ def _in_unit(value: float, unit: str) -> str:
 
 
 def _effects(folder: Path, judged: list[Judged]) -> str:
-    parts = [
-        "## Effects at a glance",
-        "Tests with an interval, by unit. The claim holds where the whole interval is to the right of its bar.",
-    ]
+    reading = "Tests with an interval, by unit. The claim holds where the whole interval is to the right of its bar."
+    parts = ["## Effects at a glance", reading]
     for unit, rows in audit_figures.rows_by_unit(judged).items():
-        label = audit_figures.SCALES[unit][1]
-        figure = Figure(
-            f"audit-effects-{unit}",
-            f"Effects in {label}, positive as claimed ({counted(len(rows), 'test')})",
-            "",
-            lambda ax, unit=unit, rows=rows: audit_figures.plot_effects(unit, rows, ax),  # type: ignore[misc]
-        )
-        parts.append(draw(folder, figure))
+        title = f"Effects in {audit_figures.SCALES[unit][1]}, positive as claimed ({counted(len(rows), 'test')})"
+        plot = functools.partial(audit_figures.plot_effects, unit, rows)
+        parts.append(draw(folder, Figure(f"audit-effects-{unit}", title, "", plot)))
     return "\n\n".join(parts)
 
 
@@ -162,12 +157,10 @@ def _claim_section(one: Judged) -> str:
     claim = one.claim
     lines = [f"### {claim.id}", f"**{MARKS[one.word]} {one.word} ({KOREAN[one.word]})** {escaped(claim.claim)}"]
     if claim.korean:
-        lines.append(
-            f"> {escaped(claim.korean)} ({'document' if len(claim.documents) == 1 else 'documents'} {', '.join(claim.documents)})"
-        )
-    lines += [
-        _test_text(i, test, verdict) for i, (test, verdict) in enumerate(zip(claim.tests, one.verdicts, strict=True), start=1)
-    ]
+        where = "document" if len(claim.documents) == 1 else "documents"
+        lines.append(f"> {escaped(claim.korean)} ({where} {', '.join(claim.documents)})")
+    tests = zip(claim.tests, one.verdicts, strict=True)
+    lines += [_test_text(i, test, verdict) for i, (test, verdict) in enumerate(tests, start=1)]
     if claim.not_measured:
         lines.append(f"Not measured: {escaped(claim.not_measured)}.")
     if claim.caveat:
@@ -176,54 +169,46 @@ def _claim_section(one: Judged) -> str:
 
 
 def _test_text(i: int, test: Test, verdict: Verdict) -> str:
-    where = f"[{escaped(test.study)}](#{_anchor(test.study)})" if test.study else "no runs needed"
     lines = [f"{i}. {escaped(test.asks)}", f"   **{verdict.word}**: {escaped(verdict.reason)}."]
     if (effect := verdict.effect) is not None:
-        p_value = "" if effect.p_value != effect.p_value else f", p = {effect.p_value:.2g}"
-        lines.append(
-            f"   Effect: **{effect_text(effect)}**{p_value}; {counted(effect.num_runs, 'run')}, {counted(effect.num_seeds, 'seed')} ({where})."
-        )
+        p_value = "" if math.isnan(effect.p_value) else f", p = {effect.p_value:.2g}"
+        lines.append(f"   Effect: **{effect_text(effect)}**{p_value}; {_behind(effect, test)}.")
         lines.append(f"   {escaped(effect.detail)}.")
     return "\n\n".join(lines)
+
+
+def _behind(effect: Effect, test: Test) -> str:
+    if not test.study:
+        return "no runs needed"
+    return f"{counted(effect.num_runs, 'run')}, {counted(effect.num_seeds, 'seed')} ([{test.study}](#{_anchor(test.study)}))"
 
 
 def _anchor(study: str) -> str:
     return "study-" + study.replace("/", "-")
 
 
+_COLUMNS = [
+    *("arm", "best rate", "validation", "test ± half of 95%", "shortfall", "plateau (decades)"),
+    *("rates × seeds", "epochs", "seconds"),
+]
+
+
 def _study_section(folder: Path, study: Study) -> str:
-    table = compare(study)
-    title = f"Test error against the rate, an arm a line (study {study.name}, {counted(study.runs['seed'].nunique(), 'seed')})"
+    seeds = counted(study.runs["seed"].nunique(), "seed")
     figure = Figure(
-        f"audit-{study.name.replace('/', '-')}", title, "A ring: the arm's best rate, chosen by validation accuracy.",
-        lambda ax: audit_figures.plot_arms(study, ax),
-    )  # fmt: skip
-    rows = [
-        [
-            escaped(row["called"]), lr_text(row["lr"]) + (" (edge)" if row["is_at_edge"] else ""), percent(row["valid"]),
-            percent(row["test"]) + f" ± {(row['test_high'] - row['test']) * 100:.2f}", f"{row['shortfall'] * 100:.2f}",
-            f"{row['width']:.2g}", f"{row['num_rates']:.0f} × {row['num_seeds']:.0f}", f"{row['epochs']:.0f}", seconds_text(row["seconds"]),
-        ]
-        for _, row in table.iterrows() if row["lr"] == row["lr"]
-    ]  # fmt: skip
-    header = [
-        "arm",
-        "best rate",
-        "validation",
-        "test ± half of 95%",
-        "shortfall",
-        "plateau (decades)",
-        "rates × seeds",
-        "epochs",
-        "seconds",
-    ]
+        f"audit-{study.name.replace('/', '-')}",
+        f"Test error against the rate, an arm a line (study {study.name}, {seeds})",
+        "A ring: the arm's best rate, chosen by validation accuracy.",
+        functools.partial(audit_figures.plot_arms, study),
+    )
+    rows = [_arm_row(row) for _, row in compare(study).dropna(subset="lr").iterrows()]
     missing = f" **{study.num_missing} missing.**" if study.num_missing else ""
     return "\n\n".join(
         [
             f"### Study: {escaped(study.name.replace('/', ', '))}",
             f"{counted(len(study.runs), 'run')}; {_sizes(study.runs)}.{missing}",
             draw(folder, figure),
-            markdown_table(header, rows),
+            markdown_table(_COLUMNS, rows),
             "<details><summary>The commands that make these runs again</summary>",
             f"```sh\n{commands(study.name, study.runs)}\n```",
             "</details>",
@@ -231,14 +216,30 @@ def _study_section(folder: Path, study: Study) -> str:
     )
 
 
+def _arm_row(row: pd.Series) -> list[str]:
+    half = (row["test_high"] - row["test"]) * 100
+    return [
+        escaped(row["called"]),
+        lr_text(row["lr"]) + (" (edge)" if row["is_at_edge"] else ""),
+        percent(row["valid"]),
+        percent(row["test"]) + ("" if math.isnan(half) else f" ± {half:.2f}"),
+        f"{row['shortfall'] * 100:.2f}",
+        f"{row['width']:.2g}",
+        f"{row['num_rates']:.0f} × {row['num_seeds']:.0f}",
+        f"{row['epochs']:.0f}",
+        seconds_text(row["seconds"]),
+    ]
+
+
 def _sizes(runs: pd.DataFrame) -> str:
     first = runs.iloc[0]
-    epochs = (
-        f"{runs['training.max_epochs'].iloc[0]} epochs"
-        if str(first["training.patience"]) == "null"
-        else f"patience {first['training.patience']}"
-    )
-    return f"{first['data.num_train']:,} training, {first['data.num_valid']:,} validation, {first['data.num_test']:,} test images; {epochs}"
+    patience = str(first["training.patience"])
+    length = f"{first['training.max_epochs']} epochs" if patience == "null" else f"patience {patience}"
+    images = ", ".join(f"{first[f'data.num_{part}']:,} {word}" for part, word in _PARTS.items())
+    return f"{images} images; {length}"
+
+
+_PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def _method(judged: list[Judged]) -> str:
@@ -254,8 +255,8 @@ def _method(judged: list[Judged]) -> str:
   tried and the answer would change if one more step gained as much as the last one did.
 * **Intervals** are simultaneous: all {num} statistical tests of conf/claims.yaml share {LEVEL:.0%}, so each is at
   {1 - LEVEL / num:.2%} (Bonferroni), whether its runs are there or not; where a test compares several pairs, they share its part.
-* **Each arm at its own best rate**, chosen by mean validation accuracy over the seeds; what is compared is test accuracy. Arms of a
-  study have equally many rates, so that choosing flatters all alike.
+* **Each arm at its own best rate**, chosen by mean validation accuracy over the seeds; what is compared is test accuracy. Arms
+  of a study have equally many rates, so that choosing flatters all alike.
 * **Paired by seed.** A seed has the same images, initial weights and batch order in all arms. The standard error is what arms and
   seeds leave unexplained, pooled over the arms' rates within {NEAR:.0%} of their best; an arm that varies far more than the rest
   (an F test) has its own. Times and epochs are compared as ratios. Shares have Wilson intervals.

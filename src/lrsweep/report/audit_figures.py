@@ -1,4 +1,4 @@
-"""The audit's figures: effects with their intervals, and each study's arms against the rate. Each takes an `ax` and returns it."""
+"""The audit's figures: effects with their intervals, and each study's arms against the rate."""
 
 import contextlib
 import math
@@ -75,12 +75,12 @@ def _label(one: Judged, i: int) -> str:
 
 
 def plot_arms(study: Study, ax: Axes) -> Axes:
-    """Test error of every arm against the rate, means over seeds, the arm's name at the end of its line, a ring at its best rate."""
+    """Test error of every arm against the rate, means over seeds; its name at the end of its line, a ring at its best rate."""
     layout = Layout(study, "test_accuracy")
     arms = list(study.runs["arm"].unique())
     ends: list[tuple[float, float, str, str]] = []
     for i, arm in enumerate(arms):
-        error = 1 - layout.values[arm].mean()
+        error = 1 - layout.table[arm].mean()
         colour, style = LINES[i % len(LINES)], STYLES[(i // len(LINES)) % len(STYLES)]
         ax.plot(error.index, error, linestyle=style, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.4)
         with contextlib.suppress(NoSuchRuns):

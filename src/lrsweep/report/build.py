@@ -5,7 +5,8 @@
 
 Reads the store and writes beside it: report.html (one file, nothing to load), report.md, figures/*.png and *.svg,
 conclusions.en.md and .ko.md, runs.csv. `delta`: the validation accuracy that the best trade-off may lack (default: one
-standard error of the best). `study=all`: every claim of the documents, from all studies (audit.py). Never imports torch, so that a report can be built wherever the records are.
+standard error of the best). `study=all`: every claim of the documents, from all
+studies (audit.py). Never imports torch, so that a report can be built wherever the records are.
 """
 
 import math
