@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from decimal import Decimal
 from itertools import pairwise
@@ -394,7 +394,12 @@ def resolve_pick(key: Any, *cases: Any) -> Any:
     return known["else"]
 
 
-RESOLVERS = {"log_grid": resolve_log_grid, "offsets": resolve_offsets, "ten_to": resolve_ten_to, "pick": resolve_pick}
+RESOLVERS: dict[str, Callable[..., Any]] = {
+    "log_grid": resolve_log_grid,
+    "offsets": resolve_offsets,
+    "ten_to": resolve_ten_to,
+    "pick": resolve_pick,
+}
 
 
 def per_seed(path: str, seed: int) -> Path:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 import torchinfo
 from torch import Tensor, nn
 
-from lrsweep.config import ConfigError, LossConfig, ModelConfig
-from lrsweep.data import NUM_CLASSES
+from lrsweep.config import ConfigError, LossConfig, ModelConfig, per_seed
+from lrsweep.data import NUM_CLASSES, generator
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
@@ -67,7 +67,8 @@ class CNN(nn.Module):
 
 
 def _convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> Tensor:
-    return conv(x) if norm is None else norm(conv(x))
+    x = conv(x)
+    return x if norm is None else norm(x)
 
 
 def _init_as_pytorch(layer: nn.Conv2d | nn.Linear, weights: torch.Generator) -> None:
@@ -103,6 +104,14 @@ def build_model(
     model = {"cnn": CNN}[config.name](config, weights, dropout)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # documented; the stub lacks it
     return model.to(device)
+
+
+def initial_model(config: ModelConfig, seed: int, device: torch.device) -> nn.Module:
+    """The model as a run of this seed begins with it."""
+    model = build_model(config, generator(seed, "weights"), device, generator(seed, "dropout", device))
+    if config.init_from:
+        start_from(model, load_weights(per_seed(config.init_from, seed)))
+    return model
 
 
 def save_weights(path: Path, state_dict: dict[str, Tensor]) -> None:
