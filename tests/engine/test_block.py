@@ -21,6 +21,7 @@ from lrsweep.engine import solo
 from lrsweep.engine.block import Block, RowOptimizer
 from lrsweep.engine.stacked import layout_of, views
 from lrsweep.model import build_model
+from lrsweep.optim import build_optimizer, layer_groups
 
 MakeRun = Callable[..., RunConfig]
 Build = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -158,7 +159,7 @@ def test_three_steps_of_every_method_are_solos(mnist: Mnist, make_run: MakeRun, 
     for k, run in enumerate(runs):
         train = data.split(mnist, run.data, run.seed).train
         learner = solo.new_learner(run, CPU)
-        learner.model.double()
+        learner.optimizer = build_optimizer(run.optimizer, layer_groups(run.optimizer, learner.model.double()))
         solo.train_epoch(learner, Part(train.images.double(), train.labels))
         for name, parameter in learner.model.named_parameters():
             torch.testing.assert_close(block.weights[name][k].detach(), parameter.detach(), rtol=1e-9, atol=1e-9)
