@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from lrsweep.config import RunConfig, flatten
-from lrsweep.records import SCHEMA_VERSION, EpochRecord, Outcome, RunRecord
+from lrsweep.records import SCHEMA_VERSION, EpochRecord, Outcome, RangeTest, RangeTests, RunRecord
 
 _PACKED = "runs.jsonl.gz"
 _EXPECTED = "expected.json"
+_RANGE_TESTS = "finder.json"
 _DEFAULTS = flatten(dataclasses.asdict(RunConfig()))
 _OUTCOME = [f.name for f in dataclasses.fields(Outcome) if f.name != "curve"]
 _ENVIRONMENT = [
@@ -256,3 +257,27 @@ def _decode(text: str) -> RunRecord:
         return RunRecord(**tree | {"outcome": Outcome(**tree["outcome"] | {"curve": curve})})
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise StoreError("is not a record, or was cut short") from None
+
+
+def save_range_tests(folder: Path, found: RangeTests) -> Path:
+    path = folder / _RANGE_TESTS
+    write_atomically(path, (json.dumps(dataclasses.asdict(found), allow_nan=False) + "\n").encode())
+    return path
+
+
+def read_range_tests(folder: Path) -> RangeTests:
+    """StoreError where there are none, or none to trust."""
+    path = folder / _RANGE_TESTS
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found["schema_version"] != SCHEMA_VERSION:
+            raise StoreError(f"{path} has format {found['schema_version']!r}, not {SCHEMA_VERSION}")
+        found["tests"] = tuple(_range_test(test) for test in found["tests"])
+        return RangeTests(**found)
+    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
+        raise StoreError(f"{path} cannot be read ({type(error).__name__}: {error}); make it with lrsweep-find") from None
+
+
+def _range_test(columns: dict[str, Any]) -> RangeTest:
+    curves = {name: tuple(map(float, columns[name])) for name in ("rates", "losses", "smoothed")}
+    return RangeTest(**columns | curves)

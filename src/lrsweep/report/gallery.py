@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawn
 
 from lrsweep import store
 from lrsweep.report import figures
@@ -94,15 +95,20 @@ def draw(folder: Path, figure: Figure) -> str:
     """Draw one figure as PNG and SVG; return its Markdown."""
     drawn, ax = figures.figure_with(figure.title)
     figure.plot(ax)
+    save(drawn, folder / "figures" / figure.name)
+    image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
+    return f"{image}\n\n{figure.reading}" if figure.reading else image
+
+
+def save(drawn: Drawn, path: Path) -> None:
+    """As `path`.png and `path`.svg."""
     drawn.draw_without_rendering()
     drawn.set_layout_engine("none")  # laid out once for both files: it takes as long as drawing
     for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):  # the same data give the same file
         buffer = BytesIO()
         drawn.savefig(buffer, format=form, metadata=metadata)
-        store.write_atomically(folder / "figures" / f"{figure.name}.{form}", buffer.getvalue())
+        store.write_atomically(path.with_name(f"{path.name}.{form}"), buffer.getvalue())
     plt.close(drawn)
-    image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
-    return f"{image}\n\n{figure.reading}" if figure.reading else image
 
 
 def remove_figures_not_in(report: str, folder: Path) -> None:
