@@ -143,7 +143,8 @@ def pack(folder: Path) -> Path:
 def load(folder: Path) -> pd.DataFrame:
     """One row a run, sorted by loss, seed and learning rate: what was set, what came of it, and where it ran.
 
-    Settings have their dotted names ("training.patience"); the three that studies turn on most are `lr`, `seed`, `loss`.
+    Settings have their dotted names ("training.patience"), None and lists as text ("null", "[5,10]"); the three that studies
+    turn on most are `lr`, `seed`, `loss`.
     """
     return to_frame(read(folder))
 
@@ -198,8 +199,14 @@ def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*drawn_by, "split", *map(str, range(10))]).drop_duplicates(ignore_index=True)
 
 
+def setting_cell(value: Any) -> Any:
+    """A setting as tables hold it: None and lists as an override's text, because pandas finds no None equal to another."""
+    return json.dumps(value, separators=(",", ":")) if value is None or isinstance(value, list) else value
+
+
 def _settings(record: RunRecord) -> dict[str, Any]:
     config = _DEFAULTS | flatten(record.config)  # a setting newer than the record has its default, which means "as before"
+    config = {name: setting_cell(value) for name, value in config.items()}
     short = {"lr": config.pop("optimizer.lr"), "seed": config.pop("seed"), "loss": config.pop("loss.name")}
     return {"run_id": record.run_id} | short | config
 

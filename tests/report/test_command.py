@@ -24,6 +24,7 @@ from lrsweep.config import (
     LossConfig,
     OptimizerConfig,
     RunConfig,
+    ScheduleConfig,
     TrainingConfig,
     log_grid,
     run_id,
@@ -84,6 +85,11 @@ STUDIES = {
     "arms of every setting": [
         *runs_of([1e-3], [0, 1], training=TrainingConfig(batch_size=64, patience=20, max_epochs=200)),
         *runs_of([1e-3, 1e-2], [0], data=DataConfig(num_train=64, num_valid=100, num_test=50)),
+    ],
+    "lists, and patience that there is none of": [
+        *runs_of([1e-3], [0, 1]),
+        *runs_of([1e-3], [0], training=TrainingConfig(patience=None)),
+        *runs_of([1e-3], [0], schedule=ScheduleConfig(name="multi_step", milestones=[5.0, 10.0])),
     ],
 }
 

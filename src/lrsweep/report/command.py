@@ -7,9 +7,10 @@ from dataclasses import asdict
 
 import pandas as pd
 
+from lrsweep import store
 from lrsweep.config import GridConfig, RunConfig, flatten, log_grid
 
-_DEFAULTS = flatten(asdict(RunConfig()))
+_DEFAULTS = {name: store.setting_cell(value) for name, value in flatten(asdict(RunConfig())).items()}
 
 
 def commands(study: str, runs: pd.DataFrame) -> str:
@@ -38,7 +39,7 @@ def settings(runs: pd.DataFrame) -> list[str]:
     """What the runs of one arm have set besides rate and seed, as overrides; a group goes by its name."""
     first = runs.iloc[0].rename({"loss": "loss.name"})
     chosen = {name: first[name] for name in _DEFAULTS if name in first and name not in ("optimizer.lr", "seed")}
-    return [f"{name.removesuffix('.name')}={value}" for name, value in chosen.items() if value != _DEFAULTS[name]]
+    return [shlex.quote(f"{name.removesuffix('.name')}={value}") for name, value in chosen.items() if value != _DEFAULTS[name]]
 
 
 def _listed(values: Iterable[object]) -> str:

@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawn
 
@@ -85,10 +86,15 @@ def main_figures(tables: Tables, main: Findings) -> list[Figure]:
         Figure(
             "training-curves",
             f"Training at {len(rates)} telling rates ({arm}, seed {first_seed}; a mark: the best epoch)",
-            f"A run ends when {int(runs['training.patience'].iloc[0])} epochs set no new record.",
+            _run_ends(runs.iloc[0]),
             lambda ax: figures.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
         ),
     ]
+
+
+def _run_ends(run: pd.Series) -> str:
+    patience, budget = run["training.patience"], run["training.max_epochs"]
+    return f"Every run has {budget} epochs." if patience == "null" else f"A run ends when {patience} epochs set no new record."
 
 
 def draw(folder: Path, figure: Figure) -> str:
