@@ -56,11 +56,13 @@ def _range_tests(app: AppConfig, device: torch.device) -> list[RangeTest]:
     mnist = data.load(Path(app.machine.data_dir), device)
     tests = []
     with tqdm(total=app.find.num_seeds * app.find.num_steps, unit="step", disable=None) as bar:
+
+        def show() -> None:
+            bar.update()
+
         for seed in range(app.seed, app.seed + app.find.num_seeds):
             run = replace(app.run, seed=seed)
-            tests.append(
-                range_test(run, data.split(mnist, run.data, seed).train, app.find, on_step=lambda: bar.update() and None)
-            )
+            tests.append(range_test(run, data.split(mnist, run.data, seed).train, app.find, on_step=show))
     return tests
 
 

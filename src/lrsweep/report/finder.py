@@ -24,7 +24,8 @@ def sweep_like(run: RunConfig, folder: Path) -> Best | None:
     """The best range of the study's arm with the run's settings but rate and seed. None where there is none."""
     if not store.scan(folder).records:
         return None
-    wanted = {name: value for name, value in flatten(asdict(run)).items() if name not in ("seed", "optimizer.lr", "loss.name")}
+    settings = {name: store.setting_cell(value) for name, value in flatten(asdict(run)).items()}
+    wanted = {name: value for name, value in settings.items() if name not in ("seed", "optimizer.lr", "loss.name")}
     tables = analyse(folder)
     for arm, found in tables.findings.items():
         swept = tables.of_arm(arm).iloc[0]
@@ -42,7 +43,7 @@ def plot_range_tests(
     height = {test.seed: (np.log(test.rates), test.smoothed) for test in tests}
     for i, (rule, lr) in enumerate(zip(combined["rule"], combined["lr"], strict=True)):
         given = by_seed[(by_seed["rule"] == rule) & by_seed["lr"].notna()]
-        losses = [np.interp(math.log(row.lr), *height[row.seed]) for row in given.itertuples()]
+        losses = [np.interp(math.log(lr_of), *height[seed]) for lr_of, seed in zip(given["lr"], given["seed"], strict=True)]
         if not np.isnan(lr):
             ax.axvline(lr, color=LINES[i], linewidth=1, linestyle="--")
         label = f"{rule}: " + ("no suggestion" if np.isnan(lr) else f"{lr:.1e}")
@@ -76,7 +77,7 @@ def table_text(suggestions: pd.DataFrame) -> str:
             _off_text(row.decades_off),
             "not measured" if pd.isna(row.shortfall) else points(row.shortfall),
         )
-        for row in suggestions.itertuples()
+        for row in (pd.Series(row) for row in suggestions.to_dict("records"))
     ]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in (header, *rows))
