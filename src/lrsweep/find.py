@@ -23,6 +23,7 @@ from lrsweep.environment import describe, prepare_device
 from lrsweep.finder import range_test
 from lrsweep.records import RangeTest, RangeTests
 from lrsweep.report.finder import draw, sweep_like, table_text
+from lrsweep.report.wording import seeds_text
 
 # A study that sweeps would otherwise hand its rates to a launcher, which trains them.
 _ONCE = ("hydra.mode=RUN", "hydra/launcher=basic", "hydra.run.dir=${machine.results_dir}/${study.name}/hydra/find")
@@ -73,7 +74,8 @@ def _plain(table: pd.DataFrame) -> list[dict[str, object]]:
 
 
 def _title(app: AppConfig) -> str:
-    return f"Learning-rate range test: {app.optimizer.name}, {app.find.num_steps} steps, {app.loss.name}"
+    seeds = seeds_text(app.find.num_seeds)
+    return f"Learning-rate range test ({app.optimizer.name}, {app.loss.name}, {app.find.num_steps} steps, {seeds})"
 
 
 def main() -> None:

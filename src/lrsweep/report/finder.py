@@ -19,6 +19,8 @@ from lrsweep.report.findings import analyse
 from lrsweep.report.gallery import save
 from lrsweep.report.wording import number, points
 
+_HIGHEST = 1.5  # times the first loss: what a curve does above it, on its way to four times its minimum, tells nothing
+
 
 def sweep_like(run: RunConfig, folder: Path) -> Best | None:
     """The best range of the study's arm with the run's settings but rate and seed. None where there is none."""
@@ -51,6 +53,7 @@ def plot_range_tests(
     if best is not None:
         mark_best(best, ax)
     lr_axis(ax)
+    ax.set_ylim(top=min(ax.get_ylim()[1], _HIGHEST * max(test.smoothed[0] for test in tests)))
     ax.set_ylabel("smoothed training loss of a batch")
     legend_below(ax, ncols=4)
     return ax
