@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lrsweep.config import FindConfig, RunConfig
 from lrsweep.data import Part, batch_order, generator
@@ -44,8 +44,7 @@ def range_test(run: RunConfig, train: Part, find: FindConfig, on_step: Callable[
 
     All chance is from generators of its own, so PyTorch's global one is as it was.
     """
-    model = build_model(run.model, generator(run.seed, "weights"), train.images.device)
-    optimizer = build_optimizer(run.optimizer, model.parameters())
+    model, optimizer = _build(run, train.images.device)
     average = MovingAverage(find.smoothing)
     rates: list[float] = []
     losses: list[float] = []
@@ -68,6 +67,11 @@ def range_test(run: RunConfig, train: Part, find: FindConfig, on_step: Callable[
         loss.backward()
         optimizer.step()
     return RangeTest(seed=run.seed, rates=tuple(rates), losses=tuple(losses), smoothed=tuple(smoothed), end=end)
+
+
+def _build(run: RunConfig, device: torch.device) -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = build_model(run.model, generator(run.seed, "weights"), device)
+    return model, build_optimizer(run.optimizer, model.parameters())
 
 
 def _batches(run: RunConfig, train: Part) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,7 +1,7 @@
 """lrsweep.analysis.suggest: the rules on curves whose answer is known, and what they make of noise."""
 
 import math
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -149,9 +149,9 @@ def test_the_longest_descent_is_one_and_none_is_longer(losses: list[int]) -> Non
     found = longest_descent(np.array(losses, dtype=float))
     values = [losses[i] for i in found]
     assert found == sorted(found)
-    assert all(a > b for a, b in zip(values, values[1:], strict=False))
+    assert all(a > b for a, b in pairwise(values))
     longer = combinations(losses, len(found) + 1)
-    assert not any(all(a > b for a, b in zip(chosen, chosen[1:], strict=False)) for chosen in longer)
+    assert not any(all(a > b for a, b in pairwise(chosen)) for chosen in longer)
 
 
 # Over seeds.
