@@ -47,7 +47,10 @@ def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
             ["optimizer=sgdd"],
             "ConfigError: optimizer must be one of adadelta, adagrad, adam, adamw, gd, momentum, nesterov, rmsprop, sgd, got 'sgdd'",
         ),
-        (["data.num_train=59000"], "ConfigError: data.skip + data.num_train + data.num_valid must be at most 60000, got 64000"),
+        (
+            ["data.num_train=59000"],
+            "ConfigError: data.skip + data.num_train + data.num_valid must be at most 60000, got 64000",
+        ),
         (["machine.precision=bf16"], "ConfigError: machine.precision must be one of fp32, tf32, got 'bf16'"),
         (["machine.device=gpu"], "ConfigError: machine.device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
         (["study.name=../elsewhere"], "ConfigError: study.name must be a relative path without '..', got '../elsewhere'"),

@@ -30,7 +30,7 @@ HOUSE: dict[str, list[str]] = {
     "engine.stacked": ENGINE,
     "engine.block": [*ENGINE, "engine.stacked"],
     "engine.fused": [*ENGINE, "engine.stacked", "engine.block"],
-    "finder": [*ENGINE, "engine.stacked", "engine.block", "engine.fused"],
+    "finder": ENGINE,
     "store": ["config", "records"],
     "analysis": ["config", "records", "store"],
     "report": ["config", "records", "store", "analysis"],
@@ -39,6 +39,7 @@ HOUSE: dict[str, list[str]] = {
         *("config", "records", "download", "environment", "data", "model", "optim", "schedule", "engine", "finder", "store"),
         "refusal",
     ],
+    "find": ["config", "records", "environment", "data", "finder", "store", "analysis", "report", "app"],
     "__init__": [],
     "__main__": ["app"],
 }

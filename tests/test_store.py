@@ -186,6 +186,14 @@ def test_numbers_are_numeric_whatever_came_of_the_runs(make_record: MakeRecord, 
         assert pd.api.types.is_numeric_dtype(frame[name]), name
 
 
+def test_settings_can_be_compared_also_where_they_are_lists_or_none(make_record: MakeRecord) -> None:
+    record = make_record()
+    config = record.config | {"training": {"patience": None}, "schedule": {"name": "multi_step", "milestones": [5.0, 10.0]}}
+    frame = store.to_frame([replace(record, config=config)] * 2)
+    for name, cell in (("training.patience", "null"), ("schedule.milestones", "[5.0,10.0]"), ("schedule.shares", "[]")):
+        assert (frame[name] == cell).all(), name
+
+
 def test_an_empty_study_has_the_columns_of_any(tmp_path: Path) -> None:
     frame = load(tmp_path)
     assert list(frame.columns) == RUN_COLUMNS

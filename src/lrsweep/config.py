@@ -34,6 +34,12 @@ def _require_one_of(name: str, known: Iterable[str], value: str) -> None:
     _require(value in known, name, "one of " + ", ".join(known), value)
 
 
+def _require_inside(name: str, folder: str) -> None:
+    parts = Path(folder).parts
+    inside = parts and not Path(folder).is_absolute() and ".." not in parts and folder.isprintable()
+    _require(bool(inside), name, "a relative path without '..'", folder)
+
+
 def _refuse_unused(group: str, config: Any, uses: dict[str, tuple[str, ...]]) -> None:
     """A setting that this choice of the group does not read is a mistake, not a wish to be ignored."""
     default = type(config).__dataclass_fields__
@@ -303,9 +309,7 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         _require_one_of("study.size", ("small", "full"), self.size)
-        parts = Path(self.name).parts
-        inside = parts and not Path(self.name).is_absolute() and ".." not in parts and self.name.isprintable()
-        _require(bool(inside), "study.name", "a relative path without '..'", self.name)
+        _require_inside("study.name", self.name)
 
 
 @dataclass(kw_only=True)
@@ -325,6 +329,28 @@ class GridConfig:
         _require(self.start >= -300, "grid.start", "at least -300", self.start)
         _require(self.stop <= 300, "grid.stop", "at most 300", self.stop)
         _require((self.stop - self.start) / self.step < 10_000, "grid.step", "coarse enough for 10,000 points", self.step)
+
+
+@dataclass(kw_only=True)
+class FindConfig:
+    """The range test of `lrsweep-find`: a short training whose learning rate rises at every step."""
+
+    num_seeds: int = 3  # seed, seed + 1, …
+    low: float = 1e-7  # the first step's learning rate
+    high: float = 10.0  # the last step's
+    num_steps: int = 300
+    spacing: str = "exponential"  # exponential | linear: of the rates between them
+    smoothing: float = 0.98  # weight of the past in the losses' moving average; fastai's
+    against: str = "lr"  # the study whose sweep the suggestions are scored against, where it has the same settings
+
+    def __post_init__(self) -> None:
+        _require(self.num_seeds >= 1, "find.num_seeds", "at least 1", self.num_seeds)
+        _require(0 < self.low < math.inf, "find.low", "positive and finite", self.low)
+        _require(self.low < self.high < math.inf, "find.high", f"finite and above find.low ({self.low})", self.high)
+        _require(self.num_steps >= 20, "find.num_steps", "at least 20", self.num_steps)
+        _require_one_of("find.spacing", ("exponential", "linear"), self.spacing)
+        _require(0 <= self.smoothing < 1, "find.smoothing", "from 0 to below 1", self.smoothing)
+        _require_inside("find.against", self.against)
 
 
 @dataclass(kw_only=True)
@@ -349,6 +375,7 @@ class MachineConfig:
 class AppConfig(RunConfig):
     study: StudyConfig = field(default_factory=StudyConfig)
     grid: GridConfig = field(default_factory=GridConfig)
+    find: FindConfig = field(default_factory=FindConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
 
     @property

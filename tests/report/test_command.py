@@ -99,6 +99,11 @@ STUDIES = {
             for name in ("gd", "rmsprop")
         ),
     ],
+    "lists, and patience that there is none of": [
+        *runs_of([1e-3], [0, 1]),
+        *runs_of([1e-3], [0], training=TrainingConfig(patience=None)),
+        *runs_of([1e-3], [0], schedule=ScheduleConfig(name="multi_step", milestones=[5.0, 10.0])),
+    ],
 }
 
 

@@ -61,7 +61,7 @@ def figure_with(title: str, *, width: float = 9, height: float = 5) -> tuple[Fig
     return figure, ax
 
 
-def _lr_axis(ax: Axes) -> None:
+def lr_axis(ax: Axes) -> None:
     ax.set_xscale("log")
     ax.set_xlabel("learning rate (optimizer.lr)")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
@@ -111,12 +111,12 @@ def plot_error(summary: pd.DataFrame, runs: pd.DataFrame, best: Best, ax: Axes) 
         high, low = _error(rows["test_low"]), _error(rows["test_high"])
         handles.append(ax.fill_between(rows["lr"], low, high, color=ACCURACY, alpha=0.18, linewidth=0, label="95% interval"))
     handles += [mark_best(best, ax), _mark_bargain(best, ax, best.bargain["lr"], float(_error(best.bargain["test_mean"])))]
-    _lr_axis(ax)
+    lr_axis(ax)
     ax.set_ylim(float(test_error.min()) / 1.25, 1)  # all runs; an interval of few seeds may leave
     ax.set_yscale("log")
     _percent_log(ax)
     ax.set_ylabel("test error (1 - accuracy)")
-    _legend_below(ax, handles, ncols=4)
+    legend_below(ax, handles, ncols=4)
     return ax
 
 
@@ -125,7 +125,7 @@ def _error(accuracy: Any) -> Any:
     return np.clip(1 - accuracy, 1e-4, 1)
 
 
-def _legend_below(ax: Axes, handles: list[Any] | None = None, *, ncols: int, title: str | None = None) -> None:
+def legend_below(ax: Axes, handles: list[Any] | None = None, *, ncols: int, title: str | None = None) -> None:
     """Below the axes, where no curve can run into it whatever the study."""
     chosen = {} if handles is None else {"handles": handles}
     ax.legend(**chosen, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=ncols, title=title)
@@ -143,11 +143,11 @@ def plot_bad(summary: pd.DataFrame, best: Best, ax: Axes) -> Axes:
     look = {"fmt": "o", "color": COST, "markersize": 4, "capsize": 2, "linewidth": 1}
     ax.errorbar(rows["lr"], rows["bad"], yerr=distance, **look, label="share, 95% interval")  # type: ignore[arg-type]
     mark_best(best, ax)
-    _lr_axis(ax)
+    lr_axis(ax)
     _percent_axis(ax)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("runs that diverged or stayed at chance")
-    _legend_below(ax, ncols=2)
+    legend_below(ax, ncols=2)
     return ax
 
 
@@ -163,11 +163,11 @@ def plot_time_to_target(times: pd.DataFrame, medians: pd.DataFrame, cost: str, l
             ax.scatter(chosen["lr"], chosen[column], label=name, **look)  # type: ignore[arg-type]  # keywords of scatter
     ax.plot(medians["lr"], medians[column], "-", color=COST, linewidth=1.4, label="median")
     mark_best(best, ax)
-    _lr_axis(ax)
+    lr_axis(ax)
     ax.set_yscale("log")
     _plain_log(ax.yaxis)
     ax.set_ylabel(label)
-    _legend_below(ax, ncols=4)
+    legend_below(ax, ncols=4)
     return ax
 
 
@@ -200,12 +200,12 @@ def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best
         height = diverged["test_accuracy"].fillna(0)
         lines.append(ax.scatter(diverged["lr"], height, marker="x", s=45, color="black", label="diverged", zorder=4))
     lines.append(_mark_bargain(best, ax, best.bargain["lr"], best.bargain["test_mean"]))
-    _lr_axis(ax)
+    lr_axis(ax)
     _percent_axis(ax)
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("test accuracy", color=ACCURACY)
     ax.tick_params(axis="y", colors=ACCURACY)
-    _legend_below(ax, lines, ncols=3)
+    legend_below(ax, lines, ncols=3)
     return ax
 
 
@@ -232,10 +232,10 @@ def plot_plateau(summary: pd.DataFrame, best: Best, num_valid: int, num_test: in
     mark_best(best, ax)
     shown = pd.concat([near["valid_mean"], near["test_mean"]])
     ax.set_ylim(shown.min() - 0.004, min(1.0, shown.max() + 0.004))
-    _lr_axis(ax)
+    lr_axis(ax)
     _percent_axis(ax, decimals=1)
     ax.set_ylabel("accuracy")
-    _legend_below(ax, ncols=3)
+    legend_below(ax, ncols=3)
     return ax
 
 
@@ -270,7 +270,7 @@ def plot_trade_off(summary: pd.DataFrame, best: Best, ax: Axes) -> Axes:
     _percent_log(ax)
     ax.set_xlabel(f"{TIMES_EN[best.best['time']]} of a run (seconds)")
     ax.set_ylabel("validation error (1 - accuracy)")
-    _legend_below(ax, ncols=2)
+    legend_below(ax, ncols=2)
     return ax
 
 
@@ -313,5 +313,5 @@ def plot_training_curves(curves: pd.DataFrame, rates: list[float], arm: str, see
     _percent_axis(ax)
     ax.set_ylim(0, 1.02)
     if ax.lines:  # that seed may have a run at other rates only
-        _legend_below(ax, ncols=len(rates), title="learning rate")
+        legend_below(ax, ncols=len(rates), title="learning rate")
     return ax

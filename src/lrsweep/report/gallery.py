@@ -6,7 +6,9 @@ from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawn
 
 from lrsweep import store
 from lrsweep.report import figures
@@ -84,29 +86,35 @@ def main_figures(tables: Tables, main: Findings) -> list[Figure]:
         Figure(
             "training-curves",
             f"Training at {len(rates)} telling rates ({arm}, seed {first_seed}; a mark: the best epoch)",
-            _when_runs_end(runs["training.patience"].iloc[0]),
+            _run_ends(runs.iloc[0]),
             lambda ax: figures.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
         ),
     ]
 
 
-def _when_runs_end(patience: object) -> str:
-    return "Every run has the same epochs." if patience == "null" else f"A run ends when {patience} epochs set no new record."
+def _run_ends(run: pd.Series) -> str:
+    patience, budget = run["training.patience"], run["training.max_epochs"]
+    return f"Every run has {budget} epochs." if patience == "null" else f"A run ends when {patience} epochs set no new record."
 
 
 def draw(folder: Path, figure: Figure) -> str:
     """Draw one figure as PNG and SVG; return its Markdown."""
     drawn, ax = figures.figure_with(figure.title)
     figure.plot(ax)
+    save(drawn, folder / "figures" / figure.name)
+    image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
+    return f"{image}\n\n{figure.reading}" if figure.reading else image
+
+
+def save(drawn: Drawn, path: Path) -> None:
+    """As `path`.png and `path`.svg."""
     drawn.draw_without_rendering()
     drawn.set_layout_engine("none")  # laid out once for both files: it takes as long as drawing
     for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):  # the same data give the same file
         buffer = BytesIO()
         drawn.savefig(buffer, format=form, metadata=metadata)
-        store.write_atomically(folder / "figures" / f"{figure.name}.{form}", buffer.getvalue())
+        store.write_atomically(path.with_name(f"{path.name}.{form}"), buffer.getvalue())
     plt.close(drawn)
-    image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
-    return f"{image}\n\n{figure.reading}" if figure.reading else image
 
 
 def remove_figures_not_in(report: str, folder: Path) -> None:
