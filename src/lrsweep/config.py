@@ -53,6 +53,16 @@ def _default(of: Field[Any]) -> Any:
     return of.default if of.default_factory is MISSING else of.default_factory()
 
 
+def _read_floats(config: Any) -> None:
+    """1 and 1.0 are one setting, and one name of a run."""
+    for of in fields(config):
+        value = getattr(config, of.name)
+        if of.type in (float, float | None) and isinstance(value, int):
+            setattr(config, of.name, float(value))
+        elif of.type == list[float]:
+            setattr(config, of.name, [float(x) for x in value])
+
+
 @dataclass(kw_only=True)
 class DataConfig:
     num_train: int = 3_000  # images, drawn from MNIST's 60,000 training images
@@ -63,6 +73,7 @@ class DataConfig:
     max_rotation: float = 0.0  # degrees, either way: likewise
 
     def __post_init__(self) -> None:
+        _read_floats(self)
         for name in ("num_train", "num_valid"):
             _require(getattr(self, name) >= 1, f"data.{name}", "at least 1", getattr(self, name))
         _require(self.skip >= 0, "data.skip", "at least 0", self.skip)
@@ -85,6 +96,7 @@ class ModelConfig:
     init_from: str | None = None  # a file of weights to start from (machine.save_weights); {seed} in it is the run's
 
     def __post_init__(self) -> None:
+        _read_floats(self)
         _require_one_of("model.name", ("cnn",), self.name)
         _require_one_of("model.activation", ("sigmoid", "tanh", "relu", "leaky_relu", "elu"), self.activation)
         _require(0 <= self.dropout < 1, "model.dropout", "from 0 to below 1", self.dropout)
@@ -100,6 +112,7 @@ class LossConfig:
     l2: float = 0.0  # times half the sum of their squares, likewise; no optimizer's weight decay
 
     def __post_init__(self) -> None:
+        _read_floats(self)
         _require_one_of("loss.name", ("cross_entropy", "double_softmax"), self.name)
         for name in ("l1", "l2"):
             _require(0 <= getattr(self, name) < math.inf, f"loss.{name}", "finite and at least 0", getattr(self, name))
@@ -130,6 +143,7 @@ class LayerFactors:
     output: float = 1.0
 
     def __post_init__(self) -> None:
+        _read_floats(self)
         for name in LAYERS:
             value = getattr(self, name)
             _require(0 <= value < math.inf, f"optimizer.layers.{name}", "finite and at least 0", value)
@@ -148,8 +162,8 @@ class OptimizerConfig:
     layers: LayerFactors = field(default_factory=LayerFactors)  # by name, on top of it
 
     def __post_init__(self) -> None:
+        _read_floats(self)
         _require_one_of("optimizer.name", _OPTIMIZER_USES, self.name)
-        self.lr = float(self.lr)  # 1 and 1.0 are one rate, and one name of a run
         _require(math.isfinite(self.lr) and self.lr > 0, "optimizer.lr", "positive and finite", self.lr)
         _refuse_unused("optimizer", self, _OPTIMIZER_USES)
         _require(0 < self.momentum < 1, "optimizer.momentum", "between 0 and 1", self.momentum)
@@ -183,6 +197,7 @@ _SCHEDULE_USES: dict[str, tuple[str, ...]] = {
     "plateau": ("factor", "patience", "threshold", "cooldown", "final", "final_lr"),
     "grow_batch": ("factor", "every", "max_batch_size"),
 }
+MAX_LENGTH = 1_000_000_000  # epochs or steps: longer than any run, and still a number of steps
 DEFAULT_LENGTH = 20  # epochs, of a schedule that ends, where early stopping leaves the run's length open
 
 
@@ -214,6 +229,7 @@ class ScheduleConfig:
     max_batch_size: int = 512  # images; growing stops there
 
     def __post_init__(self) -> None:
+        _read_floats(self)
         _require_one_of("schedule.name", _SCHEDULE_USES, self.name)
         _refuse_unused("schedule", self, _SCHEDULE_USES)
         _require_one_of("schedule.unit", ("epoch", "step"), self.unit)
@@ -222,23 +238,33 @@ class ScheduleConfig:
             _require(0 <= getattr(self, name) < 1, f"schedule.{name}", "from 0 to below 1", getattr(self, name))
         for name in ("factor", "low"):
             _require(0 < getattr(self, name) <= 1, f"schedule.{name}", "above 0 and at most 1", getattr(self, name))
-        for name in ("warmup_start_lr", "final_lr"):
-            value = getattr(self, name)
-            _require(value is None or 0 <= value < math.inf, f"schedule.{name}", "finite and at least 0", value)
+        for name in ("warmup_start", "final"):
+            self._check_rate(name, f"{name}_lr")
         _require(0 < self.power < math.inf, "schedule.power", "positive and finite", self.power)
         _require(0 <= self.threshold < 1, "schedule.threshold", "from 0 to below 1", self.threshold)
         _require(self.patience >= 1, "schedule.patience", "at least 1", self.patience)
         _require(self.cooldown >= 0, "schedule.cooldown", "at least 0", self.cooldown)
 
+    @property
+    def ends(self) -> bool:
+        """Whether it has a length after which the rate stays as it is."""
+        return "length" in _SCHEDULE_USES[self.name]
+
+    def _check_rate(self, share: str, rate: str) -> None:
+        value = getattr(self, rate)
+        _require(value is None or 0 <= value < math.inf, f"schedule.{rate}", "finite and at least 0", value)
+        if value is not None and getattr(self, share) != getattr(type(self), share):
+            raise ConfigError(f"schedule.{share} means nothing where schedule.{rate} gives the rate; drop one of them")
+
     def _check_lengths(self) -> None:
-        _require(0 <= self.warmup < math.inf, "schedule.warmup", "finite and at least 0", self.warmup)
+        _require(0 <= self.warmup <= MAX_LENGTH, "schedule.warmup", f"from 0 to {MAX_LENGTH:,}", self.warmup)
         for name in ("every", "period", "length"):
             value = getattr(self, name)
-            _require(value is None or 0 < value < math.inf, f"schedule.{name}", "positive and finite", value)
+            _require(value is None or 0 < value <= MAX_LENGTH, f"schedule.{name}", f"above 0 and at most {MAX_LENGTH:,}", value)
         _require(1 <= self.period_growth <= 100, "schedule.period_growth", "from 1 to 100", self.period_growth)
         _require(self.length is None or self.warmup < self.length, "schedule.warmup", "below schedule.length", self.warmup)
-        ascending = all(a < b for a, b in pairwise([0.0, *self.milestones]))
-        _require(ascending, "schedule.milestones", "positive and ascending", self.milestones)
+        ascending = all(a < b <= MAX_LENGTH for a, b in pairwise([0.0, *self.milestones]))
+        _require(ascending, "schedule.milestones", f"above 0, ascending and at most {MAX_LENGTH:,}", self.milestones)
         if self.name in ("multi_step", "piecewise"):
             _require(bool(self.milestones), "schedule.milestones", "given, as [5,10]", self.milestones)
         if self.name == "piecewise":
@@ -282,13 +308,33 @@ class RunConfig:
         if self.schedule.name == "grow_batch":
             most, first = self.schedule.max_batch_size, self.training.batch_size
             _require(most >= first, "schedule.max_batch_size", f"at least training.batch_size ({first})", most)
-        if self.schedule.unit == "epoch" and self.schedule.length is None:
-            _require(self.schedule.warmup < self.num_scheduled, "schedule.warmup", "shorter than the run", self.schedule.warmup)
+        self._check_rates()
+        self._check_warmup()
 
     @property
-    def num_scheduled(self) -> float:
+    def epoch_steps(self) -> int:
+        """Optimizer steps of an epoch; of `grow_batch`, before the batch grows."""
+        return -(-self.data.num_train // self.training.batch_size)
+
+    @property
+    def num_scheduled(self) -> int:
         """How long a schedule that ends is, in epochs, where `schedule.length` does not say."""
         return DEFAULT_LENGTH if self.training.patience is not None else self.training.max_epochs
+
+    def _check_rates(self) -> None:
+        """A schedule's own rates are no larger than the rate that it is a share of."""
+        for name in ("warmup_start_lr", "final_lr"):
+            rate, most = getattr(self.schedule, name), self.optimizer.lr
+            _require(rate is None or rate <= most, f"schedule.{name}", f"at most optimizer.lr ({most})", rate)
+
+    def _check_warmup(self) -> None:
+        """It ends before the schedule does (where `schedule.length` says when, that was checked) and before the run."""
+        ends = self.schedule.ends and self.schedule.length is None
+        most = min(self.num_scheduled, self.training.max_epochs) if ends else self.training.max_epochs
+        if self.schedule.unit == "step":
+            most *= self.epoch_steps
+        bound = f"shorter than the {'schedule' if ends else 'run'} ({most} {self.schedule.unit}s)"
+        _require(self.schedule.warmup == 0 or self.schedule.warmup < most, "schedule.warmup", bound, self.schedule.warmup)
 
     def _take_all_images(self) -> None:
         """Gradient descent without "stochastic": its batch is all training images, and its record says so."""
@@ -390,9 +436,13 @@ class AppConfig(RunConfig):
 
 def log_grid(grid: GridConfig) -> list[float]:
     """The grid's learning rates, each exactly Python's `10 ** m` of the decimal exponent m."""
+    return [10**exponent for exponent in _exponents(grid)]
+
+
+def _exponents(grid: GridConfig) -> list[float]:
     start, stop, step = (Decimal(str(x)) for x in (grid.start, grid.stop, grid.step))
     num_points = int((stop - start) / step) + 1
-    return [10 ** float(start + i * step) for i in range(num_points)]
+    return [float(start + i * step) for i in range(num_points)]
 
 
 def resolve_log_grid(start: float, stop: float, step: float) -> str:
@@ -402,12 +452,12 @@ def resolve_log_grid(start: float, stop: float, step: float) -> str:
 
 def resolve_offsets(start: float, stop: float, step: float) -> str:
     """`${offsets:start,stop,step}`: a grid's exponents themselves, as a Hydra choice sweep."""
-    grid = GridConfig(start=start, stop=stop, step=step)
-    return ",".join(repr(round(math.log10(lr), 9)) for lr in log_grid(grid))
+    return ",".join(map(repr, _exponents(GridConfig(start=start, stop=stop, step=step))))
 
 
 def resolve_ten_to(*exponents: float) -> float:
     """`${ten_to:a,b}`: 10^(a+b), of decimal exponents."""
+    _require(abs(sum(exponents)) <= 300, "a rate's exponent", "from -300 to 300", sum(exponents))
     return float(10 ** float(sum(Decimal(str(exponent)) for exponent in exponents)))
 
 

@@ -16,11 +16,11 @@ class Pace:
     """What turns a schedule's lengths into steps."""
 
     epoch_steps: int  # optimizer steps of an epoch
-    num_epochs: float  # the length of a schedule that ends and does not say where
+    num_epochs: int  # the length of a schedule that ends and does not say where
 
 
 def pace_of(run: RunConfig) -> Pace:
-    return Pace(epoch_steps=-(-run.data.num_train // run.training.batch_size), num_epochs=run.num_scheduled)
+    return Pace(epoch_steps=run.epoch_steps, num_epochs=run.num_scheduled)
 
 
 def lr_at(schedule: ScheduleConfig, base_lr: float, step: int, pace: Pace) -> float:
