@@ -45,7 +45,8 @@ def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         (["training.patience=no"], "ConfigError: training.patience: Value 'no' of type 'str' could not be converted to Integer"),
         (
             ["optimizer=sgdd"],
-            "ConfigError: optimizer must be one of adadelta, adagrad, adam, adamw, gd, momentum, nesterov, rmsprop, sgd, got 'sgdd'",
+            "ConfigError: optimizer must be one of adadelta, adagrad, adam, adamw, gd, momentum, nesterov, rmsprop, sgd, "
+            "got 'sgdd'",
         ),
         (
             ["data.num_train=59000"],

@@ -30,7 +30,7 @@ HOUSE: dict[str, list[str]] = {
     "engine.stacked": ENGINE,
     "engine.block": [*ENGINE, "engine.stacked"],
     "engine.fused": [*ENGINE, "engine.stacked", "engine.block"],
-    "finder": ENGINE,
+    "finder": [*ENGINE, "engine.solo"],
     "store": ["config", "records"],
     "analysis": ["config", "records", "store"],
     "report": ["config", "records", "store", "analysis"],
