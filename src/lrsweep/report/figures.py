@@ -35,7 +35,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 plt.rcParams.update(
     {
         "figure.dpi": 100,
-        "savefig.dpi": 150,
         "font.size": 10.5,
         "axes.spines.top": False,
         "axes.grid": True,
