@@ -15,6 +15,7 @@ from pathlib import Path
 from lrsweep import store
 from lrsweep.config import ConfigError, MachineConfig, StudyConfig
 from lrsweep.report import document
+from lrsweep.report.answer import head
 from lrsweep.report.command import commands
 from lrsweep.report.conclusions_en import conclusions_en
 from lrsweep.report.conclusions_ko import conclusions_ko
@@ -45,7 +46,7 @@ def _write_parts(folder: Path, study: str, tables: Tables) -> str:
         _write(folder / "conclusions.en.md", conclusions_en(main))
         _write(folder / "conclusions.ko.md", conclusions_ko(main))
     parts = [
-        document.head(study, tables),
+        head(study, tables),
         *(_main_parts(folder, tables, main) if main is not None else []),
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
         document.slowest_section(tables.runs),

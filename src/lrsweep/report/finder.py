@@ -14,7 +14,8 @@ from lrsweep import store
 from lrsweep.analysis.best import Best
 from lrsweep.config import RunConfig, flatten
 from lrsweep.records import RangeTest
-from lrsweep.report.figures import LINES, MARKERS, STYLES, figure_with, legend_below, lr_axis, mark_best
+from lrsweep.report.axes import legend_below, lr_axis
+from lrsweep.report.figures import LINES, MARKERS, STYLES, figure_with, mark_best
 from lrsweep.report.findings import analyse
 from lrsweep.report.gallery import save
 from lrsweep.report.wording import number, points

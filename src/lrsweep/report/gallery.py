@@ -8,12 +8,16 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Drawn
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as MatplotlibFigure
 
 from lrsweep import store
 from lrsweep.report import figures
 from lrsweep.report.findings import Findings, Tables
 from lrsweep.report.wording import TIMES_EN, escaped, seeds_text
+
+PIXELS_PER_INCH = 150  # of a PNG
 
 
 @dataclass(frozen=True)
@@ -106,15 +110,28 @@ def draw(folder: Path, figure: Figure) -> str:
     return f"{image}\n\n{figure.reading}" if figure.reading else image
 
 
-def save(drawn: Drawn, path: Path) -> None:
+def save(drawn: MatplotlibFigure, path: Path) -> None:
     """As `path`.png and `path`.svg."""
-    drawn.draw_without_rendering()
-    drawn.set_layout_engine("none")  # laid out once for both files: it takes as long as drawing
-    for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):  # the same data give the same file
-        buffer = BytesIO()
-        drawn.savefig(buffer, format=form, metadata=metadata)
-        store.write_atomically(path.with_name(f"{path.name}.{form}"), buffer.getvalue())
+    for form, content in (("png", _png(drawn)), ("svg", _svg(drawn))):
+        store.write_atomically(path.with_name(f"{path.name}.{form}"), content)
     plt.close(drawn)
+
+
+# Not savefig: it draws everything once more before it draws into the file. No date, no version: the same data give the same file.
+
+
+def _png(drawn: MatplotlibFigure) -> bytes:
+    buffer = BytesIO()
+    drawn.set_dpi(PIXELS_PER_INCH)
+    FigureCanvasAgg(drawn).print_png(buffer, metadata={"Software": None})
+    drawn.set_layout_engine("none")  # laid out once for both files: it takes as long as drawing
+    return buffer.getvalue()
+
+
+def _svg(drawn: MatplotlibFigure) -> bytes:
+    buffer = BytesIO()
+    FigureCanvasSVG(drawn).print_svg(buffer, metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def remove_figures_not_in(report: str, folder: Path) -> None:
