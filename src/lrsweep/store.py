@@ -172,7 +172,7 @@ def read(folder: Path) -> list[RunRecord]:
 def to_frame(records: list[RunRecord]) -> pd.DataFrame:
     """`load`'s table of records already read."""
     rows = [
-        {name: setting_cell(value) for name, value in _settings(record).items()}
+        _settings(record)
         | {name: getattr(record.outcome, name) for name in _OUTCOME}
         | {"epochs": record.outcome.epochs, "engine": record.engine, "timing": record.timing}
         | {name: record.environment.get(name) for name in _ENVIRONMENT}
