@@ -235,7 +235,7 @@ REFUSED = [
         for x in (-0.1, INF, NAN)
     ),
     (ScheduleConfig, {"name": "grow_batch", "every": 2.5}, "schedule.every must be whole epochs, got 2.5"),
-    (ScheduleConfig, {"name": "grow_batch", "unit": "step"}, "schedule.every must be whole epochs, got 10.0"),
+    (ScheduleConfig, {"name": "grow_batch", "unit": "step"}, "schedule.unit must be epoch for schedule=grow_batch, got 'step'"),
     (
         ScheduleConfig,
         {"name": "cosine", "every": 5.0},

@@ -272,7 +272,8 @@ class ScheduleConfig:
             _require(len(self.shares) == len(self.milestones) + 1, "schedule.shares", wanted, self.shares)
         _require(all(0 <= share < math.inf for share in self.shares), "schedule.shares", "finite and at least 0", self.shares)
         if self.name == "grow_batch":
-            _require(self.unit == "epoch" and self.every == int(self.every), "schedule.every", "whole epochs", self.every)
+            _require(self.unit == "epoch", "schedule.unit", "epoch for schedule=grow_batch", self.unit)
+            _require(self.every == int(self.every), "schedule.every", "whole epochs", self.every)
 
 
 @dataclass(kw_only=True)
