@@ -13,8 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrsweep.config import (
-    _OPTIMIZER_USES,
-    _SCHEDULE_USES,
     LAYERS,
     AppConfig,
     ConfigError,
@@ -32,12 +30,10 @@ from lrsweep.config import (
     flatten,
     log_grid,
     per_seed,
-    resolve_log_grid,
-    resolve_offsets,
-    resolve_pick,
-    resolve_ten_to,
     run_id,
 )
+from lrsweep.grid import resolve_log_grid, resolve_offsets, resolve_pick, resolve_ten_to
+from lrsweep.methods import _OPTIMIZER_USES, _SCHEDULE_USES
 from lrsweep.schedule import lr_at, pace_of
 
 # The grid.

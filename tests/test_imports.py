@@ -15,7 +15,10 @@ PACKAGE = SRC / "lrsweep"
 # A line may name only lines above it: imports point downward.
 ENGINE = ["config", "records", "data", "model", "optim", "schedule", "engine.early_stopping", "engine.clock"]
 HOUSE: dict[str, list[str]] = {
-    "config": [],
+    "bounds": [],
+    "grid": ["bounds"],
+    "methods": ["bounds"],
+    "config": ["bounds", "grid", "methods"],
     "records": [],
     "download": [],
     "environment": ["config"],
@@ -44,7 +47,7 @@ HOUSE: dict[str, list[str]] = {
     "__main__": ["app"],
 }
 BELOW_APP = list(HOUSE)[: list(HOUSE).index("refusal")]
-WITHOUT_TORCH = ["config", "records", "store", "analysis", "report"]
+WITHOUT_TORCH = ["bounds", "grid", "methods", "config", "records", "store", "analysis", "report"]
 WITH_A_COMMAND_OF_THEIR_OWN = ["download", "report"]  # these may print
 
 
