@@ -17,14 +17,14 @@ READY := .venv/ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep replicate confirm sensitivity report reference data test lint format bench wheelhouse notebook clean
+.PHONY: help sweep replicate confirm sensitivity studies audit report reference data test lint format bench wheelhouse notebook clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: STUDY=lr SEEDS=5 ARGS='any Hydra overrides' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
+	@echo "  variables: STUDY=lr SEEDS=5 SIZE=small ARGS='any Hydra overrides' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
 
 # What to say after Ctrl-C: the command that the person gave.
-sweep replicate confirm sensitivity: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS PYTHON WHEELHOUSE ARGS,$(if \
+sweep replicate confirm sensitivity studies: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS SIZE PYTHON WHEELHOUSE ARGS,$(if \
 	$(filter command,$(origin $(name))),$(name)='$($(name))')))
 
 sweep: $(READY) data ## the environment, MNIST, the 46 learning rates, the report; goes on where it stopped
@@ -41,6 +41,14 @@ confirm: $(READY) data ## the best rates of STUDY on SEEDS fresh seeds (5): the 
 sensitivity: $(READY) data ## the grid of STUDY without early stopping, so that the report can say what that decides
 	@$(PY) -m lrsweep study=budget study.name=$(STUDY)/budget $(ARGS)
 	@$(PY) -m lrsweep.report study=$(STUDY) $(filter machine.results_dir=%,$(ARGS))
+
+STUDIES = optimizers techniques pretrain finetune schedules layerwise batch_size warmup grow_batch schedules_sgd mixed_precision
+
+studies: $(READY) data ## every study of the documents' other claims, at SIZE small or full
+	@for study in $(STUDIES); do $(PY) -m lrsweep study=$$study study.size=$(or $(SIZE),small) $(ARGS) || exit; done
+
+audit: $(READY) ## a verdict on every claim, from the runs that are there
+	@$(PY) -m lrsweep.report study=all $(filter machine.results_dir=%,$(ARGS))
 
 report: $(READY) ## the report alone, of STUDY
 	@$(PY) -m lrsweep.report study=$(STUDY)

@@ -110,8 +110,8 @@ def measure(contender: Contender, round_number: int, sizes: DataConfig, epochs: 
 
 def measure_baseline(contender: Contender, sizes: DataConfig, epochs: int) -> list[dict[str, Any]]:
     command = [sys.executable, str(ROOT / "scripts" / "baseline.py"), "--lr", str(LR), "--epochs", str(1 + epochs)]
-    for name, size in asdict(sizes).items():
-        command += [f"--{name.replace('_', '-')}", str(size)]
+    for name in ("num_train", "num_valid", "num_test"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(sizes, name))]
     command += ["--device", contender.device]
     result = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     environment = result["environment"]

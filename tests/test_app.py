@@ -40,11 +40,18 @@ def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         (["optimizer.lr=nan"], "ConfigError: optimizer.lr must be positive and finite, got nan"),
         (["optimizer.lr=abc"], "ConfigError: optimizer.lr: Value 'abc' of type 'str' could not be converted to Float"),
         (["optimizer.lrr=1"], "ConfigError: optimizer.lrr is not a setting; did you mean optimizer.lr?"),
-        (["+optimizer.momentum=1"], "ConfigError: optimizer.momentum is not a setting; lrsweep --cfg job lists them all"),
+        (["+optimizer.damping=1"], "ConfigError: optimizer.damping is not a setting; lrsweep --cfg job lists them all"),
         (["training.patience=0"], "ConfigError: training.patience must be at least 1, got 0"),
         (["training.patience=no"], "ConfigError: training.patience: Value 'no' of type 'str' could not be converted to Integer"),
-        (["optimizer=sgdd"], "ConfigError: optimizer must be one of adamw, got 'sgdd'"),
-        (["data.num_train=59000"], "ConfigError: data.num_train + data.num_valid must be at most 60000, got 64000"),
+        (
+            ["optimizer=sgdd"],
+            "ConfigError: optimizer must be one of adadelta, adagrad, adam, adamw, gd, momentum, nesterov, rmsprop, sgd, "
+            "got 'sgdd'",
+        ),
+        (
+            ["data.num_train=59000"],
+            "ConfigError: data.skip + data.num_train + data.num_valid must be at most 60000, got 64000",
+        ),
         (["machine.precision=bf16"], "ConfigError: machine.precision must be one of fp32, tf32, got 'bf16'"),
         (["machine.device=gpu"], "ConfigError: machine.device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
         (["study.name=../elsewhere"], "ConfigError: study.name must be a relative path without '..', got '../elsewhere'"),
@@ -56,6 +63,18 @@ def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
             ["study=lr", "grid.step=4", "hydra/launcher=fused", "hydra.launcher.runs=0"],
             "ConfigError: hydra.launcher.runs must be at least 1, got 0",
         ),
+        (
+            ["optimizer=gd", "training.batch_size=64"],
+            "ConfigError: training.batch_size=64 contradicts optimizer=gd, whose batch is all training images; "
+            "optimizer=sgd takes a batch size",
+        ),
+        (
+            ["schedule=cosine", "schedule.every=3"],
+            "ConfigError: schedule.every means nothing to schedule=cosine; it is a setting of step, exponential, power, "
+            "exp_range, grow_batch",
+        ),
+        (["model.init_from='nowhere-{seed}.pt'", "seed=3"], "ConfigError: model.init_from: there is no nowhere-3.pt"),
+        (["study=lr", "grid.step=4", "model.init_from=no.pt"], "ConfigError: model.init_from: there is no no.pt"),
         (
             ["study=lr", "grid.step=4", "hydra.launcher.workers=0"],
             "ConfigError: hydra.launcher.workers must be at least 1, got 0",
@@ -97,6 +116,32 @@ def test_double_softmax_is_one_override_away(lrsweep: Command, tmp_path: Path) -
     (record,) = store.read(tmp_path / "results" / "single")
     assert record.config["loss"]["name"] == "double_softmax"
     assert min(epoch.train_loss for epoch in record.outcome.curve) > 1.4611
+
+
+def test_methods_of_every_kind_go_together(lrsweep: Command, tmp_path: Path) -> None:
+    many = [
+        "schedule=one_cycle",
+        "optimizer=rmsprop",
+        "optimizer.layerwise=falling",
+        "training.batch_size=64",
+        "model.dropout=0.2",
+    ]
+    assert lrsweep(*SMALL, *many, "technique=augmentation", "schedule.warmup=1") == 0
+    (row,) = store.load(tmp_path / "results" / "single").itertuples(index=False, name=None)
+    assert {"one_cycle", "rmsprop", "falling", 64, 0.2} <= set(row)
+
+
+def test_weights_are_kept_where_asked_for_and_started_from(lrsweep: Command, tmp_path: Path) -> None:
+    weights = tmp_path / "weights of seed-{seed}.pt"
+    kept = f"machine.save_weights='{weights}'"
+    assert lrsweep(*SMALL) == 0
+    assert lrsweep(*SMALL, kept, "seed=0") == 0  # in the store already, but without its weights
+    assert (tmp_path / "weights of seed-0.pt").exists()
+    assert lrsweep(*SMALL, f"model.init_from='{weights}'") == 0
+    first, second = sorted(
+        store.read(tmp_path / "results" / "single"), key=lambda record: record.config["model"]["init_from"] or ""
+    )
+    assert second.outcome.curve[0].train_loss < first.outcome.curve[0].train_loss
 
 
 def test_a_calibrated_record_never_replaces_a_measured_one(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from lrsweep.config import DataConfig
+from lrsweep.config import DataConfig, ModelConfig
 from lrsweep.data import normalise
 from lrsweep.model import CNN
 

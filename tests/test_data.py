@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lrsweep.config import DataConfig
 from lrsweep.data import Mnist, batch_order, generator, normalise, split, split_indices
@@ -43,6 +45,21 @@ def test_a_seed_is_a_split() -> None:
     for i in range(2):
         assert torch.equal(first[i], again[i])
         assert not torch.equal(first[i], other[i])
+
+
+@given(seed=st.integers(0, 2**31 - 1), skip=st.integers(0, 30_000), sizes=st.tuples(*[st.integers(1, 15_000)] * 2))
+def test_what_is_skipped_is_left_out_and_no_more(seed: int, skip: int, sizes: tuple[int, int]) -> None:
+    num_train, num_valid = sizes
+    config = DataConfig(num_train=num_train, num_valid=num_valid, skip=skip)
+    train, valid = split_indices(config, seed)
+    assert (len(train), len(valid)) == sizes
+    skipped, rest = split_indices(DataConfig(num_train=max(skip, 1), num_valid=num_train + num_valid), seed)
+    if skip:
+        assert torch.equal(torch.cat([train, valid]), rest)
+        assert not set(skipped.tolist()) & set(torch.cat([train, valid]).tolist())
+    if skip >= num_train + num_valid:
+        unskipped = torch.cat(split_indices(DataConfig(num_train=num_train, num_valid=num_valid), seed))
+        assert not set(unskipped.tolist()) & set(torch.cat([train, valid]).tolist())
 
 
 def test_images_keep_their_labels(mnist: Mnist) -> None:

@@ -15,7 +15,10 @@ PACKAGE = SRC / "lrsweep"
 # A line may name only lines above it: imports point downward.
 ENGINE = ["config", "records", "data", "model", "optim", "schedule", "engine.early_stopping", "engine.clock"]
 HOUSE: dict[str, list[str]] = {
-    "config": [],
+    "bounds": [],
+    "grid": ["bounds"],
+    "methods": ["bounds"],
+    "config": ["bounds", "grid", "methods"],
     "records": [],
     "download": [],
     "environment": ["config"],
@@ -30,7 +33,7 @@ HOUSE: dict[str, list[str]] = {
     "engine.stacked": ENGINE,
     "engine.block": [*ENGINE, "engine.stacked"],
     "engine.fused": [*ENGINE, "engine.stacked", "engine.block"],
-    "finder": [*ENGINE, "engine.stacked", "engine.block", "engine.fused"],
+    "finder": [*ENGINE, "engine.solo"],
     "store": ["config", "records"],
     "analysis": ["config", "records", "schedule", "store"],
     "report": ["config", "records", "store", "analysis"],
@@ -39,11 +42,12 @@ HOUSE: dict[str, list[str]] = {
         *("config", "records", "download", "environment", "data", "model", "optim", "schedule", "engine", "finder", "store"),
         "refusal",
     ],
+    "find": ["config", "records", "environment", "data", "finder", "store", "analysis", "report", "app"],
     "__init__": [],
     "__main__": ["app"],
 }
 BELOW_APP = list(HOUSE)[: list(HOUSE).index("refusal")]
-WITHOUT_TORCH = ["config", "records", "schedule", "store", "analysis", "report"]
+WITHOUT_TORCH = ["bounds", "grid", "methods", "config", "records", "schedule", "store", "analysis", "report"]
 WITH_A_COMMAND_OF_THEIR_OWN = ["download", "report"]  # these may print
 
 

@@ -124,6 +124,8 @@ def trained(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecor
         for i, run in enumerate(runs):
             if run.optimizer.lr == 9:
                 raise torch.OutOfMemoryError("CUDA out of memory")
+            if run.optimizer.lr == 8:
+                raise ZeroDivisionError("no such thing")
             asked["fused"].append(run_id(run))
             options["on_record"](i, replace(make_record(), run_id=run_id(run), config=asdict(run)))
 
@@ -162,6 +164,23 @@ def test_what_finds_no_memory_runs_solo_and_says_so(
     names = [job.run_id for job in jobs]
     assert trained == {"fused": names[:1], "pool": names[1:], "done": names[:1]}
     assert "2 of 3 runs run solo: there is no memory" in capsys.readouterr().out
+
+
+def test_what_a_broken_program_leaves_runs_solo_and_says_so(
+    tmp_path: Path, trained: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = jobs_in(tmp_path, [AppConfig(optimizer=OptimizerConfig(lr=lr)) for lr in (1, 8, 2)])
+    _fused.run_all(jobs, [], None)
+    names = [job.run_id for job in jobs]
+    assert trained == {"fused": names[:1], "pool": names[1:], "done": names[:1]}
+    assert "2 of 3 runs run solo: the fused program ended with ZeroDivisionError: no such thing" in capsys.readouterr().out
+
+
+def test_runs_whose_weights_are_to_be_kept_run_solo(tmp_path: Path, trained: dict[str, list[str]]) -> None:
+    (job,) = jobs_in(tmp_path, [AppConfig()])
+    app_config = replace(job.app, machine=replace(job.app.machine, save_weights=str(tmp_path / "weights.pt")))
+    _fused.run_all([replace(job, app=app_config)], [], None)
+    assert trained["fused"] == []
 
 
 def test_a_program_is_of_one_machines_settings(tmp_path: Path) -> None:

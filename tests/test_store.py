@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsweep import store
+from lrsweep.config import RunConfig, flatten
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 from lrsweep.store import Damaged, StoreError, load, pack, path_of, read_run, save, scan, set_aside, write_atomically
 
@@ -138,16 +139,11 @@ RUN_COLUMNS = [
     *("engine", "timing"),
     *("device", "device_name", "cores", "threads", "workers", "peak_memory_bytes", "finished_at", "git_commit", "git_dirty"),
 ]
+_AS_TEXT = {None: "null"}  # None is no number that is missing, and a list compares with nothing
 SETTINGS = {
-    "data.num_train": 3_000,
-    "data.num_valid": 5_000,
-    "data.num_test": 10_000,
-    "model.name": "cnn",
-    "optimizer.name": "adamw",
-    "schedule.name": "constant",
-    "training.batch_size": 32,
-    "training.patience": 5,
-    "training.max_epochs": 1_000,
+    name: "[]" if value == [] else _AS_TEXT.get(value, value)
+    for name, value in flatten(asdict(RunConfig())).items()
+    if name not in ("seed", "optimizer.lr", "loss.name")
 }
 
 
@@ -184,6 +180,14 @@ def test_numbers_are_numeric_whatever_came_of_the_runs(make_record: MakeRecord, 
         assert frame[name].dtype == "float64", name
     for name in ("best_epoch", "diverged_step"):
         assert pd.api.types.is_numeric_dtype(frame[name]), name
+
+
+def test_settings_can_be_compared_also_where_they_are_lists_or_none(make_record: MakeRecord) -> None:
+    record = make_record()
+    config = record.config | {"training": {"patience": None}, "schedule": {"name": "multi_step", "milestones": [5.0, 10.0]}}
+    frame = store.to_frame([replace(record, config=config)] * 2)
+    for name, cell in (("training.patience", "null"), ("schedule.milestones", "[5.0,10.0]"), ("schedule.shares", "[]")):
+        assert (frame[name] == cell).all(), name
 
 
 def test_an_empty_study_has_the_columns_of_any(tmp_path: Path) -> None:

@@ -240,14 +240,20 @@ def _describe_outcome(outcome: Outcome) -> str:
 
 
 def main() -> None:
-    """The console command. A person's mistake is one line and exit code 2; Ctrl-C is 130; runs missing or failed, 1."""
+    """The console command."""
+    command = os.environ.get("LRSWEEP_COMMAND") or shlex.join(["lrsweep", *sys.argv[1:]])
+    run_command(run_single, f"What is done is kept. To go on, give the same command again:\n  {command}")
+
+
+def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
+    """Compose and run. A person's mistake is one line and exit code 2; Ctrl-C is 130; runs missing or failed, 1."""
     register()
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands us its exceptions instead of printing them over several lines
 
-    def job(cfg: DictConfig) -> float | None:
+    def job(cfg: DictConfig) -> Any:
         try:
-            return run_single(cfg)
+            return task(cfg)
         except REFUSALS as error:
             if show_tracebacks:
                 raise
@@ -259,8 +265,7 @@ def main() -> None:
     except SweepIncomplete:
         sys.exit(1)
     except KeyboardInterrupt:
-        command = os.environ.get("LRSWEEP_COMMAND") or shlex.join(["lrsweep", *sys.argv[1:]])
-        print(f"\nStopped. What is done is kept. To go on, give the same command again:\n  {command}", file=sys.stderr)
+        print(f"\nStopped. {if_stopped}", file=sys.stderr)
         sys.exit(130)
     except REFUSALS as error:
         if show_tracebacks:

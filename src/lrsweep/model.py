@@ -15,8 +15,8 @@ import torch.nn.functional as F
 import torchinfo
 from torch import Tensor, nn
 
-from lrsweep.config import ConfigError, LossConfig, ModelConfig
-from lrsweep.data import NUM_CLASSES
+from lrsweep.config import ConfigError, LossConfig, ModelConfig, per_seed
+from lrsweep.data import NUM_CLASSES, generator
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
@@ -67,7 +67,8 @@ class CNN(nn.Module):
 
 
 def _convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> Tensor:
-    return conv(x) if norm is None else norm(conv(x))
+    x = conv(x)
+    return x if norm is None else norm(x)
 
 
 def _init_as_pytorch(layer: nn.Conv2d | nn.Linear, weights: torch.Generator) -> None:
@@ -105,6 +106,17 @@ def build_model(
     return model.to(device)
 
 
+def initial_model(config: ModelConfig, seed: int, device: torch.device) -> nn.Module:
+    """The model as a run of this seed begins with it."""
+    model = build_model(config, generator(seed, "weights"), device, generator(seed, "dropout", device))
+    if config.init_from:
+        start_from(model, load_weights(per_seed(config.init_from, seed)))
+    return model
+
+
+_NO_WEIGHTS = "model.init_from={} is not an intact file of weights; machine.save_weights writes one"
+
+
 def save_weights(path: Path, state_dict: dict[str, Tensor]) -> None:
     """Written so that a reader finds all of the file or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,18 +130,16 @@ def save_weights(path: Path, state_dict: dict[str, Tensor]) -> None:
 
 def load_weights(path: Path) -> dict[str, Tensor]:
     """What `save_weights` wrote, on the CPU. Only tensors are read: a file of other objects, which could be code, is refused."""
-    if not path.is_file():
-        raise ConfigError(f"model.init_from={path} is no file; machine.save_weights writes one")
-    refusal = f"model.init_from={path} is not a file of weights; machine.save_weights writes one"
-    # torch.save writes zip files. PyTorch reads others as pickles, and fails with any error on what is none.
-    if not zipfile.is_zipfile(path):
-        raise ConfigError(refusal)
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError) as error:  # a damaged file, and one of other objects
-        raise ConfigError(refusal) from error
+        with zipfile.ZipFile(path) as archive:  # as torch.save writes; PyTorch itself does not look at the checksums
+            damaged = archive.testzip() is not None
+        weights = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ConfigError(f"model.init_from={path} cannot be read: {error.strerror}") from error
+    except (zipfile.BadZipFile, UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        raise ConfigError(_NO_WEIGHTS.format(path)) from error
     if not (isinstance(weights, dict) and all(isinstance(weight, Tensor) for weight in weights.values())):
-        raise ConfigError(refusal)
+        raise ConfigError(_NO_WEIGHTS.format(path))
     return weights
 
 

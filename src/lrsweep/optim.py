@@ -47,7 +47,7 @@ def layer_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, An
 
 def layer_share(config: OptimizerConfig, parameter: str) -> float:
     """What the rate of a parameter ("conv1.weight") is multiplied by: its layer's factor. A norm goes with its layer."""
-    return config.layer_rates()[parameter.split(".")[0].removesuffix("_norm")]
+    return config.layer_rates()[parameter.split(".")[0].replace("norm", "conv")]
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 SCHEMA_VERSION = 1
 
+RangeTestEnd = Literal["high", "loss_rose", "not_finite"]
 Status = Literal["ok", "diverged", "failed"]
 StopReason = Literal["patience", "max_epochs", "diverged", "error"]
 
@@ -53,4 +54,27 @@ class RunRecord:
     timing: Literal["measured", "calibrated"]
     class_counts: dict[str, list[int]]  # split → images of each class
     environment: dict[str, Any]
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeTest:
+    """What a training whose learning rate rises at every step leaves: a value a step, all of them finite."""
+
+    seed: int
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]  # of the step's batch, before its update
+    smoothed: tuple[float, ...]  # the losses' moving average
+    end: RangeTestEnd  # at the highest rate | the smoothed loss had risen too far | the next loss was not finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeTests:
+    """One call of `lrsweep-find`. The suggestions follow from the tests; they are kept to be read without this software."""
+
+    config: dict[str, Any]  # the full RunConfig, nested; its seed is the first test's, its rate and schedule are unused
+    find: dict[str, Any]  # the full FindConfig
+    environment: dict[str, Any]
+    tests: tuple[RangeTest, ...]  # one a seed
+    suggestions: list[dict[str, Any]]  # a row a rule, as analysis/suggest.py has them; None: no suggestion, or not measured
     schema_version: int = SCHEMA_VERSION

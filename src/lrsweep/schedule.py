@@ -16,11 +16,11 @@ class Pace:
     """What turns a schedule's lengths into steps."""
 
     epoch_steps: int  # optimizer steps of an epoch
-    num_epochs: float  # the length of a schedule that ends and does not say where
+    num_epochs: int  # the length of a schedule that ends and does not say where
 
 
 def pace_of(run: RunConfig) -> Pace:
-    return Pace(epoch_steps=-(-run.data.num_train // run.training.batch_size), num_epochs=run.num_scheduled)
+    return Pace(epoch_steps=run.epoch_steps, num_epochs=run.num_scheduled)
 
 
 def lr_at(schedule: ScheduleConfig, base_lr: float, step: int, pace: Pace) -> float:
@@ -29,10 +29,7 @@ def lr_at(schedule: ScheduleConfig, base_lr: float, step: int, pace: Pace) -> fl
     if step < warmup:
         start = _share(schedule.warmup_start_lr, schedule.warmup_start, base_lr)
         return base_lr * (start + (1 - start) * step / warmup)
-    if schedule.length is None:
-        length = round(pace.num_epochs * pace.epoch_steps)
-    else:
-        length = round(schedule.length * unit)
+    length = round(pace.num_epochs * pace.epoch_steps if schedule.length is None else schedule.length * unit)
     # The last step is the one before `length`: it has the final rate, as a run of that many steps ends with it.
     shape = _Shape(schedule, unit, max(1, length - 1 - warmup), _share(schedule.final_lr, schedule.final, base_lr))
     return base_lr * _SHAPES[schedule.name](shape, step - warmup)
@@ -58,22 +55,22 @@ class _Shape:
         return 1.0
 
     def step(self, t: int) -> float:
-        return self.schedule.factor ** (t // self.steps(self.schedule.every))
+        return float(self.schedule.factor ** (t // self.steps(self.schedule.every)))
 
     def multi_step(self, t: int) -> float:
-        return self.schedule.factor ** self._num_passed(t)
+        return float(self.schedule.factor ** self._num_passed(t))
 
     def piecewise(self, t: int) -> float:
         return self.schedule.shares[self._num_passed(t)]
 
     def exponential(self, t: int) -> float:
-        return self.schedule.factor ** (t / self.steps(self.schedule.every))
+        return float(self.schedule.factor ** (t / self.steps(self.schedule.every)))
 
     def power(self, t: int) -> float:
-        return (1 + t / self.steps(self.schedule.every)) ** -self.schedule.power
+        return float((1 + t / self.steps(self.schedule.every)) ** -self.schedule.power)
 
     def polynomial(self, t: int) -> float:
-        return self.final + (1 - self.final) * (1 - min(1.0, t / self.length)) ** self.schedule.power
+        return self.final + (1 - self.final) * float((1 - min(1.0, t / self.length)) ** self.schedule.power)
 
     def cosine(self, t: int) -> float:
         return _half_cosine(1.0, self.final, min(1.0, t / self.length))
@@ -174,5 +171,7 @@ def batch_size_at(schedule: ScheduleConfig, batch_size: int, epoch: int) -> int:
     """The batch of an epoch, 0 first: it grows where a step schedule of the same settings would lower the rate."""
     if schedule.name != "grow_batch":
         return batch_size
-    grown = batch_size * schedule.factor ** -(max(0.0, epoch - schedule.warmup) // schedule.every)
-    return min(round(grown), schedule.max_batch_size)
+    num_times = max(0.0, epoch - schedule.warmup) // schedule.every
+    growth = -math.log(schedule.factor) * num_times  # as a logarithm, which no number of times makes too large
+    most = schedule.max_batch_size
+    return most if growth >= math.log(most / batch_size) else round(batch_size * math.exp(growth))

@@ -7,19 +7,21 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lrsweep import data
-from lrsweep.config import OptimizerConfig, RunConfig
+from lrsweep.config import LayerFactors, LossConfig, ModelConfig, OptimizerConfig, RunConfig
 from lrsweep.data import Mnist, Part, batch_order, generator, split_indices
 from lrsweep.engine import block as block_module
 from lrsweep.engine import solo
-from lrsweep.engine.block import Block, RowOptimizer, is_linear_in_rate
+from lrsweep.engine.block import Block, RowOptimizer
 from lrsweep.engine.stacked import layout_of, views
 from lrsweep.model import build_model
+from lrsweep.optim import build_optimizer, layer_groups
 
 MakeRun = Callable[..., RunConfig]
 Build = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
@@ -121,17 +123,57 @@ def test_three_steps_are_solos(mnist: Mnist, make_run: MakeRun, monkeypatch: pyt
     for k, run in enumerate(runs):
         split = data.split(mnist, run.data, run.seed)
         train = Part(split.train.images.double(), split.train.labels)
-        model = build_model(run.model, generator(run.seed, "weights"), CPU).double()
-        losses, trained = solo.train_epoch(
-            run, model, build(list(model.parameters())), train, generator(run.seed, "order"), first_step=0
-        )
+        learner = solo.new_learner(run, CPU)
+        model = learner.model.double()
+        learner.optimizer = build(list(model.parameters()))
+        losses, trained = solo.train_epoch(learner, train)
         for name, part in views(block.rows_KP, layout).items():
             torch.testing.assert_close(part[k], model.get_parameter(name).detach(), rtol=1e-10, atol=1e-10)
-        valid = solo.evaluate(run.loss, model, Part(split.valid.images.double(), split.valid.labels))
+        valid = solo.evaluate(run, model, Part(split.valid.images.double(), split.valid.labels))
         assert result.losses[k].tolist() == pytest.approx(losses, rel=1e-6)  # solo keeps them in fp32
         assert result.train_correct[k].item() / 80 == trained.accuracy
         assert result.valid_loss[k].item() == pytest.approx(valid.loss, rel=1e-10)
         assert result.valid_correct[k].item() / 50 == valid.accuracy
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    **{name: {"optimizer": OptimizerConfig(name=name, lr=0.01)} for name in ("gd", "sgd", "momentum", "nesterov", "adagrad")},
+    **{name: {"optimizer": OptimizerConfig(name=name, lr=0.01)} for name in ("rmsprop", "adadelta", "adam", "adamw")},
+    "weight decay": {"optimizer": OptimizerConfig(name="sgd", lr=0.1, weight_decay=0.1)},
+    "falling": {"optimizer": OptimizerConfig(layerwise="falling")},
+    "rising": {"optimizer": OptimizerConfig(name="nesterov", lr=0.1, layerwise="rising", layer_factor=3.0)},
+    "by name": {"optimizer": OptimizerConfig(layers=LayerFactors(conv2=0.0, output=5.0))},
+    "l1": {"loss": LossConfig(l1=1e-2)},
+    "l2": {"loss": LossConfig(name="double_softmax", l2=1e-2)},
+    "relu, he": {"model": ModelConfig(activation="relu", init="he")},
+    "elu, xavier": {"model": ModelConfig(activation="elu", init="xavier")},
+}
+
+
+@pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS)
+def test_three_steps_of_every_method_are_solos(mnist: Mnist, make_run: MakeRun, settings: dict[str, Any]) -> None:
+    runs = [replace(make_run(seed=seed, num_train=80, num_valid=50), **settings) for seed in (0, 1)]
+    num_steps = -(-80 // runs[0].training.batch_size)
+    block = block_of(runs, mnist, torch.float64)
+    epoch(block, runs, num_steps)
+    for k, run in enumerate(runs):
+        train = data.split(mnist, run.data, run.seed).train
+        learner = solo.new_learner(run, CPU)
+        learner.optimizer = build_optimizer(run.optimizer, layer_groups(run.optimizer, learner.model.double()))
+        solo.train_epoch(learner, Part(train.images.double(), train.labels))
+        for name, parameter in learner.model.named_parameters():
+            torch.testing.assert_close(block.weights[name][k].detach(), parameter.detach(), rtol=1e-9, atol=1e-9)
+
+
+def test_slots_may_differ_in_their_layers_rates(mnist: Mnist, make_run: MakeRun) -> None:
+    layers = [OptimizerConfig(layerwise=layerwise) for layerwise in ("rising", "uniform", "falling")]
+    runs = [replace(make_run(num_train=32), optimizer=optimizer) for optimizer in layers]
+    together = block_of(runs, mnist, torch.float64)
+    epoch(together, runs, num_steps=1)
+    for k, run in enumerate(runs):
+        alone = block_of([run], mnist, torch.float64)
+        epoch(alone, [run], num_steps=1)
+        torch.testing.assert_close(together.rows_KP[k], alone.rows_KP[0], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [32, 24])
@@ -141,12 +183,9 @@ def test_one_step_in_fp32_has_solos_gradients(mnist: Mnist, make_run: MakeRun, l
     block = block_of(runs, mnist)
     epoch(block, runs, num_steps=1)
     for k, run in enumerate(runs):
-        model = build_model(run.model, generator(run.seed, "weights"), CPU)
-        plain = torch.optim.SGD(model.parameters(), lr=0.0)
-        train = data.split(mnist, run.data, run.seed).train
-        still = replace(run, optimizer=replace(run.optimizer, lr=1e-30))
-        solo.train_epoch(still, model, plain, train, generator(run.seed, "order"), first_step=0)
-        for grad, parameter in zip(block._grads, model.parameters(), strict=True):
+        learner = solo.new_learner(replace(run, optimizer=replace(run.optimizer, lr=1e-30)), CPU)
+        solo.train_epoch(learner, data.split(mnist, run.data, run.seed).train)
+        for grad, parameter in zip(block._grads, learner.model.parameters(), strict=True):
             assert parameter.grad is not None
             assert (grad[k] - parameter.grad).norm() < 1e-5 * parameter.grad.norm()
 
@@ -158,7 +197,7 @@ def test_the_test_set_is_scored_with_the_kept_weights(mnist: Mnist, make_run: Ma
     epoch(block, runs, num_steps=2)  # moves the weights on
     for run, (loss, accuracy) in zip(runs[1:], block.score_test([1, 2]), strict=True):
         model = build_model(run.model, generator(run.seed, "weights"), CPU)
-        score = solo.evaluate(run.loss, model, data.split(mnist, run.data, run.seed).test)
+        score = solo.evaluate(run, model, data.split(mnist, run.data, run.seed).test)
         assert (loss, accuracy) == (pytest.approx(score.loss, rel=1e-6), score.accuracy)
 
 
@@ -223,12 +262,6 @@ def test_making_the_state_moves_no_weight(build: Build) -> None:
     rows_KP = torch.ones(2, 4)
     RowOptimizer(build, rows_KP, torch.zeros(2, 4))
     assert torch.equal(rows_KP, torch.ones(2, 4))
-
-
-def test_only_what_is_linear_in_its_rate_is_fused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert is_linear_in_rate(OptimizerConfig())
-    monkeypatch.setattr(block_module, "build_optimizer", lambda config, rows: torch.optim.Rprop(rows))
-    assert not is_linear_in_rate(OptimizerConfig())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="records CUDA graphs")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lrsweep import data
-from lrsweep.config import LossConfig, RunConfig
+from lrsweep.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig
 from lrsweep.data import Mnist, Part
 from lrsweep.engine import fused, solo
 from lrsweep.engine.block import Block, EpochResult
@@ -135,7 +135,7 @@ def test_each_run_follows_its_schedule_from_its_own_first_step(
         return epochs(self, order_KN, rates_SK)
 
     monkeypatch.setattr(Block, "epoch", epoch)
-    monkeypatch.setattr(fused, "lr_at", lambda schedule, base_lr, step: base_lr * step)
+    monkeypatch.setattr(fused, "lr_at", lambda schedule, base_lr, step, pace: base_lr * step)
     runs = [make_run(lr=2.0**-k, num_train=80, max_epochs=2) for k in (10, 11)]
     train_fused(runs, mnist, num_slots=1)
     assert [[rate * 2**10 for rate in epoch] for epoch in rates] == [[0, 1, 2], [3, 4, 5], [0, 0.5, 1], [1.5, 2, 2.5]]
@@ -201,12 +201,12 @@ def scripted_solo(run: RunConfig, mnist: Mnist, curve: Curve) -> Outcome:
     split = data.split(mnist, run.data, run.seed)
     now: list[tuple[float, float, float]] = []
 
-    def train_epoch(run: RunConfig, model: nn.Module, *args: Any, first_step: int) -> tuple[list[float], solo.Score]:
+    def train_epoch(learner: solo.Learner, part: Part) -> tuple[list[float], solo.Score]:
         now.append(next(epochs))
-        nn.init.constant_(model.output.bias, len(now))  # type: ignore[union-attr, arg-type]
+        nn.init.constant_(learner.model.output.bias, len(now))  # type: ignore[union-attr, arg-type]
         return [now[-1][0]] * 2, solo.Score(loss=now[-1][0], accuracy=0.25)
 
-    def evaluate(loss: LossConfig, model: nn.Module, part: Part) -> solo.Score:
+    def evaluate(run: RunConfig, model: nn.Module, part: Part) -> solo.Score:
         if part is split.test:
             return solo.Score(loss=model.output.bias[0].item(), accuracy=0.5)  # type: ignore[union-attr, index]
         return solo.Score(loss=now[-1][1], accuracy=now[-1][2])
@@ -301,11 +301,44 @@ def test_a_run_of_the_documents_can_be_fused(make_run: MakeRun) -> None:
     assert fused.why_not(make_run()) is None
 
 
-def test_what_cannot_be_fused_says_why(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "is_linear_in_rate", lambda config: False)
-    assert fused.why_not(make_run()) == "the update of optimizer.name=adamw is not linear in its learning rate"
-    monkeypatch.setattr(fused, "FORWARD", {})
-    assert fused.why_not(make_run()) == "model.name=cnn has no stacked form"
+ALONE: dict[str, dict[str, Any]] = {
+    "schedule=grow_batch gives each epoch its own batch size": {"schedule": ScheduleConfig(name="grow_batch")},
+    "training.precision=bf16 has no stacked form": {"training": TrainingConfig(precision="bf16")},
+    "images that move (data.max_shift, data.max_rotation) have no stacked form": {"data": DataConfig(max_shift=1.0)},
+    "model.dropout=0.5 has no stacked form": {"model": ModelConfig(dropout=0.5)},
+    "model.batch_norm=true has no stacked form": {"model": ModelConfig(batch_norm=True)},
+}
+
+
+@pytest.mark.parametrize(("reason", "settings"), ALONE.items(), ids=ALONE)
+def test_what_cannot_be_fused_says_why(reason: str, settings: dict[str, Any]) -> None:
+    assert fused.why_not(RunConfig(**settings)) == reason
+
+
+SCHEDULES = [
+    ScheduleConfig(name="cosine", warmup=1.0, length=4.0),
+    ScheduleConfig(name="one_cycle", length=4.0),
+    ScheduleConfig(name="step", every=1.0),
+    ScheduleConfig(name="plateau", patience=1, factor=0.5, threshold=0.5),  # no loss falls by half: it lowers every second epoch
+    ScheduleConfig(name="cosine_restarts", period=2.0, unit="step"),
+]
+
+
+def test_runs_of_all_schedules_share_a_program_and_leave_what_solo_leaves(mnist: Mnist, make_run: MakeRun) -> None:
+    base = make_run(num_train=40, num_valid=50, num_test=50, max_epochs=4, lr=0.003)
+    runs = [replace(base, schedule=schedule) for schedule in SCHEDULES]
+    assert fused.cohorts(runs) == [[0, 1, 2, 3, 4]]
+    outcomes = train_fused(runs, mnist)
+    for run, outcome in zip(runs, outcomes, strict=True):
+        assert_close(outcome, train_solo(run, mnist), tolerance=1e-3)
+    assert len({outcome.curve[-1].train_loss for outcome in outcomes}) == len(runs)  # no two are one schedule
+
+
+def test_layers_rates_share_a_program_and_other_optimizers_do_not(make_run: MakeRun) -> None:
+    base = make_run()
+    falling = replace(base, optimizer=OptimizerConfig(layerwise="falling", layer_factor=3.0))
+    adam = replace(base, optimizer=OptimizerConfig(name="adam"))
+    assert fused.cohorts([base, falling, adam]) == [[0, 1], [2]]
 
 
 # Trajectories part in fp32; what the runs come to does not.

@@ -19,9 +19,8 @@ from lrsweep import data
 from lrsweep.config import LossConfig, RunConfig
 from lrsweep.data import Mnist, Part, Split, batch_order, generator
 from lrsweep.engine import solo
-from lrsweep.engine.solo import evaluate, train, train_epoch
-from lrsweep.model import build_model, loss_of
-from lrsweep.optim import build_optimizer
+from lrsweep.engine.solo import Learner, evaluate, new_learner, train, train_epoch
+from lrsweep.model import build_model, initial_model, loss_of
 from lrsweep.records import EpochRecord, Outcome
 
 MakeRun = Callable[..., RunConfig]
@@ -48,10 +47,10 @@ def models(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     built: list[nn.Module] = []
 
     def build(*args: Any) -> nn.Module:
-        built.append(build_model(*args))
+        built.append(initial_model(*args))
         return built[-1]
 
-    monkeypatch.setattr(solo, "build_model", build)
+    monkeypatch.setattr(solo, "initial_model", build)
     return built
 
 
@@ -66,10 +65,10 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             seen.append(loss.item())
         return loss
 
-    def train_afresh(*args: Any, **options: Any) -> Any:
-        if options["first_step"] == 0:
+    def train_afresh(learner: Learner, part: Part) -> Any:
+        if learner.num_steps == 0:
             seen.clear()
-        return train_epoch(*args, **options)
+        return train_epoch(learner, part)
 
     monkeypatch.setattr(solo, "loss_of", spy)
     monkeypatch.setattr(solo, "train_epoch", train_afresh)
@@ -140,11 +139,11 @@ def test_three_steps_are_those_of_a_plain_loop(mnist: Mnist, make_run: MakeRun, 
     run = make_run(num_train=80, loss=loss)  # 32, 32 and 16 images
     part = split_of(mnist, run).train
     part = Part(part.images.double(), part.labels)
-    model = model_of(run).double()
+    learner = new_learner(run, CPU)
+    model = learner.model.double()
     plain = DocumentsCNN(model.state_dict())
 
-    optimizer = build_optimizer(run.optimizer, model.parameters())
-    step_losses, score = train_epoch(run, model, optimizer, part, generator(run.seed, "order"), first_step=0)
+    step_losses, score = train_epoch(learner, part)
 
     adamw = torch.optim.AdamW(plain.parameters(), lr=run.optimizer.lr, foreach=False)
     plain_losses, num_correct = [], 0
@@ -178,7 +177,7 @@ def test_the_short_batch_counts_with_its_size(mnist: Mnist, make_run: MakeRun, l
 def test_a_score_is_that_of_one_large_batch(mnist: Mnist, make_run: MakeRun, num_images: int, loss: str) -> None:
     run = make_run(num_test=num_images, loss=loss, seed=1)
     part, model = split_of(mnist, run).test, model_of(run)
-    score = evaluate(run.loss, model, part)
+    score = evaluate(run, model, part)
     with torch.no_grad():
         logits_BC = model(part.images)
     assert score.loss == pytest.approx(loss_of(run.loss, logits_BC.double(), part.labels).item(), rel=1e-6)
@@ -189,7 +188,7 @@ def test_scoring_changes_no_weight_and_keeps_no_graph(mnist: Mnist, make_run: Ma
     run = make_run()
     model = model_of(run)
     before = copy.deepcopy(model.state_dict())
-    evaluate(run.loss, model, split_of(mnist, run).test)
+    evaluate(run, model, split_of(mnist, run).test)
     for name, weights in model.state_dict().items():
         assert torch.equal(weights, before[name])
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -273,9 +272,9 @@ def test_the_test_set_is_scored_once(mnist: Mnist, make_run: MakeRun, monkeypatc
     split = split_of(mnist, run)
     scored: list[Part] = []
 
-    def spy(loss: LossConfig, model: nn.Module, part: Part) -> solo.Score:
+    def spy(run: RunConfig, model: nn.Module, part: Part) -> solo.Score:
         scored.append(part)
-        return evaluate(loss, model, part)
+        return evaluate(run, model, part)
 
     monkeypatch.setattr(solo, "evaluate", spy)
     train(run, split)

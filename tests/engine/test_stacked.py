@@ -8,16 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from lrsweep.config import LossConfig, ModelConfig
-from lrsweep.engine.stacked import Weights, _Columns, forward_cnn, layout_of, losses_of, num_correct, views
-from lrsweep.model import build_model, loss_of
+from lrsweep.engine import stacked
+from lrsweep.engine.stacked import Weights, _Columns, forward_cnn, layout_of, losses_of, num_correct, penalties_of, views, why_not
+from lrsweep.model import build_model, loss_of, penalised, penalty
 
 LOSSES = ["cross_entropy", "double_softmax"]
+DOCUMENTS = ModelConfig()
 NUM_RUNS = 3
 BATCH_SIZES = [32, 24]  # a full batch, and the short last one of the documents' 3,000 images
 
 
-def models_of(dtype: torch.dtype) -> list[nn.Module]:
-    built = (build_model(ModelConfig(), torch.Generator().manual_seed(k), torch.device("cpu")) for k in range(NUM_RUNS))
+def models_of(dtype: torch.dtype, config: ModelConfig = DOCUMENTS) -> list[nn.Module]:
+    built = (build_model(config, torch.Generator().manual_seed(k), torch.device("cpu")) for k in range(NUM_RUNS))
     return [model.to(dtype) for model in built]
 
 
@@ -37,7 +39,7 @@ def batch_of(size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 def gradients(weights: Weights, images_KBHW: Tensor, labels_KB: Tensor, loss: str) -> tuple[Tensor, dict[str, Tensor]]:
-    loss_K = losses_of(LossConfig(name=loss), forward_cnn(ModelConfig(), weights, images_KBHW), labels_KB)
+    loss_K = losses_of(LossConfig(name=loss), forward_cnn(DOCUMENTS, weights, images_KBHW), labels_KB)
     grads = torch.autograd.grad(loss_K.sum(), list(weights.values()))
     return loss_K.detach(), dict(zip(weights, grads, strict=True))
 
@@ -57,6 +59,34 @@ def test_losses_and_gradients_are_the_modules(dtype: torch.dtype, tolerance: flo
             assert parameter.grad is not None
             error = (grads[name][k] - parameter.grad).norm() / parameter.grad.norm()
             assert error < tolerance, name
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "relu", "leaky_relu", "elu"])
+@pytest.mark.parametrize("penalties", [{}, {"l1": 1e-3}, {"l2": 1e-2}, {"l1": 1e-3, "l2": 1e-2}], ids=str)
+def test_every_activation_and_penalty_is_the_modules(activation: str, penalties: dict[str, float]) -> None:
+    config, loss = ModelConfig(activation=activation), LossConfig(**penalties)
+    models = models_of(torch.float64, config)
+    images_KBHW, labels_KB = batch_of(8, torch.float64)
+    weights, _ = stack(models)
+    logits_KBC = forward_cnn(config, weights, images_KBHW)
+    loss_K = losses_of(loss, logits_KBC, labels_KB) + penalties_of(loss, weights)
+    grads = dict(zip(weights, torch.autograd.grad(loss_K.sum(), list(weights.values())), strict=True))
+    for k, model in enumerate(models):
+        logits_BC = model(images_KBHW[k].unsqueeze(1))
+        torch.testing.assert_close(logits_KBC[k], logits_BC, rtol=1e-10, atol=1e-10)
+        expected = loss_of(loss, logits_BC, labels_KB[k]) + penalty(loss, penalised(model))
+        torch.testing.assert_close(loss_K[k], expected, rtol=1e-10, atol=0)
+        expected.backward()
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(grads[name][k], parameter.grad, rtol=1e-10, atol=1e-10, msg=name)
+
+
+def test_what_has_no_stacked_form_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert why_not(ModelConfig(activation="elu", init="he")) is None
+    assert why_not(ModelConfig(dropout=0.5)) == "model.dropout=0.5 has no stacked form"
+    assert why_not(ModelConfig(batch_norm=True)) == "model.batch_norm=true has no stacked form"
+    monkeypatch.setattr(stacked, "FORWARD", {})
+    assert why_not(ModelConfig()) == "model.name=cnn has no stacked form"
 
 
 def test_right_answers_are_counted_run_by_run() -> None:

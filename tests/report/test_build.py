@@ -31,6 +31,7 @@ from made_study import (
 from lrsweep import store
 from lrsweep.analysis.confirm import FIRST_FRESH_SEED, finalists
 from lrsweep.config import ConfigError, GridConfig, log_grid
+from lrsweep.report import findings
 from lrsweep.report.build import _arguments, build, main
 from lrsweep.report.findings import analyse
 
@@ -230,6 +231,23 @@ def test_a_small_study_has_a_whole_report(small_study: Path) -> None:
     assert "| 10^-1.6 (0.0251) | 1 | 20.00% | not scored | 2 | 1.1 | 1 diverged |" in text
     assert "the fastest of the range within 5.00 percentage points of the best" in text  # as the command said
     assert "Training at 3 telling rates" in text
+
+
+@pytest.mark.slow
+def test_a_report_reads_each_study_once_and_asks_its_two_questions_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many figures and texts it has: else a report of 1,000 runs would take minutes."""
+    folder = fill(tmp_path / "small", [10**-5.5, 10**-2.5], [0])
+    calls: list[tuple[str, Any]] = []
+
+    def count(module: Any, name: str) -> None:
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: [calls.append((name, args[0])), function(*args)][1])
+
+    for module, name in ((store, "scan"), (findings, "find_best"), (findings, "summarise")):
+        count(module, name)
+    build(folder)
+    assert [args for name, args in calls if name == "scan"] == [folder, folder / "confirm", folder / "budget"]
+    assert [name for name, _ in calls if name != "scan"] == ["find_best", "summarise"]
 
 
 @pytest.mark.slow

@@ -21,9 +21,12 @@ from lrsweep.config import (
     AppConfig,
     DataConfig,
     GridConfig,
+    LayerFactors,
     LossConfig,
+    ModelConfig,
     OptimizerConfig,
     RunConfig,
+    ScheduleConfig,
     TrainingConfig,
     log_grid,
     run_id,
@@ -85,6 +88,22 @@ STUDIES = {
         *runs_of([1e-3], [0, 1], training=TrainingConfig(batch_size=64, patience=20, max_epochs=200)),
         *runs_of([1e-3, 1e-2], [0], data=DataConfig(num_train=64, num_valid=100, num_test=50)),
     ],
+    "methods": [
+        *runs_of([1e-3], [0, 1], schedule=ScheduleConfig(name="polynomial"), training=TrainingConfig(patience=None)),
+        *runs_of([1e-3], [0], schedule=ScheduleConfig(name="piecewise", milestones=[1.0, 2.5], shares=[1.0, 0.5, 0.1])),
+        *runs_of([1e-3], [0], schedule=ScheduleConfig(name="cosine", warmup=2.0, length=7.0, final_lr=1e-5)),
+        *runs_of([1e-3], [0], model=ModelConfig(batch_norm=True, dropout=0.5, activation="elu", init="he")),
+        *runs_of([1e-3], [0], model=ModelConfig(init_from="some where/it's seed-{seed}.pt")),
+        *(
+            RunConfig(optimizer=OptimizerConfig(name=name, layerwise="falling", layers=LayerFactors(conv1=0.0), weight_decay=0.1))
+            for name in ("gd", "rmsprop")
+        ),
+    ],
+    "lists, and patience that there is none of": [
+        *runs_of([1e-3], [0, 1]),
+        *runs_of([1e-3], [0], training=TrainingConfig(patience=None)),
+        *runs_of([1e-3], [0], schedule=ScheduleConfig(name="multi_step", milestones=[5.0, 10.0])),
+    ],
 }
 
 
@@ -100,6 +119,9 @@ def test_every_setting_of_a_run_is_told() -> None:
     """Whatever setting is added later: each that can differ is part of the command."""
     command = commands("lr", table_of(STUDIES["arms of every setting"]))
     for setting in ("training.batch_size=64", "training.patience=20", "training.max_epochs=200", "data.num_train=64"):
+        assert setting in command.split()
+    command = commands("lr", table_of(STUDIES["methods"]))
+    for setting in ("training.patience=null", "'schedule.shares=[1.0,0.5,0.1]'", "optimizer.layers.conv1=0.0"):
         assert setting in command.split()
 
 

@@ -1,4 +1,4 @@
-"""lrsweep.report.document: the answer box and the tables, and that nothing in them is more than was found."""
+"""lrsweep.report.document: the tables, and that nothing in them is more than was found."""
 
 import math
 import re
@@ -8,201 +8,40 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from made_document import CLEAN, EVIL, cells_of, on_machine, rows_of, runs_of, tables_of
 from made_findings import FOUND, RATES, best_of, confirmation_of
 from markdown_it import MarkdownIt
 
 from lrsweep import store
 from lrsweep.analysis.budget import Sensitivity
-from lrsweep.analysis.plateau import Doubt, find_plateau
+from lrsweep.analysis.plateau import find_plateau
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
 from lrsweep.records import RunRecord
 from lrsweep.report.document import (
     NUM_SLOWEST,
     class_counts_table,
-    completeness,
     confirmation_table,
     data_section,
     environment_section,
-    head,
     markdown_table,
     rates_table,
     seeds_table,
     sensitivity_section,
     slowest_section,
 )
-from lrsweep.report.findings import Findings, Tables
 from lrsweep.report.wording import escaped
 
 MakeRecord = Callable[..., RunRecord]
 
 
-def runs_of(records: list[RunRecord]) -> pd.DataFrame:
-    return with_arms(with_seconds(with_chance(store.to_frame(records), store.class_counts_frame(records))))
-
-
-def tables_of(records: list[RunRecord], found: Findings | None = None, expected: set[str] | None = None) -> Tables:
-    runs = runs_of(records)
-    findings = {} if found is None else {found.best.arm: found}
-    counts, curves = store.class_counts_frame(records), store.curves_frame(records)
-    return Tables(runs, curves, counts, summarise(runs), findings, None, expected)
-
-
-def cells_of(table: str) -> list[list[str]]:
-    """A Markdown table's cells with its header, as a reader's program splits them."""
-    tokens = MarkdownIt("commonmark", {"html": False}).enable("table").parse(table)
-    rows: list[list[str]] = []
-    for token in tokens:
-        if token.type == "tr_open":
-            rows.append([])
-        elif token.type == "inline":
-            rows[-1].append("".join(child.content for child in token.children or []))
-    return rows
-
-
-def rows_of(table: str) -> list[list[str]]:
-    return cells_of(table)[1:]
-
-
-def on_machine(record: RunRecord, **environment: object) -> RunRecord:
-    return replace(record, environment=environment)
-
-
-CLEAN = {
-    **{"device": "cpu", "device_name": "a processor", "cores": 2, "threads": 1, "workers": 2},
-    **{"peak_memory_bytes": 462_000_000, "git_commit": "abcdef0123", "git_dirty": False},
-}
-
-
-# The answer.
-
-
-def answer(head_text: str, name: str) -> str:
-    """The line of the answer box of that name."""
-    (line,) = [line for line in head_text.splitlines() if line.startswith(f"* **{name}:** ")]
-    return line.removeprefix(f"* **{name}:** ")
-
-
-@pytest.fixture(scope="module")
-def one_run(make_record: MakeRecord) -> list[RunRecord]:
-    return [on_machine(make_record(), **CLEAN)]
-
-
-def test_the_head_answers_a_line_a_question(one_run: list[RunRecord]) -> None:
-    assert head("lr", tables_of(one_run, FOUND)).splitlines() == [
-        "# lr: which learning rate?",
-        "",
-        "* **Best range:** 10^-3.4 (0.000398) to 10^-2.6 (0.00251), test accuracy 97.63% to 98.12%",
-        "* **Best trade-off:** 10^-2.6 (0.00251), test accuracy 97.98% in 43 s of wall time (median); the fastest of the range "
-        "within 0.16 percentage points of the best",
-        "* **Learning begins and ends:** on every seed a run learns from 10^-5 (1e-05) to 10^-2 (0.01)",
-        "* **How sure:** conclusive; 4 seeds. Standard error of the best rate's mean: 0.11 percentage points. "
-        "Resampling the seeds, the best is inside the range in 96% of cases, and is 10^-2.9 (0.00126) in 61%",
-        "* **On fresh seeds:** not measured (`make confirm`)",
-        "* **How complete:** 1 run of 1 learning rate × 1 seed (cross_entropy): 1 ok, 0 diverged, 0 failed",
-        "* **Where:** a processor, 2 cores; commit abcdef0",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("doubts", "num_seeds", "told"),
-    [
-        ((), 4, "conclusive; 4 seeds. Standard error of the best rate's mean: 0.11 percentage points."),
-        (("few_seeds",), 2, "indicative only: 3 seeds at least are needed to test it; 2 seeds"),
-        (("few_seeds",), 1, "indicative only: 3 seeds at least are needed to test it; one seed"),
-        (("at_upper_end",), 4, "inconclusive: the range ends at the highest rate that was tried; 4 seeds. Standard error"),
-        (("no_rate_dependable", "few_seeds"), 1, "inconclusive: no rate learned on every seed, 3 seeds at least are needed"),
-    ],
-    ids=["conclusive", "two seeds", "one seed", "inconclusive", "inconclusive of one seed"],
-)
-def test_how_sure_it_is(one_run: list[RunRecord], doubts: tuple[Doubt, ...], num_seeds: int, told: str) -> None:
-    found = replace(FOUND, best=best_of(num_seeds=num_seeds, doubts=doubts))
-    line = answer(head("lr", tables_of(one_run, found)), "How sure")
-    assert line.startswith(told)
-    assert ("Resampling" in line) == (num_seeds >= 3)  # of fewer, a resample says nothing
-
-
-def test_the_answer_quotes_fresh_seeds(one_run: list[RunRecord]) -> None:
-    text = head("lr", tables_of(one_run, replace(FOUND, confirmation=confirmation_of())))
-    assert answer(text, "On fresh seeds") == (
-        "test accuracy 10^-2.9 (0.00126) 98.02% (95%: 97.94% to 98.10%), 10^-2.6 (0.00251) 97.93% (95%: 97.81% to 98.05%); "
-        "10 seeds that chose nothing"
-    )
-    assert "make confirm" not in text
-
-
-def test_where_the_bargain_is_the_best_fresh_seeds_are_quoted_once(one_run: list[RunRecord]) -> None:
-    found = replace(FOUND, best=best_of(bargain=1), confirmation=confirmation_of(same=True, num_seeds=1))
-    assert answer(head("lr", tables_of(one_run, found)), "On fresh seeds") == (
-        "test accuracy 10^-2.9 (0.00126) 98.02% (95%: 97.94% to 98.10%); one seed that chose nothing"
-    )
-
-
-@pytest.mark.parametrize("found", [FOUND, None], ids=["an answer", "no answer"])
-def test_the_head_says_what_is_missing(one_run: list[RunRecord], found: Findings | None) -> None:
-    name = one_run[0].run_id
-    there = completeness(runs_of(one_run))
-    for expected, told in (
-        (None, there),
-        ({name, "b", "c"}, f"{there}. **2 of 3 missing**"),
-        ({name}, f"{there}. The last sweep is complete (1)"),
-    ):
-        assert answer(head("lr", tables_of(one_run, found, expected)), "How complete") == told
-
-
-def test_the_head_says_where_nothing_has_an_accuracy(make_record: MakeRecord) -> None:
-    text = head("lr", tables_of([make_record(status="failed")]))
-    assert "* No rate of this study was scored on every seed yet." in text
-    assert "1 failed" in text
-    assert "Best" not in text
-
-
-@pytest.mark.parametrize(("cpu_seconds", "told"), [(3.2, False), (1.1, True)], ids=["idle", "busy"])
-def test_the_head_warns_of_a_busy_machine(make_record: MakeRecord, cpu_seconds: float, told: bool) -> None:
-    text = head("lr", tables_of([make_record(wall_seconds=3.3, cpu_seconds=cpu_seconds)], FOUND))
-    assert ("wall time is 3.00 times CPU time" in text) == told
-    assert ("busy" in text) == told
-
-
-@pytest.mark.parametrize(
-    ("timings", "told"),
-    [(["measured"], False), (["calibrated"], True), (["measured", "calibrated"], True)],
-    ids=["measured", "calibrated", "mixed"],
-)
-def test_the_head_says_where_times_are_not_measured(make_record: MakeRecord, timings: list[Any], told: bool) -> None:
-    records = [replace(make_record(seed=i), timing=timing) for i, timing in enumerate(timings)]
-    assert ("* **Times:** runs that were trained together" in head("lr", tables_of(records, FOUND))) == told
-
-
-def test_two_machines_and_uncommitted_files_are_told(make_record: MakeRecord) -> None:
-    here = on_machine(make_record(lr=1e-3), **CLEAN)
-    there = on_machine(make_record(lr=1e-4), **CLEAN | {"device_name": "another", "git_commit": "fedcba9876", "git_dirty": True})
-    assert answer(head("lr", tables_of([here, there])), "Where") == (
-        "a processor, another, 2 cores; commit abcdef0, fedcba9 (1 of 2 runs with uncommitted files)"
-    )
-
-
-EVIL = "<script>alert(1)</script> | `x` *y* [z](http://a)"
-
-
-def test_text_that_is_not_ours_is_escaped_wherever_it_stands(make_record: MakeRecord) -> None:
+def test_text_that_is_not_ours_is_escaped_in_the_tables(make_record: MakeRecord) -> None:
     environment = CLEAN | {"device_name": EVIL, "git_commit": EVIL, "device": EVIL}
     records = [on_machine(make_record(), **environment), on_machine(make_record(seed=1, status="failed", error=EVIL))]
     tables = tables_of(records, replace(FOUND, best=best_of(arm=EVIL)))
     tables.runs["arm"] = EVIL
-    for text in (
-        *(head(EVIL, tables), completeness(tables.runs), slowest_section(tables.runs)),
-        environment_section(tables.runs, "lrsweep"),
-    ):
+    for text in (slowest_section(tables.runs), environment_section(tables.runs, "lrsweep")):
         assert escaped(EVIL) in text
         assert not re.search(r"(?<!\\)[<`|*]\s?(script|x|y|z)", text)
-
-
-def test_a_commit_is_escaped_in_the_head(make_record: MakeRecord) -> None:
-    record = on_machine(make_record(), **CLEAN | {"git_commit": "<b>`|*1234"})
-    assert answer(head("lr", tables_of([record])), "Where").endswith(r"commit \<b\>\`\|\*1")
-
-
-# The tables.
 
 
 def test_a_table_is_markdown() -> None:
@@ -414,64 +253,7 @@ def test_without_class_counts_nothing_is_claimed_of_them() -> None:
     assert "even" not in data_section(store.class_counts_frame([]))
 
 
-# How complete, and where.
-
-
-def grid(make_record: MakeRecord, rates: list[float], seeds: list[int], loss: str = "cross_entropy") -> list[RunRecord]:
-    return [make_record(lr=lr, seed=seed, loss=loss) for lr in rates for seed in seeds]
-
-
-def ids_of(records: list[RunRecord]) -> set[str]:
-    return {record.run_id for record in records}
-
-
-@pytest.mark.parametrize(
-    ("leave_out", "there", "missing"),
-    [
-        (
-            0,
-            "6 runs of 3 learning rates × 2 seeds (cross_entropy): 6 ok, 0 diverged, 0 failed",
-            "The last sweep is complete (6)",
-        ),
-        (1, "5 runs of 3 learning rates × 2 seeds (cross_entropy): 5 ok, 0 diverged, 0 failed", "**1 of 6 missing**"),
-        (4, "2 runs of 1 learning rate × 2 seeds (cross_entropy): 2 ok, 0 diverged, 0 failed", "**4 of 6 missing**"),
-    ],
-)
-def test_missing_runs_are_counted_where_it_is_known_which_were_expected(
-    make_record: MakeRecord, leave_out: int, there: str, missing: str
-) -> None:
-    records = grid(make_record, [1e-4, 1e-3, 1e-2], [0, 1])
-    runs = runs_of(records[leave_out:])
-    assert completeness(runs) == there
-    assert completeness(runs, ids_of(records)) == f"{there}. {missing}"
-
-
-def test_runs_of_an_earlier_sweep_make_no_later_one_complete(make_record: MakeRecord) -> None:
-    earlier, later = grid(make_record, [1e-4, 1e-3], [0]), grid(make_record, [1e-2], [0, 1])
-    assert completeness(runs_of(earlier + later[:1]), ids_of(later)).endswith("3 ok, 0 diverged, 0 failed. **1 of 2 missing**")
-    assert completeness(runs_of(earlier + later), ids_of(later)).endswith(
-        "4 ok, 0 diverged, 0 failed. The last sweep is complete (2)"
-    )
-
-
-def test_missing_runs_are_counted_whatever_their_arm(make_record: MakeRecord) -> None:
-    records = grid(make_record, [1e-4, 1e-3, 1e-2], [0, 1]) + grid(make_record, [1e-4, 1e-3], [0, 1], "double_softmax")
-    told = completeness(runs_of(records[:6] + records[7:]), ids_of(records))
-    assert told.startswith(
-        "9 runs of 3 learning rates × 2 seeds (cross_entropy) and 2 learning rates × 2 seeds (double_softmax): "
-    )
-    assert told.endswith(". **1 of 10 missing**")
-
-
-def test_statuses_are_counted_and_one_seed_is_one_seed(make_record: MakeRecord) -> None:
-    records = [make_record(lr=1e-4), make_record(lr=1e-3, status="diverged"), make_record(lr=1e-2, status="failed")]
-    there = "3 runs of 3 learning rates × 1 seed (cross_entropy): 1 ok, 1 diverged, 1 failed"
-    assert completeness(runs_of(records)) == there
-    assert completeness(runs_of(records), ids_of(records)) == f"{there}. The last sweep is complete (3)"  # all were made
-
-
-def test_one_learning_rate_is_not_many(make_record: MakeRecord) -> None:
-    assert completeness(runs_of([make_record()])).startswith("1 run of 1 learning rate × 1 seed (cross_entropy): ")
+# Where.
 
 
 def test_the_machine_is_named(make_record: MakeRecord) -> None:

@@ -3,10 +3,12 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
 from made_study import ARMS, AT_CHANCE, MAIN_FIGURES, fill, record_of, scored
+from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -131,6 +133,19 @@ def test_a_figure_is_written_as_png_and_svg_and_named_in_markdown(tmp_path: Path
     assert (tmp_path / "figures" / "mine.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
     assert ET.parse(tmp_path / "figures" / "mine.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg"
     assert plt.get_fignums() == []  # none is left open
+
+
+def test_a_figure_is_drawn_once_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing is most of a report's time, and savefig would do it twice."""
+    draw_any, formats = MatplotlibFigure.draw, []
+
+    def counted_draw(drawn: MatplotlibFigure, renderer: Any) -> None:
+        formats.append(type(renderer).__name__)
+        draw_any(drawn, renderer)
+
+    monkeypatch.setattr(MatplotlibFigure, "draw", counted_draw)
+    draw(tmp_path, Figure("mine", "title", "", lambda ax: ax))
+    assert formats == ["RendererAgg", "MixedModeRenderer"]
 
 
 def test_a_figure_without_a_sentence_is_only_its_picture(tmp_path: Path) -> None:

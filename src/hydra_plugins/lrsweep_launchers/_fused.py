@@ -1,5 +1,6 @@
 """Many runs in one program, in this process. What cannot be fused runs solo, in the pool, and it is said."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,16 +34,20 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None) -> No
     load_mnist(Path(jobs[0].app.machine.data_dir))
     for job in {job.folder: job for job in jobs}.values():
         app.keep_model_summary(job.run, job.folder)
-    reasons = {job.key: fused.why_not(job.run) for job in jobs}
+    reasons = {job.key: why_not(job) for job in jobs}
     fusible = [job for job in jobs if reasons[job.key] is None]
-    records = _run_fused(fusible, done, num_slots, total=len(jobs)) if fusible else {}
+    records = _run_fused(fusible, done, num_slots, len(jobs), reasons) if fusible else {}
     alone = [job for job in jobs if job.key not in records]
-    for reason in dict.fromkeys(reasons[job.key] or _NO_MEMORY for job in alone):
-        count = sum((reasons[job.key] or _NO_MEMORY) == reason for job in alone)
+    for reason, count in Counter(reasons[job.key] for job in alone).items():
         print(f"{count} of {len(jobs)} runs run solo: {reason}", flush=True)
     if alone:
         workers = _pool.num_workers(None, alone[0].app.machine)
         _pool.run_all(alone, [*done, *records.values()], workers, refresh_seconds=0)
+
+
+def why_not(job: Job) -> str | None:
+    """Why this job cannot share a program; None if it can."""
+    return "machine.save_weights is of solo runs" if job.app.machine.save_weights else fused.why_not(job.run)
 
 
 def cohorts(jobs: list[Job]) -> Iterator[list[Job]]:
@@ -54,8 +59,10 @@ def cohorts(jobs: list[Job]) -> Iterator[list[Job]]:
         yield from ([group[i] for i in positions] for positions in fused.cohorts([job.run for job in group]))
 
 
-def _run_fused(jobs: list[Job], done: list[RunRecord], num_slots: int | None, total: int) -> dict[str, RunRecord]:
-    """The records by key. Without those of runs for which there was no memory."""
+def _run_fused(
+    jobs: list[Job], done: list[RunRecord], num_slots: int | None, total: int, reasons: dict[str, str | None]
+) -> dict[str, RunRecord]:
+    """The records by key. Where a program ends before its runs do, `reasons` is told why, and they are still to be done."""
     records: dict[str, RunRecord] = {}
     progress = Progress(total, done, f"{len(jobs)} to run in one program")
     start, num_epochs = monotonic(), 0
@@ -86,7 +93,9 @@ def _run_fused(jobs: list[Job], done: list[RunRecord], num_slots: int | None, to
                     on_halved=on_halved,
                 )
             except torch.OutOfMemoryError:
-                continue
+                reasons |= {job.key: _NO_MEMORY for job in cohort}
+            except Exception as error:  # whatever it is, solo may do better, and leaves a failed record where it does not
+                reasons |= {job.key: f"the fused program ended with {type(error).__name__}: {error}" for job in cohort}
     finally:
         progress.close()
     seconds = monotonic() - start

@@ -19,7 +19,6 @@ from lrsweep.config import CONF_DIR
 
 Word = Literal["refuted", "inconclusive", "supported"]  # the weakest first
 LEVEL = 0.05  # shared by all statistical tests of the file
-FINDER = "finder"  # the test's tables of suggestions, not of runs
 CONTRASTS: dict[str, Callable[..., Effect]] = {
     "difference": contrasts.difference,
     "share": contrasts.share,
@@ -106,31 +105,28 @@ def num_tests(claims: list[Claim]) -> int:
 
 
 def judge_all(
-    claims: list[Claim], read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame] | None = None
+    claims: list[Claim], read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame]
 ) -> list[Judged]:
-    """`read`: a study by its name, None where it has no runs; `suggestions`: a finder's table, likewise."""
+    """`read`: a study by its name, None where it has no runs; `suggestions`: its finder's, as `suggest` gives them."""
     level = LEVEL / max(1, num_tests(claims))
-    return [Judged(claim, tuple(_evaluate(test, level, read, suggestions) for test in claim.tests)) for claim in claims]
 
-
-def _evaluate(
-    test: Test, level: float, read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame] | None
-) -> Verdict:
-    if test.contrast == "shape":
-        return judge(contrasts.shape(**test.settings), test.beyond, test.margin)
-    study = read(test.study)
-    if study is None:
-        return Verdict("inconclusive", f"no runs of {test.study}")
-    settings = dict(test.settings)
-    if test.is_statistical:
-        settings["beyond"] = test.beyond
-    try:
+    def evaluate(test: Test) -> Verdict:
+        study = read(test.study) if test.study else None
+        if study is None and test.study:
+            return Verdict("inconclusive", f"no runs of {test.study}")
+        arguments = dict(test.settings)
+        if study is not None:
+            arguments |= {"study": study, "level": level}
+        if test.is_statistical:
+            arguments["beyond"] = test.beyond
         if test.contrast == "suggestions":
-            table = suggestions(test.study) if suggestions else pd.DataFrame(columns=["rule", "seed", "suggestion"])
-            return judge(contrasts.suggestions(table, study, level, **settings), test.beyond, test.margin)
-        return judge(CONTRASTS[test.contrast](study, level, **settings), test.beyond, test.margin)
-    except NoSuchRuns as missing:
-        return Verdict("inconclusive", str(missing))
+            arguments["table"] = suggestions(test.study)
+        try:
+            return judge(CONTRASTS[test.contrast](**arguments), test.beyond, test.margin)
+        except NoSuchRuns as missing:
+            return Verdict("inconclusive", str(missing))
+
+    return [Judged(claim, tuple(map(evaluate, claim.tests))) for claim in claims]
 
 
 def judge(effect: Effect, beyond: float = 0.0, margin: float = 0.0) -> Verdict:

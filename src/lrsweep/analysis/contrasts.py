@@ -260,13 +260,13 @@ _SHAPES = {
 
 
 def suggestions(table: pd.DataFrame, study: Study, level: float, *, rules: Sequence[str] = (), beyond: float = 0.5) -> Effect:
-    """The share of a finder's suggestions (columns rule, seed, suggestion) that lie in the sweep's best range."""
+    """The share of a finder's suggestions (columns rule, seed, lr) that lie in the sweep's best range."""
     plateau = study.plateau(study.find_arm({}))
     chosen = table[table["rule"].isin(rules)] if rules else table
     if chosen.empty:
         raise NoSuchRuns("no runs of the rate finder")
     half_step = 10 ** (np.diff(np.log10(plateau.rates["lr"])).min() / 2)
-    is_inside = chosen["suggestion"].between(plateau.low / half_step, plateau.high * half_step)  # not where there is none
+    is_inside = chosen["lr"].between(plateau.low / half_step, plateau.high * half_step)  # not where there is none
     num, of, num_seeds = int(is_inside.sum()), len(chosen), chosen["seed"].nunique()
     test = stats.binomtest(num, of, beyond)
     interval = test.proportion_ci(1 - level, method="wilson")

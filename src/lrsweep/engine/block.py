@@ -142,7 +142,9 @@ class Block:
         logits_KBC = self._forward(self.weights, self._images(self._mnist.train_images, index_KB))
         loss_K = losses_of(self._like.loss, logits_KBC, labels_KB)
         # A run's gradient depends on its own loss alone. Copied, because autograd adds up only into dense tensors.
-        objective = (loss_K + penalties_of(self._like.loss, self.weights)).sum()
+        objective = loss_K.sum()
+        if self._like.loss.l1 or self._like.loss.l2:
+            objective = objective + penalties_of(self._like.loss, self.weights).sum()
         for kept, grad in zip(self._grads, torch.autograd.grad(objective, list(self.weights.values())), strict=True):
             kept.copy_(grad)
         self.optimizer.step(rate_K1 * self._shares_KP)

@@ -125,29 +125,34 @@ def train(
 
 def train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
     """One pass over the training images: the loss of every step, and their means over the images."""
-    run, model, device = learner.run, learner.model, train.images.device
+    run, device = learner.run, train.images.device
     batch_size = batch_size_at(run.schedule, run.training.batch_size, learner.num_epochs)
     batches = [indices.to(device) for indices in batch_order(len(train), batch_size, learner.order)]
     losses = torch.empty(len(batches), device=device)  # read once an epoch: a GPU need not wait for each step
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
-    model.train()
     for i, indices in enumerate(batches):
-        images_BCHW, labels_B = augment(run.data, train.images[indices], learner.augmentation), train.labels[indices]
-        lr = lr_at(run.schedule, run.optimizer.lr, learner.num_steps, learner.pace)
-        set_lr(learner.optimizer, lr * learner.plateau.share)
-        learner.optimizer.zero_grad()
-        with _precision(run, device):
-            logits_BC = model(images_BCHW)
-            loss = loss_of(run.loss, logits_BC, labels_B)
-        _with_penalty(run.loss, loss, model).backward()
-        learner.optimizer.step()
-        learner.num_steps += 1
-        losses[i] = loss.detach()
-        num_correct += (logits_BC.detach().argmax(dim=1) == labels_B).sum()
+        lr = lr_at(run.schedule, run.optimizer.lr, learner.num_steps, learner.pace) * learner.plateau.share
+        losses[i], logits_BC = train_step(learner, train.images[indices], train.labels[indices], lr)
+        num_correct += (logits_BC.argmax(dim=1) == train.labels[indices]).sum()
     learner.num_epochs += 1
     sizes = torch.tensor([len(indices) for indices in batches], device=device)
     mean_loss = (losses.double() @ sizes.double() / len(train)).item()
     return losses.tolist(), Score(loss=mean_loss, accuracy=num_correct.item() / len(train))
+
+
+def train_step(learner: Learner, images_BCHW: Tensor, labels_B: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    """The batch's loss and logits, before the step."""
+    run, model = learner.run, learner.model
+    set_lr(learner.optimizer, lr)
+    learner.optimizer.zero_grad()
+    model.train()
+    with _precision(run, images_BCHW.device):
+        logits_BC = model(augment(run.data, images_BCHW, learner.augmentation))
+        loss = loss_of(run.loss, logits_BC, labels_B)
+    _with_penalty(run.loss, loss, model).backward()
+    learner.optimizer.step()
+    learner.num_steps += 1
+    return loss.detach(), logits_BC.detach()
 
 
 def _with_penalty(config: LossConfig, loss: Tensor, model: nn.Module) -> Tensor:

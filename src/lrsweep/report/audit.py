@@ -18,6 +18,7 @@ from lrsweep.analysis.compare import compare
 from lrsweep.analysis.contrasts import Effect
 from lrsweep.analysis.layout import NEAR, WINDOW
 from lrsweep.analysis.study import Study
+from lrsweep.analysis.suggest import suggest
 from lrsweep.analysis.summary import with_arms, with_chance, with_seconds
 from lrsweep.report import audit_figures
 from lrsweep.report.command import commands
@@ -34,7 +35,7 @@ MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}
 def build_audit(folder: Path) -> Path:
     """Write the audit of all studies below `folder`; return audit.md."""
     read = functools.cache(lambda name: read_study(folder, name))
-    judged = judge_all(read_claims(), read)
+    judged = judge_all(read_claims(), read, functools.partial(read_suggestions, folder))
     named = dict.fromkeys(test.study for one in judged for test in one.claim.tests if test.study)
     studies = [study for study in map(read, named) if study is not None]
     markdown = "\n\n".join(
@@ -65,6 +66,13 @@ def read_study(folder: Path, name: str) -> Study | None:
     is_done = runs["status"] != "failed"
     missing = len((expected or set()) - set(runs.loc[is_done, "run_id"])) or int((~is_done).sum())
     return Study(name, runs, store.curves_frame(records), counts, missing)
+
+
+def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
+    """What the rate finder suggests, a row a rule and seed; empty where it has not run."""
+    if not store.has_range_tests(folder / name):
+        return suggest(())
+    return suggest(store.read_range_tests(folder / name).tests)
 
 
 def _head(judged: list[Judged]) -> str:

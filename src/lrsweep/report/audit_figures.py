@@ -12,7 +12,8 @@ from matplotlib.ticker import FuncFormatter
 from lrsweep.analysis.claims import Judged, Test, Verdict
 from lrsweep.analysis.layout import Layout
 from lrsweep.analysis.study import NoSuchRuns, Study
-from lrsweep.report.figures import LINES, MARKERS, STYLES, rate_axis
+from lrsweep.report.axes import lr_axis, percent_log
+from lrsweep.report.figures import LINES, MARKERS, STYLES
 
 VERDICTS: dict[str, dict[str, Any]] = {  # colour and marker: neither alone tells them apart
     "supported": {"color": "#0072B2", "marker": "o"},
@@ -88,11 +89,9 @@ def plot_arms(study: Study, ax: Axes) -> Axes:
             ax.plot(best, error[best], "o", markersize=11, fillstyle="none", color=colour)
         ends.append((float(error.index[-1]), float(error.iloc[-1]), study.called(arm), colour))
     ax.set_yscale("log")
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
-    ax.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%" if f"{value:e}"[0] in "25" else ""))
+    percent_log(ax)
     ax.set_ylabel("test error (1 - accuracy)")
-    rate_axis(ax)
+    lr_axis(ax)
     _name_ends(ends, ax)
     return ax
 

@@ -5,8 +5,8 @@
 
 Reads the store and writes beside it: report.html (one file, nothing to load), report.md, figures/*.png and *.svg,
 conclusions.en.md and .ko.md, runs.csv. `delta`: the validation accuracy that the best trade-off may lack (default: one
-standard error of the best). `study=all`: every claim of the documents, from all
-studies (audit.py). Never imports torch, so that a report can be built wherever the records are.
+standard error of the best). `study=all`: every claim of the documents, from all studies (audit.py). Never imports torch, so
+that a report can be built wherever the records are.
 """
 
 import math
@@ -17,6 +17,7 @@ from pathlib import Path
 from lrsweep import store
 from lrsweep.config import ConfigError, MachineConfig, StudyConfig
 from lrsweep.report import document
+from lrsweep.report.answer import head
 from lrsweep.report.audit import build_audit
 from lrsweep.report.command import commands
 from lrsweep.report.conclusions_en import conclusions_en
@@ -48,7 +49,7 @@ def _write_parts(folder: Path, study: str, tables: Tables) -> str:
         _write(folder / "conclusions.en.md", conclusions_en(main))
         _write(folder / "conclusions.ko.md", conclusions_ko(main))
     parts = [
-        document.head(study, tables),
+        head(study, tables),
         *(_main_parts(folder, tables, main) if main is not None else []),
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
         document.slowest_section(tables.runs),

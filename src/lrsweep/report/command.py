@@ -25,19 +25,33 @@ def _command(study: str, runs: pd.DataFrame) -> str:
 
 
 def _name(study: str) -> str:
-    """As Hydra reads it from a shell: quoted twice where it is more than a plain word."""
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", study) and study.lower() not in ("null", "true", "false", "nan", "inf"):
-        return f"study.name={study}"
-    quoted = re.sub(r"\\+(?='|$)", r"\g<0>\g<0>", study).replace("'", r"\'")  # a backslash counts before a quote only
-    return shlex.quote(f"study.name='{quoted}'")
+    return f"study.name={study}" if _is_plain(study) else _quoted("study.name", study)
+
+
+def _is_plain(text: str) -> bool:
+    """Hydra reads it as the text that it is."""
+    is_word = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text) is not None
+    return is_word and text.lower() not in ("null", "true", "false", "nan", "inf")
+
+
+def _quoted(name: str, text: str) -> str:
+    """As Hydra reads it from a shell: quoted twice."""
+    inside = re.sub(r"\\+(?='|$)", r"\g<0>\g<0>", text).replace("'", r"\'")  # a backslash counts before a quote only
+    return shlex.quote(f"{name}='{inside}'")
 
 
 def settings(runs: pd.DataFrame) -> list[str]:
     """What the runs of one arm have set besides rate and seed, as overrides; a group goes by its name."""
     first = runs.iloc[0].rename({"loss": "loss.name"})
     chosen = {name: first[name] for name in DEFAULT_SETTINGS if name in first and name not in ("optimizer.lr", "seed")}
-    changed = {name: value for name, value in chosen.items() if value != DEFAULT_SETTINGS[name]}
-    return [shlex.quote(f"{name.removesuffix('.name')}={value}") for name, value in changed.items()]
+    return [_setting(name, value) for name, value in chosen.items() if value != DEFAULT_SETTINGS[name]]
+
+
+def _setting(name: str, value: object) -> str:
+    if name == "loss.name":
+        return f"loss={value}"  # the one group whose files set nothing but the name
+    is_text = name == "model.init_from"  # all other texts are words, or lists and null as Hydra spells them
+    return _quoted(name, str(value)) if is_text else shlex.quote(f"{name}={value}")
 
 
 def _listed(values: Iterable[object]) -> str:

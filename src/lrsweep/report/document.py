@@ -1,4 +1,4 @@
-"""The report's own parts as Markdown: the answer, the tables, the data, the machine. Every number comes from its arguments."""
+"""The tables of a report as Markdown: rates, runs, other studies, data, machine. Every number comes from its arguments."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,19 +11,15 @@ from lrsweep.analysis.confirm import Confirmation
 from lrsweep.analysis.plateau import Plateau
 from lrsweep.analysis.summary import busyness
 from lrsweep.report.conclusions_en import certainty_en
-from lrsweep.report.findings import Findings, Tables
 from lrsweep.report.wording import (
     TIMES_EN,
     counted,
     escaped,
-    interval,
     lr_text,
     number,
     percent,
-    percents,
     points,
     rates_text,
-    seconds_text,
     seeds_text,
 )
 
@@ -34,95 +30,6 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of cells that are Markdown already: what is not ours in them has gone through `escaped`."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def head(study: str, tables: Tables) -> str:
-    """Title and the answer: which rate, why, how sure, how complete, where."""
-    runs, main = tables.runs, tables.main
-    lines = [f"# {escaped(study)}: which learning rate?", ""]
-    if main is None:
-        lines += ["* No rate of this study was scored on every seed yet."]
-    else:
-        lines += _answer(main)
-    lines.append(f"* **How complete:** {completeness(runs, tables.expected)}")
-    lines.append(f"* **Where:** {_machine(runs)}")
-    if (runs["time"] == "cpu").any():
-        lines.append(
-            f"* **Times:** the machine was busy with other work (wall time is {busyness(runs):.2f} times CPU time in the median "
-            "run), so that times here are CPU times. The wall times are in runs.csv."
-        )
-    if runs["time"].isin(["calibrated", "mixed"]).any():
-        lines.append(
-            "* **Times:** runs that were trained together have no wall time of their own; theirs is calibrated, epochs × the "
-            "median epoch of a run alone on that device. The column `timing` of runs.csv says which."
-        )
-    return "\n".join(lines)
-
-
-def _answer(main: Findings) -> list[str]:
-    best = main.best
-    return [
-        f"* **Best range:** {rates_text(best.low, best.high)}, test accuracy {percents(best.rows['test_mean'])}",
-        f"* **Best trade-off:** {lr_text(best.bargain['lr'])}, test accuracy {percent(best.bargain['test_mean'])} in "
-        f"{seconds_text(best.bargain['seconds_median'])} s of {TIMES_EN[best.best['time']]} (median); the fastest of the range "
-        f"within {points(best.delta)} percentage points of the best",
-        f"* **Learning begins and ends:** on every seed a run learns from "
-        f"{rates_text(best.plateau.learning_low, best.plateau.learning_high)}",
-        f"* **How sure:** {_how_sure(best)}",
-        f"* **On fresh seeds:** {_fresh(main.confirmation) if main.confirmation else 'not measured (`make confirm`)'}",
-    ]
-
-
-def _how_sure(best: Best) -> str:
-    plateau = best.plateau
-    told = f"{certainty_en(best)}; {seeds_text(best.num_seeds)}"
-    if not plateau.is_tested:
-        return told
-    wins = plateau.rates.set_index("lr")["wins"]
-    return (
-        f"{told}. Standard error of the best rate's mean: {points(plateau.standard_error)} percentage points. Resampling the "
-        f"seeds, the best is inside the range in {wins.loc[best.low : best.high].sum():.0%} of cases, and is "
-        f"{lr_text(plateau.best_lr)} in {wins.loc[plateau.best_lr]:.0%}"
-    )
-
-
-def _fresh(fresh: Confirmation) -> str:
-    rows = [fresh.best] if fresh.best["lr"] == fresh.bargain["lr"] else [fresh.best, fresh.bargain]
-    told = [f"{lr_text(row['lr'])} {percent(row['test_mean'])}{interval(row['test_low'], row['test_high'])}" for row in rows]
-    return f"test accuracy {', '.join(told)}; {seeds_text(fresh.num_seeds)} that chose nothing"
-
-
-def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
-    """How many runs are there and what became of them; how many the last sweep has still to make, where it said so."""
-    told = ", ".join(f"{(runs['status'] == status).sum()} {status}" for status in ("ok", "diverged", "failed"))
-    by_arm = runs.groupby("arm")
-    grids = [
-        f"{counted(of_arm['lr'].nunique(), 'learning rate')} × {counted(of_arm['seed'].nunique(), 'seed')} ({escaped(arm)})"
-        for arm, of_arm in by_arm
-    ]
-    there = f"{counted(len(runs), 'run')} of {' and '.join(grids)}: {told}"
-    if expected is None:
-        return there
-    missing = len(expected - set(runs["run_id"]))
-    return there + (
-        f". The last sweep is complete ({len(expected)})" if not missing else f". **{missing} of {len(expected)} missing**"
-    )
-
-
-def _machine(runs: pd.DataFrame) -> str:
-    commits = ", ".join(sorted(escaped(str(commit)[:7]) for commit in runs["git_commit"].dropna().unique())) or "not recorded"
-    return f"{_told(runs, 'device_name')}, {_told(runs, 'cores')} cores; commit {commits}{_dirty(runs)}"
-
-
-def _dirty(runs: pd.DataFrame) -> str:
-    num_dirty = int((runs["git_dirty"] == True).sum())  # noqa: E712  # it may be None
-    return f" ({num_dirty} of {counted(len(runs), 'run')} with uncommitted files)" if num_dirty else ""
-
-
-def _told(runs: pd.DataFrame, column: str) -> str:
-    """The values of a column; more than one is named as such."""
-    values = runs[column].dropna().unique()
-    return ", ".join(f"{value:g}" if isinstance(value, float) else escaped(value) for value in values) or "not recorded"
 
 
 def rates_table(summary: pd.DataFrame, plateau: Plateau | None = None) -> str:
@@ -275,15 +182,27 @@ def environment_section(runs: pd.DataFrame, command: str) -> str:
     """Where the runs ran, and the command that makes them all again. More than one value of a thing is named as such."""
     peak = runs["peak_memory_bytes"].max()
     rows = [
-        ["device", f"{_told(runs, 'device')} ({_told(runs, 'device_name')}, {_told(runs, 'cores')} cores)"],
-        ["workers × threads", f"{_told(runs, 'workers')} × {_told(runs, 'threads')}"],
-        ["engine, timing", f"{_told(runs, 'engine')}, {_told(runs, 'timing')}"],
+        ["device", f"{values_of(runs, 'device')} ({values_of(runs, 'device_name')}, {values_of(runs, 'cores')} cores)"],
+        ["workers × threads", f"{values_of(runs, 'workers')} × {values_of(runs, 'threads')}"],
+        ["engine, timing", f"{values_of(runs, 'engine')}, {values_of(runs, 'timing')}"],
         [
             "wall time / CPU time",
             number(busyness(runs), ".2f") + " (median of the runs on a CPU; well above 1: the machine was busy with other work)",
         ],
         ["peak memory of a worker", "not recorded" if pd.isna(peak) else f"{peak / 1e9:.2f} GB"],
-        ["commit", _told(runs, "git_commit") + _dirty(runs)],
+        ["commit", values_of(runs, "git_commit") + uncommitted(runs)],
     ]
     again = f"All of it again:\n\n```sh\n{command}\n```"
     return "\n\n".join(["## Where it ran", markdown_table(["what", "value"], rows), again])
+
+
+def uncommitted(runs: pd.DataFrame) -> str:
+    """In brackets, how many runs had changes beside their commit; nothing where none had."""
+    num_dirty = int((runs["git_dirty"] == True).sum())  # noqa: E712  # it may be None
+    return f" ({num_dirty} of {counted(len(runs), 'run')} with uncommitted files)" if num_dirty else ""
+
+
+def values_of(runs: pd.DataFrame, column: str) -> str:
+    """The values of a column; more than one is named as such."""
+    values = runs[column].dropna().unique()
+    return ", ".join(f"{value:g}" if isinstance(value, float) else escaped(value) for value in values) or "not recorded"

@@ -5,7 +5,6 @@ Colours are Okabe and Ito's, which colour-blind readers tell apart; no figure re
 
 import math
 import textwrap
-from collections.abc import Callable
 from typing import Any
 
 import matplotlib
@@ -16,26 +15,23 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from lrsweep.analysis.best import Best
+from lrsweep.report.axes import legend_below, log_limits, lr_axis, percent_axis, percent_log, plain_log
 from lrsweep.report.wording import TIMES_EN
 
 ACCURACY, COST, PLATEAU, BARGAIN = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
 STYLES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), "-")
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _TITLE = 90  # letters that a title's line has room for
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 plt.rcParams.update(
     {
         "figure.dpi": 100,
-        "savefig.dpi": 150,
         "font.size": 10.5,
         "axes.spines.top": False,
         "axes.grid": True,
@@ -57,34 +53,8 @@ def lr_label(lr: float) -> str:
 
 def figure_with(title: str, *, width: float = 9, height: float = 5) -> tuple[Figure, Axes]:
     figure, ax = plt.subplots(figsize=(width, height), layout="constrained")
-    ax.set_title(textwrap.fill(title, _TITLE))
+    ax.set_title(textwrap.fill(title, _TITLE), y=1)  # else every drawing looks for a height free of ticks, which none has there
     return figure, ax
-
-
-def rate_axis(ax: Axes) -> None:
-    ax.set_xscale("log")
-    ax.set_xlabel("learning rate (optimizer.lr)")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    low, high = ax.get_xlim()
-    if high < 10 * low:  # there may be no power of ten to name
-        _plain_log(ax.xaxis)
-
-
-def _power_of_ten(value: float) -> str:
-    """10⁻⁶ as plain text: mathtext, parsed anew for every label, would take most of a report's time."""
-    return "10" + str(round(math.log10(value))).translate(_SUPERSCRIPT)
-
-
-def _plain_log(axis: Axis) -> None:
-    """Log scale with 1, 2, 5, 10 … written out: seconds and epochs are read, not computed with."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _percent_axis(ax: Axes, decimals: int = 0) -> None:
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
 
 
 def plot_error(summary: pd.DataFrame, runs: pd.DataFrame, best: Best, ax: Axes) -> Axes:
@@ -111,29 +81,18 @@ def plot_error(summary: pd.DataFrame, runs: pd.DataFrame, best: Best, ax: Axes) 
         high, low = _error(rows["test_low"]), _error(rows["test_high"])
         handles.append(ax.fill_between(rows["lr"], low, high, color=ACCURACY, alpha=0.18, linewidth=0, label="95% interval"))
     handles += [mark_best(best, ax), _mark_bargain(best, ax, best.bargain["lr"], float(_error(best.bargain["test_mean"])))]
-    rate_axis(ax)
+    lr_axis(ax)
     ax.set_ylim(float(test_error.min()) / 1.25, 1)  # all runs; an interval of few seeds may leave
     ax.set_yscale("log")
-    _percent_log(ax)
+    percent_log(ax)
     ax.set_ylabel("test error (1 - accuracy)")
-    _legend_below(ax, handles, ncols=4)
+    legend_below(ax, handles, ncols=4)
     return ax
 
 
 def _error(accuracy: Any) -> Any:
     """1 - accuracy, from 0.01 % to 100 %: a log axis has no place for an error of nothing."""
     return np.clip(1 - accuracy, 1e-4, 1)
-
-
-def _legend_below(ax: Axes, handles: list[Any] | None = None, *, ncols: int, title: str | None = None) -> None:
-    """Below the axes, where no curve can run into it whatever the study."""
-    chosen = {} if handles is None else {"handles": handles}
-    ax.legend(**chosen, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=ncols, title=title)
-
-
-def _percent_log(ax: Axes) -> None:
-    _plain_log(ax.yaxis)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
 
 
 def plot_bad(summary: pd.DataFrame, best: Best, ax: Axes) -> Axes:
@@ -143,11 +102,11 @@ def plot_bad(summary: pd.DataFrame, best: Best, ax: Axes) -> Axes:
     look = {"fmt": "o", "color": COST, "markersize": 4, "capsize": 2, "linewidth": 1}
     ax.errorbar(rows["lr"], rows["bad"], yerr=distance, **look, label="share, 95% interval")  # type: ignore[arg-type]
     mark_best(best, ax)
-    rate_axis(ax)
-    _percent_axis(ax)
+    lr_axis(ax)
+    percent_axis(ax)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("runs that diverged or stayed at chance")
-    _legend_below(ax, ncols=2)
+    legend_below(ax, ncols=2)
     return ax
 
 
@@ -163,11 +122,11 @@ def plot_time_to_target(times: pd.DataFrame, medians: pd.DataFrame, cost: str, l
             ax.scatter(chosen["lr"], chosen[column], label=name, **look)  # type: ignore[arg-type]  # keywords of scatter
     ax.plot(medians["lr"], medians[column], "-", color=COST, linewidth=1.4, label="median")
     mark_best(best, ax)
-    rate_axis(ax)
+    lr_axis(ax)
     ax.set_yscale("log")
-    _plain_log(ax.yaxis)
+    plain_log(ax.yaxis)
     ax.set_ylabel(label)
-    _legend_below(ax, ncols=4)
+    legend_below(ax, ncols=4)
     return ax
 
 
@@ -184,7 +143,7 @@ def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best
     seconds = f"{TIMES_EN[best.best['time']]} of a run (seconds, log scale)"
     label = {"seconds": seconds, "epochs": "epochs of a run (log scale)"}[cost]
     right.set_yscale("log")
-    _plain_log(right.yaxis)
+    plain_log(right.yaxis)
     right.set_ylabel(label, color=COST)
     right.tick_params(axis="y", which="both", colors=COST)
     if best.num_seeds > 1:
@@ -200,12 +159,12 @@ def plot_accuracy_and_cost(summary: pd.DataFrame, runs: pd.DataFrame, best: Best
         height = diverged["test_accuracy"].fillna(0)
         lines.append(ax.scatter(diverged["lr"], height, marker="x", s=45, color="black", label="diverged", zorder=4))
     lines.append(_mark_bargain(best, ax, best.bargain["lr"], best.bargain["test_mean"]))
-    rate_axis(ax)
-    _percent_axis(ax)
+    lr_axis(ax)
+    percent_axis(ax)
     ax.set_ylim(0, 1.02)
     ax.set_ylabel("test accuracy", color=ACCURACY)
     ax.tick_params(axis="y", colors=ACCURACY)
-    _legend_below(ax, lines, ncols=3)
+    legend_below(ax, lines, ncols=3)
     return ax
 
 
@@ -232,10 +191,10 @@ def plot_plateau(summary: pd.DataFrame, best: Best, num_valid: int, num_test: in
     mark_best(best, ax)
     shown = pd.concat([near["valid_mean"], near["test_mean"]])
     ax.set_ylim(shown.min() - 0.004, min(1.0, shown.max() + 0.004))
-    rate_axis(ax)
-    _percent_axis(ax, decimals=1)
+    lr_axis(ax)
+    percent_axis(ax, decimals=1)
     ax.set_ylabel("accuracy")
-    _legend_below(ax, ncols=3)
+    legend_below(ax, ncols=3)
     return ax
 
 
@@ -262,23 +221,16 @@ def plot_trade_off(summary: pd.DataFrame, best: Best, ax: Axes) -> Axes:
         ax.plot(place[0], place[1], "o", markersize=15, fillstyle="none", color="black", label=label)
     _mark_bargain(best, ax, best.bargain["seconds_median"], float(_error(best.bargain["valid_mean"])))
     shown = [*(row for table in (learned, front) for _, row in table.iterrows()), best.bargain]
-    _log_limits([row["seconds_median"] for row in shown], ax.set_xlim)
-    _log_limits([float(_error(row["valid_mean"])) for row in shown], ax.set_ylim)
+    log_limits([row["seconds_median"] for row in shown], ax.set_xlim)
+    log_limits([float(_error(row["valid_mean"])) for row in shown], ax.set_ylim)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    _plain_log(ax.xaxis)
-    _percent_log(ax)
+    plain_log(ax.xaxis)
+    percent_log(ax)
     ax.set_xlabel(f"{TIMES_EN[best.best['time']]} of a run (seconds)")
     ax.set_ylabel("validation error (1 - accuracy)")
-    _legend_below(ax, ncols=2)
+    legend_below(ax, ncols=2)
     return ax
-
-
-def _log_limits(values: list[float], set_limits: Callable[[float, float], Any]) -> None:
-    """With a margin that a single value has as well: of that, matplotlib makes no limits for a log axis."""
-    low, high = min(values), max(values)
-    margin = max(1.05, (high / low) ** 0.1)
-    set_limits(low / margin, high * margin)
 
 
 def _mark_bargain(best: Best, ax: Axes, x: float, y: float) -> Line2D:
@@ -307,11 +259,11 @@ def plot_training_curves(curves: pd.DataFrame, rates: list[float], arm: str, see
         top = curve.iloc[int(curve["valid_accuracy"].to_numpy().argmax())]
         ax.plot(top["epoch"], top["valid_accuracy"], MARKERS[i % len(MARKERS)], color=colour, markersize=7)
     ax.set_xscale("log")
-    _plain_log(ax.xaxis)
+    plain_log(ax.xaxis)
     ax.set_xlabel("epoch (log scale)")
     ax.set_ylabel("validation accuracy")
-    _percent_axis(ax)
+    percent_axis(ax)
     ax.set_ylim(0, 1.02)
     if ax.lines:  # that seed may have a run at other rates only
-        _legend_below(ax, ncols=len(rates), title="learning rate")
+        legend_below(ax, ncols=len(rates), title="learning rate")
     return ax

@@ -6,12 +6,18 @@ from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as MatplotlibFigure
 
 from lrsweep import store
 from lrsweep.report import figures
 from lrsweep.report.findings import Findings, Tables
 from lrsweep.report.wording import TIMES_EN, escaped, seeds_text
+
+PIXELS_PER_INCH = 150  # of a PNG
 
 
 @dataclass(frozen=True)
@@ -84,29 +90,48 @@ def main_figures(tables: Tables, main: Findings) -> list[Figure]:
         Figure(
             "training-curves",
             f"Training at {len(rates)} telling rates ({arm}, seed {first_seed}; a mark: the best epoch)",
-            _when_runs_end(runs["training.patience"].iloc[0]),
+            _run_ends(runs.iloc[0]),
             lambda ax: figures.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
         ),
     ]
 
 
-def _when_runs_end(patience: object) -> str:
-    return "Every run has the same epochs." if patience == "null" else f"A run ends when {patience} epochs set no new record."
+def _run_ends(run: pd.Series) -> str:
+    patience, budget = run["training.patience"], run["training.max_epochs"]
+    return f"Every run has {budget} epochs." if patience == "null" else f"A run ends when {patience} epochs set no new record."
 
 
 def draw(folder: Path, figure: Figure) -> str:
     """Draw one figure as PNG and SVG; return its Markdown."""
     drawn, ax = figures.figure_with(figure.title)
     figure.plot(ax)
-    drawn.draw_without_rendering()
-    drawn.set_layout_engine("none")  # laid out once for both files: it takes as long as drawing
-    for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):  # the same data give the same file
-        buffer = BytesIO()
-        drawn.savefig(buffer, format=form, metadata=metadata)
-        store.write_atomically(folder / "figures" / f"{figure.name}.{form}", buffer.getvalue())
-    plt.close(drawn)
+    save(drawn, folder / "figures" / figure.name)
     image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
     return f"{image}\n\n{figure.reading}" if figure.reading else image
+
+
+def save(drawn: MatplotlibFigure, path: Path) -> None:
+    """As `path`.png and `path`.svg."""
+    for form, content in (("png", _png(drawn)), ("svg", _svg(drawn))):
+        store.write_atomically(path.with_name(f"{path.name}.{form}"), content)
+    plt.close(drawn)
+
+
+# Not savefig: it draws everything once more before it draws into the file. No date, no version: the same data give the same file.
+
+
+def _png(drawn: MatplotlibFigure) -> bytes:
+    buffer = BytesIO()
+    drawn.set_dpi(PIXELS_PER_INCH)
+    FigureCanvasAgg(drawn).print_png(buffer, metadata={"Software": None})
+    drawn.set_layout_engine("none")  # laid out once for both files: it takes as long as drawing
+    return buffer.getvalue()
+
+
+def _svg(drawn: MatplotlibFigure) -> bytes:
+    buffer = BytesIO()
+    FigureCanvasSVG(drawn).print_svg(buffer, metadata={"Date": None})
+    return buffer.getvalue()
 
 
 def remove_figures_not_in(report: str, folder: Path) -> None:

@@ -1,0 +1,142 @@
+import inspect
+import math
+
+import pandas as pd
+import pytest
+
+from lrsweep.analysis import contrasts
+from lrsweep.analysis.claims import CONTRASTS, LEVEL, Claim, Judged, Test, Verdict, Word, judge, judge_all, num_tests, read_claims
+from lrsweep.analysis.contrasts import Effect
+from lrsweep.analysis.layout import METRICS
+from lrsweep.analysis.suggest import suggest
+
+IDS = [
+    "best-range",
+    "best-trade-off",
+    "no-learning",
+    "stops-at-once",
+    "slow-and-lower",
+    "early-record-gap",
+    "accuracy-is-fair",
+    "too-large-diverges",
+    "local-minimum",
+    "adamw-best",
+    "adam-1e-3",
+    "optimizer-scale",
+    "adaptive-robust",
+    "mini-batch",
+    "schedule-beats-fixed",
+    "cosine-warmup-best",
+    "step-simple-start",
+    "adaptive-needs-schedule",
+    "restarts-help",
+    "one-cycle",
+    "exponential-tenfold",
+    "warmup-stabilises",
+    "cyclic-range",
+    "finder-works",
+    "batch-allows-larger",
+    "grow-batch",
+    "layerwise",
+    "fine-tuning-small",
+    "regularisers",
+    "batch-norm-faster",
+    "initialisation",
+    "augmentation",
+    "activations",
+    "mixed-precision",
+    "double-softmax",
+]
+INF = math.inf
+CLAIMS = read_claims()
+
+
+def effect_of(low: float, high: float, **more: object) -> Effect:
+    return Effect((low + high) / 2, low, high, "accuracy", 3, 18, **more)  # type: ignore[arg-type]
+
+
+def test_every_statement_is_there_once() -> None:
+    assert [claim.id for claim in CLAIMS] == IDS
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_a_claim_is_whole(claim: Claim) -> None:
+    assert claim.documents
+    assert set(claim.documents) <= {"000", "001", "002", "003", "004"}
+    assert claim.claim.endswith(".")
+    assert len(claim.tests) <= 3
+    assert bool(claim.tests) != bool(claim.not_measured)
+    for test in claim.tests:
+        takes = set(inspect.signature(CONTRASTS[test.contrast]).parameters)
+        assert set(test.settings) <= takes, test
+        assert test.settings.get("metric", "seconds") in METRICS
+        assert test.margin >= test.beyond
+        assert (test.study == "") == (test.contrast == "shape")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "beyond", "margin", "word"),
+    [
+        (0.001, 0.02, 0.0, 0.0, "supported"),
+        (-0.02, -0.001, 0.0, 0.0, "refuted"),
+        (-0.001, 0.02, 0.0, 0.0, "inconclusive"),
+        (0.0, 0.02, 0.0, 0.0, "inconclusive"),  # the claim says above
+        (-0.0005, 0.0005, 0.0, 0.001, "refuted"),  # too small to matter
+        (0.0001, 0.0005, 0.0, 0.001, "refuted"),
+        (0.0001, 0.02, 0.0, 0.001, "supported"),
+        (-0.004, 0.02, -0.005, -0.005, "supported"),  # not worse by more than …
+        (-0.02, -0.006, -0.005, -0.005, "refuted"),
+        (math.nan, math.nan, 0.0, 0.0, "inconclusive"),
+    ],
+)
+def test_the_rule(low: float, high: float, beyond: float, margin: float, word: Word) -> None:
+    assert judge(effect_of(low, high), beyond, margin).word == word
+
+
+def test_a_doubt_leaves_it_inconclusive() -> None:
+    verdict = judge(effect_of(0.1, 0.2, doubts=("18 of 24 runs",)))
+    assert (verdict.word, verdict.reason) == ("inconclusive", "18 of 24 runs")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "reach_low", "reach_high", "word"),
+    [
+        (0.01, 0.02, 0.02, 0.0, "inconclusive"),
+        (0.01, 0.02, 0.005, INF, "supported"),  # it could only be more so
+        (-0.02, -0.01, 0.0, 0.05, "inconclusive"),
+        (-0.02, -0.01, INF, 0.005, "refuted"),
+    ],
+)
+def test_an_edge_counts_where_it_could_change_the_answer(
+    low: float, high: float, reach_low: float, reach_high: float, word: Word
+) -> None:
+    assert judge(effect_of(low, high, reach_low=reach_low, reach_high=reach_high)).word == word
+
+
+def test_a_claim_is_as_strong_as_its_weakest_test() -> None:
+    words: list[Word] = ["supported", "inconclusive", "refuted"]
+    for words_of, weakest in ((words[:1], "supported"), (words[:2], "inconclusive"), (words, "refuted")):
+        judged = Judged(CLAIMS[0], tuple(Verdict(word, "") for word in words_of))
+        assert judged.word == weakest
+
+
+def test_without_runs_only_definitions_are_judged_and_nothing_is_refuted() -> None:
+    judged = judge_all(CLAIMS, lambda name: None, lambda name: suggest(()))
+    assert {one.claim.id for one in judged if one.word == "supported"} == {"one-cycle", "exponential-tenfold"}
+    assert not [one for one in judged if one.word == "refuted"]
+    assert "no runs of lr" in {verdict.reason for one in judged for verdict in one.verdicts}
+
+
+def test_the_level_is_shared_by_all_statistical_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def spy(study: object, level: float, **settings: object) -> Effect:
+        seen.append(level)
+        return effect_of(0.1, 0.2)
+
+    monkeypatch.setitem(CONTRASTS, "difference", spy)
+    study = contrasts.Study("made", pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
+    claims = [Claim(str(i), ("000",), "It is.", "", (Test("?", "difference", "made"),)) for i in range(4)]
+    judge_all(claims, lambda name: study, lambda name: suggest(()))
+    assert num_tests(claims) == 4
+    assert seen == [LEVEL / 4] * 4

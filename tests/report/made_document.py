@@ -1,0 +1,48 @@
+"""What the tests of a report's answer and of its tables share: records as tables, and Markdown tables as cells."""
+
+from dataclasses import replace
+
+import pandas as pd
+from markdown_it import MarkdownIt
+
+from lrsweep import store
+from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
+from lrsweep.records import RunRecord
+from lrsweep.report.findings import Findings, Tables
+
+CLEAN = {
+    **{"device": "cpu", "device_name": "a processor", "cores": 2, "threads": 1, "workers": 2},
+    **{"peak_memory_bytes": 462_000_000, "git_commit": "abcdef0123", "git_dirty": False},
+}
+EVIL = "<script>alert(1)</script> | `x` *y* [z](http://a)"
+
+
+def runs_of(records: list[RunRecord]) -> pd.DataFrame:
+    return with_arms(with_seconds(with_chance(store.to_frame(records), store.class_counts_frame(records))))
+
+
+def tables_of(records: list[RunRecord], found: Findings | None = None, expected: set[str] | None = None) -> Tables:
+    runs = runs_of(records)
+    findings = {} if found is None else {found.best.arm: found}
+    counts, curves = store.class_counts_frame(records), store.curves_frame(records)
+    return Tables(runs, curves, counts, summarise(runs), findings, None, expected)
+
+
+def cells_of(table: str) -> list[list[str]]:
+    """A Markdown table's cells with its header, as a reader's program splits them."""
+    tokens = MarkdownIt("commonmark", {"html": False}).enable("table").parse(table)
+    rows: list[list[str]] = []
+    for token in tokens:
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline":
+            rows[-1].append("".join(child.content for child in token.children or []))
+    return rows
+
+
+def rows_of(table: str) -> list[list[str]]:
+    return cells_of(table)[1:]
+
+
+def on_machine(record: RunRecord, **environment: object) -> RunRecord:
+    return replace(record, environment=environment)

@@ -1,0 +1,89 @@
+import re
+import subprocess
+import sys
+from html import unescape
+from pathlib import Path
+
+import pytest
+from made_claims import SMALL, fill_arms, fill_small
+
+from lrsweep.analysis.claims import judge_all, read_claims
+from lrsweep.analysis.contrasts import Effect
+from lrsweep.report.audit import build_audit, effect_text, read_study, read_suggestions
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two of the studies, the rest missing."""
+    made = tmp_path_factory.mktemp("audit")
+    for name in ("grow_batch/small", "warmup/small"):
+        arms, exponents = SMALL[name]
+        fill_arms(made / name, arms, exponents, [0.95 + 0.005 * i for i in range(len(arms))])
+    build_audit(made)
+    return made
+
+
+def test_every_claim_is_on_the_page_with_its_verdict(folder: Path) -> None:
+    report = (folder / "audit.md").read_text(encoding="utf-8")
+    for claim in read_claims():
+        assert f"\n### {claim.id}\n" in report
+        assert re.search(rf"\| \[{claim.id}\]\(#{claim.id}\) \| \*\*. (supported|refuted|inconclusive)\*\*", report)
+
+
+def test_links_resolve_and_nothing_is_loaded(folder: Path) -> None:
+    page = (folder / "audit.html").read_text(encoding="utf-8")
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert {unescape(link) for link in re.findall(r'href="#([^"]+)"', page)} <= set(ids)
+    assert not re.search(r'(src|href)="(?!#|data:)', page)
+
+
+def test_the_same_records_give_the_same_page(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.glob("audit.*")}
+    build_audit(folder)
+    assert before == {path.name: path.read_bytes() for path in folder.glob("audit.*")}
+
+
+def test_with_all_studies_every_test_finds_its_arms(tmp_path: Path) -> None:
+    fill_small(tmp_path)
+    judged = judge_all(read_claims(), lambda name: read_study(tmp_path, name), lambda name: read_suggestions(tmp_path, name))
+    reasons = {verdict.reason for one in judged for verdict in one.verdicts}
+    assert {reason for reason in reasons if reason.startswith("no ")} == {"no runs of lr", "no runs of lr/budget"}
+    assert {one.claim.id: one.word for one in judged}["augmentation"] == "supported"
+
+
+def test_texts_that_are_not_ours_are_escaped(tmp_path: Path) -> None:
+    path = "<script>alert(1)</script>|[x](y)"
+    fill_arms(tmp_path / "finetune" / "small", [{}, {"model.init_from": path}], [-3.0, -2.5, -2.0], [0.9, 0.91])
+    page = build_audit(tmp_path).with_suffix(".html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert 'href="y"' not in page
+
+
+def test_missing_runs_are_named(tmp_path: Path) -> None:
+    arms, exponents = SMALL["grow_batch/small"]
+    study = fill_arms(tmp_path / "grow_batch" / "small", arms, exponents, [0.95, 0.96])
+    (study / "expected.json").write_text('["another"]')
+    assert "18 of 19 runs" in build_audit(tmp_path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [
+        ("accuracy", "+1.00 points [-2.00 to +4.00]"),
+        ("factor", "×1.02 [×0.955 to ×1.1]"),
+        ("share", "1% [-2% to 4%]"),
+        ("decades", "+0.01 decades [-0.02 to +0.04]"),
+    ],
+)
+def test_effects_are_worded_in_their_unit(unit: str, text: str) -> None:
+    assert effect_text(Effect(0.01, -0.02, 0.04, unit, 3, 18)) == text
+
+
+def test_the_command_writes_the_page_beside_the_studies(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lrsweep.report", "study=all", f"machine.results_dir={tmp_path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SOURCE)})
+    assert "audit.html" in done.stdout
+    assert (tmp_path / "audit.html").exists()

@@ -1,0 +1,126 @@
+"""Files of weights: what lrsweep.model writes it reads, and it refuses all else in one line, running nothing of it."""
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lrsweep.config import ConfigError, ModelConfig
+from lrsweep.data import generator
+from lrsweep.model import build_model, load_weights, save_weights, start_from
+
+
+def cnn(seed: int = 0, **fields: Any) -> nn.Module:
+    return build_model(ModelConfig(**fields), generator(seed, "weights"), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_what_is_written_is_read(tmp_path: Path, batch_norm: bool) -> None:
+    path = tmp_path / "not" / "there" / "seed-0.pt"
+    written, model = cnn(batch_norm=batch_norm), cnn(seed=1, batch_norm=batch_norm)
+    save_weights(path, written.state_dict())
+    start_from(model, load_weights(path))
+    for name, weights in written.state_dict().items():
+        assert torch.equal(model.state_dict()[name], weights)
+    assert model.conv2.weight.is_contiguous(memory_format=torch.channels_last)
+    assert [file.name for file in path.parent.iterdir()] == ["seed-0.pt"]
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(state_dict: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    path = tmp_path / "weights.pt"
+    save_weights(path, cnn().state_dict())
+    before = path.read_bytes()
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(OSError, match="no space"):
+        save_weights(path, cnn(seed=1).state_dict())
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class Code:
+    """Unpickled, it would make a folder of this name."""
+
+    def __init__(self, name: Path) -> None:
+        self.name = name
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.name),)
+
+
+def other_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", "b")
+
+
+def flipped(path: Path) -> None:
+    """One bit of one weight is another: PyTorch alone would read on."""
+    save_weights(path, cnn().state_dict())
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    save_weights(path, cnn().state_dict())
+    path.write_bytes(path.read_bytes()[:10_000])
+
+
+NO_WEIGHTS: dict[str, Callable[[Path], Any]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("hello world\n"),
+    "other zip": other_zip,
+    "flipped bit": flipped,
+    "cut short": cut,
+    "pickle of code": lambda path: path.write_bytes(pickle.dumps(Code(path.with_name("ran")))),
+    "code": lambda path: torch.save(Code(path.with_name("ran")), path),
+    "module": lambda path: torch.save(cnn(), path),
+    "list": lambda path: torch.save([torch.zeros(1)], path),
+    "numbers": lambda path: torch.save({"conv1.weight": 1}, path),
+}
+
+
+@pytest.mark.parametrize("write", NO_WEIGHTS.values(), ids=NO_WEIGHTS.keys())
+def test_what_is_no_file_of_weights_is_refused_in_one_line(tmp_path: Path, write: Callable[[Path], Any]) -> None:
+    path = tmp_path / "weights.pt"
+    write(path)
+    with pytest.raises(ConfigError) as refusal:
+        load_weights(path)
+    assert str(refusal.value) == f"model.init_from={path} is not an intact file of weights; machine.save_weights writes one"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as missing:
+        load_weights(tmp_path / "none.pt")
+    assert str(missing.value) == f"model.init_from={tmp_path}/none.pt cannot be read: No such file or directory"
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory$"):
+        load_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"output.bias": torch.zeros(9)}, "output.bias is [9] there and [10] here"),
+        ({"norm1.weight": torch.ones(32)}, "norm1.weight is [32] there and missing here"),
+        ({"conv1.bias": None}, "conv1.bias is missing there and [32] here"),
+    ],
+    ids=["shape", "extra", "missing"],
+)
+def test_weights_of_another_model_are_refused_and_change_nothing(change: dict[str, Any], told: str) -> None:
+    model = cnn()
+    weights = {name: tensor for name, tensor in (cnn(seed=1).state_dict() | change).items() if tensor is not None}
+    with pytest.raises(ConfigError) as refusal:
+        start_from(model, weights)
+    assert str(refusal.value) == f"model.init_from holds weights of another model: {told}"
+    for name, tensor in cnn().state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor)
