@@ -8,12 +8,13 @@ to load) and the figures into that folder. A study that is missing leaves its cl
 
 import functools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from lrsweep import store
-from lrsweep.analysis.claims import LEVEL, Judged, Test, Verdict, judge_all, num_tests, read_claims
+from lrsweep.analysis.claims import LEVEL, Audit, Judged, Test, Verdict, judge_all, read_claims
 from lrsweep.analysis.compare import compare
 from lrsweep.analysis.contrasts import Effect
 from lrsweep.analysis.layout import NEAR, WINDOW
@@ -35,7 +36,8 @@ MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}
 def build_audit(folder: Path) -> Path:
     """Write the audit of all studies below `folder`; return audit.md."""
     read = functools.cache(lambda name: read_study(folder, name))
-    judged = judge_all(read_claims(), read, functools.partial(read_suggestions, folder))
+    audit = judge_all(read_claims(), read, functools.partial(read_suggestions, folder))
+    judged = audit.judged
     named = dict.fromkeys(test.study for one in judged for test in one.claim.tests if test.study)
     studies = [study for study in map(read, named) if study is not None]
     markdown = "\n\n".join(
@@ -47,7 +49,7 @@ def build_audit(folder: Path) -> Path:
             *(_claim_section(one) for one in judged),
             "## Study by study\n\nEvery arm at its own best rate, chosen by validation accuracy.",
             *(_study_section(folder, study) for study in studies),
-            _method(judged),
+            _method(audit),
         ]
     )
     store.write_atomically(folder / "audit.md", (markdown + "\n").encode())
@@ -75,7 +77,7 @@ def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
     return suggest(store.read_range_tests(folder / name).tests)
 
 
-def _head(judged: list[Judged]) -> str:
+def _head(judged: Sequence[Judged]) -> str:
     by_word = {word: [one for one in judged if one.word == word] for word in ("refuted", "supported", "inconclusive")}
     counts = [f"* **{MARKS[word]} {len(found)} {word}** ({KOREAN[word]}){_links(found)}" for word, found in by_word.items()]
     return "\n\n".join(
@@ -98,14 +100,14 @@ def _answer(one: Judged) -> str:
     return f"* **{escaped(one.claim.claim)}** {escaped(one.claim.tests[i].asks)} {found} ([{one.claim.id}](#{one.claim.id}))"
 
 
-def _links(judged: list[Judged]) -> str:
+def _links(judged: Sequence[Judged]) -> str:
     """None of what is inconclusive: those are in the table, with the reason."""
     if not judged or judged[0].word == "inconclusive":
         return ""
     return ": " + ", ".join(f"[{one.claim.id}](#{one.claim.id})" for one in judged)
 
 
-def _claims_table(judged: list[Judged]) -> str:
+def _claims_table(judged: Sequence[Judged]) -> str:
     rows = [
         [
             f"[{one.claim.id}](#{one.claim.id})",
@@ -151,7 +153,7 @@ def _in_unit(value: float, unit: str) -> str:
             return f"{value:+.2f}"
 
 
-def _effects(folder: Path, judged: list[Judged]) -> str:
+def _effects(folder: Path, judged: Sequence[Judged]) -> str:
     reading = "Tests with an interval, by unit. The claim holds where the whole interval is to the right of its bar."
     parts = ["## Effects at a glance", reading]
     for unit, rows in audit_figures.rows_by_unit(judged).items():
@@ -250,10 +252,8 @@ def _sizes(runs: pd.DataFrame) -> str:
 _PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
-def _method(judged: list[Judged]) -> str:
-    claims = [one.claim for one in judged]
-    num = num_tests(claims)
-    missing = [f"* {one.claim.id}: {escaped(one.weakest.reason)}" for one in judged if one.weakest.effect is None]
+def _method(audit: Audit) -> str:
+    missing = [f"* {one.claim.id}: {escaped(one.weakest.reason)}" for one in audit.judged if one.weakest.effect is None]
     return f"""## How it was judged
 
 * **The rule.** An effect is turned so that positive is what the claim says. *Supported*: the whole interval is above what the
@@ -261,8 +261,9 @@ def _method(judged: list[Judged]) -> str:
   *inconclusive*. A claim of several tests has the verdict of the weakest.
 * **Never rounded up.** Inconclusive as well: runs are missing; fewer than 3 seeds; or an arm's best rate is the first or last one
   tried and the answer would change if one more step gained as much as the last one did.
-* **Intervals** are simultaneous: all {num} statistical tests of conf/claims.yaml share {LEVEL:.0%}, so each is at
-  {1 - LEVEL / num:.2%} (Bonferroni), whether its runs are there or not; where a test compares several pairs, they share its part.
+* **Many tests.** {audit.num_decided} of {audit.num_tests} statistical tests are decided. So that no more than {LEVEL:.0%} of
+  those are wrong on average (Benjamini and Hochberg's false discovery rate), every interval is at {1 - audit.level:.2%}; where a
+  test compares several pairs, they share its part.
 * **Each arm at its own best rate**, chosen by mean validation accuracy over the seeds; what is compared is test accuracy. Arms
   of a study have equally many rates, so that choosing flatters all alike.
 * **Paired by seed.** A seed has the same images, initial weights and batch order in all arms. The standard error is what arms and
