@@ -12,7 +12,6 @@ from lrsweep.analysis import contrasts
 from lrsweep.analysis.contrasts import difference, shape, share, suggestions
 from lrsweep.analysis.layout import Layout
 from lrsweep.analysis.study import NoSuchRuns, Study
-from lrsweep.store import DEFAULT_SETTINGS
 
 RATES = 10 ** np.array([-3.0, -2.5, -2.0])
 HILL = np.array([-0.03, 0.0, -0.03])
@@ -24,9 +23,8 @@ def study_of(accuracy_SAR: Any, rates: Any = RATES, **columns: Any) -> Study:
     names = ["sigmoid", "tanh", "relu", "leaky_relu", "elu"][: accuracy.shape[1]]
     cells = [(seed, name, lr) for seed in range(len(accuracy)) for name in names for lr in rates]
     runs = pd.DataFrame(cells, columns=["seed", "model.activation", "lr"])
-    others = {name: value for name, value in DEFAULT_SETTINGS.items() if name not in ("model.activation", "seed", "optimizer.lr")}
-    fixed = pd.DataFrame([others] * len(runs)).drop(columns="loss.name").assign(loss="cross_entropy")
-    runs = pd.concat([runs, fixed], axis="columns").assign(
+    runs = runs.assign(
+        loss="cross_entropy",
         arm=runs["model.activation"],
         run_id=[f"run{i}" for i in range(len(runs))],
         valid_accuracy=accuracy.ravel(),
@@ -83,35 +81,38 @@ def test_the_pooled_spread_is_of_the_two_way_layout() -> None:
     assert found.effect == pytest.approx(table[:, 1].mean() - table[:, 0].mean())
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_they_say_though_each_arm_chose_its_rate() -> None:
     rng = np.random.default_rng(3)
-    covered = [(found := compared(noisy(rng, [0.0, 0.004, 0.001]))).low <= 0.004 <= found.high for _ in range(200)]
-    assert np.mean(covered) >= 0.92  # 95 %, less what chance takes from 200
+    covered = [(found := compared(noisy(rng, [0.0, 0.004, 0.001]))).low <= 0.004 <= found.high for _ in range(80)]
+    assert np.mean(covered) >= 0.88  # 95 %, less what chance takes from 80
 
 
+@pytest.mark.slow
 def test_where_every_rate_is_as_good_choosing_favours_no_arm() -> None:
     """The hardest case: all rates tied, so that the chosen one is the luckiest."""
     rng = np.random.default_rng(4)
     wrong = []
-    for _ in range(200):
+    for _ in range(80):
         found = compared(study_of(0.9 + rng.normal(0, 0.01, (3, 1, 1)) + rng.normal(0, 0.002, (3, 3, 3))))
         wrong.append(found.low > 0 or found.high < 0)
-    assert np.mean(wrong) <= 0.1
+    assert np.mean(wrong) <= 0.125
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduce", ["all", "any"])
 def test_a_best_of_many_is_claimed_no_more_often_than_the_level_says(reduce: Any) -> None:
     rng = np.random.default_rng(5)
     names = ["tanh", "relu", "leaky_relu", "elu"]
     many, one = [arm(name) for name in names], [arm("sigmoid")]
     sides = {"arms": one, "against": many} if reduce == "all" else {"arms": many, "against": one}
-    claimed = [compared(noisy(rng, [0.0] * 5), reduce=reduce, **sides).low > 0 for _ in range(150)]
-    assert np.mean(claimed) <= 0.08
+    claimed = [compared(noisy(rng, [0.0] * 5), reduce=reduce, **sides).low > 0 for _ in range(60)]
+    assert np.mean(claimed) <= 0.1
 
 
 def test_a_large_effect_is_found() -> None:
     rng = np.random.default_rng(6)
-    assert np.mean([compared(noisy(rng, [0.0, 0.01, 0.0, 0.0])).low > 0 for _ in range(60)]) >= 0.9
+    assert np.mean([compared(noisy(rng, [0.0, 0.01, 0.0, 0.0])).low > 0 for _ in range(30)]) >= 0.9
 
 
 def test_an_arm_that_varies_far_more_spoils_no_other_comparison() -> None:

@@ -130,7 +130,7 @@ def _choose(runs: pd.DataFrame) -> Choice | None:
     means = runs.pivot(index="seed", columns="lr", values="valid_accuracy").mean(skipna=False)
     learned = runs.groupby("lr")["learned"].all()
     scored = (means[learned] if learned.any() else means).dropna()
-    return None if scored.empty else Choice(float(scored.index.to_numpy(dtype=float)[scored.argmax()]), tuple(float(lr) for lr in means.index))
+    return None if scored.empty else Choice(float(scored.index[int(scored.argmax())]), tuple(float(lr) for lr in means.index))
 
 
 def _in_short(settings: dict[Any, Any]) -> str:
