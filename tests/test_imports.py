@@ -32,11 +32,13 @@ HOUSE: dict[str, list[str]] = {
     "engine.fused": [*ENGINE, "engine.stacked", "engine.block"],
     "finder": [*ENGINE, "engine.solo"],
     "store": ["config", "records"],
+    "checkpoint": ["engine.solo", "store"],
     "analysis": ["config", "records", "store"],
     "report": ["config", "records", "store", "analysis"],
     "refusal": ["config", "download", "store"],
     "app": [
         *("config", "records", "download", "environment", "data", "model", "optim", "schedule", "engine", "finder", "store"),
+        "checkpoint",
         "refusal",
     ],
     "find": ["config", "records", "environment", "data", "finder", "store", "analysis", "report", "app"],
