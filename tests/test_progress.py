@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hydra_plugins.lrsweep_launchers._progress import Progress, Update, label
+from hydra_plugins.lrsweep_launchers._progress import Note, Progress, Update, label
 from lrsweep.records import RunRecord
 
 MakeRecord = Callable[..., RunRecord]
@@ -35,13 +35,16 @@ def test_in_a_file_there_is_a_line_at_the_start_and_one_a_finished_run(
     progress.started("b", label(1e-4, 0))
     progress.again("b", "its process was killed by signal 9; tried once more")
     progress.started("b", label(1e-4, 0))
+    progress.hear(Note("b", "goes on after epoch 3"))
     progress.ended("b", make_record(lr=1e-4, status="failed"))
+    progress.hear(Note("b", "the last word of a run that has ended"))
     progress.close()
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "sweep: 1 of 3 runs are in the store, 1 worker",
         "lr 1.00e-03 seed 0: ok after 3 epochs, test 0.5900, 3 s",
         "lr 1.00e-04 seed 0: its process was killed by signal 9; tried once more",
+        "lr 1.00e-04 seed 0: goes on after epoch 3",
         "lr 1.00e-04 seed 0: failed: its process was killed by signal 9, 2 times",
     ]
     assert err == ""
