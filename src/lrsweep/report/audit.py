@@ -15,7 +15,6 @@ import pandas as pd
 
 from lrsweep import store
 from lrsweep.analysis.claims import LEVEL, Audit, Judged, Test, Verdict, judge_all, read_claims
-from lrsweep.analysis.compare import compare
 from lrsweep.analysis.contrasts import Effect
 from lrsweep.analysis.layout import NEAR, WINDOW
 from lrsweep.analysis.study import Study
@@ -23,10 +22,11 @@ from lrsweep.analysis.suggest import suggest
 from lrsweep.analysis.summary import with_arms, with_chance, with_seconds
 from lrsweep.report import audit_figures
 from lrsweep.report.command import commands
+from lrsweep.report.comparison import comparison
 from lrsweep.report.document import markdown_table
 from lrsweep.report.gallery import Figure, draw
 from lrsweep.report.page import render_page
-from lrsweep.report.wording import counted, escaped, lr_text, percent, seconds_text
+from lrsweep.report.wording import counted, escaped
 
 TITLE = "What the documents claim, and what the runs say"
 KOREAN = {"supported": "지지됨", "refuted": "반박됨", "inconclusive": "판단 불가"}
@@ -197,48 +197,18 @@ def _anchor(study: str) -> str:
     return "study-" + study.replace("/", "-")
 
 
-_COLUMNS = [
-    *("arm", "best rate", "validation", "test ± half of 95%", "shortfall", "plateau (decades)"),
-    *("rates × seeds", "epochs", "seconds"),
-]
-
-
 def _study_section(folder: Path, study: Study) -> str:
-    seeds = counted(study.runs["seed"].nunique(), "seed")
-    figure = Figure(
-        f"audit-{study.name.replace('/', '-')}",
-        f"Test error against the rate, an arm a line (study {study.name}, {seeds})",
-        "A ring: the arm's best rate, chosen by validation accuracy.",
-        functools.partial(audit_figures.plot_arms, study),
-    )
-    rows = [_arm_row(row) for _, row in compare(study).dropna(subset="lr").iterrows()]
     missing = f" **{study.num_missing} missing.**" if study.num_missing else ""
     return "\n\n".join(
         [
             f"### Study: {escaped(study.name.replace('/', ', '))}",
             f"{counted(len(study.runs), 'run')}; {_sizes(study.runs)}.{missing}",
-            draw(folder, figure),
-            markdown_table(_COLUMNS, rows),
+            comparison(folder, study, f"audit-{study.name.replace('/', '-')}"),
             "<details><summary>The commands that make these runs again</summary>",
             f"```sh\n{commands(study.name, study.runs)}\n```",
             "</details>",
         ]
     )
-
-
-def _arm_row(row: pd.Series) -> list[str]:
-    half = (row["test_high"] - row["test"]) * 100
-    return [
-        escaped(row["called"]),
-        lr_text(row["lr"]) + (" (edge)" if row["is_at_edge"] else ""),
-        percent(row["valid"]),
-        percent(row["test"]) + ("" if math.isnan(half) else f" ± {half:.2f}"),
-        f"{row['shortfall'] * 100:.2f}",
-        f"{row['width']:.2g}",
-        f"{row['num_rates']:.0f} × {row['num_seeds']:.0f}",
-        f"{row['epochs']:.0f}",
-        seconds_text(row["seconds"]),
-    ]
 
 
 def _sizes(runs: pd.DataFrame) -> str:
