@@ -42,7 +42,7 @@ def build_audit(folder: Path) -> Path:
     studies = [study for study in map(read, named) if study is not None]
     markdown = "\n\n".join(
         [
-            _head(judged),
+            _head(judged, studies),
             _claims_table(judged),
             _effects(folder, judged),
             "## Claim by claim\n\nEach with its tests.",
@@ -77,13 +77,15 @@ def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
     return suggest(store.read_range_tests(folder / name).tests)
 
 
-def _head(judged: Sequence[Judged]) -> str:
+def _head(judged: Sequence[Judged], studies: Sequence[Study]) -> str:
     by_word = {word: [one for one in judged if one.word == word] for word in ("refuted", "supported", "inconclusive")}
     counts = [f"* **{MARKS[word]} {len(found)} {word}** ({KOREAN[word]}){_links(found)}" for word, found in by_word.items()]
     return "\n\n".join(
         [
             f"# {TITLE}",
-            f"{len(judged)} statements of five documents on learning rates, each held against runs of their CNN on MNIST.",
+            f"{len(judged)} statements of five documents on learning rates, each held against runs of their CNN on MNIST: "
+            f"{counted(sum(len(study.runs) for study in studies), 'run')} of {len(studies)} studies, most of "
+            "them short (study by study, below).",
             "\n".join(counts),
             "## What the documents get wrong",
             "\n".join(map(_answer, by_word["refuted"])) or "Nothing was refuted.",
