@@ -36,7 +36,7 @@ def study_of(accuracy_SAR: Any, rates: Any = RATES, **columns: Any) -> Study:
         epochs=2,
         seconds=10.0,
     )
-    runs = runs.assign(**columns)
+    runs = runs.assign(**{"training.patience": "null", "data.num_valid": 5000} | columns)
     rows = [
         {"run_id": row.run_id, "epoch": epoch, "train_loss": 1 / epoch, "train_accuracy": row.test_accuracy + 0.01,
          "valid_loss": 1 / epoch, "valid_accuracy": row.valid_accuracy * epoch / 2}
