@@ -53,8 +53,8 @@ audit: $(READY) ## a verdict on every claim, from the runs that are there
 report: $(READY) ## the report alone, of STUDY
 	@$(PY) -m lrsweep.report study=$(STUDY)
 
-reference: $(READY) ## pack the records of reference/lr, rebuild its report, show it in the READMEs
-	@$(PY) scripts/reference.py reference/lr
+reference: $(READY) ## pack the records in results/reference, rebuild its report and audit, show them in the READMEs
+	@$(PY) scripts/reference.py
 
 data: $(READY) ## MNIST, checksums verified, into data/
 	@$(PY) -m lrsweep.download data

@@ -36,10 +36,12 @@ HOUSE: dict[str, list[str]] = {
     "finder": [*ENGINE, "engine.solo"],
     "store": ["config", "records"],
     "analysis": ["config", "records", "schedule", "store"],
+    "checkpoint": ["engine.solo", "store"],
     "report": ["config", "records", "store", "analysis"],
     "refusal": ["config", "download", "store"],
     "app": [
         *("config", "records", "download", "environment", "data", "model", "optim", "schedule", "engine", "finder", "store"),
+        "checkpoint",
         "refusal",
     ],
     "find": ["config", "records", "environment", "data", "finder", "store", "analysis", "report", "app"],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hydra_plugins.lrsweep_launchers._progress import Progress, Update, label
+from hydra_plugins.lrsweep_launchers._progress import Note, Progress, Update, label
 from lrsweep.records import RunRecord
 
 MakeRecord = Callable[..., RunRecord]
@@ -30,18 +30,21 @@ def test_in_a_file_there_is_a_line_at_the_start_and_one_a_finished_run(
 ) -> None:
     progress = Progress(2, [make_record(lr=1e-2)], "1 worker", num_lines=1)
     progress.started("a", label(1e-3, 0))
-    progress.epoch(Update("a", 1, 0.5))
+    progress.hear(Update("a", 1, 0.5))
     progress.ended("a", make_record(lr=1e-3))
     progress.started("b", label(1e-4, 0))
     progress.again("b", "its process was killed by signal 9; tried once more")
     progress.started("b", label(1e-4, 0))
+    progress.hear(Note("b", "goes on after epoch 3"))
     progress.ended("b", make_record(lr=1e-4, status="failed"))
+    progress.hear(Note("b", "the last word of a run that has ended"))
     progress.close()
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "sweep: 1 of 3 runs are in the store, 1 worker",
         "lr 1.00e-03 seed 0: ok after 3 epochs, test 0.5900, 3 s",
         "lr 1.00e-04 seed 0: its process was killed by signal 9; tried once more",
+        "lr 1.00e-04 seed 0: goes on after epoch 3",
         "lr 1.00e-04 seed 0: failed: its process was killed by signal 9, 2 times",
     ]
     assert err == ""
@@ -53,7 +56,7 @@ def test_on_a_terminal_bars_say_what_runs_what_is_done_and_the_best(
     terminal = on_a_terminal(monkeypatch)
     progress = Progress(1, [make_record(lr=1e-2, valid_accuracy=0.7)], "1 worker", num_lines=1)
     progress.started("a", label(1e-3, 0))
-    progress.epoch(Update("a", 12, 0.8125))
+    progress.hear(Update("a", 12, 0.8125))
     progress.ended("a", make_record(lr=1e-3, valid_accuracy=0.9))
     progress.close()
     shown = terminal.getvalue()
@@ -69,6 +72,6 @@ def test_the_last_word_of_a_run_that_has_ended_is_not_shown(make_record: MakeRec
     progress = Progress(1, [], "1 worker", num_lines=1)
     progress.started("a", label(1e-3, 0))
     progress.ended("a", make_record(lr=1e-3))
-    progress.epoch(Update("a", 99, 0.123))
+    progress.hear(Update("a", 99, 0.123))
     progress.close()
     assert "0.1230" not in terminal.getvalue()

@@ -11,13 +11,14 @@ import pytest
 
 from lrsweep import store
 from lrsweep.config import GridConfig, log_grid
+from lrsweep.report.audit import build_audit
 from lrsweep.report.build import build
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference" / "lr"
 
 sys.path.insert(0, str(ROOT / "scripts"))
-from reference import BEGIN, END, READMES, with_conclusions  # noqa: E402
+from reference import READMES, audits_answers, with_block  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,38 @@ def test_accuracies_are_of_whole_images() -> None:
 
 @pytest.mark.parametrize(("readme", "conclusions"), READMES.items())
 def test_the_readmes_show_the_conclusions_as_generated(readme: str, conclusions: str) -> None:
-    text = (ROOT / readme).read_text()
-    shown = text.split(BEGIN)[1].split(END)[0].strip()
-    assert shown == (REFERENCE / conclusions).read_text().strip()
-    assert with_conclusions(text, shown) == text
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    assert with_block(text, "conclusions", (REFERENCE / conclusions).read_text(encoding="utf-8")) == text
+
+
+# The audit.
+
+STUDIES = sorted(path.parent for path in REFERENCE.parent.glob("*/small/runs.jsonl.gz"))
+
+
+def test_the_committed_audit_is_what_the_records_give(tmp_path: Path) -> None:
+    wanted = ("runs.jsonl.gz", "expected.json", "finder.json")
+    for source in (path for name in wanted for path in REFERENCE.parent.rglob(name)):
+        target = tmp_path / source.relative_to(REFERENCE.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    build_audit(tmp_path)
+    committed, made = ((folder / "audit.md").read_text(encoding="utf-8") for folder in (REFERENCE.parent, tmp_path))
+    assert committed == made
+    pages = ((folder / "audit.html").read_text(encoding="utf-8") for folder in (REFERENCE.parent, tmp_path))
+    assert len({without_machinery(page) for page in pages}) == 1
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.parent.name)
+def test_a_small_study_is_whole_and_from_committed_code(study: Path) -> None:
+    runs = store.load(study)
+    assert set(runs["run_id"]) == store.read_expected(study)
+    assert (runs["status"] != "failed").all()
+    assert not runs["git_dirty"].astype(bool).any()
+    assert runs["seed"].nunique() == 3
+
+
+def test_the_readme_shows_what_the_audit_opens_with() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    audit = (REFERENCE.parent / "audit.md").read_text(encoding="utf-8")
+    assert with_block(text, "audit", audits_answers(audit)) == text

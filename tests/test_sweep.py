@@ -20,7 +20,7 @@ RATES = [1e-5, 1e-4, 1e-3, 1e-2]
 SWEEP = [
     *("study=lr", "grid.start=-5", "grid.stop=-2", "grid.step=1"),
     *("data.num_train=320", "data.num_valid=200", "data.num_test=200", "training.patience=12", "training.max_epochs=12"),
-    *("hydra.launcher.workers=2", f"machine.data_dir={ROOT / 'data'}"),
+    *("hydra.launcher.workers=2", "machine.checkpoint_seconds=0", f"machine.data_dir={ROOT / 'data'}"),
 ]
 # What may differ between two sweeps: times, and the commit if somebody commits in between.
 TIMES = ["wall_seconds", "cpu_seconds", "finished_at", "peak_memory_bytes", "seconds", "git_commit", "git_dirty"]
@@ -164,11 +164,17 @@ def test_a_second_sweep_does_nothing_again(uninterrupted: Path) -> None:
     assert stamps() == before
 
 
-def test_a_killed_worker_costs_only_a_second_try(running: subprocess.Popen[str], tmp_path: Path, uninterrupted: Path) -> None:
+def test_a_killed_worker_costs_only_a_second_try_that_goes_on(
+    running: subprocess.Popen[str], tmp_path: Path, uninterrupted: Path
+) -> None:
+    runs = tmp_path / "results" / "lr" / "runs"
+    until(lambda: len(list(runs.glob("*.checkpoint"))) == 2)
     os.kill(workers(running.pid)[0], signal.SIGKILL)
     code, out, err = finish(running)
     assert code == 0, err
     assert "killed by signal 9; tried once more" in out
+    assert "goes on after epoch" in out
+    assert {path.suffix for path in runs.iterdir()} == {".json"}
     assert_same_results(tmp_path, uninterrupted)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lrsweep import data, store
+from lrsweep.checkpoint import Checkpoint, CheckpointError
 from lrsweep.config import (
     CONF_DIR,
     RESOLVERS,
@@ -41,7 +42,9 @@ from lrsweep.records import EpochRecord, Outcome, RunRecord
 from lrsweep.refusal import REFUSALS, explain
 
 OnEpoch = Callable[[EpochRecord], None]
+Say = Callable[[str], None]
 
+_MADE_BY = ("device", "device_name", "threads", "precision", "versions", "git_commit", "git_dirty")
 _CPU_SLOTS = 8
 _CALIBRATION_EPOCHS = 3
 _CALIBRATION_LR = 1e-3  # trains; an epoch takes as long at any rate
@@ -86,12 +89,45 @@ def check_inputs(run: RunConfig) -> None:
         raise ConfigError(f"model.init_from: there is no {per_seed(run.model.init_from, run.seed)}")
 
 
-def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, on_epoch: OnEpoch) -> RunRecord:
-    """Train one run on this process's device and store its record."""
+def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, on_epoch: OnEpoch, say: Say) -> RunRecord:
+    """Train one run on this process's device, from its checkpoint on if there is one, and store its record."""
     device = prepare_device(machine)
     split = data.split(_mnist(Path(machine.data_dir), device), run.data, run.seed)
-    outcome = solo.train(run, split, on_epoch, on_best=partial(_save_weights, machine, run))
-    return _keep(run, folder, outcome, split.class_counts, describe(device, workers))
+    checkpoint = _checkpoint(run, machine, folder, device)
+    state = _read(checkpoint, say)
+    try:
+        outcome = solo.train(
+            run,
+            split,
+            on_epoch,
+            on_best=partial(_save_weights, machine, run),
+            on_state=checkpoint.keep,
+            resume_from=state,
+        )
+    except Exception:  # not a kill or Ctrl-C
+        checkpoint.remove()  # from there it would raise again
+        raise
+    record = _keep(run, folder, outcome, split.class_counts, describe(device, workers))
+    checkpoint.remove()
+    return record
+
+
+def _checkpoint(run: RunConfig, machine: MachineConfig, folder: Path, device: torch.device) -> Checkpoint:
+    """Of use to the same run where it would give the same bits, in times that can be added up."""
+    here = describe(device, workers=1)
+    made_by = {"run_id": run_id(run)} | {name: here[name] for name in _MADE_BY}
+    return Checkpoint(store.checkpoint_path(folder, run_id(run)), made_by, machine.checkpoint_seconds)
+
+
+def _read(checkpoint: Checkpoint, say: Say) -> solo.State | None:
+    try:
+        state = checkpoint.read()
+    except CheckpointError as error:
+        say(f"starts anew: {checkpoint.path.name} {error}")
+        return None
+    if state is not None:
+        say(f"goes on after epoch {len(state['curve'])}")
+    return state
 
 
 def _save_weights(machine: MachineConfig, run: RunConfig, weights: dict[str, Tensor]) -> None:
@@ -163,8 +199,11 @@ def record_failure(run: RunConfig, machine: MachineConfig, folder: Path, *, work
     """A run that gave nothing leaves a record as well: 46 points in, 46 records out."""
     told = error.encode(errors="replace").decode()  # an error may quote bytes that no file could hold
     outcome = Outcome(status="failed", stop_reason="error", error=told)
-    environment = describe(prepare_device(machine), workers) | {"peak_memory_bytes": None}  # ours is not the run's
-    return _keep(run, folder, outcome, {}, environment)
+    device = prepare_device(machine)
+    environment = describe(device, workers) | {"peak_memory_bytes": None}  # ours is not the run's
+    record = _keep(run, folder, outcome, {}, environment)
+    _checkpoint(run, machine, folder, device).remove()  # it may be what killed the run
+    return record
 
 
 def _keep(
@@ -220,10 +259,10 @@ def run_single(cfg: DictConfig) -> float | None:
         with tqdm(unit="epoch", desc=f"lr {run.optimizer.lr:.2e}", disable=None) as bar:
 
             def show(epoch: EpochRecord) -> None:
-                bar.update()
+                bar.update(epoch.epoch - bar.n)  # by more than 1 where the run goes on from its checkpoint
                 bar.set_postfix(train_loss=f"{epoch.train_loss:.4f}", valid_accuracy=f"{epoch.valid_accuracy:.4f}")
 
-            record = run_one(run, app.machine, folder, workers=1, on_epoch=show)
+            record = run_one(run, app.machine, folder, workers=1, on_epoch=show, say=lambda told: tqdm.write(f"This run {told}."))
     else:
         print("This run is in the store already.")
     print(_describe_outcome(record.outcome))

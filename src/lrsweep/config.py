@@ -216,12 +216,15 @@ class MachineConfig:
     data_dir: str = "data"
     results_dir: str = "results"
     save_weights: str | None = None  # a file for the best epoch's weights; {seed} in it is the run's
+    checkpoint_seconds: float | None = 10.0  # at least, between two checkpoints of a run; 0: one each epoch; None: none
 
     def __post_init__(self) -> None:
         known = re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device) is not None
         require(known, "machine.device", "auto, cpu, cuda or cuda:N", self.device)
         require(self.threads >= 1, "machine.threads", "at least 1", self.threads)
         require_one_of("machine.precision", ("fp32", "tf32"), self.precision)
+        seconds = self.checkpoint_seconds
+        require(seconds is None or 0 <= seconds < math.inf, "machine.checkpoint_seconds", "finite and at least 0", seconds)
 
 
 @dataclass(kw_only=True)

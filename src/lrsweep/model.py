@@ -106,9 +106,9 @@ def build_model(
     return model.to(device)
 
 
-def initial_model(config: ModelConfig, seed: int, device: torch.device) -> nn.Module:
+def initial_model(config: ModelConfig, seed: int, device: torch.device, dropout: torch.Generator | None = None) -> nn.Module:
     """The model as a run of this seed begins with it."""
-    model = build_model(config, generator(seed, "weights"), device, generator(seed, "dropout", device))
+    model = build_model(config, generator(seed, "weights"), device, dropout)
     if config.init_from:
         start_from(model, load_weights(per_seed(config.init_from, seed)))
     return model

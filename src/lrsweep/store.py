@@ -1,6 +1,7 @@
 """Records on disk and as tables. The only owner of the record format.
 
-A study's folder holds `runs/<run_id>.json`, one record a file, or the same records packed in `runs.jsonl.gz`. Each is
+A study's folder holds `runs/<run_id>.json`, one record a file, or the same records packed in `runs.jsonl.gz`; a run under
+way has its checkpoint beside its record to come. Each record is
 `{"checksum": sha256 of the record's canonical JSON, "record": {...}}`; curves are columns, not rows, to keep it small.
 """
 
@@ -65,6 +66,10 @@ class Scan(NamedTuple):
 
 def path_of(folder: Path, run_id: str) -> Path:
     return folder / "runs" / f"{run_id}.json"
+
+
+def checkpoint_path(folder: Path, run_id: str) -> Path:
+    return folder / "runs" / f"{run_id}.checkpoint"
 
 
 def save(folder: Path, record: RunRecord) -> Path:

@@ -1,11 +1,15 @@
 import inspect
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
 from lrsweep.analysis import contrasts
-from lrsweep.analysis.claims import CONTRASTS, LEVEL, Claim, Judged, Test, Verdict, Word, judge, judge_all, num_tests, read_claims
+from lrsweep.analysis.claims import CONTRASTS, LEVEL, Audit, Claim, Judged, Test, Verdict, Word, judge, judge_all, read_claims
 from lrsweep.analysis.contrasts import Effect
 from lrsweep.analysis.layout import METRICS
 from lrsweep.analysis.suggest import suggest
@@ -121,22 +125,37 @@ def test_a_claim_is_as_strong_as_its_weakest_test() -> None:
 
 
 def test_without_runs_only_definitions_are_judged_and_nothing_is_refuted() -> None:
-    judged = judge_all(CLAIMS, lambda name: None, lambda name: suggest(()))
+    judged = judge_all(CLAIMS, lambda name: None, lambda name: suggest(())).judged
     assert {one.claim.id for one in judged if one.word == "supported"} == {"one-cycle", "exponential-tenfold"}
     assert not [one for one in judged if one.word == "refuted"]
     assert "no runs of lr" in {verdict.reason for one in judged for verdict in one.verdicts}
 
 
-def test_the_level_is_shared_by_all_statistical_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+def judged_by_p_values(monkeypatch: pytest.MonkeyPatch, p_values: list[float]) -> Audit:
+    """A claim for each p-value, whose interval leaves 0 out at every level above it."""
 
-    def spy(study: object, level: float, **settings: object) -> Effect:
-        seen.append(level)
-        return effect_of(0.1, 0.2)
+    def test_at(study: object, level: float, p_value: float, **settings: object) -> Effect:
+        return effect_of(0.1, 0.2) if p_value <= level else effect_of(-0.1, 0.2)
 
-    monkeypatch.setitem(CONTRASTS, "difference", spy)
+    monkeypatch.setitem(CONTRASTS, "difference", test_at)
     study = contrasts.Study("made", pd.DataFrame(), pd.DataFrame(), pd.DataFrame())
-    claims = [Claim(str(i), ("000",), "It is.", "", (Test("?", "difference", "made"),)) for i in range(4)]
-    judge_all(claims, lambda name: study, lambda name: suggest(()))
-    assert num_tests(claims) == 4
-    assert seen == [LEVEL / 4] * 4
+    tests = [Test("?", "difference", "made", settings={"p_value": p_value}) for p_value in p_values]
+    claims = [Claim(str(i), ("000",), "It is.", "", (test,)) for i, test in enumerate(tests)]
+    return judge_all(claims, lambda name: study, lambda name: suggest(()))
+
+
+@given(st.lists(st.floats(0, 0.2), min_size=1, max_size=30))
+def test_as_many_are_decided_as_scipy_rejects_by_benjamini_and_hochberg(p_values: list[float]) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        audit = judged_by_p_values(monkeypatch, p_values)
+    rejected = stats.false_discovery_control(p_values) <= LEVEL * (1 + 1e-12)
+    assert [one.word == "supported" for one in audit.judged] == rejected.tolist()
+    assert audit.num_decided == rejected.sum()
+    assert audit.level == pytest.approx(LEVEL * max(1, rejected.sum()) / len(p_values))
+
+
+def test_without_an_effect_hardly_any_verdict_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under no effect at all, to decide anything is wrong: it happens in at most LEVEL of the audits."""
+    draws = np.random.default_rng(0)
+    wrong = [judged_by_p_values(monkeypatch, draws.uniform(size=45).tolist()).num_decided > 0 for _ in range(400)]
+    assert sum(wrong) <= stats.binom.isf(1e-3, 400, LEVEL)

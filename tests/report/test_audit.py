@@ -48,7 +48,9 @@ def test_the_same_records_give_the_same_page(folder: Path) -> None:
 
 def test_with_all_studies_every_test_finds_its_arms(tmp_path: Path) -> None:
     fill_small(tmp_path)
-    judged = judge_all(read_claims(), lambda name: read_study(tmp_path, name), lambda name: read_suggestions(tmp_path, name))
+    judged = judge_all(
+        read_claims(), lambda name: read_study(tmp_path, name), lambda name: read_suggestions(tmp_path, name)
+    ).judged
     reasons = {verdict.reason for one in judged for verdict in one.verdicts}
     assert {reason for reason in reasons if reason.startswith("no ")} == {"no runs of lr", "no runs of lr/budget"}
     assert {one.claim.id: one.word for one in judged}["augmentation"] == "supported"

@@ -8,7 +8,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -18,7 +18,7 @@ from time import monotonic
 from pebble import ProcessExpired, concurrent
 
 from hydra_plugins.lrsweep_launchers._core import Job, report_command
-from hydra_plugins.lrsweep_launchers._progress import Progress, Update, label
+from hydra_plugins.lrsweep_launchers._progress import Note, Progress, Update, label
 from lrsweep import app
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.download import load_mnist
@@ -66,7 +66,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
                 progress.started(job.key, label(job.run.optimizer.lr, job.run.seed))
             ended, _ = wait(active, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             while reader.poll():
-                progress.epoch(reader.recv())
+                progress.hear(reader.recv())
             for future in ended:
                 job = active.pop(future)
                 error = future.exception()
@@ -96,11 +96,15 @@ def _train(run: RunConfig, machine: MachineConfig, folder: Path, name: str, work
     """In the worker. What counts is in the store when it returns; `updates` only feeds the progress lines."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
-    def tell(epoch: EpochRecord) -> None:
+    def send(word: Update | Note) -> None:
         # Far below PIPE_BUF, so written whole or not at all: no lock that a killed worker could keep.
-        updates.send(Update(name, epoch.epoch, epoch.valid_accuracy))
+        with suppress(BrokenPipeError):  # the parent has died, and so will this process; it is no error of the run
+            updates.send(word)
 
-    return app.run_one(run, machine, folder, workers=workers, on_epoch=tell)
+    def tell(epoch: EpochRecord) -> None:
+        send(Update(name, epoch.epoch, epoch.valid_accuracy))
+
+    return app.run_one(run, machine, folder, workers=workers, on_epoch=tell, say=lambda text: send(Note(name, text)))
 
 
 def _die_with_parent() -> None:

@@ -18,6 +18,14 @@ class Update:
     valid_accuracy: float
 
 
+@dataclass(frozen=True)
+class Note:
+    """A line about a run that is under way."""
+
+    run_id: str
+    text: str
+
+
 def label(lr: float, seed: int) -> str:
     return f"lr {lr:.2e} seed {seed}"
 
@@ -59,9 +67,13 @@ class Progress:
         self._lines[run_id] = label, self._free.pop(0)
         self._show(run_id, "starting")
 
-    def epoch(self, update: Update) -> None:
-        if update.run_id in self._lines:  # else: the last word of a run that has ended
-            self._show(update.run_id, f"epoch {update.epoch:3}  valid {update.valid_accuracy:.4f}")
+    def hear(self, word: Update | Note) -> None:
+        if word.run_id not in self._lines:
+            return  # the last word of a run that has ended
+        if isinstance(word, Note):
+            self._tell(f"{self._lines[word.run_id][0]}: {word.text}")
+        else:
+            self._show(word.run_id, f"epoch {word.epoch:3}  valid {word.valid_accuracy:.4f}")
 
     def again(self, run_id: str, why: str) -> None:
         """The run has ended without a result and will start once more."""

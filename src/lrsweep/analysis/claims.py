@@ -18,7 +18,7 @@ from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.config import CONF_DIR
 
 Word = Literal["refuted", "inconclusive", "supported"]  # the weakest first
-LEVEL = 0.05  # shared by all statistical tests of the file
+LEVEL = 0.05  # the share of wrong ones to expect, at most, among the tests that are decided
 CONTRASTS: dict[str, Callable[..., Effect]] = {
     "difference": contrasts.difference,
     "share": contrasts.share,
@@ -35,6 +35,7 @@ class Test:
     asks: str  # what is compared, in a sentence
     contrast: str
     study: str = ""
+    finder: str = ""  # the study that lrsweep-find wrote into
     beyond: float = 0.0  # the claim says that the effect is above it
     margin: float = 0.0  # … and an effect below it is too small for the claim to matter
     settings: Mapping[str, Any] = field(default_factory=dict)  # the contrast's own
@@ -93,23 +94,43 @@ def _claim(row: dict[str, Any]) -> Claim:
 
 
 def _test(row: dict[str, Any]) -> Test:
-    own = {name: row.pop(name) for name in ("asks", "contrast", "study", "beyond", "margin") if name in row}
+    own = {name: row.pop(name) for name in ("asks", "contrast", "study", "finder", "beyond", "margin") if name in row}
     if own["contrast"] not in CONTRASTS:
         raise ValueError(f"no contrast {own['contrast']!r}; there are {', '.join(CONTRASTS)}")
     return Test(**{"margin": own.get("beyond", 0.0)} | own, settings=row)
 
 
-def num_tests(claims: list[Claim]) -> int:
-    """How many statistical tests share LEVEL: all that are planned, so that no verdict changes with another study's runs."""
-    return sum(test.is_statistical for claim in claims for test in claim.tests)
+@dataclass(frozen=True)
+class Audit:
+    judged: tuple[Judged, ...]
+    level: float  # of each statistical test: its interval is at 1 - level
+    num_tests: int  # statistical ones
+    num_decided: int
 
 
-def judge_all(
-    claims: list[Claim], read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame]
-) -> list[Judged]:
-    """`read`: a study by its name, None where it has no runs; `suggestions`: its finder's, as `suggest` gives them."""
-    level = LEVEL / max(1, num_tests(claims))
+def judge_all(claims: list[Claim], read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame]) -> Audit:
+    """`read`: a study by its name, None where it has no runs; `suggestions`: its finder's, as `suggest` gives them.
 
+    The level is Benjamini and Hochberg's: of m tests, the largest k·LEVEL/m at which at least k are decided. Intervals at that
+    level are Benjamini and Yekutieli's (2005): of those that decide something, at most LEVEL miss, on average.
+    """
+    num_tests = sum(test.is_statistical for claim in claims for test in claim.tests)
+    allowed = max(1, num_tests)
+    while True:
+        level = LEVEL * allowed / max(1, num_tests)
+        judged = tuple(_judge(claim, level, read, suggestions) for claim in claims)
+        num_decided = sum(map(_num_decided, judged))
+        if num_decided >= allowed or allowed == 1:
+            return Audit(judged, level, num_tests, num_decided)
+        allowed = max(1, num_decided)
+
+
+def _num_decided(one: Judged) -> int:
+    verdicts = zip(one.claim.tests, one.verdicts, strict=True)
+    return sum(test.is_statistical and verdict.word != "inconclusive" for test, verdict in verdicts)
+
+
+def _judge(claim: Claim, level: float, read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame]) -> Judged:
     def evaluate(test: Test) -> Verdict:
         study = read(test.study) if test.study else None
         if study is None and test.study:
@@ -120,13 +141,13 @@ def judge_all(
         if test.is_statistical:
             arguments["beyond"] = test.beyond
         if test.contrast == "suggestions":
-            arguments["table"] = suggestions(test.study)
+            arguments["table"] = suggestions(test.finder)
         try:
             return judge(CONTRASTS[test.contrast](**arguments), test.beyond, test.margin)
         except NoSuchRuns as missing:
             return Verdict("inconclusive", str(missing))
 
-    return [Judged(claim, tuple(map(evaluate, claim.tests))) for claim in claims]
+    return Judged(claim, tuple(map(evaluate, claim.tests)))
 
 
 def judge(effect: Effect, beyond: float = 0.0, margin: float = 0.0) -> Verdict:

@@ -6,7 +6,9 @@ Shapes: B batch, C classes, H × W pixels.
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import takewhile
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +19,14 @@ from lrsweep.engine.clock import Clock
 from lrsweep.engine.early_stopping import EarlyStopping
 from lrsweep.model import initial_model, loss_of, penalised, penalty
 from lrsweep.optim import build_optimizer, layer_groups, set_lr
-from lrsweep.records import EpochRecord, Outcome, Status, StopReason
+from lrsweep.records import EpochRecord, Outcome, StopReason
 from lrsweep.schedule import Pace, PlateauState, batch_size_at, lr_at, pace_of
 
 # Small enough that a batch's activations stay in a core's cache: half the time of batches of 500 on a CPU.
 _CPU_EVAL_BATCH = 64
 _GPU_EVAL_BATCH = 2_500
+
+State = dict[str, Any]  # of tensors, numbers, text, None, and lists and dicts of them
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Learner:
     optimizer: torch.optim.Optimizer
     order: torch.Generator
     augmentation: torch.Generator
+    dropout: torch.Generator
     pace: Pace
     plateau: PlateauState = field(default_factory=PlateauState)
     num_epochs: int = 0
@@ -47,9 +52,78 @@ class Learner:
 
 
 def new_learner(run: RunConfig, device: torch.device) -> Learner:
-    model = initial_model(run.model, run.seed, device)
-    optimizer = build_optimizer(run.optimizer, layer_groups(run.optimizer, model))
-    return Learner(run, model, optimizer, generator(run.seed, "order"), generator(run.seed, "augmentation"), pace_of(run))
+    dropout = generator(run.seed, "dropout", device)
+    model = initial_model(run.model, run.seed, device, dropout)
+    return Learner(
+        run=run,
+        model=model,
+        optimizer=build_optimizer(run.optimizer, layer_groups(run.optimizer, model)),
+        order=generator(run.seed, "order"),
+        augmentation=generator(run.seed, "augmentation"),
+        dropout=dropout,
+        pace=pace_of(run),
+    )
+
+
+@dataclass
+class _Progress:
+    """A run under way: all that the rest of it and its outcome depend on."""
+
+    learner: Learner
+    clock: Clock
+    stopping: EarlyStopping
+    best_weights: dict[str, Tensor] | None = None
+    curve: list[EpochRecord] = field(default_factory=list)
+    num_finite: int = 0  # optimizer steps before the first loss that was not finite
+    last_finite_loss: float | None = None
+    has_diverged: bool = False
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """None: the run goes on."""
+        if self.has_diverged:
+            return "diverged"
+        if self.stopping.is_over:
+            return "patience"
+        return "max_epochs" if len(self.curve) >= self.learner.run.training.max_epochs else None
+
+    def state(self) -> State:
+        """Its tensors are the run's own: write or copy them before the run goes on."""
+        learner = self.learner
+        return {
+            "model": learner.model.state_dict(),
+            "optimizer": learner.optimizer.state_dict(),
+            "best_weights": self.best_weights,
+            "generators": {name: source.get_state() for name, source in _generators(learner).items()},
+            "num_epochs": learner.num_epochs,
+            "num_steps": learner.num_steps,
+            "plateau": asdict(learner.plateau),
+            "stopping": asdict(self.stopping),
+            "curve": [asdict(epoch) for epoch in self.curve],
+            "num_finite": self.num_finite,
+            "last_finite_loss": self.last_finite_loss,
+            "wall_seconds": self.clock.wall_seconds,
+            "cpu_seconds": self.clock.cpu_seconds,
+        }
+
+    def go_on_from(self, state: State) -> None:
+        """Take over what `state` gave in a run of the same settings; its tensors may be on any device."""
+        learner = self.learner
+        learner.model.load_state_dict(state["model"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+        for name, source in _generators(learner).items():
+            source.set_state(state["generators"][name])
+        learner.num_epochs, learner.num_steps = state["num_epochs"], state["num_steps"]
+        learner.plateau = PlateauState(**state["plateau"])
+        self.best_weights = state["best_weights"]
+        self.stopping = EarlyStopping(**state["stopping"])
+        self.curve = [EpochRecord(**epoch) for epoch in state["curve"]]
+        self.num_finite, self.last_finite_loss = state["num_finite"], state["last_finite_loss"]
+        self.clock.wall_seconds, self.clock.cpu_seconds = state["wall_seconds"], state["cpu_seconds"]
+
+
+def _generators(learner: Learner) -> dict[str, torch.Generator]:
+    return {"order": learner.order, "augmentation": learner.augmentation, "dropout": learner.dropout}
 
 
 def train(
@@ -58,68 +132,78 @@ def train(
     on_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
     *,
     on_best: Callable[[dict[str, Tensor]], None] = lambda weights: None,
+    on_state: Callable[[Callable[[], State]], None] = lambda make_state: None,
+    resume_from: State | None = None,
 ) -> Outcome:
     """Train until early stopping, `max_epochs` or a loss that is not finite; then score the test set once.
 
-    `on_best` is handed the best epoch's weights, if any, at the end.
+    `on_best` is handed the best epoch's weights, if any, at the end. `on_state` is handed, after every epoch but the last, a
+    function that gives the run's state; a run of the same settings that resumes from it goes on as if it had not stopped.
     """
     device = split.train.images.device
     _warm_up(run, split)
-    learner = new_learner(run, device)
-    clock = Clock(device)
-    stopping = EarlyStopping(patience=run.training.patience)
-    best_weights: dict[str, Tensor] | None = None
-    curve: list[EpochRecord] = []
-    losses: list[float] = []  # of every step
-
-    status: Status = "ok"
-    stop_reason: StopReason = "max_epochs"
-    while len(curve) < run.training.max_epochs:
-        before = clock.wall_seconds
-        with clock:
-            epoch_losses, trained = train_epoch(learner, split.train)
-            losses += epoch_losses
-            valid = evaluate(run, learner.model, split.valid)
-            if not all(map(math.isfinite, [*epoch_losses, valid.loss])):  # the last step's harm shows in validation only
-                status = stop_reason = "diverged"
-                break
-            learner.plateau = learner.plateau.after(run.schedule, run.optimizer.lr, valid.loss)
-            stopping = stopping.after(valid.accuracy)
-            if stopping.is_record:
-                best_weights = copy.deepcopy(learner.model.state_dict())
-        curve.append(
-            EpochRecord(
-                epoch=stopping.epoch,
-                train_loss=trained.loss,
-                train_accuracy=trained.accuracy,
-                valid_loss=valid.loss,
-                valid_accuracy=valid.accuracy,
-                seconds=clock.wall_seconds - before,
-            )
-        )
-        on_epoch(curve[-1])
-        if stopping.is_over:
-            stop_reason = "patience"
-            break
-
+    progress = _Progress(new_learner(run, device), Clock(device), EarlyStopping(patience=run.training.patience))
+    if resume_from is not None:
+        progress.go_on_from(resume_from)
+    while progress.stop_reason is None:
+        _one_epoch(progress, split)
+        if not progress.has_diverged:
+            on_epoch(progress.curve[-1])
+        if progress.stop_reason is None:
+            on_state(progress.state)
     test = None
-    if best_weights is not None:
-        learner.model.load_state_dict(best_weights)
-        test = evaluate(run, learner.model, split.test)
-        on_best(best_weights)
-    num_finite = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
+    if progress.best_weights is not None:
+        progress.learner.model.load_state_dict(progress.best_weights)
+        test = evaluate(run, progress.learner.model, split.test)
+        on_best(progress.best_weights)
+    return _outcome(progress, test)
+
+
+def _one_epoch(progress: _Progress, split: Split) -> None:
+    """Train and validate. An epoch that diverges has no record."""
+    learner, clock = progress.learner, progress.clock
+    before = clock.wall_seconds
+    with clock:
+        losses, trained = train_epoch(learner, split.train)
+        valid = evaluate(learner.run, learner.model, split.valid)
+        finite = list(takewhile(math.isfinite, losses))
+        progress.num_finite += len(finite)
+        progress.last_finite_loss = finite[-1] if finite else progress.last_finite_loss
+        # The last step's harm shows in validation only.
+        progress.has_diverged = len(finite) < len(losses) or not math.isfinite(valid.loss)
+        if progress.has_diverged:
+            return
+        learner.plateau = learner.plateau.after(learner.run.schedule, learner.run.optimizer.lr, valid.loss)
+        progress.stopping = progress.stopping.after(valid.accuracy)
+        if progress.stopping.is_record:
+            progress.best_weights = copy.deepcopy(learner.model.state_dict())
+    progress.curve.append(
+        EpochRecord(
+            epoch=progress.stopping.epoch,
+            train_loss=trained.loss,
+            train_accuracy=trained.accuracy,
+            valid_loss=valid.loss,
+            valid_accuracy=valid.accuracy,
+            seconds=clock.wall_seconds - before,
+        )
+    )
+
+
+def _outcome(progress: _Progress, test: Score | None) -> Outcome:
+    assert progress.stop_reason is not None
+    stopping = progress.stopping
     return Outcome(
-        status=status,
-        stop_reason=stop_reason,
-        curve=tuple(curve),
+        status="diverged" if progress.has_diverged else "ok",
+        stop_reason=progress.stop_reason,
+        curve=tuple(progress.curve),
         best_epoch=stopping.best_epoch or None,
         valid_accuracy=stopping.best_accuracy if stopping.best_epoch else None,
         test_accuracy=test.accuracy if test else None,
         test_loss=test.loss if test else None,
-        wall_seconds=clock.wall_seconds,
-        cpu_seconds=clock.cpu_seconds,
-        diverged_step=num_finite if status == "diverged" else None,
-        last_finite_loss=losses[num_finite - 1] if num_finite else None,
+        wall_seconds=progress.clock.wall_seconds,
+        cpu_seconds=progress.clock.cpu_seconds,
+        diverged_step=progress.num_finite if progress.has_diverged else None,
+        last_finite_loss=progress.last_finite_loss,
     )
 
 

@@ -8,13 +8,13 @@ to load) and the figures into that folder. A study that is missing leaves its cl
 
 import functools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from lrsweep import store
-from lrsweep.analysis.claims import LEVEL, Judged, Test, Verdict, judge_all, num_tests, read_claims
-from lrsweep.analysis.compare import compare
+from lrsweep.analysis.claims import LEVEL, Audit, Judged, Test, Verdict, judge_all, read_claims
 from lrsweep.analysis.contrasts import Effect
 from lrsweep.analysis.layout import NEAR, WINDOW
 from lrsweep.analysis.study import Study
@@ -22,10 +22,11 @@ from lrsweep.analysis.suggest import suggest
 from lrsweep.analysis.summary import with_arms, with_chance, with_seconds
 from lrsweep.report import audit_figures
 from lrsweep.report.command import commands
+from lrsweep.report.comparison import comparison
 from lrsweep.report.document import markdown_table
 from lrsweep.report.gallery import Figure, draw
 from lrsweep.report.page import render_page
-from lrsweep.report.wording import counted, escaped, lr_text, percent, seconds_text
+from lrsweep.report.wording import counted, escaped
 
 TITLE = "What the documents claim, and what the runs say"
 KOREAN = {"supported": "지지됨", "refuted": "반박됨", "inconclusive": "판단 불가"}
@@ -35,19 +36,20 @@ MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}
 def build_audit(folder: Path) -> Path:
     """Write the audit of all studies below `folder`; return audit.md."""
     read = functools.cache(lambda name: read_study(folder, name))
-    judged = judge_all(read_claims(), read, functools.partial(read_suggestions, folder))
+    audit = judge_all(read_claims(), read, functools.partial(read_suggestions, folder))
+    judged = audit.judged
     named = dict.fromkeys(test.study for one in judged for test in one.claim.tests if test.study)
     studies = [study for study in map(read, named) if study is not None]
     markdown = "\n\n".join(
         [
-            _head(judged),
+            _head(judged, studies),
             _claims_table(judged),
             _effects(folder, judged),
             "## Claim by claim\n\nEach with its tests.",
             *(_claim_section(one) for one in judged),
             "## Study by study\n\nEvery arm at its own best rate, chosen by validation accuracy.",
             *(_study_section(folder, study) for study in studies),
-            _method(judged),
+            _method(audit),
         ]
     )
     store.write_atomically(folder / "audit.md", (markdown + "\n").encode())
@@ -75,13 +77,15 @@ def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
     return suggest(store.read_range_tests(folder / name).tests)
 
 
-def _head(judged: list[Judged]) -> str:
+def _head(judged: Sequence[Judged], studies: Sequence[Study]) -> str:
     by_word = {word: [one for one in judged if one.word == word] for word in ("refuted", "supported", "inconclusive")}
     counts = [f"* **{MARKS[word]} {len(found)} {word}** ({KOREAN[word]}){_links(found)}" for word, found in by_word.items()]
     return "\n\n".join(
         [
             f"# {TITLE}",
-            f"{len(judged)} statements of five documents on learning rates, each held against runs of their CNN on MNIST.",
+            f"{len(judged)} statements of five documents on learning rates, each held against runs of their CNN on MNIST: "
+            f"{counted(sum(len(study.runs) for study in studies), 'run')} of {len(studies)} studies, most of "
+            "them short (study by study, below).",
             "\n".join(counts),
             "## What the documents get wrong",
             "\n".join(map(_answer, by_word["refuted"])) or "Nothing was refuted.",
@@ -98,14 +102,14 @@ def _answer(one: Judged) -> str:
     return f"* **{escaped(one.claim.claim)}** {escaped(one.claim.tests[i].asks)} {found} ([{one.claim.id}](#{one.claim.id}))"
 
 
-def _links(judged: list[Judged]) -> str:
+def _links(judged: Sequence[Judged]) -> str:
     """None of what is inconclusive: those are in the table, with the reason."""
     if not judged or judged[0].word == "inconclusive":
         return ""
     return ": " + ", ".join(f"[{one.claim.id}](#{one.claim.id})" for one in judged)
 
 
-def _claims_table(judged: list[Judged]) -> str:
+def _claims_table(judged: Sequence[Judged]) -> str:
     rows = [
         [
             f"[{one.claim.id}](#{one.claim.id})",
@@ -151,7 +155,7 @@ def _in_unit(value: float, unit: str) -> str:
             return f"{value:+.2f}"
 
 
-def _effects(folder: Path, judged: list[Judged]) -> str:
+def _effects(folder: Path, judged: Sequence[Judged]) -> str:
     reading = "Tests with an interval, by unit. The claim holds where the whole interval is to the right of its bar."
     parts = ["## Effects at a glance", reading]
     for unit, rows in audit_figures.rows_by_unit(judged).items():
@@ -195,48 +199,18 @@ def _anchor(study: str) -> str:
     return "study-" + study.replace("/", "-")
 
 
-_COLUMNS = [
-    *("arm", "best rate", "validation", "test ± half of 95%", "shortfall", "plateau (decades)"),
-    *("rates × seeds", "epochs", "seconds"),
-]
-
-
 def _study_section(folder: Path, study: Study) -> str:
-    seeds = counted(study.runs["seed"].nunique(), "seed")
-    figure = Figure(
-        f"audit-{study.name.replace('/', '-')}",
-        f"Test error against the rate, an arm a line (study {study.name}, {seeds})",
-        "A ring: the arm's best rate, chosen by validation accuracy.",
-        functools.partial(audit_figures.plot_arms, study),
-    )
-    rows = [_arm_row(row) for _, row in compare(study).dropna(subset="lr").iterrows()]
     missing = f" **{study.num_missing} missing.**" if study.num_missing else ""
     return "\n\n".join(
         [
             f"### Study: {escaped(study.name.replace('/', ', '))}",
             f"{counted(len(study.runs), 'run')}; {_sizes(study.runs)}.{missing}",
-            draw(folder, figure),
-            markdown_table(_COLUMNS, rows),
+            comparison(folder, study, f"audit-{study.name.replace('/', '-')}"),
             "<details><summary>The commands that make these runs again</summary>",
             f"```sh\n{commands(study.name, study.runs)}\n```",
             "</details>",
         ]
     )
-
-
-def _arm_row(row: pd.Series) -> list[str]:
-    half = (row["test_high"] - row["test"]) * 100
-    return [
-        escaped(row["called"]),
-        lr_text(row["lr"]) + (" (edge)" if row["is_at_edge"] else ""),
-        percent(row["valid"]),
-        percent(row["test"]) + ("" if math.isnan(half) else f" ± {half:.2f}"),
-        f"{row['shortfall'] * 100:.2f}",
-        f"{row['width']:.2g}",
-        f"{row['num_rates']:.0f} × {row['num_seeds']:.0f}",
-        f"{row['epochs']:.0f}",
-        seconds_text(row["seconds"]),
-    ]
 
 
 def _sizes(runs: pd.DataFrame) -> str:
@@ -250,10 +224,8 @@ def _sizes(runs: pd.DataFrame) -> str:
 _PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
-def _method(judged: list[Judged]) -> str:
-    claims = [one.claim for one in judged]
-    num = num_tests(claims)
-    missing = [f"* {one.claim.id}: {escaped(one.weakest.reason)}" for one in judged if one.weakest.effect is None]
+def _method(audit: Audit) -> str:
+    missing = [f"* {one.claim.id}: {escaped(one.weakest.reason)}" for one in audit.judged if one.weakest.effect is None]
     return f"""## How it was judged
 
 * **The rule.** An effect is turned so that positive is what the claim says. *Supported*: the whole interval is above what the
@@ -261,8 +233,9 @@ def _method(judged: list[Judged]) -> str:
   *inconclusive*. A claim of several tests has the verdict of the weakest.
 * **Never rounded up.** Inconclusive as well: runs are missing; fewer than 3 seeds; or an arm's best rate is the first or last one
   tried and the answer would change if one more step gained as much as the last one did.
-* **Intervals** are simultaneous: all {num} statistical tests of conf/claims.yaml share {LEVEL:.0%}, so each is at
-  {1 - LEVEL / num:.2%} (Bonferroni), whether its runs are there or not; where a test compares several pairs, they share its part.
+* **Many tests.** {audit.num_decided} of {audit.num_tests} statistical tests are decided. So that no more than {LEVEL:.0%} of
+  those are wrong on average (Benjamini and Hochberg's false discovery rate), every interval is at {1 - audit.level:.2%}; where a
+  test compares several pairs, they share its part.
 * **Each arm at its own best rate**, chosen by mean validation accuracy over the seeds; what is compared is test accuracy. Arms
   of a study have equally many rates, so that choosing flatters all alike.
 * **Paired by seed.** A seed has the same images, initial weights and batch order in all arms. The standard error is what arms and

@@ -1,19 +1,13 @@
 """The audit's figures: effects with their intervals, and each study's arms against the rate."""
 
-import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from lrsweep.analysis.claims import Judged, Test, Verdict
-from lrsweep.analysis.layout import Layout
-from lrsweep.analysis.study import NoSuchRuns, Study
-from lrsweep.report.axes import lr_axis, percent_log
-from lrsweep.report.figures import LINES, MARKERS, STYLES
 
 VERDICTS: dict[str, dict[str, Any]] = {  # colour and marker: neither alone tells them apart
     "supported": {"color": "#0072B2", "marker": "o"},
@@ -73,50 +67,3 @@ def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
 
 def _label(one: Judged, i: int) -> str:
     return one.claim.id if len(one.claim.tests) == 1 else f"{one.claim.id} ({i + 1})"
-
-
-def plot_arms(study: Study, ax: Axes) -> Axes:
-    """Test error of every arm against the rate, means over seeds; its name at the end of its line, a ring at its best rate."""
-    layout = Layout(study, "test_accuracy")
-    arms = list(study.runs["arm"].unique())
-    ends: list[tuple[float, float, str, str]] = []
-    for i, arm in enumerate(arms):
-        error = 1 - layout.table[arm].mean()
-        colour, style = LINES[i % len(LINES)], STYLES[(i // len(LINES)) % len(STYLES)]
-        ax.plot(error.index, error, linestyle=style, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.4)
-        with contextlib.suppress(NoSuchRuns):
-            best = study.choose(arm).lr
-            ax.plot(best, error[best], "o", markersize=11, fillstyle="none", color=colour)
-        ends.append((float(error.index[-1]), float(error.iloc[-1]), study.called(arm), colour))
-    ax.set_yscale("log")
-    percent_log(ax)
-    ax.set_ylabel("test error (1 - accuracy)")
-    lr_axis(ax)
-    _name_ends(ends, ax)
-    return ax
-
-
-def _name_ends(ends: Sequence[tuple[float, float, str, str]], ax: Axes) -> None:
-    """Names in the right margin, moved apart so that none covers another, each with a thin line to its own end."""
-    places = ax.transAxes.inverted().transform(ax.transData.transform([(x, y) for x, y, _, _ in ends]))
-    order = np.argsort(places[:, 1])
-    step = 0.052
-    heights = _spread(places[order, 1], step)
-    for rank, i in enumerate(order):
-        _, _, name, colour = ends[i]
-        ax.annotate(
-            name, places[i], xytext=(1.03, heights[rank]), xycoords="axes fraction", textcoords="axes fraction",
-            va="center", fontsize=9, color=colour, arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6},
-        )  # fmt: skip
-
-
-def _spread(heights: Any, step: float) -> list[float]:
-    """Ascending heights moved up as little as keeps them `step` apart, then down as a whole where they would leave the axes."""
-    spread: list[float] = []
-    for height in heights:
-        spread.append(max(float(height), spread[-1] + step) if spread else float(height))
-    over = max(0.0, spread[-1] - 1.0) if spread else 0.0
-    for i in range(len(spread) - 1, -1, -1):
-        limit = 1.0 if i == len(spread) - 1 else spread[i + 1] - step
-        spread[i] = min(spread[i], limit) if over else spread[i]
-    return spread

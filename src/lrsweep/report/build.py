@@ -15,11 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lrsweep import store
+from lrsweep.analysis.layout import WINDOW
+from lrsweep.analysis.study import Study
 from lrsweep.config import ConfigError, MachineConfig, StudyConfig
 from lrsweep.report import document
 from lrsweep.report.answer import head
 from lrsweep.report.audit import build_audit
 from lrsweep.report.command import commands
+from lrsweep.report.comparison import comparison
 from lrsweep.report.conclusions_en import conclusions_en
 from lrsweep.report.conclusions_ko import conclusions_ko
 from lrsweep.report.explorer import explorer_spec
@@ -50,6 +53,7 @@ def _write_parts(folder: Path, study: str, tables: Tables) -> str:
         _write(folder / "conclusions.ko.md", conclusions_ko(main))
     parts = [
         head(study, tables),
+        *_comparison_parts(folder, study, tables),
         *(_main_parts(folder, tables, main) if main is not None else []),
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
         document.slowest_section(tables.runs),
@@ -69,6 +73,19 @@ def _explorer(tables: Tables) -> dict[str, object] | None:
     runs = tables.of_arm(tables.main.best.arm)
     curves = tables.curves[tables.curves["run_id"].isin(runs["run_id"])]
     return explorer_spec(runs, curves, float(tables.main.best.bargain["lr"]))
+
+
+def _comparison_parts(folder: Path, name: str, tables: Tables) -> list[str]:
+    """Of a study that has several arms."""
+    if tables.runs["arm"].nunique() == 1 or not tables.findings:
+        return []
+    study = Study(name, tables.runs, tables.curves, tables.class_counts)
+    note = (
+        "Each arm at its own best rate. *Shortfall*: by how many percentage points the mean over the rates within "
+        f"{WINDOW:g} decades of the best lies below it; *plateau*: how many decades are tied with the best. An arm whose best "
+        "rate is an *edge* of those tried may have a better one beyond."
+    )
+    return [f"## Arms compared\n\n{note}\n\n{comparison(folder, study, 'arms')}"]
 
 
 def _main_parts(folder: Path, tables: Tables, main: Findings) -> list[str]:
