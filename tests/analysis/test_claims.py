@@ -152,6 +152,7 @@ def test_as_many_are_decided_as_scipy_rejects_by_benjamini_and_hochberg(p_values
     assert [one.word == "supported" for one in audit.judged] == rejected.tolist()
     assert audit.num_decided == rejected.sum()
     assert audit.level == pytest.approx(LEVEL * max(1, rejected.sum()) / len(p_values))
+    assert audit.weaker == {str(i) for i, p in enumerate(p_values) if rejected[i] and p > LEVEL / len(p_values)}
 
 
 def test_without_an_effect_hardly_any_verdict_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

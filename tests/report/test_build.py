@@ -116,7 +116,7 @@ def test_its_parts_are_in_the_readers_order(text: str) -> None:
         *("Conclusions", "결론", "On fresh seeds", "Does early stopping decide it?", "The evidence", "All learning rates"),
         *("Every run", "Also tried: double_softmax", "Slowest and failed runs", "The data", "Where it ran"),
     ]
-    assert re.findall(r"\(figures/(.+)\.png\)", text) == [*MAIN_FIGURES, "double-softmax-error"]
+    assert re.findall(r"\(figures/(.+)\.png\)", text) == ["arms", *MAIN_FIGURES, "double-softmax-error"]
 
 
 @pytest.mark.slow

@@ -106,6 +106,7 @@ class Audit:
     level: float  # of each statistical test: its interval is at 1 - level
     num_tests: int  # statistical ones
     num_decided: int
+    weaker: frozenset[str]  # ids of the claims whose verdict falls to inconclusive where all tests share LEVEL (Bonferroni)
 
 
 def judge_all(claims: list[Claim], read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame]) -> Audit:
@@ -115,14 +116,21 @@ def judge_all(claims: list[Claim], read: Callable[[str], Study | None], suggesti
     level are Benjamini and Yekutieli's (2005): of those that decide something, at most LEVEL miss, on average.
     """
     num_tests = sum(test.is_statistical for claim in claims for test in claim.tests)
+
+    def judge_at(level: float) -> tuple[Judged, ...]:
+        return tuple(_judge(claim, level, read, suggestions) for claim in claims)
+
     allowed = max(1, num_tests)
     while True:
         level = LEVEL * allowed / max(1, num_tests)
-        judged = tuple(_judge(claim, level, read, suggestions) for claim in claims)
+        judged = judge_at(level)
         num_decided = sum(map(_num_decided, judged))
         if num_decided >= allowed or allowed == 1:
-            return Audit(judged, level, num_tests, num_decided)
+            break
         allowed = max(1, num_decided)
+    strict = judge_at(LEVEL / max(1, num_tests))
+    weaker = frozenset(one.claim.id for one, same in zip(judged, strict, strict=True) if one.word != same.word)
+    return Audit(judged, level, num_tests, num_decided, weaker)
 
 
 def _num_decided(one: Judged) -> int:
