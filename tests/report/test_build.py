@@ -104,7 +104,7 @@ def text(study: Path) -> str:
 @pytest.mark.slow
 def test_the_report_has_its_texts_and_every_figure_it_names_and_no_other(study: Path) -> None:
     """Those of an arm that is gone were removed."""
-    assert_whole(study, {*MAIN_FIGURES, "double-softmax-error"})
+    assert_whole(study, {"arms", *MAIN_FIGURES, "double-softmax-error"})
     for name in figures_named(study / "report.md"):
         assert (study / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n"), name
         assert ET.parse(study / "figures" / f"{name}.svg").getroot().tag == "{http://www.w3.org/2000/svg}svg", name
@@ -113,7 +113,15 @@ def test_the_report_has_its_texts_and_every_figure_it_names_and_no_other(study: 
 @pytest.mark.slow
 def test_its_parts_are_in_the_readers_order(text: str) -> None:
     assert [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")] == [
-        *("Conclusions", "결론", "On fresh seeds", "Does early stopping decide it?", "The evidence", "All learning rates"),
+        *(
+            "Arms compared",
+            "Conclusions",
+            "결론",
+            "On fresh seeds",
+            "Does early stopping decide it?",
+            "The evidence",
+            "All learning rates",
+        ),
         *("Every run", "Also tried: double_softmax", "Slowest and failed runs", "The data", "Where it ran"),
     ]
     assert re.findall(r"\(figures/(.+)\.png\)", text) == ["arms", *MAIN_FIGURES, "double-softmax-error"]
@@ -157,7 +165,7 @@ def test_the_page_is_the_report_and_loads_nothing(study: Path, text: str) -> Non
     page = (study / "report.html").read_text(encoding="utf-8")
     found = Page(page)
     assert all(loaded.startswith(("data:", "#")) for loaded in found.loaded)
-    assert found.num_pictures == len(MAIN_FIGURES) + 1
+    assert found.num_pictures == len(MAIN_FIGURES) + 2  # the arms, and the other one
     headings = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert found.headings == ["Explore the runs", *headings]
     assert "vegaEmbed" in page
