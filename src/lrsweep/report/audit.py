@@ -238,8 +238,8 @@ def _method(audit: Audit) -> str:
   tried and the answer would change if one more step gained as much as the last one did.
 * **Many tests.** {audit.num_decided} of {audit.num_tests} statistical tests are decided. So that no more than {LEVEL:.0%} of
   those are wrong on average (Benjamini and Hochberg's false discovery rate), every interval is at {1 - audit.level:.2%}; where a
-  test compares several pairs, they share its part. This correction replaced Bonferroni's after a first look at the verdicts,
-  because at 3 seeds that one decides next to nothing; what it would not decide is marked °.
+  test compares several pairs, they share its part. This correction replaced Bonferroni's after a first look at the verdicts
+  of two studies; what that one would not decide is marked °.
 * **Each arm at its own best rate**, chosen by mean validation accuracy over the seeds; what is compared is test accuracy. Arms
   of a study have equally many rates, so that choosing flatters all alike.
 * **Paired by seed.** A seed has the same images, initial weights and batch order in all arms. The standard error is what arms and
