@@ -302,6 +302,8 @@ REFUSED = [
     (GridConfig, {"start": -301.0}, "grid.start must be at least -300, got -301.0"),
     (GridConfig, {"stop": 301.0}, "grid.stop must be at most 300, got 301.0"),
     (GridConfig, {"step": 4.5e-4}, "grid.step must be coarse enough for 10,000 points, got 0.00045"),
+    (MachineConfig, {"checkpoint_seconds": -1.0}, "machine.checkpoint_seconds must be finite and at least 0, got -1.0"),
+    (MachineConfig, {"checkpoint_seconds": INF}, "machine.checkpoint_seconds must be finite and at least 0, got inf"),
     (MachineConfig, {"threads": 0}, "machine.threads must be at least 1, got 0"),
     *(
         (MachineConfig, {"device": device}, f"machine.device must be auto, cpu, cuda or cuda:N, got {device!r}")

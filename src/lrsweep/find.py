@@ -6,8 +6,8 @@ The config tree is that of `lrsweep`; `find` is this command's own part of it. P
 the sweep of the same settings where there is one, and writes finder.json, finder.png and finder.svg into the study's folder.
 
 More steps mean more training at each rate, so that the loss falls at lower ones: the suggestions depend on find.num_steps.
-On the defaults, every rule's median over 3 seeds was 0.8 to 2.0 decades lower with 900 steps than with 100 (on a CPU:
-`lrsweep-find find.num_steps=100`, likewise 900).
+On the defaults, every rule's median over 5 seeds was 0.7 to 2.0 decades lower with 900 steps than with 100 (on a CPU;
+results/reference/find holds both).
 """
 
 import sys

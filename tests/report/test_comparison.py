@@ -13,6 +13,7 @@ from lrsweep.analysis.study import Study
 from lrsweep.report.audit import read_study
 from lrsweep.report.build import build
 from lrsweep.report.comparison import comparison, plot_arms
+from lrsweep.report.findings import analyse
 
 RATES = [10**-3.5, 1e-3, 10**-2.5, 1e-2, 10**-1.9]
 
@@ -62,3 +63,10 @@ def test_a_report_compares_arms_where_there_are_several(tmp_path: Path, losses: 
     text = build(fill(tmp_path / "made", RATES, range(3), losses)).read_text(encoding="utf-8")
     assert ("## Arms compared" in text) == is_compared
     assert (tmp_path / "made" / "figures" / "arms.svg").exists() == is_compared
+
+
+def test_the_arm_of_the_defaults_answers_whatever_the_others_are_called(tmp_path: Path) -> None:
+    """As text, 128 comes before 32."""
+    for size in (128, 32):
+        fill(tmp_path, RATES, range(3), batch_size=size)
+    assert [arm.rpartition("=")[2] for arm in analyse(tmp_path).findings] == ["32", "128"]

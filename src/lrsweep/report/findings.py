@@ -16,7 +16,6 @@ from lrsweep.records import RunRecord
 
 CONFIRM, BUDGET = "confirm", "budget"  # studies inside a study's folder, which its report quotes
 SAVING_FROM = 0.05  # a smaller share of the time is no saving to speak of
-_MAIN_LOSS = "cross_entropy"  # its arm answers first
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def analyse(folder: Path, delta: float | None = None) -> Tables:
     num_missing = len(expected - set(runs["run_id"])) if expected else 0
     patience = check_patience(runs, curves)
     findings: dict[str, Findings] = {}
-    for arm in sorted(runs["arm"].unique(), key=lambda name: (not name.startswith(_MAIN_LOSS), name)):
+    for arm in _plainest_first(runs):
         of_arm = runs[runs["arm"] == arm]
         best = find_best(of_arm, num_missing, delta)
         if best is not None:
@@ -86,6 +85,14 @@ def analyse(folder: Path, delta: float | None = None) -> Tables:
     main = next(iter(findings.values()), None)
     target = None if main is None else _target(runs[runs["arm"] == main.best.arm], curves, main.best)
     return Tables(runs, curves, class_counts, summarise(runs), findings, target, expected)
+
+
+def _plainest_first(runs: pd.DataFrame) -> list[str]:
+    """The arms, by how many of their settings are not the defaults: the documents' own answers first."""
+    first = runs.drop_duplicates("arm").rename(columns={"loss": "loss.name"})
+    names = [name for name in store.DEFAULT_SETTINGS if name in first and name not in ("optimizer.lr", "seed")]
+    changes = (first[names] != pd.Series(store.DEFAULT_SETTINGS)[names]).sum(axis="columns")
+    return first.assign(changes=changes).sort_values(["changes", "arm"])["arm"].tolist()
 
 
 def _to_runs(records: list[RunRecord]) -> pd.DataFrame:

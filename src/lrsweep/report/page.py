@@ -4,16 +4,21 @@ import base64
 import functools
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import vl_convert
 from markupsafe import Markup
 
 from lrsweep.report.sections import render_sections
 
 _HERE = Path(__file__).parent
+_BUNDLE = """
+import sys, vl_convert
+sys.stdout.buffer.write(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").encode())
+"""
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
 )
@@ -40,7 +45,7 @@ def render_page(title: str, body_markdown: str, folder: Path, explorer: dict[str
 
 
 def prepare() -> None:
-    """Make what every page needs and takes 2 s, outside of Python: a caller may do something else meanwhile."""
+    """Make what every page needs and takes 2 s, in a process of its own: a caller's other threads go on meanwhile."""
     _vega()
 
 
@@ -52,7 +57,8 @@ def _json(tree: dict[str, Any]) -> str:
 @functools.cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed, which put `vegaEmbed` into the window. About 0.9 MB and 2 s to make."""
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    # vl_convert keeps the interpreter's lock while it works, and so would stop every thread of this process.
+    bundle = subprocess.run([sys.executable, "-c", _BUNDLE], stdout=subprocess.PIPE, check=True).stdout.decode()
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
