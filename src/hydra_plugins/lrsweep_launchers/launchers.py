@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass
@@ -27,6 +27,9 @@ class FusedConf:
 
 for _name, _node in {"pool": PoolConf, "fused": FusedConf}.items():
     ConfigStore.instance().store(group="hydra/launcher", name=_name, node=_node, provider="lrsweep")
+
+
+# The others' settings are files: conf/hydra/launcher/.
 
 
 class _StoreLauncher(Launcher):
@@ -88,3 +91,20 @@ class FusedLauncher(_StoreLauncher):
         from hydra_plugins.lrsweep_launchers import _fused
 
         _fused.run_all(pending, done, self.runs)
+
+
+class RayLauncher(_StoreLauncher):
+    """`hydra/launcher=ray`: a task of Ray's a run, with the settings' names of hydra-ray-launcher."""
+
+    def __init__(self, ray: DictConfig) -> None:
+        self.settings: Any = OmegaConf.to_container(ray, resolve=True)
+
+    def _check(self, jobs: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _ray
+
+        _ray.check()
+
+    def _run(self, pending: list[Any], done: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _ray
+
+        _ray.run_all(pending, done, **self.settings)
