@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from hydra_plugins.lrsweep_launchers import _remote
@@ -16,10 +17,6 @@ from lrsweep.records import RunRecord
 
 _POLL_SECONDS = 1
 _OF_A_NEW_RAY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_memory")  # a given cluster has its own
-
-
-def check() -> None:
-    _remote.require("ray", "ray")
 
 
 def run_all(jobs: list[Job], done: list[RunRecord], init: dict[str, Any], remote: dict[str, Any]) -> None:
@@ -35,7 +32,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], init: dict[str, Any], remote
             while active:
                 ended, _ = ray.wait(list(active), num_returns=len(active), timeout=_POLL_SECONDS)
                 for reference in ended:
-                    _remote.bring_home(active.pop(reference), lambda reference=reference: ray.get(reference), progress)
+                    _remote.bring_home(active.pop(reference), partial(ray.get, reference), progress)
         finally:
             progress.close()
 

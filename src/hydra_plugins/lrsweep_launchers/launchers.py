@@ -100,11 +100,45 @@ class RayLauncher(_StoreLauncher):
         self.settings: Any = OmegaConf.to_container(ray, resolve=True)
 
     def _check(self, jobs: list[Any]) -> None:
-        from hydra_plugins.lrsweep_launchers import _ray
+        from hydra_plugins.lrsweep_launchers import _remote
 
-        _ray.check()
+        _remote.require("ray", extra="ray")
 
     def _run(self, pending: list[Any], done: list[Any]) -> None:
         from hydra_plugins.lrsweep_launchers import _ray
 
         _ray.run_all(pending, done, **self.settings)
+
+
+class _SubmititLauncher(_StoreLauncher):
+    """A job of submitit's a run, with the settings' names of hydra-submitit-launcher."""
+
+    cluster: str
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = {
+            name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            for name, value in settings.items()
+        }
+
+    def _check(self, jobs: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _remote
+
+        _remote.require("submitit", extra="slurm")
+
+    def _run(self, pending: list[Any], done: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _submitit
+
+        _submitit.run_all(pending, done, self.cluster, self.settings)
+
+
+class SlurmLauncher(_SubmititLauncher):
+    """`hydra/launcher=submitit_slurm`."""
+
+    cluster = "slurm"
+
+
+class LocalLauncher(_SubmititLauncher):
+    """`hydra/launcher=submitit_local`."""
+
+    cluster = "local"
