@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsweep import data, find, store
+from lrsweep.analysis.suggest import RULES
 from lrsweep.config import AppConfig, ConfigError, FindConfig, RunConfig, flatten, run_id
 from lrsweep.data import Mnist
 from lrsweep.engine import solo
@@ -188,7 +189,7 @@ def test_the_command_leaves_curves_suggestions_and_a_figure(
     """A study that sweeps changes the folder only."""
     assert lrsweep_find(*SMALL, f"study={study}", "seed=3") == 0
     out = capsys.readouterr().out
-    for rule in ("steepest", "minimum/10", "valley", "slide"):
+    for rule in RULES:
         assert f"\n{rule} " in out
     assert "Not scored" in out
     folder = tmp_path / "results" / study
@@ -196,7 +197,7 @@ def test_the_command_leaves_curves_suggestions_and_a_figure(
     assert [test.seed for test in found.tests] == [3, 4]
     assert flatten(found.config)["data.num_train"] == 64
     assert found.find["num_steps"] == 20
-    assert [row["rule"] for row in found.suggestions] == ["steepest", "minimum/10", "valley", "slide"]
+    assert [row["rule"] for row in found.suggestions] == list(RULES)
     assert found.environment["device"] in ("cpu", "cuda")
     assert {path.name for path in folder.iterdir()} == {"finder.json", "finder.png", "finder.svg", "hydra"}
 
