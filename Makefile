@@ -62,8 +62,9 @@ data: $(READY) ## MNIST, checksums verified, into data/
 test: $(READY) data ## all tests but those that ask the network
 	@$(PY) -m pytest -m "not network"
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff and mypy; no key in a file; no known vulnerability in what is pinned
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+	@$(PY) scripts/find_keys.py && $(PY) scripts/vulnerabilities.py
 
 format: $(READY) ## ruff's formatter and fixes
 	@$(PY) -m ruff check --fix . ; $(PY) -m ruff format .

@@ -31,14 +31,19 @@ def compiled(pins: list[str], *options: str) -> list[str]:
         return re.split(r"\n(?=\w)", output.read_text(encoding="utf-8").strip())
 
 
+def pinned() -> list[str]:
+    """What the two files pin now, without the hashes."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (_HASHED, _PLAIN) if path.exists())
+    return [_version(pin) for pin in re.findall(r"^\w.*==.*$", text, re.MULTILINE)]
+
+
 def _version(pin: str) -> str:
     """The pin without its hashes."""
     return pin.splitlines()[0].removesuffix(" \\")
 
 
 def main() -> None:
-    before = "\n".join(path.read_text(encoding="utf-8") for path in (_HASHED, _PLAIN) if path.exists())
-    kept = [_version(pin) for pin in re.findall(r"^\w.*==.*$", before, re.MULTILINE)]
+    kept = pinned()
     dev = compiled(kept, "--extra", "dev", "--generate-hashes", *sys.argv[1:])
     hashed = [pin for pin in dev if not _BUILT_TWICE.match(pin)]
     _HASHED.write_text(_HEADER + "\n".join(hashed) + "\n", encoding="utf-8")
