@@ -153,7 +153,7 @@ def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
     "content", [None, b"", b"[]", b"{}", b"{", b"\x80\x04N.", b'{"schema_version": 0}', b'{"schema_version": 1, "tests": [{}]}']
 )
 def test_what_cannot_be_trusted_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    """b"\\x80\\x04N." is a pickle, which nothing here opens."""
+    """b"\\x80\\x04N." is a serialised Python object, which nothing here opens."""
     if content is not None:
         (tmp_path / "finder.json").write_bytes(content)
     with pytest.raises(store.StoreError):
