@@ -223,9 +223,13 @@ def _drawn_by(record: RunRecord) -> dict[str, Any]:
     return dict(zip(_DRAWN_BY, (record.config["seed"], drawn["num_train"], drawn["num_valid"], drawn["num_test"]), strict=True))
 
 
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
+    """A record's config as tables hold it. A setting newer than the record has its default, which means "as before"."""
+    return DEFAULT_SETTINGS | {name: setting_cell(value) for name, value in flatten(config).items()}
+
+
 def _settings(record: RunRecord) -> dict[str, Any]:
-    # A setting newer than the record has its default, which means "as before".
-    config = DEFAULT_SETTINGS | {name: setting_cell(value) for name, value in flatten(record.config).items()}
+    config = settings_of(record.config)
     short = {"lr": config.pop("optimizer.lr"), "seed": config.pop("seed"), "loss": config.pop("loss.name")}
     return {"run_id": record.run_id} | short | config
 
