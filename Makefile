@@ -17,7 +17,7 @@ READY := .venv/ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep replicate confirm sensitivity studies audit report reference data test lint format bench wheelhouse notebook clean
+.PHONY: help sweep replicate confirm sensitivity studies audit report reference data test lint format bench pins wheelhouse notebook clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,14 +62,18 @@ data: $(READY) ## MNIST, checksums verified, into data/
 test: $(READY) data ## all tests but those that ask the network
 	@$(PY) -m pytest -m "not network"
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff and mypy; no key in a file; no known vulnerability in what is pinned
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+	@$(PY) scripts/find_keys.py && $(PY) scripts/vulnerabilities.py
 
 format: $(READY) ## ruff's formatter and fixes
 	@$(PY) -m ruff check --fix . ; $(PY) -m ruff format .
 
 bench: $(READY) data ## speed against the plain PyTorch script, into results/bench/
 	@$(PY) scripts/bench.py && $(PY) scripts/bench_fused.py
+
+pins: .venv/ready ## renew requirements.txt and constraints.txt after a change of pyproject.toml; ARGS=--upgrade for newer versions
+	@.venv/bin/python scripts/pins.py $(ARGS)
 
 wheelhouse: $(READY) ## wheels for a machine without a network that has torch, for FOR_PYTHON
 	@$(PY) scripts/wheelhouse.py $(or $(WHEELHOUSE),wheelhouse) $(FOR_PYTHON) $(FOR_ARCHITECTURE)
@@ -80,13 +84,14 @@ notebook: .venv/notebook ## the notebook of the results, in JupyterLab
 clean: ## remove the environment; results and data stay
 	rm -rf .venv .site
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml requirements.txt constraints.txt
 	python3 -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	.venv/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.txt
+	.venv/bin/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable ".[dev]"
 	@touch $@
 
 .venv/notebook: .venv/ready
-	.venv/bin/python -m pip install --quiet --editable ".[notebook]"
+	.venv/bin/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable ".[notebook]"
 	@touch $@
 
 .site/ready: pyproject.toml scripts/missing.py

@@ -2,9 +2,9 @@
 
 import dataclasses
 import hashlib
+import io
 import math
 import os
-import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -223,7 +223,7 @@ def test_another_format_is_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Code:
-    """Unpickled, it would make a folder of this name."""
+    """Read as the object that it says it is, it makes a folder of this name."""
 
     def __init__(self, name: Path) -> None:
         self.name = name
@@ -244,11 +244,14 @@ def test_a_sealed_file_of_anything_is_of_no_use(content: bytes) -> None:
 
 
 def test_a_sealed_file_of_code_runs_none_of_it(tmp_path: Path) -> None:
-    code = Code(tmp_path / "ran")
-    for content in (sealed(pickle.dumps(code)), encode({"code": code}, MADE_BY)):
+    code, before_zip = Code(tmp_path / "ran"), io.BytesIO()
+    torch.save(code, before_zip, _use_new_zipfile_serialization=False)
+    for content in (before_zip.getvalue(), encode({"code": code}, MADE_BY)[len(sealed(b"")) :]):
         with pytest.raises(CheckpointError, match="no checkpoint of this program"):
-            decode(content, MADE_BY)
-    assert list(tmp_path.iterdir()) == []
+            decode(sealed(content), MADE_BY)
+        assert list(tmp_path.iterdir()) == []
+        torch.load(io.BytesIO(content), weights_only=False)  # to trust it is to run it
+        (tmp_path / "ran").rmdir()
 
 
 def test_what_cannot_be_read_is_of_no_use(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsweep import data, find, store
+from lrsweep.analysis.suggest import RULES
 from lrsweep.config import AppConfig, ConfigError, FindConfig, RunConfig, flatten, run_id
 from lrsweep.data import Mnist
 from lrsweep.engine import solo
@@ -152,7 +153,7 @@ def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
     "content", [None, b"", b"[]", b"{}", b"{", b"\x80\x04N.", b'{"schema_version": 0}', b'{"schema_version": 1, "tests": [{}]}']
 )
 def test_what_cannot_be_trusted_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    """b"\\x80\\x04N." is a pickle, which nothing here opens."""
+    """b"\\x80\\x04N." is a serialised Python object, which nothing here opens."""
     if content is not None:
         (tmp_path / "finder.json").write_bytes(content)
     with pytest.raises(store.StoreError):
@@ -188,7 +189,7 @@ def test_the_command_leaves_curves_suggestions_and_a_figure(
     """A study that sweeps changes the folder only."""
     assert lrsweep_find(*SMALL, f"study={study}", "seed=3") == 0
     out = capsys.readouterr().out
-    for rule in ("steepest", "minimum/10", "valley", "slide"):
+    for rule in RULES:
         assert f"\n{rule} " in out
     assert "Not scored" in out
     folder = tmp_path / "results" / study
@@ -196,7 +197,7 @@ def test_the_command_leaves_curves_suggestions_and_a_figure(
     assert [test.seed for test in found.tests] == [3, 4]
     assert flatten(found.config)["data.num_train"] == 64
     assert found.find["num_steps"] == 20
-    assert [row["rule"] for row in found.suggestions] == ["steepest", "minimum/10", "valley", "slide"]
+    assert [row["rule"] for row in found.suggestions] == list(RULES)
     assert found.environment["device"] in ("cpu", "cuda")
     assert {path.name for path in folder.iterdir()} == {"finder.json", "finder.png", "finder.svg", "hydra"}
 

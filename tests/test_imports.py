@@ -35,6 +35,7 @@ HOUSE: dict[str, list[str]] = {
     "engine.fused": [*ENGINE, "engine.stacked", "engine.block"],
     "finder": [*ENGINE, "engine.solo"],
     "store": ["config", "records"],
+    "fixed": ["config", "store"],
     "analysis": ["config", "records", "schedule", "store"],
     "checkpoint": ["engine.solo", "store"],
     "report": ["config", "records", "store", "analysis"],

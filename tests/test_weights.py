@@ -1,7 +1,6 @@
 """Files of weights: what lrsweep.model writes it reads, and it refuses all else in one line, running nothing of it."""
 
 import os
-import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +47,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatc
 
 
 class Code:
-    """Unpickled, it would make a folder of this name."""
+    """Read as the object that it says it is, it makes a folder of this name."""
 
     def __init__(self, name: Path) -> None:
         self.name = name
@@ -81,8 +80,9 @@ NO_WEIGHTS: dict[str, Callable[[Path], Any]] = {
     "other zip": other_zip,
     "flipped bit": flipped,
     "cut short": cut,
-    "pickle of code": lambda path: path.write_bytes(pickle.dumps(Code(path.with_name("ran")))),
     "code": lambda path: torch.save(Code(path.with_name("ran")), path),
+    "code among weights": lambda path: torch.save(cnn().state_dict() | {"code": Code(path.with_name("ran"))}, path),
+    "code before zip": lambda path: torch.save(Code(path.with_name("ran")), path, _use_new_zipfile_serialization=False),
     "module": lambda path: torch.save(cnn(), path),
     "list": lambda path: torch.save([torch.zeros(1)], path),
     "numbers": lambda path: torch.save({"conv1.weight": 1}, path),
@@ -97,6 +97,14 @@ def test_what_is_no_file_of_weights_is_refused_in_one_line(tmp_path: Path, write
         load_weights(path)
     assert str(refusal.value) == f"model.init_from={path} is not an intact file of weights; machine.save_weights writes one"
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["code", "code among weights", "code before zip"])
+def test_such_code_runs_where_a_file_is_trusted(tmp_path: Path, name: str) -> None:
+    """What the test above refuses is no straw man."""
+    NO_WEIGHTS[name](tmp_path / "weights.pt")
+    torch.load(tmp_path / "weights.pt", weights_only=False)
+    assert (tmp_path / "ran").is_dir()
 
 
 def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:

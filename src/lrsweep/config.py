@@ -178,6 +178,7 @@ class RunConfig:
 class StudyConfig:
     name: str = "single"  # the folder below machine.results_dir
     size: str = "small"  # small | full: of the studies that have two
+    extend: bool = False  # a sweep may add runs whose settings none of the study's runs has
 
     def __post_init__(self) -> None:
         require_one_of("study.size", ("small", "full"), self.size)

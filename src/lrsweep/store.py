@@ -36,6 +36,8 @@ _ENVIRONMENT = [
     "git_commit",
     "git_dirty",
 ]
+_KEY = ["run_id", "loss", "seed", "lr"]
+_DRAWN_BY = ["seed", "data.num_train", "data.num_valid", "data.num_test"]
 _NUMBERS = dict.fromkeys([f.name for f in dataclasses.fields(Outcome) if f.type in (int | None, float | None)], "float64")
 _RUN = ["run_id", "lr", "seed", "loss", *_OUTCOME[:2], "epochs", *_OUTCOME[2:], "engine", "timing", *_ENVIRONMENT]
 
@@ -189,38 +191,52 @@ def to_frame(records: list[RunRecord]) -> pd.DataFrame:
 
 def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
     """`load_curves`'s table of records already read."""
-    key = ["run_id", "loss", "seed", "lr"]
     rows = [
-        {name: settings[name] for name in key} | vars(epoch)  # asdict copies deep, which takes 28 times as long
+        key | vars(epoch)  # asdict copies deep, which takes 28 times as long
         for record in records
-        for settings in [_settings(record)]
+        for key in [_key(record)]
         for epoch in record.outcome.curve
     ]
-    return pd.DataFrame(rows, columns=key + [f.name for f in dataclasses.fields(EpochRecord)])
+    return pd.DataFrame(rows, columns=_KEY + [f.name for f in dataclasses.fields(EpochRecord)])
 
 
 def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
     """One row a split: what it was drawn by (seed, data.num_…), split, then the images of each class ("0" … "9") in it."""
-    drawn_by = ["seed", "data.num_train", "data.num_valid", "data.num_test"]
     rows = [
-        {name: settings[name] for name in drawn_by} | {"split": split} | {str(i): n for i, n in enumerate(counts)}
+        _drawn_by(record) | {"split": split} | {str(i): n for i, n in enumerate(counts)}
         for record in records
-        for settings in [_settings(record)]
         for split, counts in record.class_counts.items()
     ]
-    return pd.DataFrame(rows, columns=[*drawn_by, "split", *map(str, range(10))]).drop_duplicates(ignore_index=True)
+    return pd.DataFrame(rows, columns=[*_DRAWN_BY, "split", *map(str, range(10))]).drop_duplicates(ignore_index=True)
+
+
+# Some settings of a record without the others, which take ten times as long.
+
+
+def _key(record: RunRecord) -> dict[str, Any]:
+    config = record.config
+    return dict(zip(_KEY, (record.run_id, config["loss"]["name"], config["seed"], config["optimizer"]["lr"]), strict=True))
+
+
+def _drawn_by(record: RunRecord) -> dict[str, Any]:
+    drawn = record.config["data"]
+    return dict(zip(_DRAWN_BY, (record.config["seed"], drawn["num_train"], drawn["num_valid"], drawn["num_test"]), strict=True))
+
+
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
+    """A record's config as tables hold it. A setting newer than the record has its default, which means "as before"."""
+    return DEFAULT_SETTINGS | {name: setting_cell(value) for name, value in flatten(config).items()}
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
-    # A setting newer than the record has its default, which means "as before".
-    config = DEFAULT_SETTINGS | {name: setting_cell(value) for name, value in flatten(record.config).items()}
+    config = settings_of(record.config)
     short = {"lr": config.pop("optimizer.lr"), "seed": config.pop("seed"), "loss": config.pop("loss.name")}
     return {"run_id": record.run_id} | short | config
 
 
 def _order(record: RunRecord) -> tuple[str, int, float, str]:
-    settings = _settings(record)
-    return settings["loss"], settings["seed"], settings["lr"], record.run_id
+    key = _key(record)
+    return key["loss"], key["seed"], key["lr"], record.run_id
 
 
 def _texts(folder: Path, damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
@@ -268,7 +284,9 @@ def _decode(text: str) -> RunRecord:
             raise StoreError(f"has schema version {version}; this program reads {SCHEMA_VERSION}")
         columns = tree["outcome"]["curve"]
         curve = tuple(EpochRecord(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
-        return RunRecord(**tree | {"outcome": Outcome(**tree["outcome"] | {"curve": curve})})
+        record = RunRecord(**tree | {"outcome": Outcome(**tree["outcome"] | {"curve": curve})})
+        _key(record), _drawn_by(record)  # KeyError where they are missing
+        return record
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise StoreError("is not a record, or was cut short") from None
 

@@ -64,6 +64,18 @@ def test_slide_is_an_interval_below_where_both_ends_are_as_steep() -> None:
     assert exponent(RULES["slide"](RATES, losses)) == pytest.approx(-2 - 1.2, abs=2 * STEP)
 
 
+def test_the_range_to_cycle_in_is_from_where_the_loss_begins_to_fall_to_where_it_ends_to() -> None:
+    """From flat at 10^-4 straight down to 10^-2: a tenth of the fall is done at 10^-3.8."""
+    losses = np.interp(EXPONENTS, [-7, -4, -2, 1], [2.3, 2.3, 0.3, 5.0])
+    assert exponent(RULES["cycle low"](RATES, losses)) == pytest.approx(-3.8, abs=STEP)
+    assert exponent(RULES["cycle high"](RATES, losses)) == pytest.approx(-2, abs=STEP)
+
+
+def test_a_fall_that_is_taken_back_is_not_where_the_loss_begins_to_fall() -> None:
+    losses = np.interp(EXPONENTS, [-7, -5, -4.5, -4, -2, 1], [2.3, 2.3, 1.3, 2.3, 0.3, 5.0])
+    assert exponent(RULES["cycle low"](RATES, losses)) == pytest.approx(-3.8, abs=STEP)
+
+
 NO_ANSWER = {
     "flat": np.full(NUM_STEPS, 2.3),
     "diverging from the start": 2.3 + np.exp((EXPONENTS + 7) / 2),
@@ -82,14 +94,15 @@ def test_a_curve_that_never_learned_suggests_nothing(rule: str, curve: str) -> N
     assert RULES[rule](RATES[: len(losses)], losses) is None
 
 
-@pytest.mark.parametrize("rule", ["steepest", "minimum/10", "valley", "slide"])
+@pytest.mark.parametrize("rule", RULES)
 def test_a_fall_that_the_range_cuts_off_suggests_nothing(rule: str) -> None:
     assert RULES[rule](RATES, dip(1.0)) is None
 
 
 def test_the_steepest_point_can_be_trusted_where_the_loss_does_not_rise_again() -> None:
     assert exponent(RULES["steepest"](RATES, dip(-3))) == pytest.approx(-3, abs=STEP)
-    assert [RULES[rule](RATES, dip(-3)) for rule in ("minimum/10", "valley", "slide")] == [None] * 3
+    others = [rule for rule in RULES if rule != "steepest"]
+    assert [RULES[rule](RATES, dip(-3)) for rule in others] == [None] * len(others)
 
 
 def test_a_tenth_that_was_not_tried_is_not_suggested() -> None:
@@ -165,7 +178,7 @@ def test_each_rule_is_asked_for_each_seed() -> None:
     ]
     table = suggest(tests)
     assert table[["rule", "seed"]].to_numpy().tolist() == [[rule, seed] for rule in RULES for seed in (3, 4)]
-    assert table.groupby("seed")["lr"].count().tolist() == [4, 0]
+    assert table.groupby("seed")["lr"].count().tolist() == [len(RULES), 0]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 from lrsweep import app, store
 from lrsweep.app import SweepIncomplete
 from lrsweep.config import AppConfig, RunConfig, run_id
+from lrsweep.fixed import refuse_changes
 from lrsweep.records import RunRecord
 
 
@@ -65,6 +66,10 @@ def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:
     found: dict[Path, dict[str, RunRecord]] = {}
     for folder in {job.folder for job in jobs}:
         found[folder] = app.stored(folder)
+        here = [job for job in distinct.values() if job.folder == folder]
+        done_here = (record.config for record in found[folder].values() if app.is_done(record))
+        if not here[0].app.study.extend:
+            refuse_changes(folder, done_here, (job.run for job in here))
         store.expect(folder, [name for place, name in distinct if place == folder])
     done = {(folder, name): found[folder][name] for folder, name in distinct if name in found[folder]}
     done = {key: record for key, record in done.items() if app.is_finished(record, distinct[key].app)}

@@ -1,4 +1,6 @@
-"""What a range test suggests: four rules, each from (rates, losses) to a rate or to none, and their score against a sweep.
+"""What a range test suggests: rules, each from (rates, losses) to a rate or to none, and their score against a sweep.
+
+Four rules name a rate; two the ends of the range for a rate that cycles, as Smith reads them off the same test.
 
 `losses` are smoothed, one a step, at ascending rates. Every rule looks at shape only: losses times or plus a constant give
 the same answer. None means that the curve gives no answer to trust: it never learned (`has_learned`), or what the rule looks
@@ -23,6 +25,7 @@ Rule = Callable[[Array, Array], float | None]
 _LEAST_SETTLING = 5  # steps
 _NOISES = 5.0  # the loss must fall by more than so many standard deviations of its first tenth
 _SLIDE_DECADES = 1.2  # fastai's 15 of 100 steps over 8 decades
+_BEGUN = 0.1  # share of the whole fall
 _SLIDE_TOLERANCE = 0.03  # share of the whole fall per decade: about fastai's 0.005 a step for a fall by 2
 
 
@@ -90,7 +93,33 @@ def slide(rates: Array, losses: Array) -> float | None:
     return None
 
 
-RULES: dict[str, Rule] = {"steepest": steepest, "minimum/10": minimum_tenth, "valley": valley, "slide": slide}
+def cycle_low(rates: Array, losses: Array) -> float | None:
+    """Where the loss begins to fall: from here to its minimum it stays below the first tenth of its whole fall.
+
+    None where that is so at the end of the settling steps already, and where the minimum is the curve's end.
+    """
+    if cycle_high(rates, losses) is None:
+        return None
+    first, lowest = _num_settling(losses), int(losses.argmin())
+    start = float(losses[:first].mean())
+    above = np.flatnonzero(losses[first:lowest] > start - _BEGUN * (start - float(losses[lowest])))
+    return float(rates[first + int(above[-1]) + 1]) if len(above) else None
+
+
+def cycle_high(rates: Array, losses: Array) -> float | None:
+    """Where the loss ends to fall: its minimum. None where that is the curve's end."""
+    lowest = int(losses.argmin()) if has_learned(losses) else len(losses) - 1
+    return float(rates[lowest]) if lowest < len(losses) - 1 else None
+
+
+RULES: dict[str, Rule] = {
+    "steepest": steepest,
+    "minimum/10": minimum_tenth,
+    "valley": valley,
+    "slide": slide,
+    "cycle low": cycle_low,
+    "cycle high": cycle_high,
+}
 
 
 def _slopes(rates: Array, losses: Array) -> Array:
