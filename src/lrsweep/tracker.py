@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tqdm import tqdm
@@ -68,7 +69,7 @@ class Tracking:
             log(self._tracker)
         except Exception as error:  # whatever it is: a full disk, a locked database, a server that is away, its own bug
             self._is_on = False
-            told = f"{type(error).__name__}: {error}".splitlines()[0]
+            told = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" …")
             tqdm.write(
                 f"tracker={self._app.tracker.name} has stopped ({told}); the runs are not affected, "
                 "and the same command logs later what is missing.",
