@@ -40,10 +40,12 @@ HOUSE: dict[str, list[str]] = {
     "checkpoint": ["engine.solo", "store"],
     "report": ["config", "records", "store", "analysis"],
     "refusal": ["config", "download", "store"],
+    "tracker": ["config", "records", "store"],
     "app": [
         *("config", "records", "download", "environment", "data", "model", "optim", "schedule", "engine", "finder", "store"),
         "checkpoint",
         "refusal",
+        "tracker",
     ],
     "find": ["config", "records", "environment", "data", "finder", "store", "analysis", "report", "app"],
     "__init__": [],

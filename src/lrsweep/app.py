@@ -40,6 +40,7 @@ from lrsweep.environment import describe, prepare_device
 from lrsweep.model import save_weights, summarise_model
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 from lrsweep.refusal import REFUSALS, explain
+from lrsweep.tracker import Tracking
 
 OnEpoch = Callable[[EpochRecord], None]
 Say = Callable[[str], None]
@@ -253,6 +254,7 @@ def run_single(cfg: DictConfig) -> float | None:
     app = to_app_config(cfg)
     run, folder = app.run, app.folder
     check_inputs(run)
+    tracking = Tracking(app)
     print(keep_model_summary(run, folder))
     record = stored(folder).get(run_id(run))
     if record is None or not is_finished(record, app) or record.timing == "calibrated":
@@ -265,6 +267,7 @@ def run_single(cfg: DictConfig) -> float | None:
             record = run_one(run, app.machine, folder, workers=1, on_epoch=show, say=lambda told: tqdm.write(f"This run {told}."))
     else:
         print("This run is in the store already.")
+    tracking.log_run(record)
     print(_describe_outcome(record.outcome))
     print(f"Record: {store.path_of(folder, record.run_id)}")
     return record.outcome.valid_accuracy

@@ -1,6 +1,6 @@
 """The schema: every setting with its unit and its bound, and the name of a run. One door: what it imports, others take from here.
 
-`RunConfig` is what defines a run; `AppConfig` adds what does not (study, grid, machine). Hydra composes an `AppConfig`;
+`RunConfig` is what defines a run; `AppConfig` adds what does not (study, grid, machine, tracker). Hydra composes an `AppConfig`;
 below app.py only these dataclasses are known.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lrsweep.bounds import ConfigError, read_floats, require, require_inside, require_one_of
+from lrsweep.bounds import ConfigError, read_floats, refuse_unused, require, require_inside, require_one_of
 from lrsweep.grid import RESOLVERS, GridConfig, log_grid
 from lrsweep.methods import DEFAULT_LENGTH, LAYERS, LayerFactors, OptimizerConfig, ScheduleConfig
 
@@ -33,6 +33,7 @@ __all__ = [
     "RunConfig",
     "ScheduleConfig",
     "StudyConfig",
+    "TrackerConfig",
     "TrainingConfig",
     "flatten",
     "log_grid",
@@ -229,11 +230,25 @@ class MachineConfig:
 
 
 @dataclass(kw_only=True)
+class TrackerConfig:
+    """Where runs are shown as well, never what they are: nothing here is part of a run's name."""
+
+    name: str = "none"  # none | tensorboard | mlflow
+    uri: str | None = None  # of MLflow's server or database; None: mlflow.db in machine.results_dir
+
+    def __post_init__(self) -> None:
+        uses: dict[str, tuple[str, ...]] = {"none": (), "tensorboard": (), "mlflow": ("uri",)}
+        require_one_of("tracker.name", uses, self.name)
+        refuse_unused("tracker", self, uses)
+
+
+@dataclass(kw_only=True)
 class AppConfig(RunConfig):
     study: StudyConfig = field(default_factory=StudyConfig)
     grid: GridConfig = field(default_factory=GridConfig)
     find: FindConfig = field(default_factory=FindConfig)
     machine: MachineConfig = field(default_factory=MachineConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
 
     @property
     def run(self) -> RunConfig:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from lrsweep.app import SweepIncomplete
 from lrsweep.config import AppConfig, RunConfig, run_id
 from lrsweep.fixed import refuse_changes
 from lrsweep.records import RunRecord
+from lrsweep.tracker import Tracking
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Job:
     run: RunConfig
     run_id: str
     hydra_config: DictConfig
+    tracking: Tracking = field(default_factory=lambda: Tracking(AppConfig()))  # its study's
 
     @property
     def folder(self) -> Path:
@@ -42,6 +44,7 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
     """Every job's config, each checked before any runs. The job's Hydra id is the run's name."""
     setup_globals()
     jobs = []
+    trackings: dict[Path, Tracking] = {}
     for number, overrides in enumerate(job_overrides, start=first):
         hydra_config = context.config_loader.load_sweep_config(config, list(overrides))
         task_config = hydra_config.copy()
@@ -53,7 +56,9 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
         with open_dict(hydra_config):
             hydra_config.hydra.job.id = name
             hydra_config.hydra.job.num = number
-        jobs.append(Job(settings, settings.run, name, hydra_config))
+        if settings.folder not in trackings:
+            trackings[settings.folder] = Tracking(settings)
+        jobs.append(Job(settings, settings.run, name, hydra_config, trackings[settings.folder]))
     return jobs
 
 
@@ -102,7 +107,10 @@ def finish(context: HydraContext, jobs: list[Job], *, has_run: bool) -> Sequence
     for (folder, name), record in distinct.items():
         if record and record.outcome.status == "failed":
             print(f"Failed: {store.path_of(folder, name)}: {record.outcome.error}", file=sys.stderr)
-    is_reported = [_report(job, has_run) for job in {job.folder: job for job in jobs}.values()]
+    is_reported = []
+    for job in {job.folder: job for job in jobs}.values():
+        is_reported.append(_report(job, has_run))
+        job.tracking.log_study()
     if counts["missing"] or not all(is_reported):
         raise SweepIncomplete
     return [_job_return(context, job, distinct[job.folder, job.run_id]) for job in jobs]

@@ -81,6 +81,7 @@ def _run_fused(
             def on_record(i: int, record: RunRecord, cohort: list[Job] = cohort) -> None:
                 records[cohort[i].key] = record
                 progress.recorded(record)
+                cohort[i].tracking.log_run(record)
 
             try:
                 app.run_cohort(

@@ -80,6 +80,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
                     told = f"{_reason(error)}, {_TRIES} times"
                     record = app.record_failure(job.run, job.app.machine, job.folder, workers=workers, error=told)
                 progress.ended(job.key, record)
+                job.tracking.log_run(record)
                 refresh.after_a_run(job)
     finally:
         # Not future.cancel(): pebble's own thread may be setting the result of a process that ends just then, and complains.
