@@ -79,6 +79,10 @@ def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
             ["study=lr", "grid.step=4", "hydra.launcher.workers=0"],
             "ConfigError: hydra.launcher.workers must be at least 1, got 0",
         ),
+        (
+            ["study=lr", "grid.step=4", "hydra.launcher.run_seconds=0"],
+            "ConfigError: hydra.launcher.run_seconds must be positive and finite, got 0.0",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_before_anything_runs(
