@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from lrsweep.app import register, to_app_config
 from lrsweep.config import CONF_DIR, AppConfig, GridConfig, flatten, log_grid, run_id
 
-GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir())
+GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir() and path.name != "hydra")  # whose groups are Hydra's
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))]
 STUDIES = [option for group, option in OPTIONS if group == "study"]
 PACKAGES = ("study", "technique")  # their files change other groups' settings; all others' hold their own
@@ -51,6 +51,12 @@ def test_every_option_composes_to_what_it_says(group: str, option: str) -> None:
     for name, value in said_in(group, option).items():
         # YAML 1.1 reads 1e-3 as text, OmegaConf as a number.
         assert app[name] == (float(value) if isinstance(app[name], float) else value)
+
+
+@pytest.mark.parametrize("option", [path.stem for path in sorted((CONF_DIR / "hydra" / "launcher").glob("*.yaml"))])
+def test_every_launcher_composes_to_one_of_ours(option: str) -> None:
+    launcher = composed(f"hydra/launcher={option}", return_hydra_config=True).hydra.launcher
+    assert launcher._target_.startswith("hydra_plugins.lrsweep_launchers.launchers.")
 
 
 def test_the_yaml_defaults_are_the_dataclasses_defaults() -> None:

@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass
@@ -28,6 +28,9 @@ class FusedConf:
 
 for _name, _node in {"pool": PoolConf, "fused": FusedConf}.items():
     ConfigStore.instance().store(group="hydra/launcher", name=_name, node=_node, provider="lrsweep")
+
+
+# The others' settings are files: conf/hydra/launcher/.
 
 
 class _StoreLauncher(Launcher):
@@ -93,3 +96,54 @@ class FusedLauncher(_StoreLauncher):
         from hydra_plugins.lrsweep_launchers import _fused
 
         _fused.run_all(pending, done, self.runs)
+
+
+class RayLauncher(_StoreLauncher):
+    """`hydra/launcher=ray`: a task of Ray's a run, with the settings' names of hydra-ray-launcher."""
+
+    def __init__(self, ray: DictConfig) -> None:
+        self.settings: Any = OmegaConf.to_container(ray, resolve=True)
+
+    def _check(self, jobs: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _remote
+
+        _remote.require("ray", extra="ray")
+
+    def _run(self, pending: list[Any], done: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _ray
+
+        _ray.run_all(pending, done, **self.settings)
+
+
+class _SubmititLauncher(_StoreLauncher):
+    """A job of submitit's a run, with the settings' names of hydra-submitit-launcher."""
+
+    cluster: str
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = {
+            name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            for name, value in settings.items()
+        }
+
+    def _check(self, jobs: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _remote
+
+        _remote.require("submitit", extra="slurm")
+
+    def _run(self, pending: list[Any], done: list[Any]) -> None:
+        from hydra_plugins.lrsweep_launchers import _submitit
+
+        _submitit.run_all(pending, done, self.cluster, self.settings)
+
+
+class SlurmLauncher(_SubmititLauncher):
+    """`hydra/launcher=submitit_slurm`."""
+
+    cluster = "slurm"
+
+
+class LocalLauncher(_SubmititLauncher):
+    """`hydra/launcher=submitit_local`."""
+
+    cluster = "local"

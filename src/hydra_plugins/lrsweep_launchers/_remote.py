@@ -1,0 +1,40 @@
+"""One run on a machine that may share nothing with ours: what it does there, and how its record comes home."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra_plugins.lrsweep_launchers._core import Job
+from hydra_plugins.lrsweep_launchers._progress import Progress, label
+from lrsweep import app, store
+from lrsweep.config import ConfigError, MachineConfig, RunConfig
+from lrsweep.records import RunRecord
+
+
+def require(package: str, extra: str) -> None:
+    """Refuse, before anything runs, what an extra is missing for."""
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(f"this launcher needs {package}, which is not installed; pip install 'lrsweep[{extra}]'")
+
+
+def train(run: RunConfig, machine: MachineConfig, folder: Path, workers: int) -> RunRecord:
+    """On the worker. The record is stored there, which a shared folder makes ours as well, and returned."""
+    name = label(run.optimizer.lr, run.seed)
+    try:
+        return app.run_one(
+            run, machine, folder, workers=workers, on_epoch=lambda _: None, say=lambda told: print(f"{name}: {told}", flush=True)
+        )
+    except Exception as error:  # not what ends the process, which is to be tried again
+        return app.record_failure(run, machine, folder, workers=workers, error=f"{type(error).__name__}: {error}")
+
+
+def bring_home(job: Job, fetch: Callable[[], RunRecord], progress: Progress) -> None:
+    """Store what a worker returned; where that is nothing, say why. The sweep's end will say that the run is missing."""
+    try:
+        record = fetch()
+    except Exception as error:  # of many kinds: the launcher's own, and whatever the worker raised before it could train
+        told = str(error).strip().splitlines()
+        progress.say(f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {type(error).__name__}: {told[0] if told else ''}")
+        return
+    store.save(job.folder, record)  # the same bytes once more where the folder is shared
+    progress.recorded(record)
