@@ -17,7 +17,7 @@ READY := .venv/ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep replicate confirm sensitivity studies audit report reference data test lint format bench pins wheelhouse notebook clean
+.PHONY: help sweep replicate confirm sensitivity studies audit report reference data test reliability lint format bench pins wheelhouse notebook clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ data: $(READY) ## MNIST, checksums verified, into data/
 
 test: $(READY) data ## all tests but those that ask the network
 	@$(PY) -m pytest -m "not network"
+
+reliability: $(READY) data ## try every fault, and write docs/reliability.md
+	@$(PY) -m pytest tests/faults --reliability=docs/reliability.md
 
 lint: $(READY) ## ruff and mypy; no key in a file; no known vulnerability in what is pinned
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

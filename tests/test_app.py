@@ -54,7 +54,11 @@ def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         ),
         (["machine.precision=bf16"], "ConfigError: machine.precision must be one of fp32, tf32, got 'bf16'"),
         (["machine.device=gpu"], "ConfigError: machine.device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
-        (["study.name=../elsewhere"], "ConfigError: study.name must be a relative path without '..', got '../elsewhere'"),
+        (
+            ["study.name=../elsewhere"],
+            "ConfigError: study.name must be a plain relative path, with no backslash and no part that begins with '.' or '-', "
+            "got '../elsewhere'",
+        ),
         (["study=lr", "grid.step=0"], "ConfigError: grid.step must be positive, got 0.0"),
         (["study=lr", "grid.start=-1"], "ConfigError: grid.start must be at most grid.stop (-1.5), got -1.0"),
         (["study=lr", "grid.step=4", "training.max_epochs=0"], "ConfigError: training.max_epochs must be at least 1, got 0"),
@@ -78,6 +82,10 @@ def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         (
             ["study=lr", "grid.step=4", "hydra.launcher.workers=0"],
             "ConfigError: hydra.launcher.workers must be at least 1, got 0",
+        ),
+        (
+            ["study=lr", "grid.step=4", "hydra.launcher.run_seconds=0"],
+            "ConfigError: hydra.launcher.run_seconds must be positive and finite, got 0.0",
         ),
     ],
 )

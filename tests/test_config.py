@@ -1,6 +1,7 @@
 """lrsweep.config: the grid, the bounds and the names of runs."""
 
 import math
+import os
 import re
 from dataclasses import asdict, fields, replace
 from decimal import Decimal
@@ -87,6 +88,7 @@ def test_the_resolver_keeps_every_bit(start: Decimal, step: Decimal, num_steps: 
 
 NAN, INF = math.nan, math.inf
 
+PLAIN_PATH = "a plain relative path, with no backslash and no part that begins with '.' or '-'"
 REFUSED = [
     (DataConfig, {"num_train": 0}, "data.num_train must be at least 1, got 0"),
     (DataConfig, {"num_valid": -1}, "data.num_valid must be at least 1, got -1"),
@@ -310,10 +312,23 @@ REFUSED = [
         for device in ("gpu", "", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CPU", "cuda:²")
     ),
     *(
-        (StudyConfig, {"name": name}, f"study.name must be a relative path without '..', got {name!r}")
-        for name in ("", ".", "./", "..", "../lr", "lr/..", "lr/../../x", "/", "/tmp/lr", "lr\n", "l\0r", "\u202elr")
+        (StudyConfig, {"name": name}, f"study.name must be {PLAIN_PATH}, got {name!r}")
+        for name in (
+            *("", ".", "./", "..", "../lr", "lr/..", "lr/../../x", "/", "/tmp/lr", "lr\n", "l\0r", "\u202elr", "l\x1b[31mr"),
+            *(".hidden", "lr/.hidden", "-rf", "lr/--help", "lr\\..\\x", "C:\\lr", "lr\\"),
+        )
     ),
 ]
+
+
+@given(st.text(alphabet="./\\-~ a학\n\0:", max_size=12))
+def test_a_study_that_is_accepted_is_inside_the_results(name: str) -> None:
+    try:
+        app = AppConfig(study=StudyConfig(name=name), machine=MachineConfig(results_dir="/results"))
+    except ConfigError:
+        return
+    assert Path("/results") in Path(os.path.normpath(app.folder)).parents
+    assert Path("/results") in Path(os.path.normpath(str(app.folder).replace("\\", "/"))).parents
 
 
 @pytest.mark.parametrize(("config", "fields", "message"), REFUSED, ids=[f"{c.__name__}-{f}" for c, f, _ in REFUSED])

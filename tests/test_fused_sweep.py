@@ -2,47 +2,19 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import pytest
+from at_work import DATA, lrsweep, start, until
 
 from lrsweep import store
 from lrsweep.records import RunRecord
 
-ROOT = Path(__file__).parents[1]
-SIZES = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", f"machine.data_dir={ROOT / 'data'}", "study.name=s"]
+SIZES = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "study.name=s", DATA]
 SWEEP = ["-m", "optimizer.lr=1e-4,1e-2", "seed=0,1", "hydra/launcher=fused", "hydra.launcher.runs=3"]
 
 pytestmark = pytest.mark.slow
-
-
-def default_interrupt() -> None:
-    """What a terminal gives a command; tests that run in the background would hand on that Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "lrsweep", *overrides, *SIZES],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=default_interrupt,
-    )
-
-
-def lrsweep(folder: Path, *overrides: str) -> tuple[int, str, str]:
-    with start(folder, *overrides) as process:
-        out, err = process.communicate(timeout=240)
-        return process.returncode, out, err
 
 
 def records(folder: Path) -> list[RunRecord]:
@@ -52,7 +24,7 @@ def records(folder: Path) -> list[RunRecord]:
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fused")
-    code, out, err = lrsweep(folder, *SWEEP, "training.max_epochs=2")
+    code, out, err = lrsweep(folder, *SIZES, *SWEEP, "training.max_epochs=2")
     assert code == 0, err
     assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
     assert "4 runs in" in out
@@ -83,7 +55,7 @@ def test_the_reports_and_jobs_directories_are_the_pools(swept: Path) -> None:
 def test_neither_launcher_does_a_calibrated_run_again(swept: Path, launcher: str) -> None:
     before = records(swept)
     given = [f"hydra/launcher={launcher}" if "launcher=" in word else word for word in SWEEP if ".runs=" not in word]
-    code, out, _ = lrsweep(swept, *given, "training.max_epochs=2")
+    code, out, _ = lrsweep(swept, *SIZES, *given, "training.max_epochs=2")
     assert code == 0
     assert "4 expected: 4 ok" in out
     assert records(swept) == before
@@ -91,19 +63,19 @@ def test_neither_launcher_does_a_calibrated_run_again(swept: Path, launcher: str
 
 def test_a_single_run_replaces_a_calibrated_record_because_it_measures(tmp_path: Path) -> None:
     sweep = ["-m", "seed=0", "hydra/launcher=fused", "training.max_epochs=2"]
-    assert lrsweep(tmp_path, *sweep)[0] == 0
+    assert lrsweep(tmp_path, *SIZES, *sweep)[0] == 0
     (calibrated,) = records(tmp_path)
-    assert lrsweep(tmp_path, "training.max_epochs=2")[0] == 0
+    assert lrsweep(tmp_path, *SIZES, "training.max_epochs=2")[0] == 0
     (measured,) = records(tmp_path)
     assert measured.run_id == calibrated.run_id
     assert (measured.engine, measured.timing) == ("solo", "measured")
-    assert lrsweep(tmp_path, *sweep)[0] == 0
+    assert lrsweep(tmp_path, *SIZES, *sweep)[0] == 0
     assert records(tmp_path) == [measured]  # and is not replaced in turn
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None:
     endless = ["training.patience=100000", "training.max_epochs=100000"]
-    with start(tmp_path, "-m", "optimizer.lr=1e30,1e-4", "hydra/launcher=fused", *endless) as process:
+    with start(tmp_path, *SIZES, "-m", "optimizer.lr=1e30,1e-4", "hydra/launcher=fused", *endless) as process:
         folder = tmp_path / "results" / "s"
         try:
             until(lambda: len(list(folder.glob("runs/*.json"))) == 1)  # the absurd rate has diverged at once
@@ -117,10 +89,3 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None
     assert "lrsweep" in err
     (kept,) = records(tmp_path)
     assert kept.outcome.status == "diverged"
-
-
-def until(what: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)

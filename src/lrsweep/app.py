@@ -5,12 +5,15 @@ Hydra and OmegaConf end here (refusal.py words their errors): below, everything 
 
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
+from types import FrameType
 from typing import Any, Literal, NoReturn
 
 import hydra
@@ -20,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from tqdm import tqdm
 
-from lrsweep import data, store
+from lrsweep import data, lock, store
 from lrsweep.checkpoint import Checkpoint, CheckpointError
 from lrsweep.config import (
     CONF_DIR,
@@ -49,6 +52,13 @@ _MADE_BY = ("device", "device_name", "threads", "precision", "versions", "git_co
 _CPU_SLOTS = 8
 _CALIBRATION_EPOCHS = 3
 _CALIBRATION_LR = 1e-3  # trains; an epoch takes as long at any rate
+
+
+class Stopped(KeyboardInterrupt):
+    """By Ctrl-C, or by SIGTERM, which is taken as Ctrl-C."""
+
+    def __init__(self, signal_number: int) -> None:
+        self.exit_code = 128 + signal_number  # as a shell has it
 
 
 class SweepIncomplete(Exception):
@@ -252,8 +262,13 @@ def run_single(cfg: DictConfig) -> float | None:
     A record of the fused engine is replaced, because this run measures its time.
     """
     app = to_app_config(cfg)
+    check_inputs(app.run)
+    with lock.hold(app.folder, run_id(app.run)):
+        return _run_held(app)
+
+
+def _run_held(app: AppConfig) -> float | None:
     run, folder = app.run, app.folder
-    check_inputs(run)
     tracking = Tracking(app)
     print(keep_model_summary(run, folder))
     record = stored(folder).get(run_id(run))
@@ -288,7 +303,7 @@ def main() -> None:
 
 
 def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
-    """Compose and run. A person's mistake is one line and exit code 2; Ctrl-C is 130; runs missing or failed, 1."""
+    """Compose and run. A person's mistake is one line and exit code 2; Ctrl-C is 130, SIGTERM 143; runs missing or failed, 1."""
     register()
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands us its exceptions instead of printing them over several lines
@@ -303,16 +318,35 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
 
     entry: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)
     try:
-        entry()
+        with _stopped_by_signals():
+            entry()
     except SweepIncomplete:
         sys.exit(1)
-    except KeyboardInterrupt:
+    except Stopped as stopped:
         print(f"\nStopped. {if_stopped}", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(stopped.exit_code)
     except REFUSALS as error:
         if show_tracebacks:
             raise
         _refuse(error)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        for each in heard:
+            signal.signal(each, signal.SIG_IGN)  # the way out is short, and a second Ctrl-C would cut it shorter
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in heard}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if signal.getsignal(number) is stop:  # else the process is on its way out
+                signal.signal(number, handler)
 
 
 def _refuse(error: BaseException) -> NoReturn:

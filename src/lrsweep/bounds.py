@@ -20,9 +20,10 @@ def require_one_of(name: str, known: Iterable[str], value: str) -> None:
 
 
 def require_inside(name: str, folder: str) -> None:
+    """A folder below another on any system, that hides from no listing and that no command takes for an option."""
     parts = Path(folder).parts
-    inside = parts and not Path(folder).is_absolute() and ".." not in parts and folder.isprintable()
-    require(bool(inside), name, "a relative path without '..'", folder)
+    is_plain = parts and all(part[0] not in "/.-" for part in parts) and "\\" not in folder and folder.isprintable()
+    require(bool(is_plain), name, "a plain relative path, with no backslash and no part that begins with '.' or '-'", folder)
 
 
 def refuse_unused(group: str, config: Any, uses: dict[str, tuple[str, ...]]) -> None:

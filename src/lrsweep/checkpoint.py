@@ -7,6 +7,7 @@ back: a file of other objects, which could be code, is of no use.
 import hashlib
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 
 from lrsweep.engine.solo import State
-from lrsweep.store import write_atomically
+from lrsweep.store import StoreError, write_atomically
 
 _FORMAT = 1  # raise it with any change of what a state holds
 _DIGEST_BYTES = hashlib.sha256().digest_size
@@ -46,7 +47,8 @@ class Checkpoint:
     def keep(self, make_state: Callable[[], State]) -> None:
         """Write the state if it is time to: all of the file or nothing, whatever dies in between."""
         if self.every_seconds is not None and monotonic() - self._written_at >= self.every_seconds:
-            write_atomically(self.path, encode(make_state(), self.made_by))
+            with suppress(StoreError):  # a disk without room for a checkpoint may have room for the record
+                write_atomically(self.path, encode(make_state(), self.made_by))
             self._written_at = monotonic()
 
     def remove(self) -> None:

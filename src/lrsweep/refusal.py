@@ -9,9 +9,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lrsweep.config import AppConfig, ConfigError, flatten
 from lrsweep.download import DataError
+from lrsweep.lock import InUseError
 from lrsweep.store import StoreError
 
-REFUSALS = (ConfigError, DataError, StoreError, HydraException, OmegaConfBaseException)
+_OURS = (ConfigError, DataError, StoreError, InUseError)
+REFUSALS = (*_OURS, HydraException, OmegaConfBaseException, OSError)  # OSError: Hydra writes files of its own
 
 
 def explain(error: BaseException) -> str:
@@ -19,10 +21,17 @@ def explain(error: BaseException) -> str:
     chain = [error]
     while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(inner)
-    for ours in (link for link in chain if isinstance(link, (ConfigError, DataError, StoreError))):
-        return f"{type(ours).__name__}: {' '.join(str(ours).split())}"
+    for link in chain:
+        if isinstance(link, _OURS):
+            return _as_it_is(link)
+    if isinstance(error, OSError) and not isinstance(error, HydraException):  # its MissingConfigException is both
+        return _as_it_is(error)
     causes = [str(link) for link in chain[1:] if isinstance(link, OmegaConfBaseException)]
     return f"ConfigError: {_explain_hydra(str(error), causes)}"
+
+
+def _as_it_is(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _explain_hydra(outer: str, causes: list[str]) -> str:

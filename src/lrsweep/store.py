@@ -13,6 +13,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,7 +52,7 @@ DEFAULT_SETTINGS = {name: setting_cell(value) for name, value in flatten(datacla
 
 
 class StoreError(Exception):
-    """Records that are not what they should be. The message is for a person."""
+    """Records that are not what they should be, or cannot be written. The message is for a person."""
 
 
 class Damaged(NamedTuple):
@@ -82,16 +83,20 @@ def save(folder: Path, record: RunRecord) -> Path:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """All of the file or nothing; StoreError where it cannot be written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:  # a full disk, one that is read-only, …
+        raise StoreError(f"{path} cannot be written ({error.strerror})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # what kept us from writing may keep us from this
+            temporary.unlink(missing_ok=True)
 
 
 def scan(folder: Path) -> Scan:

@@ -553,9 +553,9 @@ def test_the_arguments_name_folder_study_and_delta(arguments: list[str], expecte
         ("lr", "'lr' is not understood; usage: lrsweep-report study=NAME"),
         ("--study=lr", "'--study=lr' is not understood"),
         ("optimizer.lr=1", "'optimizer.lr=1' is not understood"),
-        ("study=", "study.name must be a relative path"),
-        ("study=../elsewhere", "study.name must be a relative path"),
-        ("study=/absolute", "study.name must be a relative path"),
+        ("study=", "study.name must be a plain relative path"),
+        ("study=../elsewhere", "study.name must be a plain relative path"),
+        ("study=/absolute", "study.name must be a plain relative path"),
         *(
             (f"delta={value}", "delta must be a share of accuracy, from 0 to below 1 (0.002 is 0.20%), got " + repr(value))
             for value in ("x", "0.2%", "-0.1", "1", "nan", "inf", " ")

@@ -94,6 +94,7 @@ STUDIES = {
         *runs_of([1e-3], [0], schedule=ScheduleConfig(name="cosine", warmup=2.0, length=7.0, final_lr=1e-5)),
         *runs_of([1e-3], [0], model=ModelConfig(batch_norm=True, dropout=0.5, activation="elu", init="he")),
         *runs_of([1e-3], [0], model=ModelConfig(init_from="some where/it's seed-{seed}.pt")),
+        *(RunConfig(optimizer=OptimizerConfig(lr=1e-3), model=ModelConfig(init_from=path)) for path in (r"a\b", "a\\", r"a\'b")),
         *(
             RunConfig(optimizer=OptimizerConfig(name=name, layerwise="falling", layers=LayerFactors(conv1=0.0), weight_decay=0.1))
             for name in ("gd", "rmsprop")
@@ -153,7 +154,7 @@ def test_a_setting_at_its_default_is_left_out() -> None:
             "a[1]{2}",
             "$x `y`",
         ),
-        *(r"a\b", "a\\", r"a\'b", "'", '"', "~x", "a#b", "x*", "(x)"),
+        *("'", '"', "~x", "a#b", "x*", "(x)"),
     ],
 )
 def test_a_study_of_any_name_goes_into_its_own_folder(study: str) -> None:

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report import wording
-from lrsweep.report.wording import counted, escaped, interval, lr_text, number, percent, points, seeds_text, times
+from lrsweep.report.wording import counted, escaped, interval, lr_text, number, percent, points, seeds_text, shell_block, times
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,8 @@ def shown(markdown: str) -> str:
         r"C:\data\*",
         "<https://example.org>",
         "Intel(R) Xeon(R) #2 @ 2.20GHz",
+        "__init__ and _this_",
+        "a__b_ _c",
     ],
 )
 def test_a_reader_sees_the_text_as_it_was(text: str) -> None:
@@ -112,10 +114,26 @@ def test_a_text_of_many_lines_stays_on_one() -> None:
     assert escaped("Traceback:\n  File\tx\r\n\n# boom\n| a |") == r"Traceback: File x \# boom \| a \|"
 
 
-@given(st.text(alphabet="ab <>|`*[]()!&#\\\n;=", max_size=20))
+@given(st.text(alphabet="ab <>|`*[]()!&#\\\n;=_~$", max_size=20))
 def test_no_text_ends_a_cell_or_opens_an_element(text: str) -> None:
     """The letter before keeps a text's own first characters from a line's beginning, where a table's cell never has them."""
     plain = " ".join(text.split())
     assert shown(f"x{escaped(text)}x") == f"x{plain}x"
     row = MarkdownIt("commonmark", {"html": False}).enable("table").parse(f"| a | b |\n|---|---|\n| x{escaped(text)}x | 1 |")
     assert [token.content for token in row if token.type == "inline"][2:] == [f"x{escaped(text)}x".replace(r"\|", "|"), "1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "markdown"),
+    [("cross_entropy", "cross_entropy"), ("__init__", r"\_\_init\_\_"), ("~~$x$~~", r"\~\~\$x\$\~\~")],
+    ids=["inside a word", "around a word", "GitHub's own"],
+)
+def test_only_what_may_mark_is_escaped(text: str, markdown: str) -> None:
+    assert escaped(text) == markdown
+
+
+@pytest.mark.parametrize("setting", ["a", "a\n```\n# out\n```", "a\n``````sh\n<b>", "`"])
+def test_no_setting_ends_the_block_that_it_is_quoted_in(setting: str) -> None:
+    tokens = MarkdownIt("commonmark").parse(f"{shell_block(setting)}\n\nafter")
+    assert [(token.type, token.content) for token in tokens if token.content][:1] == [("fence", f"{setting}\n")]
+    assert [token.content for token in tokens if token.type == "inline"] == ["after"]

@@ -3,7 +3,8 @@
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from lrsweep import app, store
+from lrsweep import app, lock, store
 from lrsweep.app import SweepIncomplete
 from lrsweep.config import AppConfig, RunConfig, run_id
 from lrsweep.fixed import refuse_changes
@@ -60,6 +61,15 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
             trackings[settings.folder] = Tracking(settings)
         jobs.append(Job(settings, settings.run, name, hydra_config, trackings[settings.folder]))
     return jobs
+
+
+@contextmanager
+def held(jobs: list[Job]) -> Iterator[None]:
+    """The studies of a sweep are its own while it works: two sweeps would train the same runs twice."""
+    with ExitStack() as locks:
+        for folder in sorted({job.folder for job in jobs}):
+            locks.enter_context(lock.hold(folder))
+        yield
 
 
 def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:

@@ -1,5 +1,6 @@
 """One process a run, several at a time: a run that dies takes nothing with it, and no process outlives this one."""
 
+import math
 import multiprocessing
 import os
 import signal
@@ -20,10 +21,12 @@ from pebble import ProcessExpired, concurrent
 from hydra_plugins.lrsweep_launchers._core import Job, report_command
 from hydra_plugins.lrsweep_launchers._progress import Note, Progress, Update, label
 from lrsweep import app
+from lrsweep.bounds import require
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.download import load_mnist
 from lrsweep.environment import num_cores, prepare_device
 from lrsweep.records import EpochRecord, RunRecord
+from lrsweep.store import StoreError
 
 _TRIES = 2  # of a run whose process dies or raises
 _POLL_SECONDS = 0.2
@@ -40,17 +43,22 @@ def num_workers(asked: int | None, machine: MachineConfig) -> int:
     return asked or (1 if device.type == "cuda" else num_cores())
 
 
-def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_seconds: int) -> None:
+def check(refresh_seconds: int, run_seconds: float | None) -> None:
+    require(refresh_seconds >= 0, "hydra.launcher.refresh_seconds", "at least 0", refresh_seconds)
+    require(run_seconds is None or 0 < run_seconds < math.inf, "hydra.launcher.run_seconds", "positive and finite", run_seconds)
+
+
+def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_seconds: int, run_seconds: float | None = None) -> None:
     """Run every job and leave a record of each, failed ones included. KeyboardInterrupt ends all processes first.
 
-    `done` are the sweep's runs that are in the store already.
+    `done` are the sweep's runs that are in the store already. A run that takes longer than `run_seconds` has failed.
     """
-    if refresh_seconds < 0:
-        raise ConfigError(f"hydra.launcher.refresh_seconds must be at least 0, got {refresh_seconds}")
     load_mnist(Path(jobs[0].app.machine.data_dir))  # fetched once, and a reason to stop before any worker starts
     for job in {job.folder: job for job in jobs}.values():
         app.keep_model_summary(job.run, job.folder)
     _start_server()
+    # pebble documents `mp_context`, and ignores it; `context` is what it reads.
+    train = concurrent.process(context=_CONTEXT, timeout=run_seconds)(_train)  # type: ignore[call-overload]
     reader, writer = multiprocessing.Pipe(duplex=False)
     waiting = deque(jobs)
     active: dict[Future[RunRecord], Job] = {}
@@ -62,7 +70,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
             while waiting and len(active) < workers:
                 job = waiting.popleft()
                 tries[job.key] += 1
-                active[_train(job.run, job.app.machine, job.folder, job.key, workers, writer)] = job
+                active[train(job.run, job.app.machine, job.folder, job.key, workers, writer)] = job
                 progress.started(job.key, label(job.run.optimizer.lr, job.run.seed))
             ended, _ = wait(active, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             while reader.poll():
@@ -70,14 +78,17 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
             for future in ended:
                 job = active.pop(future)
                 error = future.exception()
-                if error is not None and tries[job.key] < _TRIES:
+                if isinstance(error, StoreError):
+                    raise error  # what this run could not keep, no other can
+                is_late = _is_late(error, run_seconds)
+                if error is not None and not is_late and tries[job.key] < _TRIES:
                     waiting.appendleft(job)
                     progress.again(job.key, f"{_reason(error)}; tried once more")
                     continue
                 if error is None:
                     record = future.result()
                 else:
-                    told = f"{_reason(error)}, {_TRIES} times"
+                    told = f"took longer than {run_seconds} s" if is_late else f"{_reason(error)}, {_TRIES} times"
                     record = app.record_failure(job.run, job.app.machine, job.folder, workers=workers, error=told)
                 progress.ended(job.key, record)
                 job.tracking.log_run(record)
@@ -85,14 +96,12 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
     finally:
         # Not future.cancel(): pebble's own thread may be setting the result of a process that ends just then, and complains.
         for process in multiprocessing.active_children():
-            process.terminate()
+            process.kill()  # not terminate(), which a process that hangs would not hear
             process.join()
         progress.close()
         refresh.stop()
 
 
-# pebble documents `mp_context`, and ignores it; `context` is what it reads.
-@concurrent.process(context=_CONTEXT)  # type: ignore[call-overload,untyped-decorator]
 def _train(run: RunConfig, machine: MachineConfig, folder: Path, name: str, workers: int, updates: Connection) -> RunRecord:
     """In the worker. What counts is in the store when it returns; `updates` only feeds the progress lines."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -129,6 +138,11 @@ def _blocked(signal_number: signal.Signals) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _is_late(error: BaseException | None, run_seconds: float | None) -> bool:
+    """By what pebble says; a run may end with a TimeoutError of its own."""
+    return isinstance(error, TimeoutError) and error.args == ("Task Timeout", run_seconds)
 
 
 def _reason(error: BaseException) -> str:

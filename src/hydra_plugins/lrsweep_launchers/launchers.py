@@ -17,6 +17,7 @@ class PoolConf:
     _target_: str = "hydra_plugins.lrsweep_launchers.launchers.PoolLauncher"
     workers: int | None = None  # processes; None: one a core, or one where there is a GPU
     refresh_seconds: int = 300  # between two refreshes of the report while the sweep runs; 0: only at its end
+    run_seconds: float | None = None  # a run that takes longer is ended and recorded as failed; None: no limit
 
 
 @dataclass
@@ -44,10 +45,11 @@ class _StoreLauncher(Launcher):
 
         jobs = _core.compose(self.hydra_context, self.config, job_overrides, initial_job_idx)
         self._check(jobs)
-        pending, done = _core.split_by_store(jobs)
-        if pending:
-            self._run(pending, done)
-        return _core.finish(self.hydra_context, jobs, has_run=bool(pending))
+        with _core.held(jobs):
+            pending, done = _core.split_by_store(jobs)
+            if pending:
+                self._run(pending, done)
+            return _core.finish(self.hydra_context, jobs, has_run=bool(pending))
 
     @abstractmethod
     def _check(self, jobs: list[Any]) -> None:
@@ -61,19 +63,22 @@ class _StoreLauncher(Launcher):
 class PoolLauncher(_StoreLauncher):
     """`hydra/launcher=pool`: one process a run, as many at a time as there are workers."""
 
-    def __init__(self, workers: int | None, refresh_seconds: int) -> None:
+    def __init__(self, workers: int | None, refresh_seconds: int, run_seconds: float | None) -> None:
         self.workers = workers
         self.refresh_seconds = refresh_seconds
+        self.run_seconds = run_seconds
 
     def _check(self, jobs: list[Any]) -> None:
         from hydra_plugins.lrsweep_launchers import _pool
 
+        _pool.check(self.refresh_seconds, self.run_seconds)
         _pool.num_workers(self.workers, jobs[0].app.machine)
 
     def _run(self, pending: list[Any], done: list[Any]) -> None:
         from hydra_plugins.lrsweep_launchers import _pool
 
-        _pool.run_all(pending, done, _pool.num_workers(self.workers, pending[0].app.machine), self.refresh_seconds)
+        workers = _pool.num_workers(self.workers, pending[0].app.machine)
+        _pool.run_all(pending, done, workers, self.refresh_seconds, self.run_seconds)
 
 
 class FusedLauncher(_StoreLauncher):

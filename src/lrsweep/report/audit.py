@@ -26,7 +26,7 @@ from lrsweep.report.comparison import comparison
 from lrsweep.report.document import markdown_table
 from lrsweep.report.gallery import Figure, draw
 from lrsweep.report.page import render_page
-from lrsweep.report.wording import counted, escaped
+from lrsweep.report.wording import counted, escaped, shell_block
 
 TITLE = "What the documents claim, and what the runs say"
 KOREAN = {"supported": "지지됨", "refuted": "반박됨", "inconclusive": "판단 불가"}
@@ -210,7 +210,7 @@ def _study_section(folder: Path, study: Study) -> str:
             f"{counted(len(study.runs), 'run')}; {_sizes(study.runs)}.{missing}",
             comparison(folder, study, f"audit-{study.name.replace('/', '-')}"),
             "<details><summary>The commands that make these runs again</summary>",
-            f"```sh\n{commands(study.name, study.runs)}\n```",
+            shell_block(commands(study.name, study.runs)),
             "</details>",
         ]
     )

@@ -9,6 +9,7 @@ standard error of the best). `study=all`: every claim of the documents, from all
 that a report can be built wherever the records are.
 """
 
+import hashlib
 import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -131,7 +132,9 @@ def _arm_part(folder: Path, tables: Tables, arm: str) -> str:
 
 
 def _slug(text: str) -> str:
-    return "".join(char if char.isalnum() else "-" for char in text)
+    """A file's name, as short as file systems want it."""
+    plain = "".join(char if char.isalnum() else "-" for char in text)
+    return plain if len(plain) <= 60 else f"{plain[:50]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _write(path: Path, text: str) -> None:

@@ -21,7 +21,7 @@ def _command(study: str, runs: pd.DataFrame) -> str:
         words = ["lrsweep study=lr", _name(study)]
     else:
         words = ["lrsweep -m", _name(study), f"optimizer.lr={_listed(rates)}"]
-    return " ".join([*words, f"seed={_listed(sorted(runs['seed'].unique()))}", *settings(runs)])
+    return " ".join([*words, shlex.quote(f"seed={_listed(sorted(runs['seed'].unique()))}"), *settings(runs)])
 
 
 def _name(study: str) -> str:
@@ -49,7 +49,7 @@ def settings(runs: pd.DataFrame) -> list[str]:
 
 def _setting(name: str, value: object) -> str:
     if name == "loss.name":
-        return f"loss={value}"  # the one group whose files set nothing but the name
+        return shlex.quote(f"loss={value}")  # the one group whose files set nothing but the name
     is_text = name == "model.init_from"  # all other texts are words, or lists and null as Hydra spells them
     return _quoted(name, str(value)) if is_text else shlex.quote(f"{name}={value}")
 

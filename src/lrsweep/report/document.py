@@ -21,6 +21,7 @@ from lrsweep.report.wording import (
     points,
     rates_text,
     seeds_text,
+    shell_block,
 )
 
 NUM_SLOWEST = 5
@@ -80,7 +81,7 @@ def seeds_table(runs: pd.DataFrame) -> str:
     """Test accuracy of every run of one arm: a row a rate, a column a seed; × is a diverged run, – one that is not there."""
     runs = runs.assign(cell=[_run_cell(run) for _, run in runs.iterrows()])
     cells = runs.pivot(index="lr", columns="seed", values="cell").fillna("–")
-    header = ["learning rate", *(f"seed {seed}" for seed in cells.columns)]
+    header = ["learning rate", *(f"seed {escaped(seed)}" for seed in cells.columns)]
     return markdown_table(header, ([lr_text(float(lr)), *row] for lr, row in zip(cells.index, cells.to_numpy(), strict=True)))
 
 
@@ -138,11 +139,18 @@ def slowest_section(runs: pd.DataFrame) -> str:
     slowest = runs.sort_values("seconds", ascending=False).head(NUM_SLOWEST)
     header = ["learning rate", "seed", "arm", "status", "epochs", TIMES_EN[runs["time"].iloc[0]] + " (s)"]
     rows = (
-        [lr_text(r["lr"]), str(r["seed"]), escaped(r["arm"]), r["status"], str(r["epochs"]), number(r["seconds"], ".0f")]
+        [
+            lr_text(r["lr"]),
+            escaped(r["seed"]),
+            escaped(r["arm"]),
+            escaped(r["status"]),
+            str(r["epochs"]),
+            number(r["seconds"], ".0f"),
+        ]
         for _, r in slowest.iterrows()
     )
     failed = runs[runs["status"] == "failed"]
-    told = [f"* {lr_text(run['lr'])}, seed {run['seed']}: {escaped(run['error'])}" for _, run in failed.iterrows()]
+    told = [f"* {lr_text(run['lr'])}, seed {escaped(run['seed'])}: {escaped(run['error'])}" for _, run in failed.iterrows()]
     return "\n\n".join(
         [
             "## Slowest and failed runs",
@@ -159,7 +167,7 @@ def class_counts_table(counts: pd.DataFrame) -> str:
     for _, row in counts.iterrows():
         classes = row[digits].astype(int)
         ratio = classes.max() / classes.min() if classes.min() else math.inf
-        rows.append([row["split"], str(row["seed"]), *map(str, classes), f"{ratio:.2f}"])
+        rows.append([escaped(row["split"]), escaped(row["seed"]), *map(str, classes), f"{ratio:.2f}"])
     return markdown_table(["split", "seed", *digits, "largest / smallest"], rows)
 
 
@@ -192,7 +200,7 @@ def environment_section(runs: pd.DataFrame, command: str) -> str:
         ["peak memory of a worker", "not recorded" if pd.isna(peak) else f"{peak / 1e9:.2f} GB"],
         ["commit", values_of(runs, "git_commit") + uncommitted(runs)],
     ]
-    again = f"All of it again:\n\n```sh\n{command}\n```"
+    again = f"All of it again:\n\n{shell_block(command)}"
     return "\n\n".join(["## Where it ran", markdown_table(["what", "value"], rows), again])
 
 

@@ -53,7 +53,8 @@ def lr_label(lr: float) -> str:
 
 def figure_with(title: str, *, width: float = 9, height: float = 5) -> tuple[Figure, Axes]:
     figure, ax = plt.subplots(figsize=(width, height), layout="tight")
-    ax.set_title(textwrap.fill(title, _TITLE), y=1)  # else every drawing looks for a height free of ticks, which none has there
+    # Else every drawing looks for a height free of ticks, which none has there; and a dollar in a name would begin mathematics.
+    ax.set_title(textwrap.fill(title, _TITLE), y=1, parse_math=False)
     return figure, ax
 
 

@@ -97,7 +97,7 @@ def main_figures(tables: Tables, main: Findings) -> list[Figure]:
 
 
 def _run_ends(run: pd.Series) -> str:
-    patience, budget = run["training.patience"], run["training.max_epochs"]
+    patience, budget = escaped(run["training.patience"]), escaped(run["training.max_epochs"])
     return f"Every run has {budget} epochs." if patience == "null" else f"A run ends when {patience} epochs set no new record."
 
 

@@ -42,7 +42,9 @@ def render_sections(markdown: str, folder: Path, explorer: str | None) -> tuple[
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.add_render_rule("image", _render_image)
-    if explorer is not None and EXPLORER_MARK not in markdown.splitlines():
+    if explorer is not None and EXPLORER_MARK not in [
+        token.content for token in parser.parse(markdown) if token.type == "inline"
+    ]:
         markdown = _with_mark(markdown)
     writer = _Writer(parser, {"folder": folder.resolve()}, explorer or "")
     for block in _blocks(parser.parse(markdown)):

@@ -61,5 +61,14 @@ def seeds_text(num_seeds: int) -> str:
 
 
 def escaped(text: object) -> str:
-    """Text that is not ours, so that Markdown takes none of it for its own, and a page none of it for HTML."""
-    return re.sub(r"([\\`*<>\[\]|#&!])", r"\\\1", " ".join(str(text).split()))
+    """Text that is not ours, so that Markdown takes none of it for its own, and a page none of it for HTML.
+
+    Also GitHub's `~~` and `$`. An underscore inside a word marks nothing, and `cross_entropy` stays as readable as it is.
+    """
+    return re.sub(r"([\\`*<>\[\]|#&!~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(str(text).split()))
+
+
+def shell_block(commands: str) -> str:
+    """Commands as a block of code: its fence is longer than any run of backticks in a setting, which so cannot end it."""
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", commands)), 0)
+    return f"{fence}sh\n{commands}\n{fence}"

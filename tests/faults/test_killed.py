@@ -1,0 +1,97 @@
+"""Processes that are killed, and people who stop a sweep."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from at_work import alive, family, finish, num_lost, until, workers
+from small_sweep import LONG, RATES, Tried, begin, lost_after
+
+NUM_EPOCHS = 30 * len(RATES)
+SEED = 20
+
+pytestmark = pytest.mark.slow
+
+
+def num_begun(tally: Path) -> int:
+    """Epochs that any worker has ever begun: each leaves a byte (faulty.py)."""
+    return tally.stat().st_size if tally.exists() else 0
+
+
+def strike(process: subprocess.Popen[str], who: str, chance: random.Random) -> None:
+    """Kill, and see that nothing of a killed sweep stays."""
+    members = family(process.pid)
+    if who != "sweep":
+        os.kill(chance.choice(workers(process.pid)), signal.SIGKILL)
+    if who != "worker":
+        process.kill()
+        process.wait()
+        until(lambda: not alive(members))
+
+
+@pytest.mark.fault(
+    "`kill -9` of a worker, of the sweep, or of both, at random moments of one sweep",
+    "no process stays; the same command goes on, and all in all trains at most 1.5 times the epochs",
+)
+def test_twenty_kills_in_one_sweep(tmp_path: Path, long_undisturbed: Path, tried: Tried) -> None:
+    chance, tally = random.Random(SEED), tmp_path / "tally"
+    print(f"seed {SEED}")
+    told, process = "", begin(tmp_path, LONG, TALLY=str(tally))
+    for moment in sorted(chance.sample(range(1, NUM_EPOCHS - 10), 20)):
+        until(lambda moment=moment, process=process: num_begun(tally) >= moment or process.poll() is not None)
+        while process.poll() is None and not workers(process.pid):
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.1))  # the kill comes anywhere in an epoch
+        if process.poll() is None and workers(process.pid):
+            strike(process, chance.choice(("worker", "sweep", "both")), chance)
+        if process.poll() is not None:
+            told += finish(process)[1]
+            process = begin(tmp_path, LONG, TALLY=str(tally))
+    while (ended := finish(process))[0] != 0:  # a run whose process died twice in one sweep has failed: once more
+        assert "failed" in ended[1]
+        process = begin(tmp_path, LONG, TALLY=str(tally))
+    assert "killed by signal 9; tried once more" in told + ended[1]
+    assert "goes on after epoch" in told + ended[1]
+    assert num_begun(tally) <= 1.5 * NUM_EPOCHS
+    tried(lost=num_lost(tmp_path / "results" / "lr", long_undisturbed / "lr"), times=20)
+
+
+@pytest.mark.fault("a run's process is killed twice in one sweep", "it is recorded as failed, the sweep's exit code is 1")
+def test_a_run_killed_twice_is_done_by_the_next_sweep(tmp_path: Path, undisturbed: Path, tried: Tried) -> None:
+    process = begin(tmp_path, "grid.stop=-5", "data.num_train=3000")  # long enough to be met
+    killed: set[int] = set()
+    for _ in range(2):
+        until(lambda: set(workers(process.pid)) - killed)
+        (victim,) = set(workers(process.pid)) - killed
+        os.kill(victim, signal.SIGKILL)
+        killed.add(victim)
+    code, out, err = finish(process)
+    assert code == 1
+    assert "1 expected: 0 ok, 0 diverged, 1 failed, 0 missing" in out
+    assert "killed by signal 9, 2 times" in err
+    assert "Traceback" not in err
+    tried(lost=lost_after(undisturbed, tmp_path))
+
+
+@pytest.mark.fault(
+    "Ctrl-C; Ctrl-C again and again; SIGTERM", "exit code 130, 130, 143; no process stays; it says how to go on, and that goes on"
+)
+def test_a_sweep_that_is_stopped_goes_on(tmp_path: Path, long_undisturbed: Path, tried: Tried) -> None:
+    for number, is_repeated, code in ((signal.SIGINT, False, 130), (signal.SIGINT, True, 130), (signal.SIGTERM, False, 143)):
+        process = begin(tmp_path, LONG)
+        until(lambda process=process: len(workers(process.pid)) == 2)
+        members = family(process.pid)
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        while is_repeated and process.poll() is None:
+            os.killpg(process.pid, number)
+            time.sleep(0.05)
+        found, _, err = finish(process, seconds=60)
+        assert found == code
+        assert "Traceback" not in err
+        assert "To go on, give the same command again" in err
+        until(lambda members=members: not alive(members))
+    tried(lost=lost_after(long_undisturbed, tmp_path, LONG), times=3)
