@@ -24,7 +24,7 @@ def records(folder: Path) -> list[RunRecord]:
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fused")
-    code, out, err = lrsweep(folder, *SIZES, *SWEEP, "training.max_epochs=2")
+    code, out, err = lrsweep(folder, *SWEEP, "training.max_epochs=2", *SIZES)
     assert code == 0, err
     assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
     assert "4 runs in" in out
@@ -55,7 +55,7 @@ def test_the_reports_and_jobs_directories_are_the_pools(swept: Path) -> None:
 def test_neither_launcher_does_a_calibrated_run_again(swept: Path, launcher: str) -> None:
     before = records(swept)
     given = [f"hydra/launcher={launcher}" if "launcher=" in word else word for word in SWEEP if ".runs=" not in word]
-    code, out, _ = lrsweep(swept, *SIZES, *given, "training.max_epochs=2")
+    code, out, _ = lrsweep(swept, *given, "training.max_epochs=2", *SIZES)
     assert code == 0
     assert "4 expected: 4 ok" in out
     assert records(swept) == before
@@ -63,19 +63,19 @@ def test_neither_launcher_does_a_calibrated_run_again(swept: Path, launcher: str
 
 def test_a_single_run_replaces_a_calibrated_record_because_it_measures(tmp_path: Path) -> None:
     sweep = ["-m", "seed=0", "hydra/launcher=fused", "training.max_epochs=2"]
-    assert lrsweep(tmp_path, *SIZES, *sweep)[0] == 0
+    assert lrsweep(tmp_path, *sweep, *SIZES)[0] == 0
     (calibrated,) = records(tmp_path)
-    assert lrsweep(tmp_path, *SIZES, "training.max_epochs=2")[0] == 0
+    assert lrsweep(tmp_path, "training.max_epochs=2", *SIZES)[0] == 0
     (measured,) = records(tmp_path)
     assert measured.run_id == calibrated.run_id
     assert (measured.engine, measured.timing) == ("solo", "measured")
-    assert lrsweep(tmp_path, *SIZES, *sweep)[0] == 0
+    assert lrsweep(tmp_path, *sweep, *SIZES)[0] == 0
     assert records(tmp_path) == [measured]  # and is not replaced in turn
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None:
     endless = ["training.patience=100000", "training.max_epochs=100000"]
-    with start(tmp_path, *SIZES, "-m", "optimizer.lr=1e30,1e-4", "hydra/launcher=fused", *endless) as process:
+    with start(tmp_path, "-m", "optimizer.lr=1e30,1e-4", "hydra/launcher=fused", *endless, *SIZES) as process:
         folder = tmp_path / "results" / "s"
         try:
             until(lambda: len(list(folder.glob("runs/*.json"))) == 1)  # the absurd rate has diverged at once
