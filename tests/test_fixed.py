@@ -79,10 +79,10 @@ def test_a_setting_newer_than_the_records_had_its_default() -> None:
         refuse_changes(FOLDER, [older], [RunConfig(model=ModelConfig(dropout=0.5))])
 
 
-def job_of(folder: Path, run: RunConfig, *, extend: bool = False) -> Job:
+def job_of(folder: Path, run: RunConfig, *, name: str = "lr", extend: bool = False) -> Job:
     settings = AppConfig(
         **{name: getattr(run, name) for name in vars(run)},
-        study=StudyConfig(name="lr", extend=extend),
+        study=StudyConfig(name=name, extend=extend),
         machine=MachineConfig(results_dir=str(folder)),
     )
     return Job(settings, settings.run, run_id(settings.run), DictConfig({}))
@@ -104,6 +104,12 @@ def test_a_refused_sweep_leaves_the_study_as_it_was(tmp_path: Path, stored_run: 
 
 def test_extend_adds_them(tmp_path: Path, stored_run: RunRecord) -> None:
     job = job_of(tmp_path, with_patience(10), extend=True)
+    assert split_by_store([job]) == ([job], [])
+
+
+def test_runs_that_belong_to_no_study_hold_nothing_still(tmp_path: Path, stored_run: RunRecord) -> None:
+    store.save(tmp_path / "single", stored_run)
+    job = job_of(tmp_path, with_patience(10), name="single")
     assert split_by_store([job]) == ([job], [])
 
 

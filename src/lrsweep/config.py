@@ -185,6 +185,11 @@ class StudyConfig:
         require_one_of("study.size", ("small", "full"), self.size)
         require_inside("study.name", self.name)
 
+    @property
+    def is_open(self) -> bool:
+        """May runs of any settings be added? Always to those that belong to no study."""
+        return self.extend or self.name == StudyConfig.name
+
 
 @dataclass(kw_only=True)
 class FindConfig:

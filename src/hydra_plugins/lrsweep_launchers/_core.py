@@ -83,7 +83,7 @@ def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:
         found[folder] = app.stored(folder)
         here = [job for job in distinct.values() if job.folder == folder]
         done_here = (record.config for record in found[folder].values() if app.is_done(record))
-        if not here[0].app.study.extend:
+        if not here[0].app.study.is_open:
             refuse_changes(folder, done_here, (job.run for job in here))
         store.expect(folder, [name for place, name in distinct if place == folder])
     done = {(folder, name): found[folder][name] for folder, name in distinct if name in found[folder]}
