@@ -146,7 +146,7 @@ def curve_in_mlflow(results: Path, run: Any, name: str) -> list[tuple[int, float
 
 def assert_mlflow_shows(results: Path, run: Any, record: RunRecord) -> None:
     outcome = record.outcome
-    assert run.data.params == {name: str(value) for name, value in tracker._settings(record).items()}
+    assert run.data.params == {name: str(value) for name, value in store.settings_of(record.config).items()}
     for name in CURVES:
         expected = [(epoch.epoch, getattr(epoch, name)) for epoch in outcome.curve]
         assert curve_in_mlflow(results, run, name) == expected
@@ -202,7 +202,7 @@ def test_mlflow_shows_runs_and_figures_once_however_often_they_are_logged(
 
 def test_a_long_curve_is_more_than_mlflow_takes_at_once(make: MakeRecord) -> None:
     """So it goes in batches, and all settings in one."""
-    assert len(tracker._settings(make())) <= 100
+    assert len(store.settings_of(make().config)) <= 100
     (epoch,) = make().outcome.curve[:1]
     long = make(curve=tuple(replace(epoch, epoch=i + 1) for i in range(450)))
     sent: list[int] = []

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from tqdm import tqdm
 
 from lrsweep import store
-from lrsweep.config import AppConfig, ConfigError, flatten
+from lrsweep.config import AppConfig, ConfigError
 from lrsweep.records import RunRecord
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ class TensorBoard:
             finished = _times(record).finished
             file_writer: Any = writer.file_writer  # PyTorch's types call it None
             # Not writer.add_hparams: it makes a second run of each.
-            for summary in hparams(_settings(record) | {"status": record.outcome.status}, dict.fromkeys(_named_final())):
+            settings = store.settings_of(record.config) | {"status": record.outcome.status}
+            for summary in hparams(settings, dict.fromkeys(_named_final())):
                 file_writer.add_summary(summary, walltime=finished)
             writer.add_text("status", record.outcome.status, walltime=finished)
             for point in _points(record):
@@ -166,7 +167,7 @@ class MLflow:
         metrics += [Metric(name, value, _milliseconds(times.finished), outcome.epochs) for name, value in _final(record).items()]
         told = {"status": outcome.status, "stop_reason": outcome.stop_reason, "engine": record.engine, "timing": record.timing}
         told |= {"error": outcome.error} if outcome.error else {}
-        params = [Param(name, str(value)) for name, value in _settings(record).items()]
+        params = [Param(name, str(value)) for name, value in store.settings_of(record.config).items()]
         self._client.log_batch(run, params=params, tags=[RunTag(name, value) for name, value in told.items()])
         for i in range(0, len(metrics), _MLFLOW_BATCH):
             self._client.log_batch(run, metrics=metrics[i : i + _MLFLOW_BATCH])
@@ -252,11 +253,6 @@ def _final(record: RunRecord) -> dict[str, float]:
     """What was measured: nothing of a failed run."""
     found = {name: getattr(record.outcome, of) for name, of in _named_final().items()}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _settings(record: RunRecord) -> dict[str, Any]:
-    """By their dotted names; a setting newer than the record has its default, as everywhere."""
-    return store.DEFAULT_SETTINGS | {name: store.setting_cell(value) for name, value in flatten(record.config).items()}
 
 
 def _name(record: RunRecord) -> str:

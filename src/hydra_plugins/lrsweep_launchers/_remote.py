@@ -38,3 +38,4 @@ def bring_home(job: Job, fetch: Callable[[], RunRecord], progress: Progress) -> 
         return
     store.save(job.folder, record)  # the same bytes once more where the folder is shared
     progress.recorded(record)
+    job.tracking.log_run(record)
