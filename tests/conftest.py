@@ -1,6 +1,7 @@
 """What many tests need: MNIST, small run configs, and records that no training had to make."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,18 @@ torch.set_num_threads(1)
 # The same examples at every run; a slow machine is no failure; nothing is left in the working directory.
 settings.register_profile("lrsweep", deadline=None, derandomize=True, database=None)
 settings.load_profile("lrsweep")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Hydra sets up the root logger for its jobs, and leaves it so."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    for handler in set(root.handlers) - set(handlers):
+        root.removeHandler(handler)
+        handler.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lrsweep import app, store
+from lrsweep import app, runs, store
 from lrsweep.config import RunConfig
 from lrsweep.records import RunRecord
 
@@ -158,9 +158,9 @@ def test_a_calibrated_record_never_replaces_a_measured_one(tmp_path: Path, make_
     outcome = make_record().outcome
 
     def keep_fused() -> RunRecord:
-        return app._keep(run, tmp_path, outcome, {}, {}, engine="fused", timing="calibrated")
+        return runs._keep(run, tmp_path, outcome, {}, {}, engine="fused", timing="calibrated")
 
     assert keep_fused().timing == "calibrated"
-    measured = app._keep(run, tmp_path, outcome, {}, {})
+    measured = runs._keep(run, tmp_path, outcome, {}, {})
     assert keep_fused() == measured
     assert store.read(tmp_path) == [measured]

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lrsweep import app, checkpoint, data, store
+from lrsweep import checkpoint, data, runs, store
 from lrsweep.checkpoint import Checkpoint, CheckpointError, decode, encode
 from lrsweep.config import (
     DataConfig,
@@ -308,7 +308,7 @@ class Study:
             if error is not None and epoch.epoch > until:
                 raise error
 
-        return app.run_one(self.run, self.machine, self.folder, workers=1, on_epoch=on_epoch, say=self.said.append)
+        return runs.run_one(self.run, self.machine, self.folder, workers=1, on_epoch=on_epoch, say=self.said.append)
 
 
 @pytest.fixture
@@ -339,7 +339,7 @@ def test_an_error_leaves_no_checkpoint_to_meet_it_again_from(study: Study) -> No
 def test_a_run_recorded_as_failed_leaves_no_checkpoint(study: Study) -> None:
     with pytest.raises(KeyboardInterrupt):
         study.train(2, KeyboardInterrupt())
-    app.record_failure(study.run, study.machine, study.folder, workers=1, error="killed twice")
+    runs.record_failure(study.run, study.machine, study.folder, workers=1, error="killed twice")
     assert not study.path.exists()
 
 
@@ -358,8 +358,8 @@ def test_a_checkpoint_of_no_use_is_one_line_and_the_run_starts_anew(study: Study
 def test_a_checkpoint_of_other_threads_is_of_no_use(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         study.train(2, KeyboardInterrupt())
-    described = app.describe
-    monkeypatch.setattr(app, "describe", lambda *args, **options: described(*args, **options) | {"threads": 2})
+    described = runs.describe
+    monkeypatch.setattr(runs, "describe", lambda *args, **options: described(*args, **options) | {"threads": 2})
     study.train()
     assert study.said == [f"starts anew: {study.path.name} is of another run, machine, commit or version"]
 

@@ -42,10 +42,8 @@ HOUSE: dict[str, list[str]] = {
     "lock": ["store"],
     "refusal": ["config", "download", "store", "lock"],
     "tracker": ["config", "records", "store"],
-    "app": [
-        *("config", "records", "download", "environment", "data", "model", "optim", "schedule", "engine", "finder", "store"),
-        *("checkpoint", "lock", "refusal", "tracker"),
-    ],
+    "runs": ["config", "records", "environment", "data", "model", "engine", "store", "checkpoint"],
+    "app": ["config", "records", "store", "lock", "refusal", "tracker", "runs"],
     "find": ["config", "records", "environment", "data", "finder", "store", "analysis", "report", "app"],
     "__init__": [],
     "__main__": ["app"],

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from hydra_plugins.lrsweep_launchers import _fused, _pool
 from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine, split_by_store
-from lrsweep import app, store
+from lrsweep import runs, store
 from lrsweep.config import AppConfig, ConfigError, MachineConfig, OptimizerConfig, StudyConfig, TrainingConfig, run_id
 from lrsweep.engine import fused
 from lrsweep.records import RunRecord
@@ -133,7 +133,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecor
         asked["pool"] += [job.run_id for job in jobs]
         asked["done"] = [record.run_id for record in done]
 
-    monkeypatch.setattr(app, "run_cohort", run_cohort)
+    monkeypatch.setattr(runs, "run_cohort", run_cohort)
     monkeypatch.setattr(_pool, "run_all", run_all)
     return asked
 

@@ -120,7 +120,7 @@ def test_ctrl_c_ends_a_ray_of_ones_own(tmp_path: Path) -> None:
         members = descendants(process.pid)
         os.killpg(process.pid, signal.SIGINT)
         code, _, err = finish(process, seconds=60)
-    assert code == 130
+    assert code == 130, err
     assert "Traceback" not in err
     until(lambda: not alive(members))
 
@@ -213,7 +213,7 @@ def test_ctrl_c_ends_submitits_jobs(tmp_path: Path) -> None:
         members = descendants(process.pid)
         process.send_signal(signal.SIGINT)  # to this process alone: a job must not depend on the terminal's
         code, _, err = finish(process, seconds=60)
-    assert code == 130
+    assert code == 130, err
     assert "To go on, give the same command again" in err  # beside what submitit's own processes print of the interrupt
     until(lambda: not alive(members))
 

@@ -13,7 +13,7 @@ from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
-from lrsweep import app, lock, store
+from lrsweep import app, lock, runs, store
 from lrsweep.app import SweepIncomplete
 from lrsweep.config import AppConfig, RunConfig, run_id
 from lrsweep.fixed import refuse_changes
@@ -52,7 +52,7 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
         with open_dict(task_config):
             del task_config["hydra"]
         settings = app.to_app_config(task_config)
-        app.check_inputs(settings.run)
+        runs.check_inputs(settings.run)
         name = run_id(settings.run)
         with open_dict(hydra_config):
             hydra_config.hydra.job.id = name
@@ -80,14 +80,14 @@ def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:
     distinct = {(job.folder, job.run_id): job for job in jobs}
     found: dict[Path, dict[str, RunRecord]] = {}
     for folder in {job.folder for job in jobs}:
-        found[folder] = app.stored(folder)
+        found[folder] = runs.stored(folder)
         here = [job for job in distinct.values() if job.folder == folder]
-        done_here = (record.config for record in found[folder].values() if app.is_done(record))
+        done_here = (record.config for record in found[folder].values() if runs.is_done(record))
         if not here[0].app.study.is_open:
             refuse_changes(folder, done_here, (job.run for job in here))
         store.expect(folder, [name for place, name in distinct if place == folder])
     done = {(folder, name): found[folder][name] for folder, name in distinct if name in found[folder]}
-    done = {key: record for key, record in done.items() if app.is_finished(record, distinct[key].app)}
+    done = {key: record for key, record in done.items() if runs.is_finished(record, distinct[key].app)}
     return coarse_to_fine([job for key, job in distinct.items() if key not in done]), list(done.values())
 
 

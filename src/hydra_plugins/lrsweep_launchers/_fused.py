@@ -11,7 +11,7 @@ import torch
 from hydra_plugins.lrsweep_launchers import _pool
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import Progress
-from lrsweep import app
+from lrsweep import runs
 from lrsweep.config import ConfigError
 from lrsweep.download import load_mnist
 from lrsweep.engine import fused
@@ -33,7 +33,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None) -> No
     """Run every job and leave a record of each as soon as it ends. `done` are the sweep's runs in the store already."""
     load_mnist(Path(jobs[0].app.machine.data_dir))
     for job in {job.folder: job for job in jobs}.values():
-        app.keep_model_summary(job.run, job.folder)
+        runs.keep_model_summary(job.run, job.folder)
     reasons = {job.key: why_not(job) for job in jobs}
     fusible = [job for job in jobs if reasons[job.key] is None]
     records = _run_fused(fusible, done, num_slots, len(jobs), reasons) if fusible else {}
@@ -84,7 +84,7 @@ def _run_fused(
                 cohort[i].tracking.log_run(record)
 
             try:
-                app.run_cohort(
+                runs.run_cohort(
                     [job.run for job in cohort],
                     [job.folder for job in cohort],
                     cohort[0].app.machine,

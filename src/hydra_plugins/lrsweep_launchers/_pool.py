@@ -20,7 +20,7 @@ from pebble import ProcessExpired, concurrent
 
 from hydra_plugins.lrsweep_launchers._core import Job, report_command
 from hydra_plugins.lrsweep_launchers._progress import Note, Progress, Update, label
-from lrsweep import app
+from lrsweep import runs
 from lrsweep.bounds import require
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.download import load_mnist
@@ -55,7 +55,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
     """
     load_mnist(Path(jobs[0].app.machine.data_dir))  # fetched once, and a reason to stop before any worker starts
     for job in {job.folder: job for job in jobs}.values():
-        app.keep_model_summary(job.run, job.folder)
+        runs.keep_model_summary(job.run, job.folder)
     _start_server()
     # pebble documents `mp_context`, and ignores it; `context` is what it reads.
     train = concurrent.process(context=_CONTEXT, timeout=run_seconds)(_train)  # type: ignore[call-overload]
@@ -89,7 +89,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
                     record = future.result()
                 else:
                     told = f"took longer than {run_seconds} s" if is_late else f"{_reason(error)}, {_TRIES} times"
-                    record = app.record_failure(job.run, job.app.machine, job.folder, workers=workers, error=told)
+                    record = runs.record_failure(job.run, job.app.machine, job.folder, workers=workers, error=told)
                 progress.ended(job.key, record)
                 job.tracking.log_run(record)
                 refresh.after_a_run(job)
@@ -114,7 +114,7 @@ def _train(run: RunConfig, machine: MachineConfig, folder: Path, name: str, work
     def tell(epoch: EpochRecord) -> None:
         send(Update(name, epoch.epoch, epoch.valid_accuracy))
 
-    return app.run_one(run, machine, folder, workers=workers, on_epoch=tell, say=lambda text: send(Note(name, text)))
+    return runs.run_one(run, machine, folder, workers=workers, on_epoch=tell, say=lambda text: send(Note(name, text)))
 
 
 def _die_with_parent() -> None:
@@ -126,7 +126,7 @@ def _die_with_parent() -> None:
 
 def _start_server() -> None:
     """Start the server with Ctrl-C blocked, for itself and all that it forks: it is the parent that answers Ctrl-C."""
-    _CONTEXT.set_forkserver_preload(["lrsweep.app"])
+    _CONTEXT.set_forkserver_preload(["lrsweep.runs"])
     with _blocked(signal.SIGINT):
         forkserver.ensure_running()
 

@@ -11,7 +11,7 @@ from typing import Any
 from hydra_plugins.lrsweep_launchers import _remote
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import Progress
-from lrsweep import app
+from lrsweep import runs
 from lrsweep.config import ConfigError, MachineConfig
 from lrsweep.records import RunRecord
 
@@ -22,7 +22,7 @@ _OF_A_NEW_RAY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_memo
 def run_all(jobs: list[Job], done: list[RunRecord], init: dict[str, Any], remote: dict[str, Any]) -> None:
     """Run every job. Ray tries a run again whose worker dies; one that gives nothing even so is said and left missing."""
     for job in {job.folder: job for job in jobs}.values():
-        app.keep_model_summary(job.run, job.folder)
+        runs.keep_model_summary(job.run, job.folder)
     with _ray(init) as ray:
         workers = _num_at_a_time(ray.cluster_resources(), remote)
         task = ray.remote(**remote)(_remote.train)

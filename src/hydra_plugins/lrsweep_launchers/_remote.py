@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import Progress, label
-from lrsweep import app, store
+from lrsweep import runs, store
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.records import RunRecord
 
@@ -21,11 +21,11 @@ def train(run: RunConfig, machine: MachineConfig, folder: Path, workers: int) ->
     """On the worker. The record is stored there, which a shared folder makes ours as well, and returned."""
     name = label(run.optimizer.lr, run.seed)
     try:
-        return app.run_one(
+        return runs.run_one(
             run, machine, folder, workers=workers, on_epoch=lambda _: None, say=lambda told: print(f"{name}: {told}", flush=True)
         )
     except Exception as error:  # not what ends the process, which is to be tried again
-        return app.record_failure(run, machine, folder, workers=workers, error=f"{type(error).__name__}: {error}")
+        return runs.record_failure(run, machine, folder, workers=workers, error=f"{type(error).__name__}: {error}")
 
 
 def bring_home(job: Job, fetch: Callable[[], RunRecord], progress: Progress) -> None:
