@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import DictConfig
 
 from hydra_plugins.lrsweep_launchers._core import Job, split_by_store
 from lrsweep import store
@@ -85,7 +84,7 @@ def job_of(folder: Path, run: RunConfig, *, name: str = "lr", extend: bool = Fal
         study=StudyConfig(name=name, extend=extend),
         machine=MachineConfig(results_dir=str(folder)),
     )
-    return Job(settings, settings.run, run_id(settings.run), DictConfig({}))
+    return Job(settings, settings.run, run_id(settings.run))
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import DictConfig
 
 from hydra_plugins.lrsweep_launchers import _fused, _pool
 from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine, split_by_store
@@ -28,7 +27,7 @@ def jobs_of(num_rates: int, num_seeds: int) -> list[Job]:
     settings = [
         AppConfig(seed=seed, optimizer=OptimizerConfig(lr=float(i + 1))) for i in range(num_rates) for seed in range(num_seeds)
     ]
-    return [Job(app, app.run, run_id(app.run), DictConfig({})) for app in settings]
+    return [Job(app, app.run, run_id(app.run)) for app in settings]
 
 
 @given(num_rates=st.integers(1, 50), num_seeds=st.integers(1, 3))
@@ -40,7 +39,7 @@ def test_the_order_loses_no_job_and_repeats_none(num_rates: int, num_seeds: int)
 def test_a_run_that_one_study_has_is_still_to_do_in_another(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
     machine = MachineConfig(results_dir=str(tmp_path))
     settings = [AppConfig(study=StudyConfig(name=name), machine=machine) for name in ("a", "b")]
-    jobs = [Job(app, app.run, run_id(app.run), DictConfig({})) for app in settings]
+    jobs = [Job(app, app.run, run_id(app.run)) for app in settings]
     store.save(tmp_path / "a", replace(make_record(), run_id=jobs[0].run_id))
     pending, done = split_by_store(jobs)
     assert [job.key for job in pending] == [jobs[1].key]
@@ -112,7 +111,7 @@ def test_a_refresh_waits_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def jobs_in(folder: Path, settings: list[AppConfig]) -> list[Job]:
     machine = MachineConfig(device="cpu", results_dir=str(folder), data_dir=str(ROOT / "data"))
     placed = [replace(app_config, machine=replace(machine, threads=app_config.machine.threads)) for app_config in settings]
-    return [Job(app, app.run, run_id(app.run), DictConfig({})) for app in placed]
+    return [Job(app, app.run, run_id(app.run)) for app in placed]
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ def test_slurm_is_asked_for_what_was_set(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     settings = AppConfig(machine=MachineConfig(device="cpu", data_dir=str(ROOT / "data"), results_dir=str(tmp_path)))
-    return Job(settings, settings.run, run_id(settings.run), None)  # type: ignore[arg-type]
+    return Job(settings, settings.run, run_id(settings.run))
 
 
 def test_a_missing_extra_is_one_line_that_says_what_to_install() -> None:
@@ -276,7 +276,7 @@ def test_what_comes_home_takes_a_failed_records_place(job: Job, make_record: Cal
 )
 def test_a_run_takes_no_gpu_that_ray_has_not_given_it(device: str, num_gpus: float, given: str) -> None:
     app = AppConfig(machine=MachineConfig(device=device))
-    job = Job(app, app.run, "", None)  # type: ignore[arg-type]
+    job = Job(app, app.run, "")
     assert _ray.machine_for(job, {"num_gpus": num_gpus}).device == given
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -46,13 +47,17 @@ def register() -> None:
 
 def to_app_config(cfg: DictConfig) -> AppConfig:
     """The composed config as dataclasses, every bound checked."""
-    known = flatten(asdict(AppConfig()))
     for name in flatten(OmegaConf.to_container(cfg)):  # type: ignore[arg-type]  # a dict, since cfg is one
-        if name not in known:  # Hydra lets +name=value through, and the dataclasses would ignore it
+        if name not in _known():  # Hydra lets +name=value through, and the dataclasses would ignore it
             raise ConfigError(f"{name} is not a setting; lrsweep --cfg job lists them all")
     app = OmegaConf.to_object(cfg)
     assert isinstance(app, AppConfig)
     return app
+
+
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(flatten(asdict(AppConfig())))
 
 
 def run_single(cfg: DictConfig) -> float | None:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
+from hydra_plugins.lrsweep_launchers._compose import compose_each
 from lrsweep import app, lock, runs, store
 from lrsweep.app import SweepIncomplete
 from lrsweep.config import AppConfig, RunConfig, run_id
@@ -28,7 +29,8 @@ class Job:
     app: AppConfig
     run: RunConfig
     run_id: str
-    hydra_config: DictConfig
+    overrides: Sequence[str] = ()
+    number: int = 0  # Hydra's
     tracking: Tracking = field(default_factory=lambda: Tracking(AppConfig()))  # its study's
 
     @property
@@ -42,24 +44,17 @@ class Job:
 
 
 def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
-    """Every job's config, each checked before any runs. The job's Hydra id is the run's name."""
+    """Every job's config, each checked before any runs."""
     setup_globals()
     jobs = []
     trackings: dict[Path, Tracking] = {}
-    for number, overrides in enumerate(job_overrides, start=first):
-        hydra_config = context.config_loader.load_sweep_config(config, list(overrides))
-        task_config = hydra_config.copy()
-        with open_dict(task_config):
-            del task_config["hydra"]
+    configs = compose_each(context.config_loader, config, job_overrides, with_hydra=False)
+    for number, (overrides, task_config) in enumerate(zip(job_overrides, configs, strict=True), start=first):
         settings = app.to_app_config(task_config)
         runs.check_inputs(settings.run)
-        name = run_id(settings.run)
-        with open_dict(hydra_config):
-            hydra_config.hydra.job.id = name
-            hydra_config.hydra.job.num = number
         if settings.folder not in trackings:
             trackings[settings.folder] = Tracking(settings)
-        jobs.append(Job(settings, settings.run, name, hydra_config, trackings[settings.folder]))
+        jobs.append(Job(settings, settings.run, run_id(settings.run), overrides, number, trackings[settings.folder]))
     return jobs
 
 
@@ -104,10 +99,10 @@ def coarse_to_fine(jobs: list[Job]) -> list[Job]:
     return ordered
 
 
-def finish(context: HydraContext, jobs: list[Job], *, has_run: bool) -> Sequence[JobReturn]:
+def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list[Job]) -> Sequence[JobReturn]:
     """Say how complete the sweep is, by what the store holds and not by exit codes; write the reports; answer Hydra.
 
-    A report is written where anything has run, or where there is none yet.
+    A report is written where anything `ran`, or where there is none yet.
     """
     stored = {folder: store.scan(folder).records for folder in {job.folder for job in jobs}}
     distinct = {(job.folder, job.run_id): stored[job.folder].get(job.run_id) for job in jobs}
@@ -119,14 +114,21 @@ def finish(context: HydraContext, jobs: list[Job], *, has_run: bool) -> Sequence
             print(f"Failed: {store.path_of(folder, name)}: {record.outcome.error}", file=sys.stderr)
     is_reported = []
     for job in {job.folder: job for job in jobs}.values():
-        is_reported.append(_report(job, has_run))
+        is_reported.append(_report(job, has_run=bool(ran)))
         job.tracking.log_study()
     if counts["missing"] or not all(is_reported):
         raise SweepIncomplete
-    return [_job_return(context, job, distinct[job.folder, job.run_id]) for job in jobs]
+    has_run = {job.key for job in ran}
+    overrides = (job.overrides for job in jobs if job.key in has_run)
+    configs = compose_each(context.config_loader, config, overrides, with_hydra=True)
+    return [
+        _job_return(context, next(configs).copy(), job, record) if job.key in has_run else _stored_return(job, record)
+        for job in jobs
+        if (record := distinct[job.folder, job.run_id])
+    ]
 
 
-def _report(job: Job, has_run: bool) -> bool:
+def _report(job: Job, *, has_run: bool) -> bool:
     report = job.folder / "report.md"
     if report.exists() and not has_run:
         print(f"Report: {report}")
@@ -140,18 +142,25 @@ def report_command(app_config: AppConfig) -> list[str]:
     return [sys.executable, "-m", "lrsweep.report", *settings]
 
 
-def _job_return(context: HydraContext, job: Job, record: RunRecord | None) -> JobReturn:
+def _stored_return(job: Job, record: RunRecord) -> JobReturn:
+    """Of a job that the store held before the sweep: Hydra has nothing to do."""
+    return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=record.outcome.valid_accuracy)
+
+
+def _job_return(context: HydraContext, hydra_config: DictConfig, job: Job, record: RunRecord) -> JobReturn:
     """Hydra's own bookkeeping for one job: its directory, `.hydra/`, callbacks. Its value is the validation accuracy."""
+    with open_dict(hydra_config):
+        hydra_config.hydra.job.id = job.run_id
+        hydra_config.hydra.job.num = job.number
 
     def result(_: Any) -> float | None:
-        assert record is not None
         if record.outcome.status == "failed":
             raise SweepIncomplete
         return record.outcome.valid_accuracy
 
     return run_job(
         task_function=result,
-        config=job.hydra_config,
+        config=hydra_config,
         job_dir_key="hydra.sweep.dir",
         job_subdir_key="hydra.sweep.subdir",
         hydra_context=context,

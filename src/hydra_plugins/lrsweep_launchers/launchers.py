@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -33,6 +34,21 @@ for _name, _node in {"pool": PoolConf, "fused": FusedConf}.items():
 # The others' settings are files: conf/hydra/launcher/.
 
 
+@dataclass
+class SweeperConf(BasicSweeperConf):
+    _target_: str = "hydra_plugins.lrsweep_launchers.launchers.LazySweeper"
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="lazy", node=SweeperConf, provider="lrsweep")
+
+
+class LazySweeper(BasicSweeper):
+    """`hydra/sweeper=lazy`: Hydra's own, which leaves to the launcher to compose the jobs. Ours do so before any runs."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        pass
+
+
 class _StoreLauncher(Launcher):
     """Composes every job, leaves to `_run` what the store lacks, and says how complete the sweep is."""
 
@@ -49,7 +65,7 @@ class _StoreLauncher(Launcher):
             pending, done = _core.split_by_store(jobs)
             if pending:
                 self._run(pending, done)
-            return _core.finish(self.hydra_context, jobs, has_run=bool(pending))
+            return _core.finish(self.hydra_context, self.config, jobs, pending)
 
     @abstractmethod
     def _check(self, jobs: list[Any]) -> None:
