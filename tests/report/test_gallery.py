@@ -173,3 +173,10 @@ def test_figures_that_the_report_does_not_name_are_removed(tmp_path: Path) -> No
 def test_where_there_are_no_figures_none_is_removed(tmp_path: Path) -> None:
     remove_figures_not_in("", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("num_points", "is_picture"), [(2_000, False), (2_001, True)])
+def test_an_svg_of_very_many_points_has_them_as_a_picture(tmp_path: Path, num_points: int, is_picture: bool) -> None:
+    draw(tmp_path, Figure("many", "Many", "", lambda ax: ax.scatter(range(num_points), range(num_points)).axes))
+    svg = (tmp_path / "figures" / "many.svg").read_text(encoding="utf-8")
+    assert ("<image" in svg) == is_picture

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -79,13 +80,13 @@ def _mean_and_half(mean: float, high: float) -> str:
 
 def seeds_table(runs: pd.DataFrame) -> str:
     """Test accuracy of every run of one arm: a row a rate, a column a seed; × is a diverged run, – one that is not there."""
-    runs = runs.assign(cell=[_run_cell(run) for _, run in runs.iterrows()])
+    runs = runs.assign(cell=[_run_cell(run) for run in runs.to_dict("records")])
     cells = runs.pivot(index="lr", columns="seed", values="cell").fillna("–")
     header = ["learning rate", *(f"seed {escaped(seed)}" for seed in cells.columns)]
     return markdown_table(header, ([lr_text(float(lr)), *row] for lr, row in zip(cells.index, cells.to_numpy(), strict=True)))
 
 
-def _run_cell(run: pd.Series) -> str:
+def _run_cell(run: dict[Any, Any]) -> str:
     if run["status"] == "failed":
         return "failed"
     mark = " ×" if run["status"] == "diverged" else ""
@@ -164,9 +165,9 @@ def class_counts_table(counts: pd.DataFrame) -> str:
     """Images of each class; the documents argue from them that accuracy is a fair metric."""
     digits = [str(digit) for digit in range(10)]
     rows = []
-    for _, row in counts.iterrows():
-        classes = row[digits].astype(int)
-        ratio = classes.max() / classes.min() if classes.min() else math.inf
+    for row in counts.to_dict("records"):
+        classes = [int(row[digit]) for digit in digits]
+        ratio = max(classes) / min(classes) if min(classes) else math.inf
         rows.append([escaped(row["split"]), escaped(row["seed"]), *map(str, classes), f"{ratio:.2f}"])
     return markdown_table(["split", "seed", *digits, "largest / smallest"], rows)
 

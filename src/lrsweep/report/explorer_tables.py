@@ -71,15 +71,17 @@ def run_rows(runs: pd.DataFrame, curves: pd.DataFrame) -> list[dict[str, Any]]:
         }
     )
     scored = curves[np.isfinite(curves["valid_accuracy"])].sort_values("epoch")
-    by_run = dict(iter(scored.groupby("run_id", sort=False)))
+    by_run: dict[str, list[tuple[int, float]]] = {}
+    for run_id, epoch, accuracy in zip(scored["run_id"], scored["epoch"], scored["valid_accuracy"], strict=True):
+        by_run.setdefault(run_id, []).append((epoch, accuracy))
     rows = zip(shown["run_id"], records(table, digits=4), strict=True)
-    return [row | _curve(by_run.get(run_id)) for run_id, row in rows]
+    return [row | _curve(by_run.get(run_id, [])) for run_id, row in rows]
 
 
-def _curve(curve: pd.DataFrame | None) -> dict[str, Any]:
-    if curve is None:
+def _curve(points: list[tuple[int, float]]) -> dict[str, Any]:
+    if not points:
         return {"e": [], "v": [], "best": None}
-    epochs, accuracies = curve["epoch"].tolist(), curve["valid_accuracy"].tolist()
+    epochs, accuracies = map(list, zip(*points, strict=True))
     kept = thin(accuracies)
     return {
         "e": [epochs[i] for i in kept],

@@ -6,10 +6,12 @@ from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from lrsweep import store
@@ -18,6 +20,7 @@ from lrsweep.report.findings import Findings, Tables
 from lrsweep.report.wording import TIMES_EN, escaped, seeds_text
 
 PIXELS_PER_INCH = 150  # of a PNG
+_MANY = 2_000  # points that an SVG has as such; of more, it has a picture
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ def draw(folder: Path, figure: Figure) -> str:
     """Draw one figure as PNG and SVG; return its Markdown."""
     drawn, ax = figures.figure_with(figure.title)
     figure.plot(ax)
+    for points in drawn.findobj(PathCollection):
+        points.set_rasterized(np.shape(points.get_offsets())[0] > _MANY)
     save(drawn, folder / "figures" / figure.name)
     image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
     return f"{image}\n\n{figure.reading}" if figure.reading else image
