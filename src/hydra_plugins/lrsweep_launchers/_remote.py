@@ -1,7 +1,7 @@
 """Runs on a machine that may share nothing with ours: what is done there, and how a record comes home."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -32,7 +32,7 @@ def train(run: RunConfig, machine: MachineConfig, folder: Path, workers: int) ->
 
 def train_fused(
     members: list[RunConfig], folders: list[Path], machine: MachineConfig, num_slots: int
-) -> Iterator[tuple[int, RunRecord]]:
+) -> Generator[tuple[int, RunRecord]]:
     """On the worker: many runs in one program. Position and record of each as soon as it ends, stored there as well."""
     ended: SimpleQueue[tuple[int, RunRecord] | None] = SimpleQueue()
     with ThreadPoolExecutor(1) as thread:  # because the program calls back, and this must yield
@@ -47,7 +47,8 @@ def train_fused(
             on_halved=lambda number: print(f"Out of memory: on with {number} runs at a time", flush=True),
         )
         program.add_done_callback(lambda _: ended.put(None))
-        yield from iter(ended.get, None)
+        while (what := ended.get()) is not None:
+            yield what  # not from an iterator: Ray sends to this generator, which would send to that
         program.result()  # raises what the program raised
 
 
