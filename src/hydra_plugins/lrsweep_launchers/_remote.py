@@ -57,7 +57,9 @@ def bring_home(job: Job, fetch: Callable[[], RunRecord], progress: Progress) -> 
     try:
         record = fetch()
     except Exception as error:  # of many kinds: the launcher's own, and whatever the worker raised before it could train
-        progress.say(f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {in_a_line(error)}")
+        progress.say(
+            f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {in_a_line(getattr(error, 'cause', error))}"
+        )  # Ray's quotes a traceback
         return
     keep(job, record, progress)
 
