@@ -163,7 +163,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             made.shutdown()
 
 
-# Before the test that takes a machine away for good. Each has a folder of its own on the cluster, whose machines keep what they did.
+# Before the test that takes a machine away for good. Each has a folder of its own on the cluster, which keeps what was done.
 
 
 @pytest.fixture(scope="module")

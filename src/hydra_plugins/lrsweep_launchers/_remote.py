@@ -57,9 +57,8 @@ def bring_home(job: Job, fetch: Callable[[], RunRecord], progress: Progress) -> 
     try:
         record = fetch()
     except Exception as error:  # of many kinds: the launcher's own, and whatever the worker raised before it could train
-        progress.say(
-            f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {in_a_line(getattr(error, 'cause', error))}"
-        )  # Ray's quotes a traceback
+        why = in_a_line(getattr(error, "cause", error))  # Ray's own words are of where it was raised
+        progress.say(f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {why}")
         return
     keep(job, record, progress)
 
