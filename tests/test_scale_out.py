@@ -6,8 +6,10 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -63,6 +65,17 @@ def descendants(pid: int) -> list[int]:
     return [found for child in children(pid) for found in (child, *descendants(child))]
 
 
+def ray_tasks(name: str, pid: int) -> list[int]:
+    """The processes below `pid` in which a function is at work for Ray."""
+    return [found for found in descendants(pid) if command_of(found).startswith(f"ray::{name}")]
+
+
+def command_of(pid: int) -> str:
+    with suppress(OSError):  # it may have ended
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
+
+
 def runs_in(folder: Path, suffix: str) -> list[Path]:
     return list((folder / "results" / "lr" / "runs").glob(f"*.{suffix}"))
 
@@ -114,9 +127,10 @@ def test_a_ray_of_ones_own_gives_the_pools_table_and_listens_on_loopback_only(tm
 
 @pytest.mark.slow
 @has_ray
-def test_ctrl_c_ends_a_ray_of_ones_own(tmp_path: Path) -> None:
-    with running(tmp_path, *RAY) as process:
-        until(lambda: runs_in(tmp_path, "checkpoint"))
+@pytest.mark.parametrize("fused", [[], ["hydra.launcher.fused=2", "training.patience=100000", "training.max_epochs=100000"]])
+def test_ctrl_c_ends_a_ray_of_ones_own(tmp_path: Path, fused: list[str]) -> None:
+    with running(tmp_path, *RAY, *fused) as process:
+        until(lambda: ray_tasks("train_fused", process.pid) if fused else runs_in(tmp_path, "checkpoint"))
         members = descendants(process.pid)
         os.killpg(process.pid, signal.SIGINT)
         code, _, err = finish(process, seconds=60)
@@ -149,6 +163,79 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
             made.shutdown()
 
 
+# Before the test that takes a machine away for good. Each has a folder of its own on the cluster, which keeps what was done.
+
+
+@pytest.fixture(scope="module")
+def by_fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fused")
+    with running(folder, "hydra/launcher=fused", "hydra.launcher.runs=2") as process:
+        code, _, err = finish(process)
+    assert code == 0, err
+    return folder / "results" / "lr"
+
+
+@pytest.mark.slow
+@has_ray
+def test_fused_programs_on_a_cluster_give_the_fused_launchers_table(cluster: Any, tmp_path: Path, by_fused: Path) -> None:
+    with running(tmp_path, *cluster.overrides, "hydra.launcher.fused=2", "machine.results_dir=fused") as process:
+        code, out, err = finish(process)
+    assert code == 0, err
+    assert "4 of 4 runs in 2 fused programs" in out
+    assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
+    assert num_lost(tmp_path / "fused" / "lr", by_fused) == 0
+    for record in store.read(tmp_path / "fused" / "lr"):
+        assert (record.engine, record.timing, record.environment["slots"]) == ("fused", "calibrated", 2)
+
+
+@pytest.mark.slow
+@has_ray
+@pytest.mark.parametrize(("max_retries", "told"), [(3, "runs begin again: "), (0, "run solo: the fused program ended with ")])
+def test_what_has_come_home_is_not_done_again_where_a_program_dies(
+    cluster: Any, tmp_path: Path, by_fused: Path, max_retries: int, told: str
+) -> None:
+    place = f"dies_{max_retries}"
+    one_by_one = ["hydra.launcher.fused=1", f"hydra.launcher.ray.remote.max_retries={max_retries}"]
+    with running(tmp_path, *cluster.overrides, *one_by_one, f"machine.results_dir={place}") as process:
+        until(lambda: list(tmp_path.glob(f"{place}/lr/runs/*.json")))
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.glob(f"{place}/lr/runs/*.json")}
+        os.kill(ray_tasks("train_fused", os.getpid())[0], signal.SIGKILL)
+        if max_retries:
+            cluster.ray.remove_node(next(iter(cluster.ray.worker_nodes)), allow_graceful=False)
+            cluster.ray.add_node(num_cpus=1)
+        code, out, err = finish(process)
+    assert code == 0, err
+    assert told in out
+    assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    if max_retries:
+        assert num_lost(tmp_path / place / "lr", by_fused) == 0
+
+
+@pytest.mark.slow
+@has_ray
+def test_what_cannot_be_fused_is_a_task_of_its_own_and_said(cluster: Any, tmp_path: Path) -> None:
+    overrides = [*ONE_RUN, "data.max_shift=0,1", "hydra.launcher.fused=2", "machine.results_dir=mixed"]
+    with running(tmp_path, *cluster.overrides, *overrides) as process:
+        code, out, err = finish(process)
+    assert code == 0, err
+    assert "1 of 2 runs in 1 fused programs" in out
+    assert "1 of 2 runs run solo: images that move (data.max_shift, data.max_rotation) have no stacked form" in out
+    found = {record.config["data"]["max_shift"]: record.engine for record in store.read(tmp_path / "mixed" / "lr")}
+    assert found == {0.0: "fused", 1.0: "solo"}
+
+
+@pytest.mark.slow
+@has_ray
+def test_what_a_broken_program_leaves_is_given_to_solo_tasks_and_said(cluster: Any, tmp_path: Path) -> None:
+    overrides = [*ONE_RUN, "machine.device=cuda:99", "hydra.launcher.fused=2", "machine.results_dir=broken"]
+    with running(tmp_path, *cluster.overrides, *overrides) as process:
+        code, out, err = finish(process)
+    assert (code, err.count("Traceback")) == (1, 0)
+    assert "1 of 1 runs run solo: the fused program ended with ConfigError: machine.device is cuda:99" in out
+    assert "lr 1.00e-05 seed 0: no record: ConfigError: machine.device is cuda:99" in out
+
+
 @pytest.mark.slow
 @has_ray
 def test_nothing_is_lost_with_a_machine_and_records_come_home(cluster: Any, tmp_path: Path, by_pool: Path) -> None:
@@ -167,9 +254,8 @@ def test_a_run_that_ray_gives_up_is_missing_and_the_same_command_goes_on(cluster
     overrides = [*cluster.overrides, *ONE_RUN, "machine.results_dir=given_up"]
     with running(tmp_path, *overrides, "hydra.launcher.ray.remote.max_retries=0") as process:
         until(lambda: list(cluster.folder.glob("given_up/lr/runs/*.checkpoint")))
-        for pid in set(descendants(os.getpid())) - {process.pid, *descendants(process.pid)}:
-            if Path(f"/proc/{pid}/cmdline").read_text().startswith("ray::train"):
-                os.kill(pid, signal.SIGKILL)
+        for pid in ray_tasks("train", os.getpid()):
+            os.kill(pid, signal.SIGKILL)
         code, out, err = finish(process)
     assert (code, err.count("Traceback")) == (1, 0)
     assert "lr 1.00e-05 seed 0: no record: " in out
@@ -258,7 +344,7 @@ def test_a_run_that_raises_leaves_a_failed_record(job: Job, monkeypatch: pytest.
     def run_one(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("no such thing")
 
-    monkeypatch.setattr(_remote.app, "run_one", run_one)
+    monkeypatch.setattr(_remote.runs, "run_one", run_one)
     record = _remote.train(job.run, job.app.machine, job.folder, workers=1)
     assert (record.outcome.status, record.outcome.error) == ("failed", "ZeroDivisionError: no such thing")
     assert store.read_run(job.folder, job.run_id) == record
@@ -292,3 +378,48 @@ def test_a_run_takes_no_gpu_that_ray_has_not_given_it(device: str, num_gpus: flo
 )
 def test_how_many_runs_a_cluster_has_room_for(remote: dict[str, float], expected: int) -> None:
     assert _ray._num_at_a_time({"CPU": 16.0, "GPU": 2.0}, remote) == expected
+
+
+@pytest.mark.parametrize(
+    ("cohorts", "places", "expected"),
+    [
+        ([46], 4, [12, 12, 11, 11]),
+        ([10], 1, [10]),
+        ([3], 8, [1, 1, 1]),
+        ([200, 10], 4, [67, 67, 66, 10]),
+        ([40, 40, 40, 40, 40], 4, [40, 40, 20, 20, 20, 20, 20, 20]),  # not four, and then one for which three wait
+        ([], 4, []),
+    ],
+)
+def test_runs_are_cut_into_as_many_programs_as_the_cluster_has_places(
+    job: Job, cohorts: list[int], places: int, expected: list[int]
+) -> None:
+    of_cohorts = [[replace(job, run_id=f"{name} {i}") for i in range(size)] for name, size in enumerate(cohorts)]
+    programs = _ray.cut(of_cohorts, places)
+    assert [len(program) for program in programs] == expected
+    assert all(len({job.run_id.split()[0] for job in program}) == 1 for program in programs)
+    assert {job.run_id for program in programs for job in program} == {job.run_id for cohort in of_cohorts for job in cohort}
+
+
+@pytest.mark.parametrize("num_slots", [0, -1, 1.5, True, "many"])
+def test_no_runs_at_a_time_in_a_program_are_refused(num_slots: Any) -> None:
+    with pytest.raises(ConfigError, match=r"hydra.launcher.fused must be a whole number of at least 1, or null, got"):
+        _ray.check(num_slots)
+
+
+def test_a_program_hands_back_each_record_as_it_ends_and_then_raises_what_ended_it(
+    job: Job, make_record: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came_home = threading.Event()
+
+    def run_cohort(*_: Any, on_record: Callable[[int, RunRecord], None], **__: Any) -> None:
+        on_record(1, make_record())
+        assert came_home.wait(60)  # not before this one has been handed back
+        raise ZeroDivisionError("no such thing")
+
+    monkeypatch.setattr(_remote.runs, "run_cohort", run_cohort)
+    records = _remote.train_fused([job.run], [job.folder], job.app.machine, num_slots=2)
+    assert records.send(None) == (1, make_record())  # as Ray asks for it
+    came_home.set()
+    with pytest.raises(ZeroDivisionError, match="no such thing"):
+        records.send(None)

@@ -10,7 +10,7 @@ import torch
 
 from hydra_plugins.lrsweep_launchers import _pool
 from hydra_plugins.lrsweep_launchers._core import Job
-from hydra_plugins.lrsweep_launchers._progress import Progress
+from hydra_plugins.lrsweep_launchers._progress import Progress, in_a_line
 from lrsweep import runs
 from lrsweep.config import ConfigError
 from lrsweep.download import load_mnist
@@ -48,6 +48,11 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None) -> No
 def why_not(job: Job) -> str | None:
     """Why this job cannot share a program; None if it can."""
     return "machine.save_weights is of solo runs" if job.app.machine.save_weights else fused.why_not(job.run)
+
+
+def why_ended(error: BaseException) -> str:
+    """Why what a program has left undone runs solo."""
+    return _NO_MEMORY if isinstance(error, torch.OutOfMemoryError) else f"the fused program ended with {in_a_line(error)}"
 
 
 def cohorts(jobs: list[Job]) -> Iterator[list[Job]]:
@@ -93,10 +98,8 @@ def _run_fused(
                     on_epoch=on_epoch,
                     on_halved=on_halved,
                 )
-            except torch.OutOfMemoryError:
-                reasons |= {job.key: _NO_MEMORY for job in cohort}
             except Exception as error:  # whatever it is, solo may do better, and leaves a failed record where it does not
-                reasons |= {job.key: f"the fused program ended with {type(error).__name__}: {error}" for job in cohort}
+                reasons |= {job.key: why_ended(error) for job in cohort}
     finally:
         progress.close()
     seconds = monotonic() - start

@@ -34,6 +34,11 @@ def label_of(record: RunRecord) -> str:
     return label(record.config["optimizer"]["lr"], record.config["seed"])
 
 
+def in_a_line(error: BaseException) -> str:
+    """Its kind, and the first line of what it says: some launchers' errors go on for pages."""
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+
+
 def _what_came_of(outcome: Outcome) -> str:
     if outcome.status == "failed":
         return f"failed: {outcome.error}"

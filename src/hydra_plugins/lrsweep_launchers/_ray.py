@@ -1,40 +1,149 @@
-"""One Ray task a run, on this machine or on a given cluster."""
+"""One Ray task a run, or one for many that share a program, on this machine or on a given cluster."""
 
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
-from hydra_plugins.lrsweep_launchers import _remote
+from hydra_plugins.lrsweep_launchers import _fused, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
-from hydra_plugins.lrsweep_launchers._progress import Progress
+from hydra_plugins.lrsweep_launchers._progress import Progress, in_a_line
 from lrsweep import runs
+from lrsweep.bounds import require
 from lrsweep.config import ConfigError, MachineConfig
 from lrsweep.records import RunRecord
 
 _POLL_SECONDS = 1
+_RAYS_RETRIES = 3  # where ray.remote does not say
 _OF_A_NEW_RAY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_memory")  # a given cluster has its own
 
 
-def run_all(jobs: list[Job], done: list[RunRecord], init: dict[str, Any], remote: dict[str, Any]) -> None:
-    """Run every job. Ray tries a run again whose worker dies; one that gives nothing even so is said and left missing."""
+def check(num_slots: Any) -> None:
+    is_number = type(num_slots) is int and num_slots >= 1  # the file has no schema: it may be anything
+    require(num_slots is None or is_number, "hydra.launcher.fused", "a whole number of at least 1, or null", num_slots)
+
+
+def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, init: dict[str, Any], remote: dict[str, Any]) -> None:
+    """Run every job, as a task of its own or, where `num_slots` says how many run at a time in one, in fused programs.
+
+    What dies with a worker is tried again. What gives nothing even so is said and left missing.
+    """
     for job in {job.folder: job for job in jobs}.values():
         runs.keep_model_summary(job.run, job.folder)
     with _ray(init) as ray:
-        workers = _num_at_a_time(ray.cluster_resources(), remote)
-        task = ray.remote(**remote)(_remote.train)
-        active = {task.remote(job.run, machine_for(job, remote), job.folder, workers): job for job in jobs}
-        progress = Progress(len(jobs), done, f"{workers} at a time by Ray")
+        places = _num_at_a_time(ray.cluster_resources(), remote)
+        progress = Progress(len(jobs), done, f"{places} at a time by Ray")
+        tasks = _Tasks(ray, remote, places, len(jobs), progress)
         try:
-            while active:
-                ended, _ = ray.wait(list(active), num_returns=len(active), timeout=_POLL_SECONDS)
-                for reference in ended:
-                    _remote.bring_home(active.pop(reference), partial(ray.get, reference), progress)
+            if num_slots:
+                tasks.start_fused(jobs, num_slots)
+            else:
+                tasks.start_solo(jobs)
+            while tasks.active:
+                tasks.hear()
         finally:
             progress.close()
+
+
+def cut(cohorts: list[list[Job]], places: int) -> list[list[Job]]:
+    """The runs of each program: those of one cohort, or of a part of it, so that the programs are a multiple of the places.
+
+    More would only be smaller: a program refills its slots, and one that dies has only to do what has not come home.
+    """
+    counts = [1] * len(cohorts)
+    while sum(counts) % places and sum(counts) < sum(map(len, cohorts)):
+        longest = max(range(len(cohorts)), key=lambda i: len(cohorts[i]) / counts[i])
+        counts[longest] += 1
+    # In parts of neighbours: jobs come in an order in which each part has rates of all sizes, and so as much to do.
+    parts = [part for cohort, count in zip(cohorts, counts, strict=True) for part in _parts(cohort, count)]
+    return sorted(parts, key=len, reverse=True)
+
+
+def _parts(jobs: list[Job], count: int) -> Iterator[list[Job]]:
+    ends = [len(jobs) * i // count for i in range(count + 1)]
+    return (jobs[first:end] for first, end in pairwise(ends))
+
+
+@dataclass
+class _Program:
+    """A task of many runs. It is tried again by us, who know which records have come home, and not by Ray."""
+
+    left: dict[int, Job]  # by position, those whose records have not
+    num_slots: int
+    retries: int  # left; below 0, as for Ray: without end
+
+
+class _Tasks:
+    """What Ray is at for us."""
+
+    def __init__(self, ray: Any, remote: dict[str, Any], places: int, total: int, progress: Progress) -> None:
+        self.active: dict[Any, Job | _Program] = {}  # by what Ray has given for it
+        self._ray, self._remote, self._places, self._total, self._progress = ray, remote, places, total, progress
+        self._solo = ray.remote(**remote)(_remote.train)
+        self._fused = ray.remote(**remote | {"num_returns": "streaming", "max_retries": 0})(_remote.train_fused)
+
+    def start_solo(self, jobs: list[Job], reason: str = "") -> None:
+        if reason:
+            self._progress.say(f"{len(jobs)} of {self._total} runs run solo: {reason}")
+        for job in jobs:
+            task = self._solo.remote(job.run, machine_for(job, self._remote), job.folder, self._places)
+            self.active[task] = job
+
+    def start_fused(self, jobs: list[Job], num_slots: int) -> None:
+        groups: dict[str, list[Job]] = {}
+        for job in jobs:
+            groups.setdefault(_fused.why_not(job) or "", []).append(job)
+        fusible = groups.pop("", [])
+        programs = cut(list(_fused.cohorts(fusible)), self._places)
+        self._progress.say(f"{len(fusible)} of {self._total} runs in {len(programs)} fused programs")
+        for members in programs:
+            self._start_program(members, num_slots, self._remote.get("max_retries", _RAYS_RETRIES))
+        for reason, group in groups.items():
+            self.start_solo(group, reason)
+
+    def _start_program(self, jobs: list[Job], num_slots: int, retries: int) -> None:
+        members, folders = [job.run for job in jobs], [job.folder for job in jobs]
+        task = self._fused.remote(members, folders, machine_for(jobs[0], self._remote), num_slots)
+        self.active[task] = _Program(dict(enumerate(jobs)), num_slots, retries)
+
+    def hear(self) -> None:
+        """Bring home what has ended within a second."""
+        ready, _ = self._ray.wait(list(self.active), num_returns=len(self.active), timeout=_POLL_SECONDS)
+        for task in ready:
+            what = self.active[task]
+            if isinstance(what, Job):
+                del self.active[task]
+                _remote.bring_home(what, partial(self._ray.get, task), self._progress)
+            else:
+                self._hear_program(task, what)
+
+    def _hear_program(self, task: Any, program: _Program) -> None:
+        while task.next_ready():
+            try:
+                i, record = self._ray.get(next(task))
+            except Exception as error:  # the program's, or that its worker has died
+                del self.active[task]
+                self._do_again(program, error)
+                return
+            _remote.keep(program.left.pop(i), record, self._progress)
+        if task.is_finished():
+            del self.active[task]
+
+    def _do_again(self, program: _Program, error: Any) -> None:
+        """What has come home stays. The rest goes on in a new program if its worker died, and solo if the program ended."""
+        left = list(program.left.values())
+        if not left:
+            return
+        is_its_own = isinstance(error, self._ray.exceptions.RayTaskError)
+        if is_its_own or not program.retries:
+            self.start_solo(left, _fused.why_ended(error.cause if is_its_own else error))
+        else:
+            self._progress.say(f"{len(left)} runs begin again: {in_a_line(error)}")
+            self._start_program(left, program.num_slots, program.retries - 1)
 
 
 def machine_for(job: Job, remote: dict[str, Any]) -> MachineConfig:

@@ -1,11 +1,13 @@
-"""One run on a machine that may share nothing with ours: what it does there, and how its record comes home."""
+"""Runs on a machine that may share nothing with ours: what is done there, and how a record comes home."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 from hydra_plugins.lrsweep_launchers._core import Job
-from hydra_plugins.lrsweep_launchers._progress import Progress, label
+from hydra_plugins.lrsweep_launchers._progress import Progress, in_a_line, label
 from lrsweep import runs, store
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.records import RunRecord
@@ -28,14 +30,40 @@ def train(run: RunConfig, machine: MachineConfig, folder: Path, workers: int) ->
         return runs.record_failure(run, machine, folder, workers=workers, error=f"{type(error).__name__}: {error}")
 
 
+def train_fused(
+    members: list[RunConfig], folders: list[Path], machine: MachineConfig, num_slots: int
+) -> Generator[tuple[int, RunRecord]]:
+    """On the worker: many runs in one program. Position and record of each as soon as it ends, stored there as well."""
+    ended: SimpleQueue[tuple[int, RunRecord] | None] = SimpleQueue()
+    with ThreadPoolExecutor(1) as thread:  # because the program calls back, and this must yield
+        program = thread.submit(
+            runs.run_cohort,
+            members,
+            folders,
+            machine,
+            num_slots=num_slots,
+            on_record=lambda i, record: ended.put((i, record)),
+            on_epoch=lambda _: None,
+            on_halved=lambda number: print(f"Out of memory: on with {number} runs at a time", flush=True),
+        )
+        program.add_done_callback(lambda _: ended.put(None))
+        while (what := ended.get()) is not None:
+            yield what  # not from an iterator: Ray sends to this generator, which would send to that
+        program.result()  # raises what the program raised
+
+
 def bring_home(job: Job, fetch: Callable[[], RunRecord], progress: Progress) -> None:
     """Store what a worker returned; where that is nothing, say why. The sweep's end will say that the run is missing."""
     try:
         record = fetch()
     except Exception as error:  # of many kinds: the launcher's own, and whatever the worker raised before it could train
-        told = str(error).strip().splitlines()
-        progress.say(f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {type(error).__name__}: {told[0] if told else ''}")
+        why = in_a_line(getattr(error, "cause", error))  # Ray's own words are of where it was raised
+        progress.say(f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {why}")
         return
+    keep(job, record, progress)
+
+
+def keep(job: Job, record: RunRecord, progress: Progress) -> None:
     store.save(job.folder, record)  # the same bytes once more where the folder is shared
     progress.recorded(record)
     job.tracking.log_run(record)

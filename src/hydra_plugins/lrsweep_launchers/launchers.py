@@ -115,20 +115,22 @@ class FusedLauncher(_StoreLauncher):
 
 
 class RayLauncher(_StoreLauncher):
-    """`hydra/launcher=ray`: a task of Ray's a run, with the settings' names of hydra-ray-launcher."""
+    """`hydra/launcher=ray`: a task of Ray's a run, or a fused program; with the settings' names of hydra-ray-launcher."""
 
-    def __init__(self, ray: DictConfig) -> None:
+    def __init__(self, ray: DictConfig, fused: int | None) -> None:
         self.settings: Any = OmegaConf.to_container(ray, resolve=True)
+        self.fused = fused
 
     def _check(self, jobs: list[Any]) -> None:
-        from hydra_plugins.lrsweep_launchers import _remote
+        from hydra_plugins.lrsweep_launchers import _ray, _remote
 
+        _ray.check(self.fused)
         _remote.require("ray", extra="ray")
 
     def _run(self, pending: list[Any], done: list[Any]) -> None:
         from hydra_plugins.lrsweep_launchers import _ray
 
-        _ray.run_all(pending, done, **self.settings)
+        _ray.run_all(pending, done, self.fused, **self.settings)
 
 
 class _SubmititLauncher(_StoreLauncher):
