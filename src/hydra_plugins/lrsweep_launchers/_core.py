@@ -1,24 +1,31 @@
 """What the launchers share: compose and check every job, see what the store lacks, say what came of it."""
 
+import math
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from lrsweep import app, lock, runs, store
 from lrsweep.app import SweepIncomplete
+from lrsweep.bounds import ConfigError
 from lrsweep.config import AppConfig, RunConfig, run_id
 from lrsweep.fixed import refuse_changes
 from lrsweep.records import RunRecord
 from lrsweep.tracker import Tracking
+
+_MAX_JOBS = 10_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,20 @@ class Job:
     def key(self) -> str:
         """The run in its study: a multirun may name one run in two studies."""
         return str(self.folder / self.run_id)
+
+
+def refuse_endless(context: HydraContext, config: DictConfig) -> None:
+    """Refuse a sweep of too many jobs before Hydra's sweeper, which takes this for its list of them, has filled the memory."""
+    given = [f"{name}={values}" for name, values in (config.hydra.sweeper.params or {}).items()]
+    overrides = OverridesParser.create(context.config_loader).parse_overrides([*given, *config.hydra.overrides.task])
+    num_jobs = math.prod({override.get_key_element(): _num_values(override) for override in overrides}.values())
+    if num_jobs > _MAX_JOBS:
+        raise ConfigError(f"a sweep has at most {_MAX_JOBS:,} runs, and this one more; sweep fewer values, or some at a time")
+
+
+def _num_values(override: Override) -> int:
+    """Of a sweep those that are too many are not counted to their end."""
+    return len(list(islice(override.sweep_string_iterator(), _MAX_JOBS + 1))) if override.is_sweep_override() else 1
 
 
 def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
