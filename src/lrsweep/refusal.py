@@ -20,7 +20,7 @@ _HYDRAS, _HOUSE = {"hydra", "omegaconf"}, {"lrsweep", "hydra_plugins"}
 
 
 def is_refusal(error: Exception) -> bool:
-    """Of the user's making. Hydra and OmegaConf let some of Python's own errors through: then theirs is the code that raised it."""
+    """Is it of the user's making? Hydra and OmegaConf let some of Python's own errors through: those that their code raised."""
     packages = [frame.f_globals["__name__"].split(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
     known = [package for package in packages if package in _HYDRAS | _HOUSE]
     return isinstance(error, _REFUSALS) or (bool(known) and known[-1] in _HYDRAS)
@@ -47,8 +47,8 @@ def _as_it_is(error: BaseException) -> str:
 
 
 def _explain_hydra(outer: str, causes: list[str]) -> str:
-    if known := re.search(r"Could not append to config. An item is already at '([^']+)'", outer):
-        return f"{known[1]} is a setting already; leave out the +"
+    if there := re.search(r"Could not append to config. An item is already at '([^']+)'", outer):
+        return f"{there[1]} is a setting already; leave out the +"
     if unknown := re.search(r"Could not (?:override|append to config[^']*) '([^']+)'", outer):
         name = (_full_key(causes[0]) if causes else None) or unknown[1]
         near = get_close_matches(name, flatten(asdict(AppConfig())), n=1)

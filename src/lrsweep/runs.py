@@ -142,6 +142,7 @@ def _time_solo_epochs(like: RunConfig, mnist: Mnist) -> list[float]:
         training=replace(like.training, max_epochs=_CALIBRATION_EPOCHS, patience=_CALIBRATION_EPOCHS),
     )
     outcome = solo.train(brief, data.split(mnist, brief.data, brief.seed))
+    assert outcome.wall_seconds is not None
     return [epoch.seconds for epoch in outcome.curve] or [outcome.wall_seconds]  # else its first epoch diverged, at any rate
 
 
