@@ -269,6 +269,11 @@ REFUSED = [
         {"schedule": ScheduleConfig(name="grow_batch", max_batch_size=31)},
         "schedule.max_batch_size must be at least training.batch_size (32), got 31",
     ),
+    (
+        RunConfig,
+        {"schedule": ScheduleConfig(name="grow_batch", max_batch_size=60_001)},
+        "schedule.max_batch_size must be at most 60000, got 60001",
+    ),
     *(
         (
             RunConfig,

@@ -19,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from lrsweep import lock, store
-from lrsweep.bounds import require_text
 from lrsweep.config import CONF_DIR, RESOLVERS, AppConfig, ConfigError, flatten, run_id
 from lrsweep.records import EpochRecord, Outcome
 from lrsweep.refusal import explain, is_refusal
@@ -51,7 +50,8 @@ def to_app_config(cfg: DictConfig) -> AppConfig:
     for name, value in flatten(OmegaConf.to_container(cfg)).items():  # type: ignore[arg-type]  # a dict, since cfg is one
         if name not in known:  # Hydra lets +name=value through, and the dataclasses would ignore it
             raise ConfigError(f"{name} is not a setting; lrsweep --cfg job lists them all")
-        require_text(name, value)
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():  # a terminal hands on any bytes
+            raise ConfigError(f"{name} must be text that UTF-8 can hold, got {value!r}")
     app = OmegaConf.to_object(cfg)
     assert isinstance(app, AppConfig)
     return app

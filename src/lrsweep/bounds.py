@@ -26,12 +26,6 @@ def require_inside(name: str, folder: str) -> None:
     require(bool(is_plain), name, "a plain relative path, with no backslash and no part that begins with '.' or '-'", folder)
 
 
-def require_text(name: str, value: object) -> None:
-    """A terminal hands on bytes that are no text as well. No record could hold them."""
-    is_text = not isinstance(value, str) or value.encode(errors="replace").decode() == value
-    require(is_text, name, "text that UTF-8 can hold", value)
-
-
 def refuse_unused(group: str, config: Any, uses: dict[str, tuple[str, ...]]) -> None:
     """A setting that this choice of the group does not read is a mistake, not a wish to be ignored."""
     default = type(config).__dataclass_fields__

@@ -136,6 +136,7 @@ class RunConfig:
         if self.schedule.name == "grow_batch":
             most, first = self.schedule.max_batch_size, self.training.batch_size
             require(most >= first, "schedule.max_batch_size", f"at least training.batch_size ({first})", most)
+            require(most <= NUM_MNIST_TRAIN, "schedule.max_batch_size", f"at most {NUM_MNIST_TRAIN}", most)
         self._check_rates()
         self._check_warmup()
 

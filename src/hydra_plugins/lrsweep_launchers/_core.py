@@ -19,8 +19,7 @@ from omegaconf import DictConfig, open_dict
 
 from lrsweep import app, lock, runs, store
 from lrsweep.app import SweepIncomplete
-from lrsweep.bounds import ConfigError
-from lrsweep.config import AppConfig, RunConfig, run_id
+from lrsweep.config import AppConfig, ConfigError, RunConfig, run_id
 from lrsweep.fixed import refuse_changes
 from lrsweep.records import RunRecord
 from lrsweep.tracker import Tracking
