@@ -1,6 +1,7 @@
 """What many tests need: MNIST, small run configs, and records that no training had to make."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from lrsweep import data
+from lrsweep import app, data
 from lrsweep.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainingConfig, run_id
 from lrsweep.data import Mnist
 from lrsweep.records import EpochRecord, Outcome, RunRecord
@@ -34,6 +35,24 @@ def _logging_as_before() -> Iterator[None]:
     for handler in set(root.handlers) - set(handlers):
         root.removeHandler(handler)
         handler.close()
+
+
+@pytest.fixture
+def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`lrsweep(…)` in an empty folder; its exit code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def command(*overrides: str) -> int:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main() sets it: have it put back
+        monkeypatch.setattr(sys, "argv", ["lrsweep", f"machine.data_dir={ROOT / 'data'}", *overrides])
+        try:
+            app.main()
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
+
+    return command
 
 
 @pytest.fixture(scope="session")

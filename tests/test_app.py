@@ -1,36 +1,16 @@
 """The command line, in this process: what is refused, and how it is said; one run."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lrsweep import app, runs, store
+from lrsweep import runs, store
 from lrsweep.config import RunConfig
 from lrsweep.records import RunRecord
 
-ROOT = Path(__file__).parents[1]
-SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training.max_epochs=2"]
 Command = Callable[..., int]
-
-
-@pytest.fixture
-def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """`lrsweep(…)` in an empty folder; its exit code."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main() sets it: have it put back
-
-    def command(*overrides: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["lrsweep", f"machine.data_dir={ROOT / 'data'}", *overrides])
-        try:
-            app.main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
-    return command
+SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training.max_epochs=2"]
 
 
 @pytest.mark.parametrize(
@@ -41,6 +21,25 @@ def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         (["optimizer.lr=abc"], "ConfigError: optimizer.lr: Value 'abc' of type 'str' could not be converted to Float"),
         (["optimizer.lrr=1"], "ConfigError: optimizer.lrr is not a setting; did you mean optimizer.lr?"),
         (["+optimizer.damping=1"], "ConfigError: optimizer.damping is not a setting; lrsweep --cfg job lists them all"),
+        (["+seed=3"], "ConfigError: seed is a setting already; leave out the +"),
+        (["optimizer={rate: 1}"], "ConfigError: optimizer.rate is not a setting; did you mean optimizer.name?"),
+        (["~optimizer.lr"], "ConfigError: ~optimizer.lr: OptimizerConfig (DictConfig) does not support deletion"),
+        (["seed=${nope}"], "ConfigError: seed: Interpolation key 'nope' not found"),
+        (["optimizer.lr=" + "9" * 400], "ConfigError: optimizer.lr: int too large to convert to float"),
+        (
+            ["optimizer=null"],
+            "ConfigError: a group of settings takes the name of a choice, as in optimizer=adamw: what was given is none",
+        ),
+        (
+            ["study.name=학습률"],
+            "ConfigError: cannot read 'study.name=학습률'; write name=value, and letters that Hydra does not know in two pairs "
+            "of quotes: \"study.name='학습률'\"",
+        ),
+        (["machine.results_dir='\udc80'"], "ConfigError: machine.results_dir must be text that UTF-8 can hold, got '\\udc80'"),
+        (
+            ["study=lr", "seed=range(1000000000)"],
+            "ConfigError: a sweep has at most 100,000 runs, and this one more; sweep fewer values, or some at a time",
+        ),
         (["training.patience=0"], "ConfigError: training.patience must be at least 1, got 0"),
         (["training.patience=no"], "ConfigError: training.patience: Value 'no' of type 'str' could not be converted to Integer"),
         (

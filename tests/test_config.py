@@ -250,6 +250,7 @@ REFUSED = [
         "schedule.milestones means nothing to schedule=constant; it is a setting of multi_step, piecewise",
     ),
     (TrainingConfig, {"batch_size": 0}, "training.batch_size must be at least 1, got 0"),
+    (TrainingConfig, {"batch_size": 60_001}, "training.batch_size must be at most 60000, got 60001"),
     (TrainingConfig, {"patience": 0}, "training.patience must be at least 1, got 0"),
     (TrainingConfig, {"max_epochs": 0}, "training.max_epochs must be at least 1, got 0"),
     (TrainingConfig, {"precision": "fp16"}, "training.precision must be one of fp32, bf16, got 'fp16'"),
@@ -267,6 +268,11 @@ REFUSED = [
         RunConfig,
         {"schedule": ScheduleConfig(name="grow_batch", max_batch_size=31)},
         "schedule.max_batch_size must be at least training.batch_size (32), got 31",
+    ),
+    (
+        RunConfig,
+        {"schedule": ScheduleConfig(name="grow_batch", max_batch_size=60_001)},
+        "schedule.max_batch_size must be at most 60000, got 60001",
     ),
     *(
         (
@@ -306,7 +312,8 @@ REFUSED = [
     (GridConfig, {"step": 4.5e-4}, "grid.step must be coarse enough for 10,000 points, got 0.00045"),
     (MachineConfig, {"checkpoint_seconds": -1.0}, "machine.checkpoint_seconds must be finite and at least 0, got -1.0"),
     (MachineConfig, {"checkpoint_seconds": INF}, "machine.checkpoint_seconds must be finite and at least 0, got inf"),
-    (MachineConfig, {"threads": 0}, "machine.threads must be at least 1, got 0"),
+    (MachineConfig, {"threads": 0}, "machine.threads must be from 1 to 1024, got 0"),
+    (MachineConfig, {"threads": 2**63}, "machine.threads must be from 1 to 1024, got 9223372036854775808"),
     *(
         (MachineConfig, {"device": device}, f"machine.device must be auto, cpu, cuda or cuda:N, got {device!r}")
         for device in ("gpu", "", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CPU", "cuda:²")

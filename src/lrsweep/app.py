@@ -22,7 +22,7 @@ from tqdm import tqdm
 from lrsweep import lock, store
 from lrsweep.config import CONF_DIR, RESOLVERS, AppConfig, ConfigError, flatten, run_id
 from lrsweep.records import EpochRecord, Outcome
-from lrsweep.refusal import REFUSALS, explain
+from lrsweep.refusal import explain, is_refusal
 from lrsweep.runs import check_inputs, is_finished, keep_model_summary, run_one, stored
 from lrsweep.tracker import Tracking
 
@@ -47,9 +47,11 @@ def register() -> None:
 
 def to_app_config(cfg: DictConfig) -> AppConfig:
     """The composed config as dataclasses, every bound checked."""
-    for name in flatten(OmegaConf.to_container(cfg)):  # type: ignore[arg-type]  # a dict, since cfg is one
+    for name, value in flatten(OmegaConf.to_container(cfg)).items():  # type: ignore[arg-type]  # a dict, since cfg is one
         if name not in _known():  # Hydra lets +name=value through, and the dataclasses would ignore it
             raise ConfigError(f"{name} is not a setting; lrsweep --cfg job lists them all")
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():  # a terminal hands on any bytes
+            raise ConfigError(f"{name} must be text that UTF-8 can hold, got {value!r}")
     app = OmegaConf.to_object(cfg)
     assert isinstance(app, AppConfig)
     return app
@@ -115,8 +117,8 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
     def job(cfg: DictConfig) -> Any:
         try:
             return task(cfg)
-        except REFUSALS as error:
-            if show_tracebacks:
+        except Exception as error:
+            if show_tracebacks or not is_refusal(error):
                 raise
             _refuse(error)  # here already: on its way through Hydra it would be announced by a second line
 
@@ -129,8 +131,8 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
     except Stopped as stopped:
         print(f"\nStopped. {if_stopped}", file=sys.stderr)
         sys.exit(stopped.exit_code)
-    except REFUSALS as error:
-        if show_tracebacks:
+    except Exception as error:
+        if show_tracebacks or not is_refusal(error):
             raise
         _refuse(error)
 

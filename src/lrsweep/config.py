@@ -113,6 +113,7 @@ class TrainingConfig:
         for name in ("batch_size", "patience", "max_epochs"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"training.{name}", "at least 1", value)
+        require(self.batch_size <= NUM_MNIST_TRAIN, "training.batch_size", f"at most {NUM_MNIST_TRAIN}", self.batch_size)
         require_one_of("training.precision", ("fp32", "bf16"), self.precision)
 
 
@@ -135,6 +136,7 @@ class RunConfig:
         if self.schedule.name == "grow_batch":
             most, first = self.schedule.max_batch_size, self.training.batch_size
             require(most >= first, "schedule.max_batch_size", f"at least training.batch_size ({first})", most)
+            require(most <= NUM_MNIST_TRAIN, "schedule.max_batch_size", f"at most {NUM_MNIST_TRAIN}", most)
         self._check_rates()
         self._check_warmup()
 
@@ -228,7 +230,7 @@ class MachineConfig:
     def __post_init__(self) -> None:
         known = re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device) is not None
         require(known, "machine.device", "auto, cpu, cuda or cuda:N", self.device)
-        require(self.threads >= 1, "machine.threads", "at least 1", self.threads)
+        require(1 <= self.threads <= 1024, "machine.threads", "from 1 to 1024", self.threads)
         require_one_of("machine.precision", ("fp32", "tf32"), self.precision)
         seconds = self.checkpoint_seconds
         require(seconds is None or 0 <= seconds < math.inf, "machine.checkpoint_seconds", "finite and at least 0", seconds)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from lrsweep.bounds import ConfigError, require
+from lrsweep.bounds import ConfigError, require, require_inside
 
 
 @dataclass(kw_only=True)
@@ -65,9 +65,16 @@ def resolve_pick(key: Any, *cases: Any) -> Any:
     return known["else"]
 
 
+def resolve_inside(folder: str) -> str:
+    """`${inside:${study.name}}`: the folder, refused before Hydra makes one elsewhere."""
+    require_inside("study.name", str(folder))
+    return folder
+
+
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "log_grid": resolve_log_grid,
     "offsets": resolve_offsets,
     "ten_to": resolve_ten_to,
     "pick": resolve_pick,
+    "inside": resolve_inside,
 }

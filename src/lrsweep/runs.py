@@ -141,7 +141,9 @@ def _time_solo_epochs(like: RunConfig, mnist: Mnist) -> list[float]:
         schedule=ScheduleConfig(),
         training=replace(like.training, max_epochs=_CALIBRATION_EPOCHS, patience=_CALIBRATION_EPOCHS),
     )
-    return [epoch.seconds for epoch in solo.train(brief, data.split(mnist, brief.data, brief.seed)).curve]
+    outcome = solo.train(brief, data.split(mnist, brief.data, brief.seed))
+    assert outcome.wall_seconds is not None
+    return [epoch.seconds for epoch in outcome.curve] or [outcome.wall_seconds]  # else its first epoch diverged, at any rate
 
 
 def stored(folder: Path) -> dict[str, RunRecord]:

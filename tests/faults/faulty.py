@@ -1,7 +1,7 @@
 """`lrsweep`, but for what its environment asks: FAULTY=name,… of the faults below, TALLY=file for a byte an epoch begun.
 
 A worker imports this file anew, as multiprocessing does with any main script, so what is replaced here is replaced there too.
-No report is drawn: none of the faults is of it.
+No report is drawn: of the faults only one is of it, and kills the sweep in its place.
 """
 
 import itertools
@@ -50,7 +50,7 @@ def jumping_time() -> float:
 
 
 solo._one_epoch = one_epoch
-_core.report_command = lambda app_config: ["true"]
+_core.report_command = lambda app_config: ["sh", "-c", "kill -9 $PPID"] if "report" in asked else ["true"]
 hours, true_time = itertools.cycle((5, -7, 2, -24)), time.time
 if "clock" in asked:
     time.time = jumping_time

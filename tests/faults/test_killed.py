@@ -2,14 +2,15 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from at_work import alive, family, finish, num_lost, until, workers
-from small_sweep import LONG, RATES, Tried, begin, lost_after
+from at_work import alive, family, finish, lrsweep, num_lost, until, workers
+from small_sweep import LONG, RATES, SWEEP, Tried, begin, lost_after, sweep
 
 NUM_EPOCHS = 30 * len(RATES)
 SEED = 20
@@ -95,3 +96,18 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path: Path, long_undisturbed: Path,
         assert "To go on, give the same command again" in err
         until(lambda members=members: not alive(members))
     tried(lost=lost_after(long_undisturbed, tmp_path, LONG), times=3)
+
+
+@pytest.mark.fault(
+    "`kill -9` of the sweep while its report is made", "the old report stays whole; the same command makes the new one"
+)
+def test_killed_while_reporting(tmp_path: Path, undisturbed: Path, tried: Tried) -> None:
+    shutil.copytree(undisturbed, tmp_path / "results")
+    report = tmp_path / "results" / "lr" / "report.md"
+    assert lrsweep(tmp_path, *SWEEP)[0] == 0
+    old = report.read_bytes()
+    assert sweep(tmp_path, "seed=0,1", FAULTY="report")[0] == -signal.SIGKILL
+    assert report.read_bytes() == old
+    assert lrsweep(tmp_path, *SWEEP, "seed=0,1")[0] == 0
+    assert report.read_bytes() != old
+    tried(lost=num_lost(tmp_path / "results" / "lr", undisturbed / "lr"))

@@ -1,7 +1,9 @@
-"""The configs of a sweep's jobs, as Hydra composes them, without composing each one."""
+"""The configs of a sweep's jobs, as Hydra composes them, without composing each one; not of too many jobs."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
+from itertools import islice
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
@@ -9,6 +11,24 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+
+from lrsweep.config import ConfigError
+
+_MAX_JOBS = 100_000
+
+
+def refuse_endless(loader: ConfigLoader, config: DictConfig) -> None:
+    """Refuse a sweep of too many jobs before Hydra's sweeper, which takes this for its list of them, has filled the memory."""
+    given = [f"{name}={values}" for name, values in (config.hydra.sweeper.params or {}).items()]
+    overrides = OverridesParser.create(loader).parse_overrides([*given, *config.hydra.overrides.task])
+    num_jobs = math.prod({override.get_key_element(): _num_values(override) for override in overrides}.values())
+    if num_jobs > _MAX_JOBS:
+        raise ConfigError(f"a sweep has at most {_MAX_JOBS:,} runs, and this one more; sweep fewer values, or some at a time")
+
+
+def _num_values(override: Override) -> int:
+    """Of a sweep those that are too many are not counted to their end."""
+    return len(list(islice(override.sweep_string_iterator(), _MAX_JOBS + 1))) if override.is_sweep_override() else 1
 
 
 def compose_each(

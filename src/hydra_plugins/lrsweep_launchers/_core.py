@@ -102,7 +102,7 @@ def coarse_to_fine(jobs: list[Job]) -> list[Job]:
 def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list[Job]) -> Sequence[JobReturn]:
     """Say how complete the sweep is, by what the store holds and not by exit codes; write the reports; answer Hydra.
 
-    A report is written where anything `ran`, or where there is none yet.
+    A report is written where anything `ran`, or where there is none yet that has seen all records.
     """
     stored = {folder: store.scan(folder).records for folder in {job.folder for job in jobs}}
     distinct = {(job.folder, job.run_id): stored[job.folder].get(job.run_id) for job in jobs}
@@ -130,10 +130,16 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
 
 def _report(job: Job, *, has_run: bool) -> bool:
     report = job.folder / "report.md"
-    if report.exists() and not has_run:
+    if not has_run and _is_current(report):
         print(f"Report: {report}")
         return True
     return subprocess.run(report_command(job.app), check=False).returncode == 0
+
+
+def _is_current(report: Path) -> bool:
+    """Is no record newer? One is where a sweep was killed before it had written its report."""
+    newest = max((path.stat().st_mtime_ns for path in report.parent.glob("runs/*.json")), default=0)
+    return report.exists() and report.stat().st_mtime_ns >= newest
 
 
 def report_command(app_config: AppConfig) -> list[str]:

@@ -64,7 +64,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
     active: dict[Future[RunRecord], Job] = {}
     tries: Counter[str] = Counter()
     refresh = _Refresh(refresh_seconds)
-    progress = Progress(len(jobs), done, f"{workers} workers", num_lines=workers)
+    progress = Progress(len(jobs), done, f"{workers} workers", num_lines=min(workers, len(jobs)))
     try:
         while waiting or active:
             while waiting and len(active) < workers:

@@ -53,6 +53,9 @@ class _StoreLauncher(Launcher):
     """Composes every job, leaves to `_run` what the store lacks, and says how complete the sweep is."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra_plugins.lrsweep_launchers._compose import refuse_endless
+
+        refuse_endless(hydra_context.config_loader, config)
         self.hydra_context = hydra_context
         self.config = config
 

@@ -1,0 +1,105 @@
+"""Configs made up at random: each is composed and its bounds checked, or refused in one line. Nothing is trained."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hypothesis import HealthCheck, example, given, settings
+from made_up import COMMANDS, OVERRIDES
+from small_sweep import Tried
+
+from hydra_plugins.lrsweep_launchers import _core
+from lrsweep import app
+from lrsweep.config import CONF_DIR, AppConfig
+from lrsweep.refusal import explain, is_refusal
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.fault(
+        "a config made up at random (hypothesis)", "it is composed and its bounds checked, or refused in one line, exit code 2"
+    ),
+]
+SLOWLY = settings(suppress_health_check=[HealthCheck.too_slow])
+
+
+def test_a_made_up_config_is_composed_or_refused_in_one_line(tried: Tried) -> None:
+    told: list[str] = []
+
+    @example(["optimizer=null"])
+    @example(["optimizer.lr=" + "9" * 400])
+    @example(["optimizer.lr=" + "9" * 5000])
+    @given(OVERRIDES)
+    @settings(SLOWLY, max_examples=250)
+    def is_composed_or_refused(overrides: list[str]) -> None:
+        try:
+            assert isinstance(app.to_app_config(compose("config", overrides)), AppConfig)
+            told.append("")
+        except Exception as error:
+            if not is_refusal(error):
+                raise
+            told.append(explain(error))
+        assert told[-1].splitlines() == [told[-1]] * bool(told[-1])
+
+    app.register()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        is_composed_or_refused()
+    assert 0.1 < told.count("") / len(told) < 0.9  # both are tried
+    tried(lost=0, times=len(told))
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[AppConfig]]:
+    """What would be trained, by a single run or by a launcher that has checked all of its jobs."""
+    asked: list[AppConfig] = []
+
+    def split_by_store(jobs: list[_core.Job]) -> tuple[list[_core.Job], list[_core.Job]]:
+        asked.extend(job.app for job in jobs)
+        return [], []
+
+    monkeypatch.setattr(app, "_run_held", asked.append)
+    monkeypatch.setattr(_core, "split_by_store", split_by_store)
+    monkeypatch.setattr(_core, "finish", lambda *_, **__: [])
+    monkeypatch.setattr(_core, "_MAX_JOBS", 4)  # composing more takes long
+    yield asked
+    torch.set_num_threads(1)  # as conftest.py has set it
+
+
+def test_a_made_up_command_ends_well_or_is_refused_in_one_line(
+    work: list[AppConfig],
+    lrsweep: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tried: Tried,
+) -> None:
+    codes: list[int] = []
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    @example(["study.name=../../there"])
+    @example(["hydra.mode=MULTIRUN", "study.name=../../there"])
+    @example(["study=lr", "grid.step=4", "seed=range(1000000000)"])
+    @example(["study=lr", "grid.step=4", "hydra.launcher.workers=" + str(2**64)])
+    @given(COMMANDS)
+    @settings(SLOWLY, max_examples=60)
+    def ends_well_or_is_refused(overrides: list[str]) -> None:
+        work.clear()
+        codes.append(lrsweep(*overrides))
+        out, err = capsys.readouterr()
+        if codes[-1] == 0:
+            assert work
+            assert all(isinstance(asked, AppConfig) for asked in work)
+        else:
+            assert (codes[-1], out, work) == (2, "", [])
+            assert err.endswith("\n")
+            assert err.count("\n") == 1
+        assert list(tmp_path.iterdir()) == [here]
+        assert {path.name for path in here.iterdir()} <= {"results"}
+
+    ends_well_or_is_refused()
+    assert 0.1 < codes.count(0) / len(codes) < 0.9
+    tried(lost=0, times=len(codes))
