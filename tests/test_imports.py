@@ -43,7 +43,8 @@ HOUSE: dict[str, list[str]] = {
     "refusal": ["config", "download", "store", "lock"],
     "tracker": ["config", "records", "store"],
     "runs": ["config", "records", "environment", "data", "model", "engine", "store", "checkpoint"],
-    "app": ["config", "records", "store", "lock", "refusal", "tracker", "runs"],
+    "single": ["config", "records", "store", "lock", "tracker", "runs"],
+    "app": ["config", "store", "refusal", "single"],
     "find": ["config", "records", "environment", "data", "finder", "store", "analysis", "report", "app"],
     "__init__": [],
     "__main__": ["app"],
@@ -168,3 +169,11 @@ def test_the_report_side_runs_without_torch_being_imported() -> None:
     program += "print([name for name in ('torch', 'hydra', 'lrsweep.store') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['lrsweep.store']"
+
+
+def test_the_command_needs_no_torch_before_the_config_is_sound() -> None:
+    """PyTorch takes seconds to import: a typo, --help and the shell's completion are answered without."""
+    program = "import sys, lrsweep.app, hydra_plugins.lrsweep_launchers.launchers\n"
+    program += "print([name for name in ('torch', 'lrsweep.refusal') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['lrsweep.refusal']"

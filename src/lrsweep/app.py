@@ -17,14 +17,9 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 
-from lrsweep import lock, store
-from lrsweep.config import CONF_DIR, RESOLVERS, AppConfig, ConfigError, flatten, run_id
-from lrsweep.records import EpochRecord, Outcome
+from lrsweep.config import CONF_DIR, RESOLVERS, AppConfig, ConfigError, flatten
 from lrsweep.refusal import explain, is_refusal
-from lrsweep.runs import check_inputs, is_finished, keep_model_summary, run_one, stored
-from lrsweep.tracker import Tracking
 
 
 class Stopped(Exception):
@@ -62,50 +57,17 @@ def _known() -> frozenset[str]:
     return frozenset(flatten(asdict(AppConfig())))
 
 
-def run_single(cfg: DictConfig) -> float | None:
-    """What `lrsweep` does without a sweep: one run, here, with its summary and its progress. The validation accuracy.
+def _run_single(cfg: DictConfig) -> float | None:
+    settings = to_app_config(cfg)
+    from lrsweep.single import run_single  # imports PyTorch, seconds that a typo, --help or a completion need not wait for
 
-    A record of the fused engine is replaced, because this run measures its time.
-    """
-    app = to_app_config(cfg)
-    check_inputs(app.run)
-    with lock.hold(app.folder, run_id(app.run)):
-        return _run_held(app)
-
-
-def _run_held(app: AppConfig) -> float | None:
-    run, folder = app.run, app.folder
-    tracking = Tracking(app)
-    print(keep_model_summary(run, folder))
-    record = stored(folder).get(run_id(run))
-    if record is None or not is_finished(record, app) or record.timing == "calibrated":
-        with tqdm(unit="epoch", desc=f"lr {run.optimizer.lr:.2e}", disable=None) as bar:
-
-            def show(epoch: EpochRecord) -> None:
-                bar.update(epoch.epoch - bar.n)  # by more than 1 where the run goes on from its checkpoint
-                bar.set_postfix(train_loss=f"{epoch.train_loss:.4f}", valid_accuracy=f"{epoch.valid_accuracy:.4f}")
-
-            record = run_one(run, app.machine, folder, workers=1, on_epoch=show, say=lambda told: tqdm.write(f"This run {told}."))
-    else:
-        print("This run is in the store already.")
-    tracking.log_run(record)
-    print(_describe_outcome(record.outcome))
-    print(f"Record: {store.path_of(folder, record.run_id)}")
-    return record.outcome.valid_accuracy
-
-
-def _describe_outcome(outcome: Outcome) -> str:
-    test = "not scored" if outcome.test_accuracy is None else f"{outcome.test_accuracy:.2%}"
-    return (
-        f"{outcome.status}, stopped by {outcome.stop_reason} after {outcome.epochs} epochs (best: {outcome.best_epoch}); "
-        f"test accuracy {test}; {outcome.wall_seconds:.1f} s"
-    )
+    return run_single(settings)
 
 
 def main() -> None:
     """The console command."""
     command = os.environ.get("LRSWEEP_COMMAND") or shlex.join(["lrsweep", *sys.argv[1:]])
-    run_command(run_single, f"What is done is kept. To go on, give the same command again:\n  {command}")
+    run_command(_run_single, f"What is done is kept. To go on, give the same command again:\n  {command}")
 
 
 def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:

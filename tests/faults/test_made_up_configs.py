@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from made_up import COMMANDS, OVERRIDES
 from small_sweep import Tried
 
-from hydra_plugins.lrsweep_launchers import _core
-from lrsweep import app
+from hydra_plugins.lrsweep_launchers import _compose, _core
+from lrsweep import app, single
 from lrsweep.config import CONF_DIR, AppConfig
 from lrsweep.refusal import explain, is_refusal
 
@@ -58,10 +58,10 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[AppConfig]]:
         asked.extend(job.app for job in jobs)
         return [], []
 
-    monkeypatch.setattr(app, "_run_held", asked.append)
+    monkeypatch.setattr(single, "_run_held", asked.append)
     monkeypatch.setattr(_core, "split_by_store", split_by_store)
     monkeypatch.setattr(_core, "finish", lambda *_, **__: [])
-    monkeypatch.setattr(_core, "_MAX_JOBS", 4)  # composing more takes long
+    monkeypatch.setattr(_compose, "_MAX_JOBS", 4)  # composing more takes long
     yield asked
     torch.set_num_threads(1)  # as conftest.py has set it
 
