@@ -16,8 +16,29 @@ _OPTIONS = {
 _OPTIONS["hydra/launcher"] = ["pool", "fused", "basic", "ray", "submitit_local", "submitit_slurm"]
 _LAUNCHER = ("workers", "refresh_seconds", "run_seconds", "runs", "nope")
 
-_NUMBERS = ["0", "-0", "-0.0", "1", "2", "-1", "3.7", "1e-3", "1e308", "1e309", "1e-400", "inf", "-inf", "nan", "1_000", "0x10"]
-_NUMBERS += [str(2**31), str(2**63), str(2**64), "9" * 400, "9" * 5000]
+_NUMBERS = [
+    "0",
+    "-0",
+    "-0.0",
+    "1",
+    "2",
+    "-1",
+    "3.7",
+    "1e-3",
+    "1e308",
+    "1e309",
+    "1e-400",
+    "inf",
+    "-inf",
+    "nan",
+    "1_000",
+    "0x10",
+    str(2**31),
+    str(2**63),
+    str(2**64),
+    "9" * 400,
+    "9" * 5000,
+]
 _WORDS = [
     "",
     "''",
@@ -37,8 +58,6 @@ _WORDS = [
     '"',
     "'",
     "\\",
-]
-_WORDS += [
     "${seed}",
     "'${seed}'",
     "${oc.env:HOME}",
@@ -48,8 +67,6 @@ _WORDS += [
     "${pick:1,2}",
     "${ten_to:a}",
     "${ten_to:400}",
-]
-_WORDS += [
     "${log_grid:0,1,1}",
     "${log_grid:a,1,1}",
     "${offsets:0,inf,1}",
@@ -60,8 +77,6 @@ _WORDS += [
     "a/b",
     "a@b",
     "a:b",
-]
-_WORDS += [
     "[]",
     "[1,2]",
     "[[1]]",
@@ -88,8 +103,6 @@ _SWEEPS = [
     "range(0,nan)",
     "range(0,inf)",
     "range(0.0,1,0)",
-]
-_SWEEPS += [
     f"range({10**9})",
     "range(3,0)",
     "choice(0,1)",
