@@ -4,6 +4,7 @@ import importlib.util
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -399,6 +400,17 @@ def test_runs_are_cut_into_as_many_programs_as_the_cluster_has_places(
     assert [len(program) for program in programs] == expected
     assert all(len({job.run_id.split()[0] for job in program}) == 1 for program in programs)
     assert {job.run_id for program in programs for job in program} == {job.run_id for cohort in of_cohorts for job in cohort}
+
+
+@pytest.mark.parametrize("address", ["{}", "ray://{}"])
+def test_a_cluster_that_is_not_there_is_refused_at_once(address: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = address.format(f"127.0.0.1:{free.getsockname()[1]}")
+    with (
+        pytest.raises(ConfigError, match=rf"hydra.launcher.ray.init.address: nothing answers at {place} \("),
+        _ray._ray({"address": place}),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("num_slots", [0, -1, 1.5, True, "many"])

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from lrsweep.config import ConfigError, MachineConfig
 from lrsweep.records import RunRecord
 
 _POLL_SECONDS = 1
+_CONNECT_SECONDS = 10
 _RAYS_RETRIES = 3  # where ray.remote does not say
 _OF_A_NEW_RAY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_memory")  # a given cluster has its own
 
@@ -168,6 +170,7 @@ def _ray(init: dict[str, Any]) -> Iterator[Any]:
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     else:
         init = {name: value for name, value in init.items() if name not in _OF_A_NEW_RAY}
+        _require_a_listener(str(init.get("address")))
     import ray
 
     try:
@@ -178,3 +181,13 @@ def _ray(init: dict[str, Any]) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_a_listener(address: str) -> None:
+    """Where an address is given as host and port, Ray would look for minutes for what is not there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise ConfigError(f"hydra.launcher.ray.init.address: nothing answers at {address} ({error})") from error
