@@ -92,7 +92,7 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path: Path, long_undisturbed: Path,
             time.sleep(0.05)
         found, _, err = finish(process, seconds=60)
         assert found == code
-        assert "Traceback" not in err
+        assert "Traceback" not in err, err
         assert "To go on, give the same command again" in err
         until(lambda members=members: not alive(members))
     tried(lost=lost_after(long_undisturbed, tmp_path, LONG), times=3)
