@@ -126,7 +126,7 @@ def _die_with_parent() -> None:
 
 def _start_server() -> None:
     """Start the server with Ctrl-C blocked, for itself and all that it forks: it is the parent that answers Ctrl-C."""
-    _CONTEXT.set_forkserver_preload(["lrsweep.runs"])
+    _CONTEXT.set_forkserver_preload([__name__])
     with _blocked(signal.SIGINT):
         forkserver.ensure_running()
 
