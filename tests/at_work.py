@@ -53,6 +53,12 @@ def lrsweep(folder: Path, *overrides: str, **options: Any) -> tuple[int, str, st
         return finish(process)
 
 
+def is_deaf_to(number: signal.Signals, pid: int) -> bool:
+    """A process that blocks or ignores a signal."""
+    lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool((int(lines["SigBlk"], 16) | int(lines["SigIgn"], 16)) & 1 << (number - 1))
+
+
 def until(what: Callable[[], object], seconds: float = 120) -> None:
     """Wait for a condition; an assertion if it does not come."""
     deadline = time.monotonic() + seconds

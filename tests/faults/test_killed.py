@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from at_work import alive, family, finish, lrsweep, num_lost, until, workers
+from at_work import alive, family, finish, is_deaf_to, lrsweep, num_lost, until, workers
 from small_sweep import LONG, RATES, SWEEP, Tried, begin, lost_after, sweep
 
 NUM_EPOCHS = 30 * len(RATES)
@@ -86,6 +86,7 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path: Path, long_undisturbed: Path,
         process = begin(tmp_path, LONG)
         until(lambda process=process: len(workers(process.pid)) == 2)
         members = family(process.pid)
+        assert all(is_deaf_to(signal.SIGINT, pid) for pid in members if pid != process.pid)  # one answers Ctrl-C
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
         while is_repeated and process.poll() is None:
             os.killpg(process.pid, number)

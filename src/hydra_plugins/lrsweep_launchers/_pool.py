@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import monotonic
@@ -127,6 +127,7 @@ def _die_with_parent() -> None:
 def _start_server() -> None:
     """Start the server with Ctrl-C blocked, for itself and all that it forks: it is the parent that answers Ctrl-C."""
     _CONTEXT.set_forkserver_preload([__name__])
+    resource_tracker.ensure_running()  # else the server's start begins with this one's, which unblocks Ctrl-C
     with _blocked(signal.SIGINT):
         forkserver.ensure_running()
 
