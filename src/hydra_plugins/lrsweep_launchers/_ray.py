@@ -184,7 +184,7 @@ def _ray(init: dict[str, Any]) -> Iterator[Any]:
 
 
 def _require_a_listener(address: str) -> None:
-    """Where an address is given as host and port, Ray would look for minutes for what is not there."""
+    """Where an address is given as host and port, Ray would look for more than a minute for what is not there."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         try:
