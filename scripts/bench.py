@@ -234,7 +234,7 @@ def _epochs_per_hour(contender: Contender, measurements: Sequence[Measurement]) 
 def to_markdown(report: dict[str, Any], runners: Sequence[Contender]) -> str:
     machine, settings, summary, flops = (report[key] for key in ("machine", "settings", "summary", "flops"))
     sizes = settings["data"]
-    code = f"commit {(machine['git_commit'] or 'unknown')[:7]}{' with changes' if machine['git_dirty'] else ''}"
+    code = describe_code(machine)
     lines = [
         f"# Speed on {machine['name']}",
         "",
@@ -308,6 +308,10 @@ def describe_machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     kept = {key: machine[key] for key in ("cores", "finished_at", "versions", "git_commit", "git_dirty")}
     return {"name": gpu or machine["device_name"], "cpu": machine["device_name"], "gpu": gpu, **kept}
+
+
+def describe_code(machine: dict[str, Any]) -> str:
+    return f"commit {(machine['git_commit'] or 'unknown')[:7]}{' with changes' if machine['git_dirty'] else ''}"
 
 
 def file_name(machine: dict[str, Any]) -> str:

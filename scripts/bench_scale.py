@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import ROOT, describe_machine, file_name
+from bench import ROOT, describe_code, describe_machine, file_name
 
 from lrsweep import app, runs, store
 from lrsweep.config import GridConfig, MachineConfig, RunConfig, log_grid, run_id
@@ -90,7 +90,7 @@ def to_markdown(machine: dict[str, Any], num_runs: int, seconds: dict[str, float
         [
             f"# {num_runs:,} runs that train nothing, on {machine['name']}",
             "",
-            f"{machine['cores']} cores, commit {machine['git_commit'][:7]}, {machine['finished_at'][:10]}. Made by `{command}`.",
+            f"{machine['cores']} cores, {describe_code(machine)}, {machine['finished_at'][:10]}. Made by `{command}`.",
             f"Each was measured once, start-up included; a record has {_EPOCHS} epochs.",
             "",
             "| | seconds |",

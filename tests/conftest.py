@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +39,27 @@ def _logging_as_before() -> Iterator[None]:
 
 
 @pytest.fixture
-def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`lrsweep(…)` in an empty folder; its exit code."""
+def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`in_process(main, "lrsweep", …)`: a command of Hydra's in an empty folder and in this process; its exit code."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
 
-    def command(*overrides: str) -> int:
+    def command(main: Callable[[], None], name: str, *overrides: str) -> int:
         monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main() sets it: have it put back
-        monkeypatch.setattr(sys, "argv", ["lrsweep", f"machine.data_dir={ROOT / 'data'}", *overrides])
+        monkeypatch.setattr(sys, "argv", [name, f"machine.data_dir={ROOT / 'data'}", *overrides])
         try:
-            app.main()
+            main()
         except SystemExit as ended:
             return int(ended.code or 0)
         return 0
 
     return command
+
+
+@pytest.fixture
+def lrsweep(in_process: Callable[..., int]) -> Callable[..., int]:
+    """`lrsweep(…)`, likewise."""
+    return partial(in_process, app.main, "lrsweep")
 
 
 @pytest.fixture(scope="session")

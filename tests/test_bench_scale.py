@@ -32,8 +32,8 @@ def test_a_made_up_run_is_stored_as_any_other(bench: dict[str, Any], tmp_path: P
 
 
 def test_a_runs_share_is_what_neither_the_resume_nor_the_report_takes(bench: dict[str, Any]) -> None:
-    machine = {"name": "Any", "cores": 4, "git_commit": "0123456789", "finished_at": "2026-01-02T03:04:05"}
+    machine = {"name": "Any", "cores": 4, "git_commit": "0123456789", "git_dirty": True, "finished_at": "2026-01-02T03:04:05"}
     told = bench["to_markdown"](machine, 2000, {"sweep": 250.0, "resume": 30.0, "scan": 2.0, "report": 20.0}, "the command")
     assert told.startswith("# 2,000 runs that train nothing, on Any\n")
     assert "| so for each run, beside training: a process, its record, Hydra's folder | 0.100 |" in told
-    assert "4 cores, commit 0123456, 2026-01-02. Made by `the command`." in told
+    assert "4 cores, commit 0123456 with changes, 2026-01-02. Made by `the command`." in told

@@ -12,9 +12,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.lrsweep_launchers._compose import compose_each
+from hydra_plugins.lrsweep_launchers._compose import compose_each, refuse_endless
 from lrsweep.app import register
-from lrsweep.config import CONF_DIR
+from lrsweep.config import CONF_DIR, ConfigError
 
 # What a job may say, one of each line: groups, values, values of null, lists, what others interpolate, an addition.
 CHOICES = [
@@ -70,3 +70,14 @@ def test_a_job_that_cannot_be_composed_is_refused_by_hydra(
     with pytest.raises(HydraException) as theirs:
         master[0].load_sweep_config(master[1], [word])
     assert str(ours.value) == str(theirs.value)
+
+
+@pytest.mark.parametrize("word", ["optimizer.lr=interval(0.1,1)", "seed=range(100000)"])
+def test_a_sweep_of_another_sweeper_is_not_counted_by_ours(master: tuple[ConfigLoader, DictConfig], word: str) -> None:
+    """It may have no `params`, and sweep an interval, of which there are no values to count."""
+    loader, _ = master
+    other = OmegaConf.create({"hydra": {"sweeper": {"_target_": "another"}, "overrides": {"task": [word]}}})
+    OmegaConf.set_struct(other, True)
+    refuse_endless(loader, other)
+    with pytest.raises(ConfigError, match=r"a sweep has at most 100,000 runs"):
+        refuse_endless(loader, OmegaConf.merge(other, {"hydra": {"overrides": {"task": [word, "seed=range(100001)"]}}}))

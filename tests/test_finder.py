@@ -3,8 +3,8 @@
 import json
 import math
 import random
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,20 +169,8 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "find.num
 
 
 @pytest.fixture
-def lrsweep_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`lrsweep-find …` in an empty folder; its exit code."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-
-    def command(*overrides: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["lrsweep-find", f"machine.data_dir={ROOT / 'data'}", *overrides])
-        try:
-            find.main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
-    return command
+def lrsweep_find(in_process: Callable[..., int]) -> Callable[..., int]:
+    return partial(in_process, find.main, "lrsweep-find")
 
 
 @pytest.mark.parametrize("study", ["single", "lr"])

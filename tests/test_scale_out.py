@@ -62,6 +62,12 @@ def running(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
                     os.kill(pid, signal.SIGKILL)
 
 
+def sweep(folder: Path, *overrides: str) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr."""
+    with running(folder, *overrides) as process:
+        return finish(process)
+
+
 def descendants(pid: int) -> list[int]:
     return [found for child in children(pid) for found in (child, *descendants(child))]
 
@@ -91,8 +97,7 @@ def assert_same_results(folder: Path, reference: Path) -> None:
 @pytest.fixture(scope="module")
 def by_pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pool")
-    with running(folder, *POOL) as process:
-        code, _, err = finish(process)
+    code, _, err = sweep(folder, *POOL)
     assert code == 0, err
     return folder
 
@@ -170,8 +175,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def by_fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fused")
-    with running(folder, "hydra/launcher=fused", "hydra.launcher.runs=2") as process:
-        code, _, err = finish(process)
+    code, _, err = sweep(folder, "hydra/launcher=fused", "hydra.launcher.runs=2")
     assert code == 0, err
     return folder / "results" / "lr"
 
@@ -179,10 +183,9 @@ def by_fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @has_ray
 def test_fused_programs_on_a_cluster_give_the_fused_launchers_table(cluster: Any, tmp_path: Path, by_fused: Path) -> None:
-    with running(tmp_path, *cluster.overrides, "hydra.launcher.fused=2", "machine.results_dir=fused") as process:
-        code, out, err = finish(process)
+    code, out, err = sweep(tmp_path, *cluster.overrides, "hydra.launcher.fused=2", "machine.results_dir=fused")
     assert code == 0, err
-    assert "4 of 4 runs in 2 fused programs" in out
+    assert "4 of 4 runs are fused; programs: 2" in out
     assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
     assert num_lost(tmp_path / "fused" / "lr", by_fused) == 0
     for record in store.read(tmp_path / "fused" / "lr"):
@@ -217,10 +220,9 @@ def test_what_has_come_home_is_not_done_again_where_a_program_dies(
 @has_ray
 def test_what_cannot_be_fused_is_a_task_of_its_own_and_said(cluster: Any, tmp_path: Path) -> None:
     overrides = [*ONE_RUN, "data.max_shift=0,1", "hydra.launcher.fused=2", "machine.results_dir=mixed"]
-    with running(tmp_path, *cluster.overrides, *overrides) as process:
-        code, out, err = finish(process)
+    code, out, err = sweep(tmp_path, *cluster.overrides, *overrides)
     assert code == 0, err
-    assert "1 of 2 runs in 1 fused programs" in out
+    assert "1 of 2 runs are fused; programs: 1" in out
     assert "1 of 2 runs run solo: images that move (data.max_shift, data.max_rotation) have no stacked form" in out
     found = {record.config["data"]["max_shift"]: record.engine for record in store.read(tmp_path / "mixed" / "lr")}
     assert found == {0.0: "fused", 1.0: "solo"}
@@ -230,8 +232,7 @@ def test_what_cannot_be_fused_is_a_task_of_its_own_and_said(cluster: Any, tmp_pa
 @has_ray
 def test_what_a_broken_program_leaves_is_given_to_solo_tasks_and_said(cluster: Any, tmp_path: Path) -> None:
     overrides = [*ONE_RUN, "machine.device=cuda:99", "hydra.launcher.fused=2", "machine.results_dir=broken"]
-    with running(tmp_path, *cluster.overrides, *overrides) as process:
-        code, out, err = finish(process)
+    code, out, err = sweep(tmp_path, *cluster.overrides, *overrides)
     assert (code, err.count("Traceback")) == (1, 0)
     assert "1 of 1 runs run solo: the fused program ended with ConfigError: machine.device is cuda:99" in out
     assert "lr 1.00e-05 seed 0: no record: ConfigError: machine.device is cuda:99" in out
@@ -261,8 +262,7 @@ def test_a_run_that_ray_gives_up_is_missing_and_the_same_command_goes_on(cluster
     assert (code, err.count("Traceback")) == (1, 0)
     assert "lr 1.00e-05 seed 0: no record: " in out
     assert "1 expected: 0 ok, 0 diverged, 0 failed, 1 missing" in out
-    with running(tmp_path, *overrides) as process:
-        code, out, err = finish(process)
+    code, out, err = sweep(tmp_path, *overrides)
     assert code == 0, err
     assert "goes on after epoch" in out
 

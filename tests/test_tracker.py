@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lrsweep import app, store, tracker
+from lrsweep import store, tracker
 from lrsweep.config import AppConfig, MachineConfig, RunConfig, StudyConfig, TrackerConfig, run_id
 from lrsweep.records import RunRecord
 from lrsweep.tracker import Tracking
@@ -241,20 +242,9 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def lrsweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`lrsweep(…)` in an empty folder and in this process; its exit code."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main() sets it: have it put back
-
-    def command(*overrides: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["lrsweep", f"machine.data_dir={ROOT / 'data'}", *SMALL, *overrides])
-        try:
-            app.main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
-    return command
+def lrsweep(lrsweep: Callable[..., int]) -> Callable[..., int]:
+    """Of small runs."""
+    return partial(lrsweep, *SMALL)
 
 
 @pytest.mark.usefixtures("broken")

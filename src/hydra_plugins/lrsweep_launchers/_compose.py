@@ -19,7 +19,7 @@ _MAX_JOBS = 100_000
 
 def refuse_endless(loader: ConfigLoader, config: DictConfig) -> None:
     """Refuse a sweep of too many jobs before Hydra's sweeper, which takes this for its list of them, has filled the memory."""
-    given = [f"{name}={values}" for name, values in (config.hydra.sweeper.params or {}).items()]
+    given = [f"{name}={values}" for name, values in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
     overrides = OverridesParser.create(loader).parse_overrides([*given, *config.hydra.overrides.task])
     num_jobs = math.prod({override.get_key_element(): _num_values(override) for override in overrides}.values())
     if num_jobs > _MAX_JOBS:
@@ -28,7 +28,7 @@ def refuse_endless(loader: ConfigLoader, config: DictConfig) -> None:
 
 def _num_values(override: Override) -> int:
     """Of a sweep those that are too many are not counted to their end."""
-    return len(list(islice(override.sweep_string_iterator(), _MAX_JOBS + 1))) if override.is_sweep_override() else 1
+    return len(list(islice(override.sweep_string_iterator(), _MAX_JOBS + 1))) if override.is_discrete_sweep() else 1
 
 
 def compose_each(

@@ -124,7 +124,7 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
     return [
         _job_return(context, next(configs).copy(), job, record) if job.key in has_run else _stored_return(job, record)
         for job in jobs
-        if (record := distinct[job.folder, job.run_id])
+        if (record := distinct[job.folder, job.run_id])  # of every job: none is missing
     ]
 
 

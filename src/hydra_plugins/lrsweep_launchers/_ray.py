@@ -101,7 +101,7 @@ class _Tasks:
             groups.setdefault(_fused.why_not(job) or "", []).append(job)
         fusible = groups.pop("", [])
         programs = cut(list(_fused.cohorts(fusible)), self._places)
-        self._progress.say(f"{len(fusible)} of {self._total} runs in {len(programs)} fused programs")
+        self._progress.say(f"{len(fusible)} of {self._total} runs are fused; programs: {len(programs)}")
         for members in programs:
             self._start_program(members, num_slots, self._remote.get("max_retries", _RAYS_RETRIES))
         for reason, group in groups.items():
