@@ -1,5 +1,8 @@
 """lrsweep.report.gallery: which figures there are, what they are called, and that all of each fits into its picture."""
 
+import os
+import signal
+import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pytest
 from made_study import ARMS, AT_CHANCE, MAIN_FIGURES, fill, record_of, scored
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -16,7 +20,7 @@ from lrsweep import store
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report import figures
 from lrsweep.report.findings import Tables, analyse
-from lrsweep.report.gallery import Figure, draw, main_figures, remove_figures_not_in
+from lrsweep.report.gallery import Figure, draw, draw_all, main_figures, remove_figures_not_in
 
 GRID = log_grid(GridConfig())
 
@@ -159,6 +163,86 @@ def test_a_figure_drawn_again_changes_no_byte(tmp_path: Path) -> None:
         draw(tmp_path, figure)
         pictures.append([(tmp_path / "figures" / f"mine.{form}").read_bytes() for form in ("png", "svg")])
     assert pictures[0] == pictures[1]
+
+
+# Two processes draw, where there are cores for them.
+
+needs_fork = pytest.mark.skipif(sys.platform != "linux", reason="only there is a fork safe")
+
+
+def five_figures(folder: Path, plot: Callable[[Axes, int], None] = lambda ax, i: None) -> list[Figure]:
+    """Each leaves the number of the process that has drawn it in a file."""
+
+    def plotted(ax: Axes, i: int) -> Axes:
+        (folder / f"{i}.pid").write_text(str(os.getpid()))
+        plot(ax, i)
+        ax.plot([0, i])
+        return ax
+
+    return [Figure(f"figure-{i}", f"Figure {i}", "", lambda ax, i=i: plotted(ax, i)) for i in range(5)]  # type: ignore[misc]
+
+
+def drawn_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "figures").iterdir()}
+
+
+def drawn_by(folder: Path) -> list[bool]:
+    """Whether this process has drawn it, for each figure."""
+    return [(folder / f"{i}.pid").read_text() == str(os.getpid()) for i in range(5)]
+
+
+@needs_fork
+def test_two_processes_draw_the_same_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    markdown = draw_all(tmp_path / "one", five_figures(tmp_path / "one"))
+    assert draw_all(tmp_path / "two", five_figures(tmp_path / "two"), in_two=True) == markdown
+    assert markdown == [f"![Figure {i}](figures/figure-{i}.png)" for i in range(5)]
+    assert drawn_files(tmp_path / "one") == drawn_files(tmp_path / "two")
+    assert len(drawn_files(tmp_path / "two")) == 10
+    assert drawn_by(tmp_path / "one") == [True] * 5
+    assert drawn_by(tmp_path / "two") == [False, True, False, True, False]
+
+
+@needs_fork
+def test_on_one_core_one_process_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    draw_all(tmp_path, five_figures(tmp_path), in_two=True)
+    assert drawn_by(tmp_path) == [True] * 5
+
+
+@needs_fork
+def test_what_a_second_process_fails_at_is_drawn_by_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    here = os.getpid()
+
+    def fails_there(ax: Axes, i: int) -> None:
+        if i == 2 and os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert len(draw_all(tmp_path, five_figures(tmp_path, fails_there), in_two=True)) == 5
+    assert len(drawn_files(tmp_path)) == 10
+    assert drawn_by(tmp_path) == [True] * 5
+    assert capfd.readouterr().err == ""
+
+
+@needs_fork
+def test_what_fails_in_both_processes_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+
+    def fails(ax: Axes, i: int) -> None:
+        if i == 2:
+            raise store.StoreError("the disk is full")
+
+    with pytest.raises(store.StoreError, match="the disk is full"):
+        draw_all(tmp_path, five_figures(tmp_path, fails), in_two=True)
+    assert capfd.readouterr().err == ""
+    plt.close("all")
 
 
 def test_figures_that_the_report_does_not_name_are_removed(tmp_path: Path) -> None:

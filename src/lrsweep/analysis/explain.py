@@ -41,22 +41,21 @@ def check_patience(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     is the first of its value. `at_once`: the best epoch is the first. `still_improving`: the lowest validation loss lies in
     those last epochs.
     """
-    stopped = runs[runs["stop_reason"] == "patience"]
-    patience = dict(zip(stopped["run_id"], stopped["training.patience"], strict=True))
-    rows = []
-    for run_id, curve in curves[curves["run_id"].isin(stopped["run_id"])].sort_values("epoch").groupby("run_id", sort=False):
-        best_epoch = int(curve["valid_accuracy"].to_numpy().argmax()) + 1  # the first of equal ones
-        lowest_loss_epoch = int(curve["valid_loss"].to_numpy().argmin()) + 1
-        rows.append(
-            {
-                "run_id": run_id,
-                "confirmed": len(curve) - best_epoch == patience[run_id],
-                "at_once": best_epoch == 1,
-                "still_improving": lowest_loss_epoch > best_epoch,
-            }
-        )
-    checks = ["confirmed", "at_once", "still_improving"]
-    return pd.DataFrame(rows, columns=["run_id", *checks]).astype(dict.fromkeys(checks, bool))
+    patience = runs[runs["stop_reason"] == "patience"].set_index("run_id")["training.patience"]
+    of_these = curves[curves["run_id"].isin(patience.index)].sort_values(["run_id", "epoch"], ignore_index=True)
+    by_run = of_these.groupby("run_id")
+    epoch = by_run.cumcount() + 1
+    best_epoch = epoch[by_run["valid_accuracy"].idxmax()].to_numpy()  # the first of equal ones
+    lowest_loss_epoch = epoch[by_run["valid_loss"].idxmin()].to_numpy()
+    num_epochs = by_run.size()
+    return pd.DataFrame(
+        {
+            "run_id": num_epochs.index,
+            "confirmed": num_epochs.to_numpy() - best_epoch == patience[num_epochs.index].to_numpy(),
+            "at_once": best_epoch == 1,
+            "still_improving": lowest_loss_epoch > best_epoch,
+        }
+    )
 
 
 def explain_very_small(runs: pd.DataFrame, patience: pd.DataFrame) -> VerySmall | None:

@@ -29,23 +29,26 @@ from lrsweep.report.conclusions_ko import conclusions_ko
 from lrsweep.report.explorer import explorer_spec
 from lrsweep.report.figures import plot_error
 from lrsweep.report.findings import Findings, Tables, analyse
-from lrsweep.report.gallery import Figure, draw, main_figures, remove_figures_not_in
+from lrsweep.report.gallery import Figure, draw, draw_all, main_figures, remove_figures_not_in
 from lrsweep.report.page import prepare, render_page
 from lrsweep.report.wording import escaped, percent, seeds_text
 
 
-def build(folder: Path, study: str | None = None, delta: float | None = None) -> Path:
-    """Write everything; return report.md. StoreError where there is no run to report. `study`: its name, if not the folder's."""
+def build(folder: Path, study: str | None = None, delta: float | None = None, *, in_two: bool = False) -> Path:
+    """Write everything; return report.md. StoreError where there is no run to report.
+
+    `study`: its name, if not the folder's. `in_two`: see `draw_all`.
+    """
     name = study or folder.name
     with ThreadPoolExecutor(max_workers=1) as beside:
         beside.submit(prepare)  # 2 s outside of Python: meanwhile the figures are drawn
         tables = analyse(folder, delta)
-        report = _write_parts(folder, name, tables)
+        report = _write_parts(folder, name, tables, in_two)
     _write(folder / "report.html", render_page(f"{name}: which learning rate?", report, folder, _explorer(tables)))
     return folder / "report.md"
 
 
-def _write_parts(folder: Path, study: str, tables: Tables) -> str:
+def _write_parts(folder: Path, study: str, tables: Tables, in_two: bool) -> str:
     """All but the page; return the report as Markdown."""
     main = tables.main
     _write(folder / "runs.csv", tables.runs.to_csv(index=False))
@@ -55,7 +58,7 @@ def _write_parts(folder: Path, study: str, tables: Tables) -> str:
     parts = [
         head(study, tables),
         *_comparison_parts(folder, study, tables),
-        *(_main_parts(folder, tables, main) if main is not None else []),
+        *(_main_parts(folder, tables, main, in_two) if main is not None else []),
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
         document.slowest_section(tables.runs),
         document.data_section(tables.class_counts),
@@ -89,10 +92,10 @@ def _comparison_parts(folder: Path, name: str, tables: Tables) -> list[str]:
     return [f"## Arms compared\n\n{note}\n\n{comparison(folder, study, 'arms')}"]
 
 
-def _main_parts(folder: Path, tables: Tables, main: Findings) -> list[str]:
+def _main_parts(folder: Path, tables: Tables, main: Findings, in_two: bool) -> list[str]:
     """The arm that answers: its conclusions, its figures, its tables."""
     arm = main.best.arm
-    images = [draw(folder, figure) for figure in main_figures(tables, main)]
+    images = draw_all(folder, main_figures(tables, main), in_two=in_two)
     checks = []
     if main.confirmation:
         checks.append(
@@ -175,7 +178,7 @@ def main() -> None:
         return
     try:
         folder, study, delta = _arguments(sys.argv[1:])
-        report = build_audit(folder.parent) if study == "all" else build(folder, study, delta)
+        report = build_audit(folder.parent) if study == "all" else build(folder, study, delta, in_two=True)
         print(f"Report: {report} and {report.with_suffix('.html')}")
     except (ConfigError, store.StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -1,6 +1,11 @@
 """The report's figures in the order that a reader needs them: each with its title, how to read it, and what draws it."""
 
-from collections.abc import Callable
+import multiprocessing
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -104,13 +109,54 @@ def _run_ends(run: pd.Series) -> str:
     return f"Every run has {budget} epochs." if patience == "null" else f"A run ends when {patience} epochs set no new record."
 
 
+def draw_all(folder: Path, wanted: Sequence[Figure], *, in_two: bool = False) -> list[str]:
+    """Draw figures; return the Markdown of each.
+
+    `in_two`: a second process draws half of them, where there is a core for it. It is a fork, which has what they are drawn
+    from: for a command, not for a process whose other threads may hold a lock just then.
+    """
+    can_fork = sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
+    beside = wanted[::2] if in_two and can_fork else []
+    with _drawing_beside(folder, beside) if beside else nullcontext():
+        for figure in wanted:
+            if figure not in beside:
+                draw(folder, figure)
+    return [_markdown(figure) for figure in wanted]
+
+
+@contextmanager
+def _drawing_beside(folder: Path, wanted: Sequence[Figure]) -> Iterator[None]:
+    """Where the second process fails, all is drawn here, so that what it met is met again, and told."""
+    helper = multiprocessing.get_context("fork").Process(target=_draw_or_exit, args=(folder, wanted), daemon=True)
+    with warnings.catch_warnings():
+        # Python 3.12 warns of a fork beside threads: here NumPy's, which are idle, and one that waits for a process.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        helper.start()
+    yield
+    helper.join()
+    if helper.exitcode:
+        draw_all(folder, wanted)
+
+
+def _draw_or_exit(folder: Path, wanted: Sequence[Figure]) -> None:
+    try:
+        draw_all(folder, wanted)
+    except BaseException:
+        os._exit(1)
+
+
 def draw(folder: Path, figure: Figure) -> str:
     """Draw one figure as PNG and SVG; return its Markdown."""
     drawn, ax = figures.figure_with(figure.title)
     figure.plot(ax)
-    for points in drawn.findobj(PathCollection):
-        points.set_rasterized(np.shape(points.get_offsets())[0] > _MANY)
+    for axes in drawn.axes:
+        for points in axes.collections:
+            points.set_rasterized(isinstance(points, PathCollection) and np.shape(points.get_offsets())[0] > _MANY)
     save(drawn, folder / "figures" / figure.name)
+    return _markdown(figure)
+
+
+def _markdown(figure: Figure) -> str:
     image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
     return f"{image}\n\n{figure.reading}" if figure.reading else image
 
