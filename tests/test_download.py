@@ -1,4 +1,4 @@
-"""lrsweep.download and its sources with four tiny IDX files in the place of MNIST's. Only the `network` test leaves the machine."""
+"""lrsweep.download and its sources, four tiny IDX files in the place of MNIST's. Only the `network` test leaves the machine."""
 
 import gzip
 import hashlib
