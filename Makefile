@@ -38,7 +38,7 @@ replicate: $(READY) data ## the same grid on SEEDS seeds (3); in one program whe
 confirm: $(READY) data ## the best rates of STUDY on SEEDS fresh seeds (5): the best of many flatters
 	@$(PY) scripts/confirm.py $(STUDY) $(or $(SEEDS),5) $(ARGS)
 
-sensitivity: $(READY) data ## the grid of STUDY without early stopping, so that the report can say what that decides
+sensitivity: $(READY) data ## the documents' grid without early stopping, in STUDY: what does that decide?
 	@$(PY) -m lrsweep study=budget study.name=$(STUDY)/budget $(ARGS)
 	@$(PY) -m lrsweep.report study=$(STUDY) $(filter machine.results_dir=%,$(ARGS))
 
@@ -51,7 +51,7 @@ audit: $(READY) ## a verdict on every claim, from the runs that are there
 	@$(PY) -m lrsweep.report study=all $(filter machine.results_dir=%,$(ARGS))
 
 report: $(READY) ## the report alone, of STUDY
-	@$(PY) -m lrsweep.report study=$(STUDY)
+	@$(PY) -m lrsweep.report study=$(STUDY) $(filter machine.results_dir=% delta=%,$(ARGS))
 
 reference: $(READY) ## pack the records in results/reference, rebuild its report and audit, show them in the READMEs
 	@$(PY) scripts/reference.py

@@ -177,6 +177,9 @@ class RunConfig:
         self.training = replace(self.training, batch_size=self.data.num_train)
 
 
+ALL_STUDIES = "all"  # what a report is asked for, in the place of a study's name
+
+
 @dataclass(kw_only=True)
 class StudyConfig:
     name: str = "single"  # the folder below machine.results_dir
@@ -186,6 +189,7 @@ class StudyConfig:
     def __post_init__(self) -> None:
         require_one_of("study.size", ("small", "full"), self.size)
         require_inside("study.name", self.name)
+        require(self.name != ALL_STUDIES, "study.name", "another (to a report, that is every study)", self.name)
 
     @property
     def is_open(self) -> bool:

@@ -31,6 +31,7 @@ from lrsweep.config import (
     log_grid,
     run_id,
 )
+from lrsweep.fixed import refuse_changes
 from lrsweep.records import RunRecord
 from lrsweep.report.command import commands
 
@@ -111,7 +112,12 @@ STUDIES = {
 @pytest.mark.parametrize("runs", STUDIES.values(), ids=STUDIES.keys())
 def test_the_commands_make_exactly_the_runs_of_the_report(runs: list[RunConfig]) -> None:
     """In any order of the records."""
-    apps = [made for line in commands("lr", table_of(runs[::-1])).splitlines() for made in apps_of(line)]
+    apps: list[AppConfig] = []
+    for line in commands("lr", table_of(runs[::-1])).splitlines():
+        asked = apps_of(line)
+        if not asked[0].study.is_open:  # as a sweep is refused that would make another experiment of a study
+            refuse_changes(Path("lr"), [asdict(made.run) for made in apps], [made.run for made in asked])
+        apps += asked
     assert sorted(run_id(made.run) for made in apps) == sorted(run_id(run) for run in runs)
     assert {made.study.name for made in apps} == {"lr"}
 
@@ -128,7 +134,7 @@ def test_every_setting_of_a_run_is_told() -> None:
 
 def test_a_line_an_arm() -> None:
     assert commands("mine", table_of(STUDIES["both losses"])) == (
-        "lrsweep study=lr study.name=mine seed=0\nlrsweep study=lr study.name=mine seed=0 loss=double_softmax"
+        "lrsweep study=lr study.name=mine seed=0\nlrsweep study=lr study.name=mine seed=0 loss=double_softmax study.extend=true"
     )
 
 

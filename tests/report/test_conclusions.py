@@ -49,7 +49,7 @@ def both(found: Findings) -> tuple[str, str]:
         "wall time and 13 times its epochs (medians), and ends 2.49 percentage points lower in test accuracy (means).\n",
         "* The document supposes that records come too rarely there for the patience. 22 of 26 runs were ended by patience,",
         "22 of 26 runs were ended by patience, 19 of them while their validation loss was still setting records:",
-        ", 19 of them while their validation loss was still setting records: it fits most runs.\n",
+        ", 19 of them while their validation loss was still setting records: most runs are consistent with it.\n",
     ],
 )
 def test_the_english_conclusions_say(sentence: str) -> None:
@@ -59,11 +59,12 @@ def test_the_english_conclusions_say(sentence: str) -> None:
 @pytest.mark.parametrize(
     "sentence",
     [
-        "아래의 모든 결론은 시드 4개의 결과이다 (cross_entropy).",
+        "아래의 모든 결론은 시드 4개로 얻은 것이다 (cross_entropy).",
         "learning rate 구간은 **10^-3.4 (0.000398) ~ 10^-2.6 (0.00251)** 이다. 이 구간의 test 정확도는 97.63% ~ 98.12% 이다.",
-        "가장 높은 validation 정확도 98.71% 는 10^-2.9 (0.00126) 에서 나왔고, 그보다 유의하게 낮지 않은 이웃한 learning rate 3개",
+        "가장 높은 validation 정확도 98.71% 는 10^-2.9 (0.00126) 에서 나왔고, 이 값과, 이어져 있으면서 ",
+        "유의하게 낮지 않은 이웃까지 모두 3개",
         "3개 (로그 눈금으로 0.8 decade) 를 이 구간으로 보았다 (시드별 대응 비교, 다중 비교 보정, 유의수준 5%).\n",
-        "최적의 learning rate 는 **10^-2.6 (0.00251)** 이다. 최고 정확도와의 차이가 0.16%p 이내인 구간 안의 값 중 가장 빠르며,",
+        "최적의 learning rate 는 **10^-2.6 (0.00251)** 이다. 구간 안에서 최고 정확도와의 차이가 0.16%p 이내인 값 중 가장 빠르며,",
         "학습을 마치는 데 수행 시간 43초 (17 epoch) 가 걸리고, test 정확도는 97.98% 이다.",
         " validation 정확도가 가장 높은 learning rate 보다 시간이 29.58% 적게 든다.",
         " Kneedle 이 찾은 정확도-시간 곡선의 꺾이는 점도 이 구간 안의 10^-3.4 (0.000398) 이다.\n",
@@ -76,8 +77,8 @@ def test_the_english_conclusions_say(sentence: str) -> None:
         "* 1e-5 ~ 1e-4 (최고 구간 밖) 에서는 최고 구간에 비해 수행 시간이 7.3배, epoch 수가 13배이고 (중앙값),",
         "(중앙값), test 정확도는 2.49%p 낮다 (평균).\n",
         "* 문서가 추정한 이유는 valid set 정확도가 5 epochs 동안 최고 기록을 갱신하지 않는 경우가 있다는 것이다. 26개 실행 중",
-        "26개 실행 중 22개가 early stopping 으로 끝났고, 그중 19개는 그때까지도",
-        "validation loss 가 최저 기록을 갱신하고 있었다. 대부분의 실행에서 추정과 맞는다.\n",
+        "26개 실행 중 22개가 early stopping 으로 끝났고, 그 가운데 19개는 그때까지도",
+        "validation loss 가 최저 기록을 갱신하고 있었다. 대부분의 실행이 추정에 부합한다.\n",
     ],
 )
 def test_the_korean_conclusions_say(sentence: str) -> None:
@@ -143,13 +144,13 @@ def test_a_part_without_findings_has_no_heading(found: Findings) -> None:
 def test_one_seed_says_so_in_both_languages() -> None:
     english, korean = both(FINDINGS["one seed"])
     assert "Every conclusion here is from one seed (cross_entropy)." in english
-    assert "아래의 모든 결론은 시드 1개의 결과이다 (cross_entropy)." in korean
+    assert "아래의 모든 결론은 시드 1개로 얻은 것이다 (cross_entropy)." in korean
 
 
 def test_a_range_of_few_seeds_is_a_band_of_the_validation_set_and_claims_no_test() -> None:
     english, korean = both(FINDINGS["one seed"])
     assert "the range holds it and its neighbours within one standard error (0.11 percentage points): 3 rates." in english
-    assert "그 값과의 차이가 표준오차 이내(0.11%p)이면서 서로 이웃한 learning rate 3개를 이 구간으로 보았다." in korean
+    assert "이 값과, 이어져 있으면서 그 차이가 표준오차(0.11%p) 이내인 이웃까지 모두 3개를 이 구간으로 보았다." in korean
     assert "significant" not in english
     assert "유의" not in korean
 
@@ -284,22 +285,35 @@ def test_the_text_says_where_kneedle_disagrees(knee_lr: float | None, english: s
 def test_what_fresh_seeds_say_is_told_with_its_intervals() -> None:
     english, korean = both(FINDINGS["confirmed"])
     assert (
-        "* Confirmed on 10 seeds that chose nothing: 10^-2.9 (0.00126) reaches 98.02% (95%: 97.94% to 98.10%) on the test set. "
+        "* On 10 seeds that chose nothing, 10^-2.9 (0.00126) reaches 98.02% (95%: 97.94% to 98.10%) on the test set. "
         "Its validation accuracy there is 0.13 percentage points lower than in the study that picked it. "
+        "There 10^-2.6 (0.00251) has the highest validation accuracy of the 2 finalists, 98.69% to its 98.58%: which rate of the "
+        "range is the best is not settled. "
         "10^-2.6 (0.00251) reaches 97.93% (95%: 97.81% to 98.05%), 0.09 percentage points less "
         "(best less bargain, 95%: -0.02 to +0.20).\n"
     ) in english
     assert (
         "* 선택에 쓰지 않은 시드 10개로 다시 확인한 결과, 10^-2.9 (0.00126) 의 test 정확도는 98.02% (95%: 97.94% ~ 98.10%) "
-        "이다. validation 정확도는 이 값을 고른 실험보다 0.13%p 낮다. 10^-2.6 (0.00251) 의 test 정확도는 "
+        "이다. validation 정확도는 이 값을 고른 실험보다 0.13%p 낮다. "
+        "다시 확인한 후보 2개 가운데 validation 정확도는 10^-2.6 (0.00251) 이 98.69% 로 가장 "
+        "높고, 이 값은 98.58% 이다. 구간 안의 어느 값이 최적인지는 아직 가려지지 않았다. 10^-2.6 (0.00251) 의 test 정확도는 "
         "97.93% (95%: 97.81% ~ 98.05%) 로, 0.09%p 낮다"
     ) in korean
     assert "95%: -0.02 ~ +0.20" in korean
 
 
-def test_without_fresh_seeds_nothing_is_called_confirmed() -> None:
+def test_fresh_seeds_that_pick_the_same_rate_say_so() -> None:
+    fresh = confirmation_of()
+    fresh.rows.loc[0, "valid_mean"] = 0.99
+    english, korean = both(replace(FOUND, confirmation=fresh))
+    assert "It has the highest validation accuracy of the 2 finalists there as well, 99.00%." in english
+    assert "다시 확인한 후보 2개 가운데 여기에서도 validation 정확도가 가장 높다 (99.00%)." in korean
+    assert "not settled" not in english
+
+
+def test_without_fresh_seeds_nothing_is_said_of_them() -> None:
     english, korean = both(FOUND)
-    assert "onfirmed" not in english
+    assert "chose nothing" not in english
     assert "확인한" not in korean
 
 
@@ -315,7 +329,7 @@ def test_fresh_seeds_may_be_kinder() -> None:
 
 def test_one_fresh_seed_has_no_interval_of_the_difference() -> None:
     english, korean = both(FINDINGS["confirmed on one seed"])
-    assert "Confirmed on one seed that chose nothing" in english
+    assert "On one seed that chose nothing" in english
     assert "시드 1개로" in korean
     assert "best less bargain" not in english
     assert "nan" not in english + korean
@@ -332,12 +346,12 @@ def test_where_the_bargain_is_the_best_it_is_confirmed_once() -> None:
 # Why: verdicts of counted runs.
 
 VERDICTS = {
-    26: ("it fits every run", "모든 실행에서 추정과 맞는다."),
-    25: ("it fits most runs", "대부분의 실행에서 추정과 맞는다."),
-    14: ("it fits most runs", "대부분의 실행에서 추정과 맞는다."),
-    13: ("it fits some runs only", "일부 실행에서만 추정과 맞는다."),  # a half is not most
-    1: ("it fits some runs only", "일부 실행에서만 추정과 맞는다."),
-    0: ("it fits no run", "추정과 맞는 실행이 없다."),
+    26: ("every run is consistent with it", "모든 실행이 추정에 부합한다."),
+    25: ("most runs are consistent with it", "대부분의 실행이 추정에 부합한다."),
+    14: ("most runs are consistent with it", "대부분의 실행이 추정에 부합한다."),
+    13: ("some runs only are consistent with it", "일부 실행만 추정에 부합한다."),  # a half is not most
+    1: ("some runs only are consistent with it", "일부 실행만 추정에 부합한다."),
+    0: ("no run is consistent with it", "추정에 부합하는 실행이 없다."),
 }
 
 
@@ -349,14 +363,14 @@ def test_a_verdict_is_no_stronger_than_the_count_of_all_runs(number: int) -> Non
         f"26 of 26 runs were ended by patience, {number} of them while their validation loss "
         f"was still setting records: {english}.\n"
     )
-    assert texts[1].endswith(f"그중 {number}개는 그때까지도 validation loss 가 최저 기록을 갱신하고 있었다. {korean}\n")
+    assert texts[1].endswith(f"그 가운데 {number}개는 그때까지도 validation loss 가 최저 기록을 갱신하고 있었다. {korean}\n")
 
 
 def test_a_verdict_is_of_all_runs_not_of_those_that_patience_ended() -> None:
     english, korean = both(replace(FOUND, small=replace(SMALL, num_out_of_patience=10, num_still_improving=10)))
     assert "10 of 26 runs were ended by patience, 10 of them while" in english
-    assert english.endswith("it fits some runs only.\n")
-    assert korean.endswith("일부 실행에서만 추정과 맞는다.\n")
+    assert english.endswith("some runs only are consistent with it.\n")
+    assert korean.endswith("일부 실행만 추정에 부합한다.\n")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lrsweep.analysis.plateau import Plateau, find_plateau
 from lrsweep.analysis.summary import summarise
-from lrsweep.analysis.trade_off import find_bargain, find_knee, pareto_front
+from lrsweep.analysis.trade_off import find_bargain, find_knee, is_near, pareto_front
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class Best:
     @property
     def is_conclusive(self) -> bool:
         return not self.plateau.doubts
+
+    @property
+    def num_near(self) -> int:
+        """Rates of the range within delta of the best, itself included: of one, time had nothing to decide."""
+        return int(is_near(self.rows, self.delta).sum())
 
     @property
     def time_saved(self) -> float:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.best import Best
@@ -21,6 +22,11 @@ class Confirmation:
     cost: float  # the best's fresh test accuracy less the bargain's, paired by seed; 0 where they are one rate
     cost_low: float
     cost_high: float
+
+    @property
+    def winner(self) -> pd.Series:
+        """The fresh row of the highest validation accuracy: is it the rate that the study picked?"""
+        return self.rows.iloc[int(np.nanargmax(self.rows["valid_mean"].to_numpy()))]
 
 
 def finalists(best: Best) -> list[float]:

@@ -37,5 +37,9 @@ def find_knee(front: pd.DataFrame) -> float | None:
 
 def find_bargain(rows: pd.DataFrame, delta: float) -> int:
     """Which of `rows` takes the least time of those within `delta` of the highest validation accuracy: its position."""
-    near = rows["valid_mean"] >= rows["valid_mean"].max() - delta
-    return int(np.nanargmin(rows["seconds_median"].where(near).to_numpy()))
+    return int(np.nanargmin(rows["seconds_median"].where(is_near(rows, delta)).to_numpy()))
+
+
+def is_near(rows: pd.DataFrame, delta: float) -> pd.Series:
+    """Which of `rows` lie within `delta` of the highest validation accuracy."""
+    return rows["valid_mean"].ge(rows["valid_mean"].max() - delta)

@@ -14,6 +14,7 @@ from lrsweep.report.wording import (
     escaped,
     interval,
     lr_text,
+    number,
     percent,
     percents,
     points,
@@ -21,6 +22,8 @@ from lrsweep.report.wording import (
     seconds_text,
     seeds_text,
 )
+
+_SEEDS_TO_RESAMPLE = 10  # fewer have so few resamples that shares of them look surer than they are
 
 
 def head(study: str, tables: Tables) -> str:
@@ -30,8 +33,9 @@ def head(study: str, tables: Tables) -> str:
     if main is None:
         lines += ["* No rate of this study was scored on every seed yet."]
     else:
-        lines += _answer(main)
+        lines += [*_answer(main), f"* **What ran:** {_what_ran(runs[runs['arm'] == main.best.arm].iloc[0])}"]
     lines.append(f"* **How complete:** {completeness(runs, tables.expected)}")
+    lines.append(f"* **What it cost:** {_cost(runs)}")
     lines.append(f"* **Where:** {_machine(runs)}")
     if (runs["time"] == "cpu").any():
         lines.append(
@@ -46,18 +50,42 @@ def head(study: str, tables: Tables) -> str:
     return "\n".join(lines)
 
 
+def _what_ran(run: pd.Series) -> str:
+    """For who has never seen the project. The first run speaks for its arm, which differs in rate and seed only."""
+    patience = run["training.patience"]
+    ends = f"stopped after {run['training.max_epochs']} epochs" + (
+        "" if patience == "null" else f", or {patience} without a record in validation accuracy"
+    )
+    return (
+        f"a small convolutional network on MNIST ({run['data.num_train']:,} images to train, {run['data.num_valid']:,} to "
+        f"validate, {run['data.num_test']:,} to test) with {escaped(run['optimizer.name'])}, batch size "
+        f"{run['training.batch_size']}, {ends}. *The document* is the text that designed this experiment; 5-2, 5-3: its sections"
+    )
+
+
+def _cost(runs: pd.DataFrame) -> str:
+    measured = runs[runs["status"] != "failed"]
+    hours, median = measured["seconds"].sum() / 3600, measured["seconds"].median()
+    total = f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
+    return f"{total} of {TIMES_EN[runs['time'].iloc[0]]} in all, {number(median, '.0f')} s in the median run"
+
+
 def _answer(main: Findings) -> list[str]:
     best = main.best
     return [
         f"* **Best range:** {rates_text(best.low, best.high)}, test accuracy {percents(best.rows['test_mean'])}",
         f"* **Best trade-off:** {lr_text(best.bargain['lr'])}, test accuracy {percent(best.bargain['test_mean'])} in "
-        f"{seconds_text(best.bargain['seconds_median'])} s of {TIMES_EN[best.best['time']]} (median); the fastest of the range "
-        f"within {points(best.delta)} percentage points of the best",
-        f"* **Learning begins and ends:** on every seed a run learns from "
-        f"{rates_text(best.plateau.learning_low, best.plateau.learning_high)}",
+        f"{seconds_text(best.bargain['seconds_median'])} s of {TIMES_EN[best.best['time']]} (median); {_bargain_why(best)}",
+        f"* **Learning begins and ends:** every seed learns from "
+        f"{rates_text(best.plateau.learning_low, best.plateau.learning_high)}; outside, some or all stay at chance",
         f"* **How sure:** {_how_sure(best)}",
         f"* **On fresh seeds:** {_fresh(main.confirmation) if main.confirmation else 'not measured (`make confirm`)'}",
     ]
+
+
+def _bargain_why(best: Best) -> str:
+    within = f"within {points(best.delta)} percentage points of the best"
+    return f"no other rate of the range is {within}" if best.num_near == 1 else f"the fastest of the range {within}"
 
 
 def _how_sure(best: Best) -> str:
@@ -65,17 +93,24 @@ def _how_sure(best: Best) -> str:
     told = f"{certainty_en(best)}; {seeds_text(best.num_seeds)}"
     if not plateau.is_tested:
         return told
+    standard_error = points(plateau.standard_error)
+    told += f". Standard error of the best rate's mean (spread pooled over the rates): {standard_error} percentage points"
+    if best.low < best.high:
+        told += ". The test does not tell the rates of the range apart"
+    if best.num_seeds < _SEEDS_TO_RESAMPLE:
+        return told
     wins = plateau.rates.set_index("lr")["wins"]
     return (
-        f"{told}. Standard error of the best rate's mean: {points(plateau.standard_error)} percentage points. Resampling the "
-        f"seeds, the best is inside the range in {wins.loc[best.low : best.high].sum():.0%} of cases, and is "
-        f"{lr_text(plateau.best_lr)} in {wins.loc[plateau.best_lr]:.0%}"
+        f"{told}. Resampling the seeds, the best is inside the range in {wins.loc[best.low : best.high].sum():.0%} of cases, and "
+        f"is {lr_text(plateau.best_lr)} in {wins.loc[plateau.best_lr]:.0%}"
     )
 
 
 def _fresh(fresh: Confirmation) -> str:
-    rows = [fresh.best] if fresh.best["lr"] == fresh.bargain["lr"] else [fresh.best, fresh.bargain]
-    told = [f"{lr_text(row['lr'])} {percent(row['test_mean'])}{interval(row['test_low'], row['test_high'])}" for row in rows]
+    told = [
+        f"{lr_text(row['lr'])} {percent(row['test_mean'])}{interval(row['test_low'], row['test_high'])}"
+        for _, row in fresh.rows.iterrows()
+    ]
     return f"test accuracy {', '.join(told)}; {seeds_text(fresh.num_seeds)} that chose nothing"
 
 
@@ -91,8 +126,11 @@ def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
     if expected is None:
         return there
     missing = len(expected - set(runs["run_id"]))
+    failed = int((runs["run_id"].isin(expected) & (runs["status"] == "failed")).sum())
+    if missing:
+        return f"{there}. **{missing} of {len(expected)} missing**"
     return there + (
-        f". The last sweep is complete ({len(expected)})" if not missing else f". **{missing} of {len(expected)} missing**"
+        f". **{failed} of {len(expected)} to be done again**" if failed else f". The last sweep is complete ({len(expected)})"
     )
 
 

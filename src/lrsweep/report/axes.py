@@ -40,6 +40,7 @@ def percent_axis(ax: Axes, decimals: int = 0) -> None:
 
 def percent_log(ax: Axes) -> None:
     plain_log(ax.yaxis)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))  # errors of one plot may lie between 2 and 5 %
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
 
 

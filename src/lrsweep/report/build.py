@@ -18,7 +18,8 @@ from pathlib import Path
 from lrsweep import store
 from lrsweep.analysis.layout import WINDOW
 from lrsweep.analysis.study import Study
-from lrsweep.config import ConfigError, MachineConfig, StudyConfig
+from lrsweep.analysis.summary import with_arms
+from lrsweep.config import ALL_STUDIES, ConfigError, MachineConfig, StudyConfig
 from lrsweep.report import document
 from lrsweep.report.answer import head
 from lrsweep.report.audit import build_audit
@@ -28,7 +29,7 @@ from lrsweep.report.conclusions_en import conclusions_en
 from lrsweep.report.conclusions_ko import conclusions_ko
 from lrsweep.report.explorer import explorer_spec
 from lrsweep.report.figures import plot_error
-from lrsweep.report.findings import Findings, Tables, analyse
+from lrsweep.report.findings import BUDGET, CONFIRM, Findings, Tables, analyse
 from lrsweep.report.gallery import Figure, draw, draw_all, main_figures, remove_figures_not_in
 from lrsweep.report.page import prepare, render_page
 from lrsweep.report.wording import escaped, percent, seeds_text
@@ -57,12 +58,13 @@ def _write_parts(folder: Path, study: str, tables: Tables, in_two: bool) -> str:
         _write(folder / "conclusions.ko.md", conclusions_ko(main))
     parts = [
         head(study, tables),
+        *(_conclusion_parts(main) if main is not None else []),
         *_comparison_parts(folder, study, tables),
-        *(_main_parts(folder, tables, main, in_two) if main is not None else []),
+        *(_evidence_parts(folder, tables, main, in_two) if main is not None else []),
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
         document.slowest_section(tables.runs),
         document.data_section(tables.class_counts),
-        document.environment_section(tables.runs, commands(study, tables.runs)),
+        document.environment_section(tables.runs, _commands(folder, study, tables)),
     ]
     report = "\n\n".join(parts) + "\n"
     _write(folder / "report.md", report)
@@ -92,29 +94,41 @@ def _comparison_parts(folder: Path, name: str, tables: Tables) -> list[str]:
     return [f"## Arms compared\n\n{note}\n\n{comparison(folder, study, 'arms')}"]
 
 
-def _main_parts(folder: Path, tables: Tables, main: Findings, in_two: bool) -> list[str]:
-    """The arm that answers: its conclusions, its figures, its tables."""
+def _conclusion_parts(main: Findings) -> list[str]:
+    return [f"## Conclusions\n\n{conclusions_en(main).strip()}", f"## 결론\n\n{conclusions_ko(main).strip()}"]
+
+
+def _evidence_parts(folder: Path, tables: Tables, main: Findings, in_two: bool) -> list[str]:
+    """Of the arm that answers: its checks, its figures, its tables."""
     arm = main.best.arm
     images = draw_all(folder, main_figures(tables, main), in_two=in_two)
     checks = []
     if main.confirmation:
         checks.append(
             "## On fresh seeds\n\nThe best of many noisy points looks better than it is. So the finalists ran again on "
-            f"{seeds_text(main.confirmation.num_seeds)} that chose nothing. ±: half of a 95% interval; *flattered by*: "
-            f"percentage points.\n\n{document.confirmation_table(main.confirmation)}"
+            f"{seeds_text(main.confirmation.num_seeds)} that chose nothing. ±: half of a 95% interval; *study less fresh*: "
+            f"percentage points; above 0, the study flattered it.\n\n{document.confirmation_table(main.confirmation)}"
         )
     if main.sensitivity:
         checks.append(document.sensitivity_section(main.sensitivity, main.best))
     return [
-        f"## Conclusions\n\n{conclusions_en(main).strip()}",
-        f"## 결론\n\n{conclusions_ko(main).strip()}",
         *checks,
         "\n\n".join(["## The evidence", *images]),
-        "## All learning rates\n\nMeans over the seeds, ± half of their 95% interval; epochs and times are medians. *Wins*: in "
-        "which share of resamples of the seeds the rate is the best.\n\n"
-        + document.rates_table(tables.summary[tables.summary["arm"] == arm], main.best.plateau),
+        "## All learning rates\n\nMeans over the seeds, ± half of their 95% interval (none where some seeds learned and some did "
+        "not); epochs and times are medians. *Wins*: in which share of resamples of the seeds the rate is the best. *Tied with "
+        "the best*, outside the best range: a rate between them is not. *Varies too much between seeds*: its worst seed is too "
+        "far off to depend on.\n\n" + document.rates_table(tables.summary[tables.summary["arm"] == arm], main.best.plateau),
         f"## Every run\n\nTest accuracy.\n\n{document.seeds_table(tables.of_arm(arm))}",
     ]
+
+
+def _commands(folder: Path, study: str, tables: Tables) -> str:
+    """Of the study, and of those in its folder that the report quotes."""
+    main = tables.main
+    quoted = {CONFIRM: main and main.confirmation, BUDGET: main and main.sensitivity}
+    told = [commands(study, tables.runs)]
+    told += [commands(f"{study}/{name}", with_arms(store.load(folder / name))) for name, is_there in quoted.items() if is_there]
+    return "\n".join(told)
 
 
 def _arm_part(folder: Path, tables: Tables, arm: str) -> str:
@@ -156,7 +170,7 @@ def _arguments(words: list[str]) -> tuple[Path, str, float | None]:
                 f"{word!r} is not understood; usage: lrsweep-report study=NAME [delta=SHARE] [machine.results_dir=DIR]"
             )
         given[name] = value
-    study = StudyConfig(name=given["study"]).name
+    study = given["study"] if given["study"] == ALL_STUDIES else StudyConfig(name=given["study"]).name
     return Path(given["machine.results_dir"]) / study, study, _to_delta(given["delta"])
 
 
@@ -178,7 +192,7 @@ def main() -> None:
         return
     try:
         folder, study, delta = _arguments(sys.argv[1:])
-        report = build_audit(folder.parent) if study == "all" else build(folder, study, delta, in_two=True)
+        report = build_audit(folder.parent) if study == ALL_STUDIES else build(folder, study, delta, in_two=True)
         print(f"Report: {report} and {report.with_suffix('.html')}")
     except (ConfigError, store.StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

@@ -11,8 +11,9 @@ from lrsweep.store import DEFAULT_SETTINGS
 
 
 def commands(study: str, runs: pd.DataFrame) -> str:
-    """A line an arm."""
-    return "\n".join(_command(study, of_arm) for _, of_arm in runs.groupby("arm", sort=True))
+    """A line an arm; to the first one's runs the others add theirs, whose settings are others."""
+    first, *others = (_command(study, of_arm) for _, of_arm in runs.groupby("arm", sort=True))
+    return "\n".join([first, *(f"{other} study.extend=true" for other in others)])
 
 
 def _command(study: str, runs: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ from lrsweep.report.axes import lr_axis, percent_log
 from lrsweep.report.document import markdown_table
 from lrsweep.report.figures import LINES, MARKERS, STYLES
 from lrsweep.report.gallery import Figure, draw
-from lrsweep.report.wording import counted, escaped, lr_text, percent, seconds_text
+from lrsweep.report.wording import escaped, lr_text, percent, seconds_text, seeds_text
 
 _COLUMNS = [
     *("arm", "best rate", "validation", "test ± half of 95%", "shortfall", "plateau (decades)"),
@@ -30,12 +30,19 @@ def comparison(folder: Path, study: Study, name: str) -> str:
     """As Markdown; the figure is drawn into the folder by that name."""
     figure = Figure(
         name,
-        f"Test error against the rate, an arm a line (study {study.name}, {counted(study.runs['seed'].nunique(), 'seed')})",
+        f"Test error against the rate, an arm a line (study {study.name}, {_seeds_of_arms(study)})",
         "A ring: the arm's best rate, chosen by validation accuracy.",
         functools.partial(plot_arms, study),
     )
     rows = [_arm_row(row) for _, row in compare(study).dropna(subset="lr").iterrows()]
     return f"{draw(folder, figure)}\n\n{markdown_table(_COLUMNS, rows)}"
+
+
+def _seeds_of_arms(study: Study) -> str:
+    numbers = study.runs.groupby("arm")["seed"].nunique()
+    if numbers.min() == numbers.max():
+        return seeds_text(int(numbers.max()))
+    return f"{numbers.min()} to {numbers.max()} seeds an arm"
 
 
 def _arm_row(row: pd.Series) -> list[str]:

@@ -89,7 +89,10 @@ def conclusions_en(found: Findings) -> str:
 
 def _saving_en(best: Best) -> str:
     if best.bargain["lr"] == best.best["lr"]:
-        return " It is the rate of the highest validation accuracy as well."
+        alone = best.num_near == 1
+        return " It is the rate of the highest validation accuracy" + (
+            ", and no other of the range is that near to it: time had nothing to decide." if alone else " as well."
+        )
     if best.time_saved < SAVING_FROM:
         return " The rate of the highest validation accuracy takes about as long."
     return f" That is {percent(best.time_saved)} less time than the rate of the highest validation accuracy takes."
@@ -120,10 +123,10 @@ def _knee_en(best: Best) -> str:
 def _confirmed_en(best: Best, fresh: Confirmation) -> str:
     optimism = float(fresh.best["optimism"])
     told = (
-        f"* Confirmed on {seeds_text(fresh.num_seeds)} that chose nothing: {lr_text(fresh.best['lr'])} reaches "
+        f"* On {seeds_text(fresh.num_seeds)} that chose nothing, {lr_text(fresh.best['lr'])} reaches "
         f"{percent(fresh.best['test_mean'])}{interval(fresh.best['test_low'], fresh.best['test_high'])} on the test set. Its "
         f"validation accuracy there is {points(optimism)} percentage points {'lower' if optimism >= 0 else 'higher'} than in the "
-        "study that picked it."
+        f"study that picked it.{_winner_en(fresh)}"
     )
     if fresh.bargain["lr"] == fresh.best["lr"]:
         return told
@@ -131,6 +134,19 @@ def _confirmed_en(best: Best, fresh: Confirmation) -> str:
         f" {lr_text(fresh.bargain['lr'])} reaches {percent(fresh.bargain['test_mean'])}"
         f"{interval(fresh.bargain['test_low'], fresh.bargain['test_high'])}, {points(fresh.cost)} percentage points "
         f"{'less' if fresh.cost >= 0 else 'more'}{_between(fresh.cost_low, fresh.cost_high)}."
+    )
+
+
+def _winner_en(fresh: Confirmation) -> str:
+    """Does the best of the study lead the finalists once more?"""
+    if len(fresh.rows) == 1:
+        return ""
+    accuracy, num = percent(fresh.winner["valid_mean"]), len(fresh.rows)
+    if fresh.winner["lr"] == fresh.best["lr"]:
+        return f" It has the highest validation accuracy of the {num} finalists there as well, {accuracy}."
+    return (
+        f" There {lr_text(fresh.winner['lr'])} has the highest validation accuracy of the {num} finalists, {accuracy} to its "
+        f"{percent(fresh.best['valid_mean'])}: which rate of the range is the best is not settled."
     )
 
 
@@ -152,8 +168,8 @@ def _no_learning_en(found: VerySmall) -> str:
 def _share_en(number: int, of: int) -> str:
     """A verdict of counted runs, no stronger than the count."""
     if number == of:
-        return "it fits every run"
-    return "it fits most runs" if 2 * number > of else "it fits some runs only" if number else "it fits no run"
+        return "every run is consistent with it"
+    return f"{'most runs are' if 2 * number > of else 'some runs only are' if number else 'no run is'} consistent with it"
 
 
 def _points_en(shortfall: float) -> str:

@@ -42,13 +42,13 @@ def conclusions_ko(found: Findings) -> str:
     lines = [
         "### 5-2. 실험 결과",
         "",
-        f"아래의 모든 결론은 시드 {best.num_seeds}개의 결과이다 ({escaped(best.arm)}).",
+        f"아래의 모든 결론은 시드 {best.num_seeds}개로 얻은 것이다 ({escaped(best.arm)}).",
         "",
         f"* 정확도가 가장 높은 learning rate 구간은 **{rates_text(best.low, best.high, '~')}** 이다. 이 구간의 test 정확도는 "
         f"{percents(best.rows['test_mean'], '~')} 이다. 가장 높은 validation 정확도 "
         f"{percent(best.best['valid_mean'])} 는 {lr_text(best.best['lr'])} 에서 나왔고, {_range_ko(best)}{_certainty_ko(best)}",
-        f"* 성능 (정확도) 과 시간의 trade-off 를 고려할 때, 최적의 learning rate 는 **{lr_text(best.bargain['lr'])}** 이다. 최고 정확도와의 "
-        f"차이가 {points(best.delta)}%p 이내인 구간 안의 값 중 가장 빠르며, 학습을 마치는 데 {time} {seconds_text(best.bargain['seconds_median'])}초 "
+        f"* 성능 (정확도) 과 시간의 trade-off 를 고려할 때, 최적의 learning rate 는 **{lr_text(best.bargain['lr'])}** 이다. 구간 안에서 최고 "
+        f"정확도와의 차이가 {points(best.delta)}%p 이내인 값 중 가장 빠르며, 학습을 마치는 데 {time} {seconds_text(best.bargain['seconds_median'])}초 "
         f"({best.bargain['epochs_median']:.0f} epoch) 가 걸리고, test 정확도는 {percent(best.bargain['test_mean'])} 이다."
         + _saving_ko(best)
         + _knee_ko(best),
@@ -72,7 +72,7 @@ def conclusions_ko(found: Findings) -> str:
         )
         lines.append(
             f"* 문서가 추정한 이유는 valid set 정확도가 5 epochs 동안 최고 기록을 갱신하지 않는 경우가 있다는 것이다. {slow.num_runs}개 실행 중 "
-            f"{slow.num_out_of_patience}개가 early stopping 으로 끝났고, 그중 {slow.num_still_improving}개는 그때까지도 validation loss 가 "
+            f"{slow.num_out_of_patience}개가 early stopping 으로 끝났고, 그 가운데 {slow.num_still_improving}개는 그때까지도 validation loss 가 "
             f"최저 기록을 갱신하고 있었다. {_share_ko(slow.num_still_improving, slow.num_runs)}"
         )
     return "\n".join(lines) + "\n"
@@ -80,7 +80,10 @@ def conclusions_ko(found: Findings) -> str:
 
 def _saving_ko(best: Best) -> str:
     if best.bargain["lr"] == best.best["lr"]:
-        return " 이 learning rate 는 validation 정확도도 가장 높다."
+        alone = best.num_near == 1
+        return " 이 learning rate 는 validation 정확도도 가장 높" + (
+            "고, 구간 안에 그만큼 가까운 다른 값이 없어 시간은 선택에 영향을 주지 않았다." if alone else "다."
+        )
     if best.time_saved < SAVING_FROM:
         return " validation 정확도가 가장 높은 learning rate 도 걸리는 시간은 비슷하다."
     return f" validation 정확도가 가장 높은 learning rate 보다 시간이 {percent(best.time_saved)} 적게 든다."
@@ -90,11 +93,11 @@ def _range_ko(best: Best) -> str:
     num_rates = len(best.rows)
     if best.plateau.is_tested:
         return (
-            f"그보다 유의하게 낮지 않은 이웃한 learning rate {num_rates}개 (로그 눈금으로 {best.plateau.num_decades:.1f} decade) 를 "
+            f"이 값과, 이어져 있으면서 유의하게 낮지 않은 이웃까지 모두 {num_rates}개 (로그 눈금으로 {best.plateau.num_decades:.1f} decade) 를 "
             f"이 구간으로 보았다 (시드별 대응 비교, 다중 비교 보정, 유의수준 {LEVEL:.0%})."
         )
     return (
-        f"그 값과의 차이가 표준오차 이내({points(best.plateau.standard_error)}%p)이면서 서로 이웃한 learning rate {num_rates}개를 "
+        f"이 값과, 이어져 있으면서 그 차이가 표준오차({points(best.plateau.standard_error)}%p) 이내인 이웃까지 모두 {num_rates}개를 "
         "이 구간으로 보았다."
     )
 
@@ -115,7 +118,7 @@ def _confirmed_ko(best: Best, fresh: Confirmation) -> str:
     told = (
         f"* 선택에 쓰지 않은 시드 {fresh.num_seeds}개로 다시 확인한 결과, {lr_text(fresh.best['lr'])} 의 test 정확도는 "
         f"{percent(fresh.best['test_mean'])}{interval(fresh.best['test_low'], fresh.best['test_high'], '~')} 이다. validation 정확도는 "
-        f"이 값을 고른 실험보다 {points(optimism)}%p {'낮다' if optimism >= 0 else '높다'}."
+        f"이 값을 고른 실험보다 {points(optimism)}%p {'낮다' if optimism >= 0 else '높다'}.{_winner_ko(fresh)}"
     )
     if fresh.bargain["lr"] == fresh.best["lr"]:
         return told
@@ -123,6 +126,18 @@ def _confirmed_ko(best: Best, fresh: Confirmation) -> str:
         f" {lr_text(fresh.bargain['lr'])} 의 test 정확도는 {percent(fresh.bargain['test_mean'])}"
         f"{interval(fresh.bargain['test_low'], fresh.bargain['test_high'], '~')} 로, {points(fresh.cost)}%p "
         f"{'낮다' if fresh.cost >= 0 else '높다'}{_between_ko(fresh.cost_low, fresh.cost_high)}."
+    )
+
+
+def _winner_ko(fresh: Confirmation) -> str:
+    if len(fresh.rows) == 1:
+        return ""
+    accuracy, num = percent(fresh.winner["valid_mean"]), len(fresh.rows)
+    if fresh.winner["lr"] == fresh.best["lr"]:
+        return f" 다시 확인한 후보 {num}개 가운데 여기에서도 validation 정확도가 가장 높다 ({accuracy})."
+    return (
+        f" 다시 확인한 후보 {num}개 가운데 validation 정확도는 {lr_text(fresh.winner['lr'])} 이 {accuracy} 로 가장 높고, 이 값은 "
+        f"{percent(fresh.best['valid_mean'])} 이다. 구간 안의 어느 값이 최적인지는 아직 가려지지 않았다."
     )
 
 
@@ -146,13 +161,13 @@ def _no_learning_ko(found: VerySmall) -> str:
 
 def _share_ko(number: int, of: int) -> str:
     if number == of:
-        return "모든 실행에서 추정과 맞는다."
+        return "모든 실행이 추정에 부합한다."
     return (
-        "대부분의 실행에서 추정과 맞는다."
+        "대부분의 실행이 추정에 부합한다."
         if 2 * number > of
-        else "일부 실행에서만 추정과 맞는다."
+        else "일부 실행만 추정에 부합한다."
         if number
-        else "추정과 맞는 실행이 없다."
+        else "추정에 부합하는 실행이 없다."
     )
 
 

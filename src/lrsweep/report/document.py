@@ -58,13 +58,15 @@ def _verdicts(plateau: Plateau) -> dict[float, list[str]]:
 
 def _rate_row(row: pd.Series, verdicts: list[str]) -> list[str]:
     remarks = [f"{row[f'num_{status}']} {status}" for status in ("diverged", "failed") if row[f"num_{status}"]]
-    if num_at_chance := row["num_scored"] - row["num_learned"]:
+    num_at_chance = row["num_scored"] - row["num_learned"]
+    is_mixed = 0 < num_at_chance < row["num_scored"]  # an interval of both kinds is of neither
+    if num_at_chance:
         remarks.append("at chance" if num_at_chance == row["num_runs"] else f"{num_at_chance} at chance")
     return [
         lr_text(row["lr"]),
         str(row["num_runs"]),
-        _mean_and_half(row["valid_mean"], row["valid_high"]),
-        _mean_and_half(row["test_mean"], row["test_high"]),
+        _mean_and_half(row["valid_mean"], math.nan if is_mixed else row["valid_high"]),
+        _mean_and_half(row["test_mean"], math.nan if is_mixed else row["test_high"]),
         number(row["epochs_median"], "g"),
         number(row["seconds_median"], ".1f"),
         ", ".join(remarks + verdicts),
@@ -95,7 +97,15 @@ def _run_cell(run: dict[Any, Any]) -> str:
 
 def confirmation_table(fresh: Confirmation) -> str:
     """What the study said of each finalist, and what seeds that chose nothing say."""
-    header = ["learning rate", "runs", "validation, in the study", "validation, fresh", "flattered by", "test, fresh", "epochs"]
+    header = [
+        "learning rate",
+        "runs",
+        "validation, study",
+        "validation, fresh",
+        "study less fresh",
+        "test, fresh",
+        "epochs",
+    ]
     return markdown_table(
         header,
         (
@@ -130,8 +140,21 @@ def sensitivity_section(found: Sensitivity, best: Best) -> str:
         f"Early stopping gives each rate its own budget. Here each had the same, {found.epochs} epochs, and its best epoch was "
         f"picked in retrospect ({seeds_text(found.num_seeds)}, {counted(len(found.rows), 'rate')}). The best range is then "
         f"{rates_text(other.low, other.high)} ({certainty_en(other)}); with early stopping it is "
-        f"{rates_text(best.low, best.high)}.\n\nValidation accuracy, and the epochs that each patience would have "
+        f"{rates_text(best.low, best.high)}. {_what_budget_says(found, best)}\n\n"
+        "Validation accuracy, and the epochs that each patience would have "
         f"trained, by replaying the curves; +: patience did not run out.\n\n{markdown_table(header, rows)}"
+    )
+
+
+def _what_budget_says(found: Sensitivity, best: Best) -> str:
+    num_open = int((found.rows[f"cut_{PATIENCES[0]}"] < 1).sum())
+    lr = float(found.best.best["lr"])
+    told = "The best rate is the same" if lr == float(best.best["lr"]) else f"The best rate is another, {lr_text(lr)}"
+    if not num_open:
+        return f"{told}."
+    return (
+        f"{told}. At {counted(num_open, 'rate')} of {len(found.rows)} a patience of {PATIENCES[0]} did not run out within "
+        f"{found.epochs} epochs: of those, this budget cannot tell what early stopping decides."
     )
 
 

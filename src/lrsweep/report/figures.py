@@ -180,19 +180,23 @@ def plot_plateau(summary: pd.DataFrame, best: Best, num_valid: int, num_test: in
     """The top of the accuracy curve. Bars: t intervals over seeds; of fewer than three, one binomial standard error."""
     rows = summary[(summary["arm"] == best.arm) & summary["valid_mean"].notna()]
     near = rows[rows["lr"].between(best.low / 10, best.high * 10) & (rows["valid_mean"] >= best.best["valid_mean"] - 0.04)]
-    for name, num_images, colour, marker, label in (
-        ("valid", num_valid, "#000000", "o", "validation accuracy (chooses)"),
-        ("test", num_test, ACCURACY, "s", "test accuracy (reports)"),
+    in_range, ends = near["lr"].between(best.low, best.high), list[float]()  # bars of other rates may leave
+    for name, num_images, colour, marker, label, aside in (  # aside: else the bars of both would lie on one another
+        ("valid", num_valid, "#000000", "o", "validation accuracy (chooses)", 0.985),
+        ("test", num_test, ACCURACY, "s", "test accuracy (reports)", 1.015),
     ):
         mean = near[f"{name}_mean"]
         half = near[f"{name}_high"] - mean
         if not best.plateau.is_tested:
             half = (mean * (1 - mean) / (num_images * best.num_seeds)) ** 0.5
-        ax.errorbar(near["lr"], mean, yerr=half, color=colour, marker=marker, markersize=4, capsize=2, linewidth=1, label=label)
+        look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "capsize": 2, "linewidth": 1}
+        ax.errorbar(near["lr"] * aside, mean, yerr=half, label=label, **look)
+        ends += [*mean, *(mean + half).loc[in_range], *(mean - half).loc[in_range]]
     mark_best(best, ax)
-    shown = pd.concat([near["valid_mean"], near["test_mean"]])
-    ax.set_ylim(shown.min() - 0.004, min(1.0, shown.max() + 0.004))
+    _mark_bargain(best, ax, best.bargain["lr"], best.bargain["valid_mean"])
+    ax.set_ylim(np.nanmin(ends) - 0.002, min(1.0, np.nanmax(ends) + 0.002))
     lr_axis(ax)
+    plain_log(ax.xaxis)
     percent_axis(ax, decimals=1)
     ax.set_ylabel("accuracy")
     legend_below(ax, ncols=3)
@@ -200,7 +204,7 @@ def plot_plateau(summary: pd.DataFrame, best: Best, num_valid: int, num_test: in
 
 
 def plot_trade_off(summary: pd.DataFrame, best: Best, ax: Axes) -> Axes:
-    """Validation error against time, both log; the rates on the Pareto front joined and named, their knee marked.
+    """Validation error against time, both log; the rates on the Pareto front joined and named, the knee and the bargain marked.
 
     Rates at which some run did not learn are left out: they would dwarf the rest.
     """
@@ -211,11 +215,10 @@ def plot_trade_off(summary: pd.DataFrame, best: Best, ax: Axes) -> Axes:
     ax.scatter(others["seconds_median"], _error(others["valid_mean"]), s=22, color="#9A9A9A", label=f"other rates{left_out}")
     front = best.front
     ax.plot(front["seconds_median"], _error(front["valid_mean"]), "-o", color=ACCURACY, label="Pareto front")
-    for i, (_, row) in enumerate(front.iterrows()):
+    for _, row in front[~front["lr"].isin([best.knee_lr, best.bargain["lr"]])].iterrows():  # those two the legend names
         place = (row["seconds_median"], _error(row["valid_mean"]))
-        # On both sides in turn: neighbours on the front may be too near for all names on one.
-        beside: dict[str, Any] = {"xytext": (6, 5)} if i % 2 else {"xytext": (-5, -6), "ha": "right", "va": "top"}
-        ax.annotate(lr_label(row["lr"]), place, textcoords="offset points", **beside)
+        # To the left of the front, below it, there is nothing.
+        ax.annotate(lr_label(row["lr"]), place, xytext=(-8, -1), textcoords="offset points", ha="right", va="center")
     for _, knee in front[front["lr"] == best.knee_lr].iterrows():
         place = (knee["seconds_median"], _error(knee["valid_mean"]))
         label = f"knee (Kneedle), {lr_label(knee['lr'])}"

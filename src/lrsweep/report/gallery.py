@@ -67,7 +67,7 @@ def main_figures(tables: Tables, main: Findings) -> list[Figure]:
         ),
         Figure(
             "plateau",
-            f"The highest accuracies, near by ({arm}, {seeds}; bars: "
+            f"The highest accuracies, enlarged ({arm}, {seeds}; bars: "
             + ("95% intervals)" if best.plateau.is_tested else "one binomial standard error)"),
             "Rates are chosen by validation accuracy; test accuracy is only reported.",
             lambda ax: figures.plot_plateau(summary, best, *sizes, ax),
