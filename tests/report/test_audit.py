@@ -1,14 +1,18 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
 import pytest
 from made_claims import SMALL, fill_arms, fill_small
+from made_study import FAILED
 
+from lrsweep import store
 from lrsweep.analysis.claims import judge_all, read_claims
 from lrsweep.analysis.contrasts import Effect
+from lrsweep.records import Outcome
 from lrsweep.report.audit import build_audit, effect_text, read_study, read_suggestions
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -69,6 +73,16 @@ def test_missing_runs_are_named(tmp_path: Path) -> None:
     study = fill_arms(tmp_path / "grow_batch" / "small", arms, exponents, [0.95, 0.96])
     (study / "expected.json").write_text('["another"]')
     assert "18 of 19 runs" in build_audit(tmp_path).read_text(encoding="utf-8")
+
+
+def test_a_failed_run_is_missing_once(tmp_path: Path) -> None:
+    arms, exponents = SMALL["grow_batch/small"]
+    study = fill_arms(tmp_path / "grow_batch" / "small", arms, exponents, [0.95, 0.96])
+    for record in store.read(study)[:2]:
+        store.save(study, replace(record, outcome=Outcome(**FAILED), class_counts={}))
+    page = build_audit(tmp_path).read_text(encoding="utf-8")
+    assert "**inconclusive**: 16 of 18 runs." in page
+    assert re.search(r"\n16 runs; .* \*\*2 missing\.\*\*", page)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def _head(judged: Sequence[Judged], studies: Sequence[Study]) -> str:
         [
             f"# {TITLE}",
             f"{len(judged)} statements of five documents on learning rates, each held against runs of their CNN on MNIST: "
-            f"{counted(sum(len(study.runs) for study in studies), 'run')} of {len(studies)} studies, most of "
+            f"{counted(sum(len(study.measured) for study in studies), 'run')} of {len(studies)} studies, most of "
             "them short (study by study, below).",
             "\n".join(counts),
             "## What the documents get wrong",
@@ -207,7 +207,7 @@ def _study_section(folder: Path, study: Study) -> str:
     return "\n\n".join(
         [
             f"### Study: {escaped(study.name.replace('/', ', '))}",
-            f"{counted(len(study.runs), 'run')}; {_sizes(study.runs)}.{missing}",
+            f"{counted(len(study.measured), 'run')}; {_sizes(study.runs)}.{missing}",
             comparison(folder, study, f"audit-{study.name.replace('/', '-')}"),
             "<details><summary>The commands that make these runs again</summary>",
             shell_block(commands(study.name, study.runs)),
