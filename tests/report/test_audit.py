@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from made_claims import SMALL, fill_arms, fill_small
-from made_study import FAILED
+from made_study import FAILED, fill
 
 from lrsweep import store
 from lrsweep.analysis.claims import judge_all, read_claims
@@ -33,7 +33,10 @@ def test_every_claim_is_on_the_page_with_its_verdict(folder: Path) -> None:
     report = (folder / "audit.md").read_text(encoding="utf-8")
     for claim in read_claims():
         assert f"\n### {claim.id}\n" in report
-        assert re.search(rf"\| \[{claim.id}\]\(#{claim.id}\) \| \*\*. (supported|refuted|inconclusive)\*\*", report)
+        assert re.search(
+            rf"\| \[{claim.id}\]\(#{claim.id}\) \| \*\*. (supported|refuted|inconclusive|filled in|true by definition)\*\*",
+            report,
+        )
 
 
 def test_links_resolve_and_nothing_is_loaded(folder: Path) -> None:
@@ -68,6 +71,41 @@ def test_texts_that_are_not_ours_are_escaped(tmp_path: Path) -> None:
     assert 'href="y"' not in page
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a study of schedules, each 0.4 percentage points worse than the one before, and of one of learning rates."""
+    made = tmp_path_factory.mktemp("audit")
+    arms, exponents = SMALL["schedules/small"]
+    fill_arms(made / "schedules" / "small", arms, exponents, [0.98 - 0.004 * i for i in range(len(arms))])
+    fill(made / "lr", [10**-3.5, 1e-3, 10**-2.5, 1e-2, 10**-1.6, 10**-1.5], range(3))
+    return build_audit(made).read_text(encoding="utf-8")
+
+
+def test_what_is_filled_in_or_a_definition_is_counted_apart(made: str) -> None:
+    head = made[: made.index("## What the documents get wrong")]
+    assert "**✎ 2 filled in** (빈칸을 채움): [best-range](#best-range), [best-trade-off](#best-trade-off)\n" in head
+    assert "**≡ 2 true by definition** (정의에 따름): [one-cycle](#one-cycle)," in head
+    assert not re.search(r"supported\*\*.*(best-range|one-cycle)", made)
+
+
+def test_a_headline_has_its_bar_its_runs_and_where_refuted_its_caveat(made: str) -> None:
+    wrong = made[made.index("## What the documents get wrong") : made.index("## What holds here")]
+    assert re.match(r"\S.*\n\nIn brackets stands the \d\d\.\d\d% interval of each effect", wrong)
+    (line,) = re.findall(r".*\(\[step-simple-start\].*", wrong)
+    assert re.search(r"points \[\S+ to \S+\], below \+0\.00; \d+ short runs, 3 seeds \(\[schedules/small\]", line)
+    assert "*The document does not say that it beats a fixed rate" in line
+
+
+def test_a_result_is_told_once(made: str) -> None:
+    section = made[made.index("### best-range") : made.index("### best-trade-off")]
+    assert len(re.findall(r"10\^-2\.5, test accuracy", section)) == 1
+
+
+def test_every_test_shows_the_bar_that_it_is_judged_by(made: str) -> None:
+    assert re.search(r"\*\*[^*]* points \[.*\]\*\*, the bar is -0\.50, p =", made)  # step-simple-start, first test
+    assert re.search(r"\*\*, the bar is \+0\.00, the least effect worth having \+0\.10, p =", made)
+
+
 def test_missing_runs_are_named(tmp_path: Path) -> None:
     arms, exponents = SMALL["grow_batch/small"]
     study = fill_arms(tmp_path / "grow_batch" / "small", arms, exponents, [0.95, 0.96])
@@ -91,6 +129,8 @@ def test_a_failed_run_is_missing_once(tmp_path: Path) -> None:
         ("accuracy", "+1.00 points [-2.00 to +4.00]"),
         ("factor", "×1.02 [×0.955 to ×1.1]"),
         ("share", "1% [-2% to 4%]"),
+        ("bound", "at most 1.00 points away"),
+        ("number", "as stated"),
         ("decades", "+0.01 decades [-0.02 to +0.04]"),
     ],
 )
