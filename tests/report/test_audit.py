@@ -1,3 +1,4 @@
+import math
 import re
 import subprocess
 import sys
@@ -5,15 +6,19 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from made_claims import SMALL, fill_arms, fill_small
 from made_study import FAILED, fill
+from matplotlib.axes import Axes
 
 from lrsweep import store
-from lrsweep.analysis.claims import judge_all, read_claims
+from lrsweep.analysis.claims import Claim, Judged, Test, judge, judge_all, read_claims
 from lrsweep.analysis.contrasts import Effect
 from lrsweep.records import Outcome
 from lrsweep.report.audit import build_audit, effect_text, read_study, read_suggestions
+from lrsweep.report.audit_figures import SCALES, plot_effects
+from lrsweep.report.figures import figure_with
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -103,7 +108,7 @@ def test_a_result_is_told_once(made: str) -> None:
 
 def test_every_test_shows_the_bar_that_it_is_judged_by(made: str) -> None:
     assert re.search(r"\*\*[^*]* points \[.*\]\*\*, the bar is -0\.50, p =", made)  # step-simple-start, first test
-    assert re.search(r"\*\*, the bar is \+0\.00, the least effect worth having \+0\.10, p =", made)
+    assert re.search(r"\*\*, supported above \+0\.00, refuted below \+0\.10, p =", made)
 
 
 def test_missing_runs_are_named(tmp_path: Path) -> None:
@@ -121,6 +126,40 @@ def test_a_failed_run_is_missing_once(tmp_path: Path) -> None:
     page = build_audit(tmp_path).read_text(encoding="utf-8")
     assert "**inconclusive**: 16 of 18 runs." in page
     assert re.search(r"\n16 runs; .* \*\*2 missing\.\*\*", page)
+
+
+def drawn(unit: str, *intervals: tuple[float, float]) -> Axes:
+    """As the page draws it."""
+    claim = Claim("a-claim", ("000",), "It is.", "", (Test("Is it?", "difference"),))
+    rows = []
+    for low, high in intervals:
+        verdict = judge(Effect((low + high) / 2, low, high, unit, 3, 18))
+        rows.append((Judged(claim, (verdict,)), 0, claim.tests[0], verdict))
+    figure, ax = figure_with("A title")
+    plot_effects(unit, rows, ax)
+    figure.draw_without_rendering()
+    return ax
+
+
+@pytest.mark.parametrize("unit", SCALES)
+@pytest.mark.parametrize("num_rows", [1, 24])
+def test_the_legend_has_a_row_of_its_own(unit: str, num_rows: int) -> None:
+    ax = drawn(unit, *[(-0.3, 0.4)] * num_rows)
+    (legend,) = ax.figure.legends
+    assert legend.get_window_extent().y1 <= ax.xaxis.label.get_window_extent().y0
+    assert ax.xaxis.label.get_window_extent().y1 <= min(text.get_window_extent().y0 for text in ax.get_xticklabels())
+    plt.close("all")
+
+
+def test_a_logarithmic_axis_says_so_and_ratios_have_round_ticks() -> None:
+    assert drawn("accuracy", (-0.3, 0.4)).get_xlabel() == "effect (percentage points; logarithmic beyond ±1)"
+    assert drawn("nats", (-0.3, 0.4)).get_xlabel() == "effect (nats of loss; logarithmic beyond ±0.1)"
+    assert drawn("share", (0.3, 0.4)).get_xlabel() == "effect (% of runs or suggestions)"
+    ax = drawn("factor", (math.log10(0.4), math.log10(6)))
+    low, high = ax.get_xlim()
+    shown = [text.get_text() for text in ax.get_xticklabels() if low <= text.get_position()[0] <= high]
+    assert (ax.get_xlabel(), shown) == ("effect (ratios; logarithmic)", ["×0.5", "×1", "×2", "×5"])
+    plt.close("all")
 
 
 @pytest.mark.parametrize(

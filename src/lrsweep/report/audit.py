@@ -237,7 +237,7 @@ def _bar_text(test: Test, effect: Effect) -> str:
     if not test.is_statistical:
         return ""
     bar, least = (_in_unit(value, effect.unit) for value in (test.beyond, test.refuted_below))
-    return f", the bar is {bar}" + (f", the least effect worth having {least}" if least != bar else "")
+    return f", the bar is {bar}" if bar == least else f", supported above {bar}, refuted below {least}"
 
 
 def _behind(effect: Effect, test: Test) -> str:
