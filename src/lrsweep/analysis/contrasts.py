@@ -1,4 +1,4 @@
-"""The contrasts that claims are tested by: tables in, an effect with its interval out. Positive is what the claim says.
+"""The contrasts that claims are tested by: tables in, an effect with its interval out. More of it is what the claim says.
 
 `difference` does most of it: a linear contrast of a seeds × columns layout (layout.py), by Student's t. The others: `share` of
 runs (Wilson), and facts that need no test: `blank`, `balance`, `shape`, `suggestions`.
