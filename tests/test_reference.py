@@ -1,6 +1,7 @@
 """The committed results say what the committed records say, and so do the READMEs."""
 
 import base64
+import json
 import re
 import shutil
 import sys
@@ -89,6 +90,17 @@ def test_accuracies_are_of_whole_images() -> None:
 def test_the_readmes_show_the_conclusions_as_generated(readme: str, conclusions: str) -> None:
     text = (ROOT / readme).read_text(encoding="utf-8")
     assert with_block(text, "conclusions", (REFERENCE / conclusions).read_text(encoding="utf-8")) == text
+
+
+def test_what_100000_runs_would_cost_is_of_the_committed_records_and_benchmark() -> None:
+    """In docs/scale-out.md, in core-hours."""
+    runs = store.load(REFERENCE)
+    benchmark = json.loads((ROOT / "results" / "bench" / "amd-epyc-2-cores.json").read_text(encoding="utf-8"))
+    speed = round(benchmark["summary"]["lrsweep"]["epochs_per_hour"]["median"])
+    text = (ROOT / "docs" / "scale-out.md").read_text(encoding="utf-8")
+    assert f"by those CPU seconds | {100_000 * runs['cpu_seconds'].mean() / 3600:,.0f} core-hours |" in text
+    by_epochs = 100_000 * runs["epochs"].mean() * benchmark["machine"]["cores"] / speed
+    assert re.search(rf"{speed:,} epochs an hour on both cores .* \| {by_epochs:,.0f} core-hours \|", text)
 
 
 # The audit.

@@ -249,22 +249,29 @@ def test_a_default_does_not_replace_what_was_set(make_record: MakeRecord, tmp_pa
 
 def test_class_counts_have_a_row_a_seed_and_split(study: Path) -> None:
     counts = store.class_counts_frame(store.read(study))
-    sizes = ["data.num_train", "data.num_valid", "data.num_test"]
-    assert list(counts.columns) == ["seed", *sizes, "split", *"0123456789"]
-    assert counts[sizes].to_numpy().tolist() == [[3000, 5000, 10000]] * 6
+    drawn_by = ["data.skip", "data.num_train", "data.num_valid", "data.num_test"]
+    assert list(counts.columns) == ["seed", *drawn_by, "split", *"0123456789"]
+    assert counts[drawn_by].to_numpy().tolist() == [[0, 3000, 5000, 10000]] * 6
     assert sorted(zip(counts["seed"], counts["split"], counts["0"], counts["9"], strict=True)) == [
         *((0, "test", 1000, 1000), (0, "train", 300, 300), (0, "valid", 500, 500)),
         *((1, "test", 1000, 1000), (1, "train", 300, 300), (1, "valid", 500, 500)),
     ]
 
 
-def test_another_size_of_the_same_seed_is_another_split(make_record: MakeRecord, tmp_path: Path) -> None:
-    record = make_record()
-    sizes = {"num_train": 3000, "num_valid": 50, "num_test": 10000}
-    small = replace(record, run_id="small", config=record.config | {"data": sizes}, class_counts={"valid": [5] * 10})
-    counts = store.class_counts_frame([record, small])
-    valid = counts[counts["split"] == "valid"]
-    assert list(zip(valid["seed"], valid["data.num_valid"], valid["0"], strict=True)) == [(0, 5000, 500), (0, 50, 5)]
+@pytest.mark.parametrize("other", [{"num_valid": 50}, {"skip": 8000}])
+def test_another_drawing_of_the_same_seed_is_another_split(make_record: MakeRecord, other: dict[str, int]) -> None:
+    """The first record is from before data.skip, which left out no image."""
+    sizes = {"num_train": 3000, "num_valid": 5000, "num_test": 10000}
+    records = [
+        replace(make_record(), config=make_record().config | {"data": sizes | drawn}, class_counts={"valid": [num] * 10})
+        for drawn, num in (({}, 500), (other, 5))
+    ]
+    counts = store.class_counts_frame(records)
+    assert counts[store.DRAWN_BY].to_numpy().tolist() == [
+        [0, 0, 3000, 5000, 10000],
+        [0, *((({"skip": 0} | sizes) | other).values())],
+    ]
+    assert counts["0"].tolist() == [500, 5]
 
 
 # Damage is told of, and never raises.

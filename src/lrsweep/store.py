@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lrsweep.config import RunConfig, flatten
+from lrsweep.config import DataConfig, RunConfig, flatten
 from lrsweep.records import SCHEMA_VERSION, EpochRecord, Outcome, RangeTest, RangeTests, RunRecord
 
 _PACKED = "runs.jsonl.gz"
@@ -38,7 +38,7 @@ _ENVIRONMENT = [
     "git_dirty",
 ]
 _KEY = ["run_id", "loss", "seed", "lr"]
-_DRAWN_BY = ["seed", "data.num_train", "data.num_valid", "data.num_test"]
+DRAWN_BY = ["seed", "data.skip", "data.num_train", "data.num_valid", "data.num_test"]  # what gives the same splits
 _NUMBERS = dict.fromkeys([f.name for f in dataclasses.fields(Outcome) if f.type in (int | None, float | None)], "float64")
 _RUN = ["run_id", "lr", "seed", "loss", *_OUTCOME[:2], "epochs", *_OUTCOME[2:], "engine", "timing", *_ENVIRONMENT]
 
@@ -206,13 +206,13 @@ def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
 
 
 def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
-    """One row a split: what it was drawn by (seed, data.num_…), split, then the images of each class ("0" … "9") in it."""
+    """One row a split: what it was drawn by (DRAWN_BY), split, then the images of each class ("0" … "9") in it."""
     rows = [
         _drawn_by(record) | {"split": split} | {str(i): n for i, n in enumerate(counts)}
         for record in records
         for split, counts in record.class_counts.items()
     ]
-    return pd.DataFrame(rows, columns=[*_DRAWN_BY, "split", *map(str, range(10))]).drop_duplicates(ignore_index=True)
+    return pd.DataFrame(rows, columns=[*DRAWN_BY, "split", *map(str, range(10))]).drop_duplicates(ignore_index=True)
 
 
 # Some settings of a record without the others, which take ten times as long.
@@ -225,7 +225,9 @@ def _key(record: RunRecord) -> dict[str, Any]:
 
 def _drawn_by(record: RunRecord) -> dict[str, Any]:
     drawn = record.config["data"]
-    return dict(zip(_DRAWN_BY, (record.config["seed"], drawn["num_train"], drawn["num_valid"], drawn["num_test"]), strict=True))
+    skip = drawn.get("skip", DataConfig.skip)  # newer than the first records
+    drawn_by = record.config["seed"], skip, drawn["num_train"], drawn["num_valid"], drawn["num_test"]
+    return dict(zip(DRAWN_BY, drawn_by, strict=True))
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:

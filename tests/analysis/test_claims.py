@@ -1,5 +1,7 @@
 import inspect
 import math
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -78,6 +80,11 @@ def test_a_claim_is_whole(claim: Claim) -> None:
         assert (test.study == "") == (test.contrast == "shape")
 
 
+@pytest.mark.parametrize("asks", [test.asks for claim in CLAIMS for test in claim.tests])
+def test_a_question_can_be_read_alone_as_headlines_show_it(asks: str) -> None:
+    assert not re.match(r"And\b|\w+ (it|they|the same|such)\b", asks)
+
+
 @pytest.mark.parametrize(
     ("low", "high", "beyond", "margin", "word"),
     [
@@ -95,6 +102,16 @@ def test_a_claim_is_whole(claim: Claim) -> None:
 )
 def test_the_rule(low: float, high: float, beyond: float, margin: float, word: Word) -> None:
     assert judge(effect_of(low, high), beyond, margin).word == word
+
+
+@pytest.mark.parametrize(
+    ("unit", "word"),
+    [("answer", "filled in"), ("number", "true by definition"), ("bound", "supported"), ("accuracy", "supported")],
+)
+def test_what_was_not_tested_is_not_called_supported_and_has_no_interval(unit: str, word: Word) -> None:
+    verdict = judge(replace(effect_of(0.1, 0.2 if unit == "accuracy" else 0.1), unit=unit))
+    assert verdict.word == word
+    assert ("interval" in verdict.reason) == (unit == "accuracy")
 
 
 def test_a_doubt_leaves_it_inconclusive() -> None:
@@ -126,8 +143,8 @@ def test_a_claim_is_as_strong_as_its_weakest_test() -> None:
 
 def test_without_runs_only_definitions_are_judged_and_nothing_is_refuted() -> None:
     judged = judge_all(CLAIMS, lambda name: None, lambda name: suggest(())).judged
-    assert {one.claim.id for one in judged if one.word == "supported"} == {"one-cycle", "exponential-tenfold"}
-    assert not [one for one in judged if one.word == "refuted"]
+    assert {one.claim.id for one in judged if one.word == "true by definition"} == {"one-cycle", "exponential-tenfold"}
+    assert {one.word for one in judged} == {"true by definition", "inconclusive"}
     assert "no runs of lr" in {verdict.reason for one in judged for verdict in one.verdicts}
 
 

@@ -14,7 +14,6 @@ from lrsweep.analysis.summary import (
     BUSY_FROM,
     CHANCE_LEVEL,
     CONFIDENCE,
-    SIZES,
     busyness,
     share_interval,
     summarise,
@@ -28,7 +27,7 @@ MakeRecord = Callable[..., RunRecord]
 MakeRuns = Callable[..., pd.DataFrame]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-DOCUMENTED = dict(zip(SIZES, (3000, 5000, 10_000), strict=True))
+DOCUMENTED = dict(zip(store.DRAWN_BY[1:], (0, 3000, 5000, 10_000), strict=True))
 EVEN = [500] * 10
 LARGEST_CLASS = 567  # of MNIST's 5,000 validation images of seed 0: the ones
 UNEVEN = [LARGEST_CLASS, 433, *[500] * 8]
@@ -88,13 +87,13 @@ def test_each_seed_is_held_against_its_own_split() -> None:
     assert runs["learned"].tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_each_size_is_held_against_its_own_split(size: str) -> None:
-    """The same seed draws another split for other sizes."""
+@pytest.mark.parametrize("setting", DOCUMENTED)
+def test_each_drawing_is_held_against_its_own_split(setting: str) -> None:
+    """The same seed draws another split for other sizes, and where it leaves out the first images."""
     half_is_one_class = [2500, 2500 - 8, *[1] * 8]
-    smaller = {size: 2500}
-    counts = pd.concat([class_counts(EVEN), class_counts(half_is_one_class).assign(**smaller)])
-    runs = pd.concat([scored([0.4]), scored([0.4, 0.6]).assign(**smaller)], ignore_index=True)
+    other = {setting: 2500}
+    counts = pd.concat([class_counts(EVEN), class_counts(half_is_one_class).assign(**other)])
+    runs = pd.concat([scored([0.4]), scored([0.4, 0.6]).assign(**other)], ignore_index=True)
     assert with_chance(runs, counts)["learned"].tolist() == [True, False, True]
 
 

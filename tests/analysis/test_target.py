@@ -83,10 +83,27 @@ def test_each_run_has_its_own_curve_in_whatever_order(make_runs: MakeRuns) -> No
     assert times["seconds_to_target"].tolist() == [1.0, 4.0, 6.0, 4.0]
 
 
-def test_a_run_without_an_epoch_has_no_row(make_runs: MakeRuns) -> None:
-    """Failed, or diverged within the first epoch: it was not watched for any time."""
+def test_a_run_that_diverged_at_once_is_censored_at_0_and_a_failed_one_has_no_row(make_runs: MakeRuns) -> None:
     runs = make_runs([[0.9, NAN, 0.9]], status=["ok", "diverged", "failed"], epochs=[2, 0, 0])
-    assert time_to_target(runs, curves_of([[0.5, 0.9]]), 0.8)["run_id"].tolist() == ["run0"]
+    times = time_to_target(runs, curves_of([[0.5, 0.9]]), 0.8).drop(columns=["lr", "seed"])
+    assert times.to_numpy().tolist() == [["run0", True, 2, 10.0], ["run1", False, 0, 0.0]]
+
+
+def test_where_most_runs_diverged_at_once_there_is_no_median(make_runs: MakeRuns) -> None:
+    runs = make_runs([[0.9], [NAN], [NAN]], epochs=[[2], [0], [0]])
+    (row,) = median_to_target(time_to_target(runs, curves_of([[0.5, 0.9]]), 0.8)).to_dict("records")
+    assert (row["num_runs"], row["num_reached"]) == (3, 1)
+    assert math.isnan(row["epochs_to_target"])
+    assert math.isnan(row["seconds_to_target"])
+
+
+@pytest.mark.parametrize(("curve", "seconds"), [([0.5, 0.9, 0.9], 20.0), ([0.5, 0.6, 0.7], 30.0)], ids=["reached", "censored"])
+def test_a_diverged_runs_seconds_are_shared_with_the_epoch_it_lost(
+    make_runs: MakeRuns, curve: list[float], seconds: float
+) -> None:
+    """Forty seconds: three epochs, and the one that it diverged in."""
+    runs = make_runs([[0.9]], status="diverged", epochs=3, seconds=40.0)
+    assert time_to_target(runs, curves_of([curve]), 0.8)["seconds_to_target"].tolist() == [seconds]
 
 
 @pytest.mark.parametrize(

@@ -520,6 +520,18 @@ def test_conclusions_are_of_the_seeds_that_every_rate_was_scored_on(tmp_path: Pa
     assert (two.best.num_seeds, one.best.num_seeds) == (2, 1)
 
 
+def test_runs_that_diverged_at_once_count_in_the_median_but_have_no_place_among_the_times(tmp_path: Path) -> None:
+    """A logarithm has none for 0 epochs."""
+    fill(tmp_path, [10**-3.5, 10**-2.5], range(3))
+    for seed, outcome in enumerate((scored(0.97), DIVERGED, DIVERGED)):
+        store.save(tmp_path, record_of(1e-2, outcome, seed=seed))
+    target = analyse(tmp_path).target
+    assert target is not None
+    assert target.times["lr"].value_counts()[1e-2] == 1
+    assert target.medians.set_index("lr")["num_runs"].tolist() == [3, 3, 3]
+    assert target.medians["epochs_to_target"].isna().tolist()[-1]
+
+
 # The command.
 
 DEFAULT = ("results/lr", "lr", None)

@@ -46,11 +46,17 @@ def ax() -> Iterator[Axes]:
 def test_a_line_a_seed_and_a_mark_on_it_where_a_rule_points(ax: Axes) -> None:
     plot_range_tests(TESTS, BY_SEED, COMBINED, None, ax)
     lines = {str(line.get_label()): line for line in ax.lines}
-    assert tuple(lines["seed 0"].get_xdata()) == RATES  # type: ignore[arg-type]
-    assert tuple(lines["seed 1"].get_ydata()) == TESTS[1].smoothed  # type: ignore[arg-type]
+    first, second = ax.lines[:2]
+    assert tuple(first.get_xdata()) == RATES  # type: ignore[arg-type]
+    assert tuple(second.get_ydata()) == TESTS[1].smoothed  # type: ignore[arg-type]
     np.testing.assert_allclose(lines["valley: 3.2e-03"].get_xdata(), [1e-3, 1e-2])
     np.testing.assert_allclose(lines["valley: 3.2e-03"].get_ydata(), [1.5, 2.0])
     assert "slide: no suggestion" in lines
+
+
+def test_all_seeds_share_an_entry_of_the_legend(ax: Axes) -> None:
+    plot_range_tests(TESTS, BY_SEED, COMBINED, None, ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["2 seeds", "valley: 3.2e-03", "slide: no suggestion"]  # type: ignore[union-attr]
 
 
 def test_the_sweeps_best_range_is_shaded(ax: Axes, tmp_path: Path) -> None:

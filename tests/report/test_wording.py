@@ -9,7 +9,19 @@ from markdown_it import MarkdownIt
 
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report import wording
-from lrsweep.report.wording import counted, escaped, interval, lr_text, number, percent, points, seeds_text, shell_block, times
+from lrsweep.report.wording import (
+    counted,
+    escaped,
+    interval,
+    lr_text,
+    number,
+    percent,
+    points,
+    power_of_ten,
+    seeds_text,
+    shell_block,
+    times,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +38,11 @@ from lrsweep.report.wording import counted, escaped, interval, lr_text, number, 
 )
 def test_a_rate_has_its_exponent_where_that_is_short_and_its_value_always(lr: float, text: str) -> None:
     assert lr_text(lr) == text
+
+
+@pytest.mark.parametrize(("exponent", "text"), [(-6, "10⁻⁶"), (0, "10⁰"), (12, "10¹²")])
+def test_a_power_of_ten_is_written_as_on_paper(exponent: int, text: str) -> None:
+    assert power_of_ten(exponent) == text
 
 
 def test_every_rate_of_the_documents_grid_has_an_exponent_of_its_own() -> None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 import yaml  # type: ignore[import-untyped]
@@ -17,7 +17,7 @@ from lrsweep.analysis.contrasts import Effect
 from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.config import CONF_DIR
 
-Word = Literal["refuted", "inconclusive", "supported"]  # the weakest first
+Word = Literal["refuted", "inconclusive", "supported", "filled in", "true by definition"]  # the weakest first
 LEVEL = 0.05  # the share of wrong ones to expect, at most, among the tests that are decided
 CONTRASTS: dict[str, Callable[..., Effect]] = {
     "difference": contrasts.difference,
@@ -45,6 +45,10 @@ class Test:
     @property
     def is_statistical(self) -> bool:
         return self.contrast in TESTED
+
+    @property
+    def refuted_below(self) -> float:
+        return max(self.beyond, self.margin)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Judged:
         return min(self.verdicts, key=lambda verdict: _STRENGTH.index(verdict.word))
 
 
-_STRENGTH: tuple[Word, ...] = ("refuted", "inconclusive", "supported")
+_STRENGTH: tuple[Word, ...] = get_args(Word)
 
 
 def read_claims(path: Path = CONF_DIR / "claims.yaml") -> list[Claim]:
@@ -161,6 +165,8 @@ def _judge(claim: Claim, level: float, read: Callable[[str], Study | None], sugg
 def judge(effect: Effect, beyond: float = 0.0, margin: float = 0.0) -> Verdict:
     """Supported: the interval lies above `beyond`. Refuted: it lies below `margin` or below `beyond`. Else inconclusive.
 
+    A blank of the documents that was filled in, and a definition that holds, are called that instead of supported.
+
     Inconclusive as well where runs or seeds are missing, and where arms whose best rate is the first or last one tried could
     change the answer by going on beyond it.
     """
@@ -169,12 +175,20 @@ def judge(effect: Effect, beyond: float = 0.0, margin: float = 0.0) -> Verdict:
     word = _word(effect.low, effect.high, beyond, margin)
     if word != _word(effect.low - effect.reach_low, effect.high + effect.reach_high, beyond, margin):
         return Verdict("inconclusive", f"it would be {word}, but a best rate lies at the edge of those tried", effect)
+    what = "the whole interval" if effect.low < effect.high else "the effect"
     if word == "supported":
-        return Verdict(word, "the whole interval is on the claim's side", effect)
+        name, reason = _AS_CLAIMED.get(effect.unit, (word, f"{what} is above the bar"))
+        return Verdict(name, reason, effect)
     if word == "inconclusive":
         return Verdict(word, "the interval holds both what the claim says and what it denies", effect)
-    reason = "is on the other side" if effect.high < beyond else "is below the least effect worth having"
-    return Verdict(word, f"the whole interval {reason}", effect)
+    return Verdict(word, f"{what} is below {'the bar' if effect.high < beyond else 'the least effect worth having'}", effect)
+
+
+_AS_CLAIMED: dict[str, tuple[Word, str]] = {  # by an effect's unit: those that have no interval
+    "answer": ("filled in", "the document leaves a blank, and the runs fill it in; nothing was tested"),
+    "number": ("true by definition", "this program's own formula is so; no run was asked"),
+    "bound": ("supported", "even at this bound the difference is as small as the claim needs"),
+}
 
 
 def _word(low: float, high: float, beyond: float, margin: float) -> Word:

@@ -1,4 +1,4 @@
-"""The contrasts that claims are tested by: tables in, an effect with its interval out. Positive is what the claim says.
+"""The contrasts that claims are tested by: tables in, an effect with its interval out. More of it is what the claim says.
 
 `difference` does most of it: a linear contrast of a seeds × columns layout (layout.py), by Student's t. The others: `share` of
 runs (Wilson), and facts that need no test: `blank`, `balance`, `shape`, `suggestions`.
@@ -151,7 +151,8 @@ def shown(value: float, unit: str) -> str:
 def _doubts(study: Study, num_seeds: int) -> tuple[str, ...]:
     doubts = []
     if study.num_missing:
-        doubts.append(f"{len(study.runs)} of {len(study.runs) + study.num_missing} runs")
+        num_done = len(study.measured)  # a failed run is one of those that are missing
+        doubts.append(f"{num_done} of {num_done + study.num_missing} runs")
     if num_seeds < MIN_SEEDS:
         doubts.append(f"{num_seeds} seed{'' if num_seeds == 1 else 's'}; {MIN_SEEDS} at least are needed")
     return tuple(doubts)

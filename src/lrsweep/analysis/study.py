@@ -45,7 +45,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Study:
-    """A study's tables: `runs` as `with_chance`, `with_seconds`, `with_arms` leave them; `num_missing`: runs still to be made."""
+    """A study's tables: `runs` as `with_chance`, `with_seconds`, `with_arms` leave them.
+
+    `num_missing`: runs still to be made, those that failed among them.
+    """
 
     name: str
     runs: pd.DataFrame

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lrsweep import store
+
 BUSY_FROM = 1.1  # wall time over CPU time of the median run
 CHANCE_LEVEL = 0.01  # of a binomial test: a larger p-value means that luck would do as well
 CONFIDENCE = 0.95  # of every interval
-SIZES = ["data.num_train", "data.num_valid", "data.num_test"]
 
 
 def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
@@ -16,14 +17,13 @@ def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
     A one-sided binomial test at CHANCE_LEVEL against always naming the split's largest class. Runs without a validation
     accuracy have not learned.
     """
-    key = ["seed", *SIZES]
     valid = (
-        class_counts[class_counts["split"] == "valid"].set_index(key).drop(columns="split").astype(float)
+        class_counts[class_counts["split"] == "valid"].set_index(store.DRAWN_BY).drop(columns="split").astype(float)
     )  # no splits are no numbers
     num_images = valid.sum(axis="columns")
     share = valid.max(axis="columns") / num_images
     needed = pd.Series(stats.binom.isf(CHANCE_LEVEL, num_images, share) / num_images, index=valid.index, name="needed")
-    return runs.assign(learned=(runs["valid_accuracy"] > runs.join(needed, on=key)["needed"]).to_numpy())
+    return runs.assign(learned=(runs["valid_accuracy"] > runs.join(needed, on=store.DRAWN_BY)["needed"]).to_numpy())
 
 
 def with_arms(runs: pd.DataFrame) -> pd.DataFrame:

@@ -12,19 +12,20 @@ def target_below(accuracy: float) -> float:
 
 
 def time_to_target(runs: pd.DataFrame, curves: pd.DataFrame, target: float) -> pd.DataFrame:
-    """One row a run that has a curve: run_id, lr, seed, reached, epochs_to_target, seconds_to_target.
+    """One row a run that did not fail: run_id, lr, seed, reached, epochs_to_target, seconds_to_target.
 
-    A run that ended before is censored: `reached` is False, and its times are those it was watched for. Seconds are the run's
-    own, shared out evenly over its epochs.
+    A run that ended before is censored: `reached` is False, and its times are those it was watched for; 0 where it diverged
+    in its first epoch. Seconds are the run's own, shared out evenly over the epochs it was trained for, among them the one
+    that it diverged in, which has no accuracy.
     """
     hits = curves[curves["valid_accuracy"] >= target].groupby("run_id")["epoch"].min()
-    table = runs.loc[runs["epochs"] > 0, ["run_id", "lr", "seed", "epochs", "seconds"]]
-    first = table["run_id"].map(hits)
-    return table.assign(
-        reached=first.notna(),
-        epochs_to_target=first.fillna(table["epochs"]),
-        seconds_to_target=table["seconds"] * first.fillna(table["epochs"]) / table["epochs"],
-    ).drop(columns=["epochs", "seconds"])
+    measured = runs[runs["status"] != "failed"]
+    first = measured["run_id"].map(hits)
+    watched = first.fillna(measured["epochs"])
+    num_trained = measured["epochs"] + (measured["status"] == "diverged")
+    return measured[["run_id", "lr", "seed"]].assign(
+        reached=first.notna(), epochs_to_target=watched, seconds_to_target=measured["seconds"] * watched / num_trained
+    )
 
 
 def median_to_target(times: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from lrsweep import store
-from lrsweep.analysis.claims import LEVEL, Audit, Judged, Test, Verdict, judge_all, read_claims
+from lrsweep.analysis.claims import LEVEL, Audit, Judged, Test, Verdict, Word, judge_all, read_claims
 from lrsweep.analysis.contrasts import Effect
 from lrsweep.analysis.layout import NEAR, WINDOW
 from lrsweep.analysis.study import Study
@@ -29,8 +29,13 @@ from lrsweep.report.page import render_page
 from lrsweep.report.wording import counted, escaped, shell_block
 
 TITLE = "What the documents claim, and what the runs say"
-KOREAN = {"supported": "지지됨", "refuted": "반박됨", "inconclusive": "판단 불가"}
-MARKS = {"supported": "✓", "refuted": "✗", "inconclusive": "?"}
+WORDS: dict[Word, tuple[str, str]] = {  # in the order of the page: mark, Korean
+    "refuted": ("✗", "반박됨"),
+    "supported": ("✓", "지지됨"),
+    "filled in": ("✎", "빈칸을 채움"),
+    "true by definition": ("≡", "정의에 따름"),
+    "inconclusive": ("?", "판단 불가"),
+}
 
 
 def build_audit(folder: Path) -> Path:
@@ -42,7 +47,7 @@ def build_audit(folder: Path) -> Path:
     studies = [study for study in map(read, named) if study is not None]
     markdown = "\n\n".join(
         [
-            _head(judged, studies),
+            _head(audit, studies),
             _claims_table(audit),
             _effects(folder, judged),
             "## Claim by claim\n\nEach with its tests.",
@@ -77,29 +82,54 @@ def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
     return suggest(store.read_range_tests(folder / name).tests)
 
 
-def _head(judged: Sequence[Judged], studies: Sequence[Study]) -> str:
-    by_word = {word: [one for one in judged if one.word == word] for word in ("refuted", "supported", "inconclusive")}
-    counts = [f"* **{MARKS[word]} {len(found)} {word}** ({KOREAN[word]}){_links(found)}" for word, found in by_word.items()]
+def _head(audit: Audit, studies: Sequence[Study]) -> str:
+    by_word = {word: [one for one in audit.judged if one.word == word] for word in WORDS}
+    counts = [
+        f"* **{mark} {len(by_word[word])} {word}** ({korean}){_links(by_word[word])}" for word, (mark, korean) in WORDS.items()
+    ]
+    intervals = (
+        f"In brackets stands the {1 - audit.level:.2%} interval of each effect ([why so much](#how-it-was-judged)), after it the "
+        "bar that all of it lies below, or above where the claim holds."
+    )
     return "\n\n".join(
         [
             f"# {TITLE}",
-            f"{len(judged)} statements of five documents on learning rates, each held against runs of their CNN on MNIST: "
-            f"{counted(sum(len(study.runs) for study in studies), 'run')} of {len(studies)} studies, most of "
+            f"{len(audit.judged)} statements of five documents on learning rates, each held against runs of their CNN on MNIST: "
+            f"{counted(sum(len(study.measured) for study in studies), 'run')} of {len(studies)} studies, most of "
             "them short (study by study, below).",
             "\n".join(counts),
             "## What the documents get wrong",
+            intervals,
             "\n".join(map(_answer, by_word["refuted"])) or "Nothing was refuted.",
             "## What holds here",
             "\n".join(map(_answer, by_word["supported"])) or "Nothing was supported.",
+            "## What the documents leave blank, filled in",
+            "\n".join(map(_answer, by_word["filled in"])) or "Nothing could be filled in.",
+            "## What is true by definition",
+            "\n".join(map(_answer, by_word["true by definition"])),
         ]
     )
 
 
 def _answer(one: Judged) -> str:
-    """The claim, and what its weakest test found."""
+    """The claim, and what its weakest test found; where it is refuted, with what speaks for it."""
     i = one.verdicts.index(one.weakest)
-    found = effect_text(one.weakest.effect)
-    return f"* **{escaped(one.claim.claim)}** {escaped(one.claim.tests[i].asks)} {found} ([{one.claim.id}](#{one.claim.id}))"
+    test, effect = one.claim.tests[i], one.weakest.effect
+    assert effect is not None  # there is no such verdict without one
+    found = f"{effect_text(effect)}{_side(one.word, test, effect)}; {_behind(effect, test)}."
+    caveat = f" *{escaped(one.claim.caveat)}*" if one.word == "refuted" and one.claim.caveat else ""
+    return f"* **{escaped(one.claim.claim)}** {escaped(test.asks)} {found}{caveat} ([{one.claim.id}](#{one.claim.id}))"
+
+
+def _side(word: Word, test: Test, effect: Effect) -> str:
+    """Of which bar all of an effect's interval lies on which side."""
+    if not test.is_statistical:
+        return ""
+    if word == "supported":
+        return f", above {_in_unit(test.beyond, effect.unit)}"
+    if effect.high < test.beyond:
+        return f", below {_in_unit(test.beyond, effect.unit)}"
+    return f", below {_in_unit(test.margin, effect.unit)}, the least worth having"
 
 
 def _links(judged: Sequence[Judged]) -> str:
@@ -113,26 +143,35 @@ def _claims_table(audit: Audit) -> str:
     rows = [
         [
             f"[{one.claim.id}](#{one.claim.id})",
-            f"**{MARKS[one.word]} {one.word}**" + (" °" if one.claim.id in audit.weaker else ""),
+            f"**{WORDS[one.word][0]} {one.word}**" + (" °" if one.claim.id in audit.weaker else ""),
             escaped(one.claim.claim),
             effect_text(one.weakest.effect) if one.weakest.effect else escaped(one.weakest.reason),
+            *_bars(one),
             str(one.weakest.effect.num_seeds or "—") if one.weakest.effect else "—",
             ", ".join(one.claim.documents),
         ]
         for one in audit.judged
     ]
     intro = (
-        "The effect is that of the claim's weakest test, positive where it is as claimed, with its interval. °: another verdict "
-        "under the strictest correction, see below."
+        "The effect is that of the claim's weakest test, with its interval. The claim is supported where all of that lies above "
+        "the first bar, refuted where all of it lies below the second. °: another verdict under the strictest correction, see "
+        "below."
     )
-    table = markdown_table(["id", "verdict", "claim", "effect", "seeds", "documents"], rows)
+    header = ["id", "verdict", "claim", "effect", "supported above", "refuted below", "seeds", "documents"]
+    table = markdown_table(header, rows)
     return f"## Every claim\n\n{intro}\n\n<details open><summary>{counted(len(rows), 'claim')}</summary>\n\n{table}\n\n</details>"
 
 
-def effect_text(effect: Effect | None) -> str:
+def _bars(one: Judged) -> tuple[str, str]:
+    """Those of the weakest test; of a fact, none."""
+    effect = one.weakest.effect
+    if effect is None or not (test := one.claim.tests[one.verdicts.index(one.weakest)]).is_statistical:
+        return "—", "—"
+    return _in_unit(test.beyond, effect.unit), _in_unit(test.refuted_below, effect.unit)
+
+
+def effect_text(effect: Effect) -> str:
     """An effect with its interval, in its unit."""
-    if effect is None:
-        return "—"
     match effect.unit:
         case "answer":
             return escaped(effect.detail)
@@ -151,7 +190,7 @@ def _in_unit(value: float, unit: str) -> str:
         case "accuracy":
             return f"{value * 100:+.2f}"
         case "share":
-            return f"{value:.0%}"
+            return f"{value * 100:.3g}%"
         case "factor":
             return f"×{10**value:.3g}"
         case _:
@@ -162,7 +201,7 @@ def _effects(folder: Path, judged: Sequence[Judged]) -> str:
     reading = "Tests with an interval, by unit. The claim holds where the whole interval is to the right of its bar."
     parts = ["## Effects at a glance", reading]
     for unit, rows in audit_figures.rows_by_unit(judged).items():
-        title = f"Effects in {audit_figures.SCALES[unit][1]}, positive as claimed ({counted(len(rows), 'test')})"
+        title = f"Effects in {audit_figures.SCALES[unit][1]} ({counted(len(rows), 'test')})"
         plot = functools.partial(audit_figures.plot_effects, unit, rows)
         parts.append(draw(folder, Figure(f"audit-effects-{unit}", title, "", plot)))
     return "\n\n".join(parts)
@@ -170,7 +209,8 @@ def _effects(folder: Path, judged: Sequence[Judged]) -> str:
 
 def _claim_section(one: Judged) -> str:
     claim = one.claim
-    lines = [f"### {claim.id}", f"**{MARKS[one.word]} {one.word} ({KOREAN[one.word]})** {escaped(claim.claim)}"]
+    mark, korean = WORDS[one.word]
+    lines = [f"### {claim.id}", f"**{mark} {one.word} ({korean})** {escaped(claim.claim)}"]
     if claim.korean:
         where = "document" if len(claim.documents) == 1 else "documents"
         lines.append(f"> {escaped(claim.korean)} ({where} {', '.join(claim.documents)})")
@@ -187,15 +227,24 @@ def _test_text(i: int, test: Test, verdict: Verdict) -> str:
     lines = [f"{i}. {escaped(test.asks)}", f"   **{verdict.word}**: {escaped(verdict.reason)}."]
     if (effect := verdict.effect) is not None:
         p_value = "" if math.isnan(effect.p_value) else f", p = {effect.p_value:.2g}"
-        lines.append(f"   Effect: **{effect_text(effect)}**{p_value}; {_behind(effect, test)}.")
-        lines.append(f"   {escaped(effect.detail)}.")
+        lines.append(f"   Effect: **{effect_text(effect)}**{_bar_text(test, effect)}{p_value}; {_behind(effect, test)}.")
+        if effect.unit != "answer":  # that is its own detail
+            lines.append(f"   {escaped(effect.detail)}.")
     return "\n\n".join(lines)
+
+
+def _bar_text(test: Test, effect: Effect) -> str:
+    if not test.is_statistical:
+        return ""
+    bar, least = (_in_unit(value, effect.unit) for value in (test.beyond, test.refuted_below))
+    return f", the bar is {bar}" if bar == least else f", supported above {bar}, refuted below {least}"
 
 
 def _behind(effect: Effect, test: Test) -> str:
     if not test.study:
         return "no runs needed"
-    return f"{counted(effect.num_runs, 'run')}, {counted(effect.num_seeds, 'seed')} ([{test.study}](#{_anchor(test.study)}))"
+    what = "suggestion" if test.finder else "short run" if test.study.endswith("/small") else "run"
+    return f"{counted(effect.num_runs, what)}, {counted(effect.num_seeds, 'seed')} ([{test.study}](#{_anchor(test.study)}))"
 
 
 def _anchor(study: str) -> str:
@@ -207,7 +256,7 @@ def _study_section(folder: Path, study: Study) -> str:
     return "\n\n".join(
         [
             f"### Study: {escaped(study.name.replace('/', ', '))}",
-            f"{counted(len(study.runs), 'run')}; {_sizes(study.runs)}.{missing}",
+            f"{counted(len(study.measured), 'run')}; {_sizes(study.runs)}.{missing}",
             comparison(folder, study, f"audit-{study.name.replace('/', '-')}"),
             "<details><summary>The commands that make these runs again</summary>",
             shell_block(commands(study.name, study.runs)),
@@ -231,9 +280,11 @@ def _method(audit: Audit) -> str:
     missing = [f"* {one.claim.id}: {escaped(one.weakest.reason)}" for one in audit.judged if one.weakest.effect is None]
     return f"""## How it was judged
 
-* **The rule.** An effect is turned so that positive is what the claim says. *Supported*: the whole interval is above what the
-  claim says (mostly 0). *Refuted*: the whole interval is below that, or below the least effect worth having. Else
-  *inconclusive*. A claim of several tests has the verdict of the weakest.
+* **The rule.** An effect is turned so that more of it is what the claim says. *Supported*: the whole interval is above the bar,
+  which is mostly no effect (0, or ×1), and otherwise what the claim needs: so much more than that, or no more than so much less.
+  *Refuted*: the whole interval is below the bar, or below the least effect worth having. Else *inconclusive*. A claim of several
+  tests has the verdict of the weakest. A blank of the documents is *filled in*, and what they define is *true by definition*
+  where this program's formula is so: neither was tested.
 * **Never rounded up.** Inconclusive as well: runs are missing; fewer than 3 seeds; or an arm's best rate is the first or last one
   tried and the answer would change if one more step gained as much as the last one did.
 * **Many tests.** {audit.num_decided} of {audit.num_tests} statistical tests are decided. So that no more than {LEVEL:.0%} of

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from lrsweep.analysis.claims import Judged, Test, Verdict
 
@@ -16,11 +16,11 @@ VERDICTS: dict[str, dict[str, Any]] = {  # colour and marker: neither alone tell
 }
 SCALES = {  # unit → (factor to the axis, label, from where on the axis is logarithmic)
     "accuracy": (100.0, "percentage points", 1.0),
-    "factor": (1.0, "times", math.inf),
+    "factor": (1.0, "ratios", math.inf),  # log10 of them
     "decades": (1.0, "decades of learning rate", math.inf),
     "slope": (1.0, "slope of log rate on log batch", math.inf),
-    "share": (100.0, "% of runs", math.inf),
-    "nats": (1.0, "loss (nats)", 0.1),
+    "share": (100.0, "% of runs or suggestions", math.inf),
+    "nats": (1.0, "nats of loss", 0.1),
 }
 
 Row = tuple[Judged, int, Test, Verdict]
@@ -52,17 +52,27 @@ def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
     ax.plot([], [], linestyle="none", marker="|", markersize=11, color="black", label="the claim: to the right of this")
     ax.set_yticks(range(len(rows)), [_label(one, i) for one, i, _, _ in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
-    if math.isfinite(linear_to):
-        ax.set_xscale("symlog", linthresh=linear_to)
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    if unit == "factor":
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"×{10**value:.3g}"))
-    ax.set_xlabel(f"effect ({label})")
+    ax.set_xlabel(f"effect ({label}{_effect_axis(unit, linear_to, ax)})")
     figure = ax.get_figure(root=True)
     assert figure is not None
-    figure.set_size_inches(9, 1.6 + 0.33 * len(rows))  # a row has the same height in all of these figures
+    figure.set_size_inches(9, 1.9 + 0.33 * len(rows))  # a row has the same height in all of these figures
+    figure.set_layout_engine("constrained")  # which alone leaves room for a legend outside
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return ax
+
+
+def _effect_axis(unit: str, linear_to: float, ax: Axes) -> str:
+    """Scale and ticks; what the label must say of them."""
+    if unit == "factor":
+        ratios = [digit * 10.0**exponent for exponent in range(-6, 7) for digit in (1, 2, 5)]
+        ax.xaxis.set_major_locator(FixedLocator([math.log10(ratio) for ratio in ratios]))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"×{10**value:g}"))
+        return "; logarithmic"
+    if math.isinf(linear_to):
+        return ""
+    ax.set_xscale("symlog", linthresh=linear_to)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    return f"; logarithmic beyond ±{linear_to:g}"
 
 
 def _label(one: Judged, i: int) -> str:

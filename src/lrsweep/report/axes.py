@@ -8,23 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+from lrsweep.report.wording import power_of_ten
 
 
 def lr_axis(ax: Axes) -> None:
     ax.set_xscale("log")
     ax.set_xlabel("learning rate (optimizer.lr)")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power_of_ten(value)))
+    # As plain text: mathtext, parsed anew for every label, would take most of a report's time.
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(round(math.log10(value)))))
     ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # all eight would take a fifth of the drawing
     ax.xaxis.set_minor_formatter(NullFormatter())
     low, high = ax.get_xlim()
     if high < 10 * low:  # there may be no power of ten to name
         plain_log(ax.xaxis)
-
-
-def _power_of_ten(value: float) -> str:
-    """10⁻⁶ as plain text: mathtext, parsed anew for every label, would take most of a report's time."""
-    return "10" + str(round(math.log10(value))).translate(_SUPERSCRIPT)
 
 
 def plain_log(axis: Axis) -> None:

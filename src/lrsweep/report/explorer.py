@@ -1,8 +1,8 @@
 """The interactive chart of one arm: every run, its training curves, and what a second of training is worth.
 
-Tables in, an Altair chart out. All that moves is Vega-Lite's own: the parameter `rate` (click or select) chooses whose curves
-are shown, `price` (slider) what a second costs, and transforms find the best trade-off at that price. Texts and axes are
-`currentColor`, so that the page around the chart decides between light and dark.
+Tables in, a Vega-Lite specification out. All that moves is Vega-Lite's own: the parameter `rate` (click or select) chooses
+whose curves are shown, `price` (slider) what a second costs, and transforms find the best trade-off at that price. Texts and
+axes are `currentColor`, so that the page around the chart decides between light and dark.
 """
 
 from typing import Any
@@ -27,26 +27,15 @@ _WORTH = f"price == 0 ? 0 : pow(10, lowest + (price - 1) / {STEPS_PER_DECADE}) /
 _STAR = "M0,-1L0.225,-0.309L0.951,-0.309L0.363,0.118L0.588,0.809L0,0.382L-0.588,0.809L-0.363,0.118L-0.951,-0.309L-0.225,-0.309Z"
 
 
-def build_explorer(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float | None = None) -> alt.VConcatChart:
-    """The chart of one arm. `initial_lr`: whose curves are shown at first; None: those of the most accurate rate.
+def explorer_spec(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float | None = None) -> dict[str, Any]:
+    """The chart of one arm, as Vega-Lite. `initial_lr`: whose curves are shown at first; None: those of the most accurate rate.
 
     Failed runs are left out, since nothing of them was measured. ValueError where no run has learned: no rate to choose.
     """
     rows, rates = run_rows(runs, curves), rates_table(runs)
     chart = _chart(rows, rates, TIMES_EN[str(runs["time"].iloc[0])], initial_lr)
-    chart.datasets = _datasets(rows, rates)
-    return chart
-
-
-def explorer_spec(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float | None = None) -> dict[str, Any]:
-    """`build_explorer(...).to_dict()`, but Altair neither turns the data over number by number nor validates: slow."""
-    rows, rates = run_rows(runs, curves), rates_table(runs)
-    spec: dict[str, Any] = _chart(rows, rates, TIMES_EN[str(runs["time"].iloc[0])], initial_lr).to_dict(validate=False)
-    return spec | {"datasets": _datasets(rows, rates)}
-
-
-def _datasets(rows: list[dict[str, Any]], rates: pd.DataFrame) -> dict[str, Any]:
-    return {"runs": rows, "rates": records(rates, digits=6)}
+    spec: dict[str, Any] = chart.to_dict(validate=False)  # a test validates: it is slow, as is Altair with data in the chart
+    return spec | {"datasets": {"runs": rows, "rates": records(rates, digits=6)}}
 
 
 def _chart(rows: list[dict[str, Any]], rates: pd.DataFrame, time: str, initial_lr: float | None) -> alt.VConcatChart:

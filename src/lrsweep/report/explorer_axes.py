@@ -7,9 +7,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from lrsweep.report.wording import power_of_ten
+
 LEAST_ERROR = 1e-4  # stands for no error at all, which has no place on a log scale
 EXTENT = 48  # pixels that the labels of accuracy have; the same in all charts, so that their plots stand one below the other
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def error_of(field: str) -> str:
@@ -33,6 +34,6 @@ def lr_axis(lr: pd.Series) -> alt.X:
     """Whole powers of ten, as the other figures write them; half a grid step of room at both ends."""
     low, high = float(lr.min()) / 10**0.05, float(lr.max()) * 10**0.05
     decades = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-    names = json.dumps({decade: f"10{str(decade).translate(_SUPERSCRIPT)}" for decade in decades})
+    names = json.dumps({decade: power_of_ten(decade) for decade in decades})
     axis = alt.Axis(values=[10.0**decade for decade in decades], labelExpr=f"{names}[round(log(datum.value) / LN10)]")
     return alt.X("lr:Q", title="learning rate", scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,10 @@ from lrsweep.analysis.best import Best
 from lrsweep.config import RunConfig, flatten
 from lrsweep.records import RangeTest
 from lrsweep.report.axes import legend_below, lr_axis
-from lrsweep.report.figures import LINES, MARKERS, STYLES, figure_with, mark_best
+from lrsweep.report.figures import LINES, MARKERS, figure_with, mark_best
 from lrsweep.report.findings import analyse
 from lrsweep.report.gallery import save
-from lrsweep.report.wording import number, points
+from lrsweep.report.wording import number, points, seeds_text
 
 _HIGHEST = 1.5  # times the first loss: what a curve does above it, on its way to four times its minimum, tells nothing
 
@@ -41,8 +40,9 @@ def plot_range_tests(
     tests: Sequence[RangeTest], by_seed: pd.DataFrame, combined: pd.DataFrame, best: Best | None, ax: Axes
 ) -> Axes:
     """Smoothed loss against the rate, a line a seed; a mark where a rule points, a dashed line at its median over the seeds."""
-    for test, style in zip(tests, cycle(STYLES), strict=False):
-        ax.plot(test.rates, test.smoothed, linestyle=style, color="#767676", linewidth=1.2, label=f"seed {test.seed}")
+    for test in tests:
+        label = None if ax.lines else seeds_text(len(tests))  # one for all: seeds need not be told apart
+        ax.plot(test.rates, test.smoothed, color="#767676", linewidth=1, alpha=0.7, label=label)
     height = {test.seed: (np.log(test.rates), test.smoothed) for test in tests}
     for i, (rule, lr) in enumerate(zip(combined["rule"], combined["lr"], strict=True)):
         given = by_seed[(by_seed["rule"] == rule) & by_seed["lr"].notna()]
@@ -56,7 +56,7 @@ def plot_range_tests(
     lr_axis(ax)
     ax.set_ylim(top=min(ax.get_ylim()[1], _HIGHEST * max(test.smoothed[0] for test in tests)))
     ax.set_ylabel("smoothed training loss of a batch")
-    legend_below(ax, ncols=4)
+    legend_below(ax, ncols=3)
     return ax
 
 

@@ -31,7 +31,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Target:
-    """How long until a validation accuracy of `accuracy`: a row a run, and a row a rate."""
+    """How long until a validation accuracy of `accuracy`: a row a run of an epoch or more; a row a rate, of all runs."""
 
     accuracy: float
     times: pd.DataFrame
@@ -121,4 +121,4 @@ def _like(of_arm: pd.DataFrame, runs: pd.DataFrame, but: tuple[str, ...] = ()) -
 def _target(of_arm: pd.DataFrame, curves: pd.DataFrame, best: Best) -> Target:
     accuracy = target_below(float(best.best["valid_mean"]))
     times = time_to_target(of_arm, curves, accuracy)
-    return Target(accuracy, times, median_to_target(times))
+    return Target(accuracy, times[times["epochs_to_target"] > 0], median_to_target(times))

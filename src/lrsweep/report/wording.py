@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 TIMES_EN = {"wall": "wall time", "cpu": "CPU time", "calibrated": "calibrated time", "mixed": "measured or calibrated time"}
 TIMES_KO = {"wall": "수행 시간", "cpu": "CPU 시간", "calibrated": "환산 시간", "mixed": "측정 또는 환산 시간"}
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def lr_text(lr: float) -> str:
@@ -13,6 +14,11 @@ def lr_text(lr: float) -> str:
     exponent = math.log10(lr)
     number = f"{lr:.3g}"
     return f"10^{round(exponent, 2):g} ({number})" if math.isclose(exponent, round(exponent, 2), abs_tol=1e-9) else number
+
+
+def power_of_ten(exponent: int) -> str:
+    """10⁻⁶"""
+    return "10" + str(exponent).translate(_SUPERSCRIPT)
 
 
 def rates_text(low: float, high: float, to: str = "to") -> str:
