@@ -80,6 +80,7 @@ def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:
         done_here = (record.config for record in found[folder].values() if runs.is_done(record))
         if not here[0].app.study.is_open:
             refuse_changes(folder, done_here, (job.run for job in here))
+    for folder in found:  # no sooner: a sweep that is refused leaves every study as it was
         store.expect(folder, [name for place, name in distinct if place == folder])
     done = {(folder, name): found[folder][name] for folder, name in distinct if name in found[folder]}
     done = {key: record for key, record in done.items() if runs.is_finished(record, distinct[key].app)}
