@@ -115,10 +115,17 @@ def run_cohort(
     num_slots = num_slots or (fused.num_slots_that_fit(runs[0], mnist) if device.type == "cuda" else _CPU_SLOTS)
     classes = cache(lambda seed: data.split(mnist, runs[0].data, seed).class_counts)
 
+    slots = min(num_slots, len(runs))
+
+    def halved(num_left: int) -> None:
+        nonlocal slots
+        slots = num_left
+        on_halved(num_left)
+
     def keep(i: int, outcome: Outcome) -> None:
         environment = describe(device, workers=1) | {
             "peak_memory_bytes": None,  # the program's is not the run's
-            "slots": min(num_slots, len(runs)),
+            "slots": slots,
             "solo_epoch_seconds": solo_epochs,
         }
         on_record(i, _keep(runs[i], folders[i], outcome, classes(runs[i].seed), environment, engine="fused", timing="calibrated"))
@@ -130,7 +137,7 @@ def run_cohort(
         epoch_seconds=median(solo_epochs),
         on_outcome=keep,
         on_epoch=on_epoch,
-        on_halved=on_halved,
+        on_halved=halved,
     )
 
 
