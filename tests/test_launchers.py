@@ -12,10 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_plugins.lrsweep_launchers import _fused, _pool
+from hydra_plugins.lrsweep_launchers import _core, _fused, _pool
 from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine, split_by_store
+from hydra_plugins.lrsweep_launchers.launchers import _StoreLauncher
 from lrsweep import runs, store
-from lrsweep.config import AppConfig, ConfigError, MachineConfig, OptimizerConfig, StudyConfig, TrainingConfig, run_id
+from lrsweep.config import AppConfig, ConfigError, MachineConfig, ModelConfig, OptimizerConfig, StudyConfig, TrainingConfig, run_id
 from lrsweep.engine import fused
 from lrsweep.records import RunRecord
 
@@ -45,6 +46,32 @@ def test_a_run_that_one_study_has_is_still_to_do_in_another(tmp_path: Path, make
     assert [job.key for job in pending] == [jobs[1].key]
     assert [record.run_id for record in done] == [jobs[0].run_id]
     assert store.read_expected(tmp_path / "b") == {jobs[1].run_id}
+
+
+def test_the_model_that_a_study_shows_is_its_first_jobs_whatever_is_still_to_do(
+    tmp_path: Path, make_record: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launchers' common part, with nothing run."""
+
+    class Idle(_StoreLauncher):
+        def _check(self, jobs: list[Job]) -> None:
+            pass
+
+        def _run(self, pending: list[Job], done: list[RunRecord]) -> None:
+            asked.append(len(pending))
+
+    machine, asked = MachineConfig(results_dir=str(tmp_path)), list[int]()
+    settings = [AppConfig(model=ModelConfig(batch_norm=has_it), machine=machine) for has_it in (False, True)]
+    jobs = [Job(app, app.run, run_id(app.run)) for app in settings]
+    idle = Idle()
+    idle.hydra_context = idle.config = None  # type: ignore[assignment]
+    monkeypatch.setattr(_core, "compose", lambda *_: jobs)
+    monkeypatch.setattr(_core, "finish", lambda *_: [])
+    for _ in range(2):
+        idle.launch([], 0)
+        assert (jobs[0].folder / "model.txt").read_text().count("BatchNorm2d") == 0
+        store.save(jobs[0].folder, replace(make_record(), run_id=jobs[0].run_id, config=asdict(jobs[0].run)))
+    assert asked == [2, 1]
 
 
 def test_a_seed_is_done_before_the_next_begins() -> None:

@@ -87,6 +87,12 @@ def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:
     return coarse_to_fine([job for key, job in distinct.items() if key not in done]), list(done.values())
 
 
+def keep_model_summaries(jobs: list[Job]) -> None:
+    """Each study's is of its first job in the multirun's order, whatever is done already."""
+    for job in {job.folder: job for job in reversed(jobs)}.values():
+        runs.keep_model_summary(job.run, job.folder)
+
+
 def coarse_to_fine(jobs: list[Job]) -> list[Job]:
     """Seed by seed; within a seed halves, quarters, eighths … of the list (van der Corput's sequence)."""
     by_seed: dict[int, list[Job]] = {}

@@ -54,8 +54,6 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
     `done` are the sweep's runs that are in the store already. A run that takes longer than `run_seconds` has failed.
     """
     load_mnist(Path(jobs[0].app.machine.data_dir))  # fetched once, and a reason to stop before any worker starts
-    for job in {job.folder: job for job in jobs}.values():
-        runs.keep_model_summary(job.run, job.folder)
     _start_server()
     # pebble documents `mp_context`, and ignores it; `context` is what it reads.
     train = concurrent.process(context=_CONTEXT, timeout=run_seconds)(_train)  # type: ignore[call-overload]
