@@ -1,7 +1,11 @@
 """The launchers' pure parts; test_sweep.py and test_fused_sweep.py run the rest for real."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +20,16 @@ from hydra_plugins.lrsweep_launchers import _core, _fused, _pool
 from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine, split_by_store
 from hydra_plugins.lrsweep_launchers.launchers import _StoreLauncher
 from lrsweep import runs, store
-from lrsweep.config import AppConfig, ConfigError, MachineConfig, ModelConfig, OptimizerConfig, StudyConfig, TrainingConfig, run_id
+from lrsweep.config import (
+    AppConfig,
+    ConfigError,
+    MachineConfig,
+    ModelConfig,
+    OptimizerConfig,
+    StudyConfig,
+    TrainingConfig,
+    run_id,
+)
 from lrsweep.engine import fused
 from lrsweep.records import RunRecord
 
@@ -130,6 +143,21 @@ def test_a_refresh_waits_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
         refresh.after_a_run(job)
         assert len(started) == num_started
     assert started[0][-2:] == ["study=single", "machine.results_dir=results"]
+
+
+def test_a_refresh_that_is_stopped_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report forks, and what stands for it here."""
+    reader, writer = os.pipe()  # its end comes when nobody is left who could write
+    forks = f"import os, time; os.fork(); os.write({writer}, b'.'); time.sleep(60); os.write({writer}, b'!')"
+    monkeypatch.setattr(_pool, "report_command", lambda app_config: [sys.executable, "-c", forks])
+    monkeypatch.setattr(_pool.subprocess, "Popen", partial(subprocess.Popen, pass_fds=[writer]))
+    refresh = _pool._Refresh(every_seconds=60)
+    refresh.after_a_run(*jobs_of(1, 1))
+    os.close(writer)
+    with os.fdopen(reader, "rb") as told:
+        assert told.read(2) == b".."
+        refresh.stop()
+        assert told.read() == b""
 
 
 # The fused launcher, with nothing trained.

@@ -164,9 +164,11 @@ class _Refresh:
         if self.every_seconds and not is_busy and monotonic() - self._last >= self.every_seconds:
             self._last = monotonic()
             command = ["nice", *report_command(job.app)]  # it must not take the runs' time
-            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+            os.killpg(self._process.pid, signal.SIGTERM)  # with the process that draws beside it, and would draw on
             self._process.wait()
