@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_plugins.lrsweep_launchers import _core, _fused, _pool
-from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine, split_by_store
+from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine, refuse_shared_weights, split_by_store
 from hydra_plugins.lrsweep_launchers.launchers import _StoreLauncher
 from lrsweep import runs, store
 from lrsweep.config import (
@@ -85,6 +85,18 @@ def test_the_model_that_a_study_shows_is_its_first_jobs_whatever_is_still_to_do(
         assert (jobs[0].folder / "model.txt").read_text().count("BatchNorm2d") == 0
         store.save(jobs[0].folder, replace(make_record(), run_id=jobs[0].run_id, config=asdict(jobs[0].run)))
     assert asked == [2, 1]
+
+
+@pytest.mark.parametrize("name", ["w-{seed}-LR.pt", None])
+def test_runs_that_keep_their_weights_apart_or_nowhere_are_not_refused(name: str | None) -> None:
+    """Nor is a run that the multirun names twice."""
+    apart = [
+        replace(
+            job, app=replace(job.app, machine=MachineConfig(save_weights=name and name.replace("LR", str(job.run.optimizer.lr))))
+        )
+        for job in jobs_of(2, 2)
+    ]
+    refuse_shared_weights(apart * 2)
 
 
 def test_a_seed_is_done_before_the_next_begins() -> None:

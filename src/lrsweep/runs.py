@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, Sch
 from lrsweep.data import Mnist
 from lrsweep.engine import fused, solo
 from lrsweep.environment import describe, prepare_device
-from lrsweep.model import save_weights, summarise_model
+from lrsweep.model import holds_weights_of, summarise_model, weights_file
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 
 OnEpoch = Callable[[EpochRecord], None]
@@ -35,8 +35,9 @@ def is_done(record: RunRecord) -> bool:
 
 
 def is_finished(record: RunRecord, settings: AppConfig) -> bool:
-    """Done, and its weights are where they were asked for."""
-    is_kept = not settings.machine.save_weights or per_seed(settings.machine.save_weights, settings.seed).exists()
+    """Done, and its weights, no other run's, are where they were asked for."""
+    path = settings.machine.save_weights
+    is_kept = not path or holds_weights_of(per_seed(path, settings.seed), record.run_id)
     return is_done(record) and (is_kept or record.outcome.best_epoch is None)
 
 
@@ -52,12 +53,13 @@ def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
     split = data.split(_mnist(Path(machine.data_dir), device), run.data, run.seed)
     checkpoint = _checkpoint(run, machine, folder, device)
     state = _read(checkpoint, say)
+    weights: dict[str, Tensor] = {}
     try:
         outcome = solo.train(
             run,
             split,
             on_epoch,
-            on_best=partial(_save_weights, machine, run),
+            on_best=weights.update,
             on_state=checkpoint.keep,
             resume_from=state,
         )
@@ -65,6 +67,8 @@ def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
         checkpoint.remove()  # from there it would raise again
         raise
     record = _keep(run, folder, outcome, split.class_counts, describe(device, workers))
+    if machine.save_weights and weights:
+        store.write_atomically(per_seed(machine.save_weights, run.seed), weights_file(weights, record.run_id))
     checkpoint.remove()
     return record
 
@@ -85,11 +89,6 @@ def _read(checkpoint: Checkpoint, say: Say) -> solo.State | None:
     if state is not None:
         say(f"goes on after epoch {len(state['curve'])}")
     return state
-
-
-def _save_weights(machine: MachineConfig, run: RunConfig, weights: dict[str, Tensor]) -> None:
-    if machine.save_weights:
-        save_weights(per_seed(machine.save_weights, run.seed), weights)
 
 
 def run_cohort(

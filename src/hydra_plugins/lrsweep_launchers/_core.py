@@ -16,7 +16,7 @@ from omegaconf import DictConfig, open_dict
 from hydra_plugins.lrsweep_launchers._compose import compose_each
 from lrsweep import app, lock, runs, store
 from lrsweep.app import SweepIncomplete
-from lrsweep.config import AppConfig, RunConfig, run_id
+from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, run_id
 from lrsweep.fixed import refuse_changes
 from lrsweep.records import RunRecord
 from lrsweep.tracker import Tracking
@@ -55,7 +55,21 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
         if settings.folder not in trackings:
             trackings[settings.folder] = Tracking(settings)
         jobs.append(Job(settings, settings.run, run_id(settings.run), overrides, number, trackings[settings.folder]))
+    refuse_shared_weights(jobs)
     return jobs
+
+
+def refuse_shared_weights(jobs: list[Job]) -> None:
+    """Of two runs that write one file, one would always lack its weights, and be done again for ever."""
+    writers: dict[Path, str] = {}
+    for job in jobs:
+        if name := job.app.machine.save_weights:
+            path = per_seed(name, job.run.seed)
+            if writers.setdefault(path, job.run_id) != job.run_id:
+                raise ConfigError(
+                    f"machine.save_weights={name} gives several runs of this sweep one file, {path}; name in it what they "
+                    "differ in, as {seed} or ${optimizer.lr} do"
+                )
 
 
 @contextmanager
