@@ -151,6 +151,27 @@ def test_weights_are_kept_where_asked_for_and_started_from(lrsweep: Command, tmp
     assert second.outcome.curve[0].train_loss < first.outcome.curve[0].train_loss
 
 
+@pytest.mark.parametrize("mode", ["RUN", "MULTIRUN"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("folder", "is a folder; name a file"),
+        ("file/w.pt", "cannot be written (File exists)"),
+        ("file/below/w.pt", "cannot be written (Not a directory)"),
+        ("w" * 300, "cannot be written (File name too long)"),
+        ("/proc/w.pt", "cannot be written (No such file or directory)"),  # there even root may write nothing
+    ],
+)
+def test_weights_that_could_not_be_written_are_refused_before_anything_runs(
+    lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, told: str, mode: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    assert lrsweep(*SMALL, f"hydra.mode={mode}", f"machine.save_weights={name}") == 2
+    assert capsys.readouterr() == ("", f"ConfigError: machine.save_weights={name} {told}\n")
+    assert not list(tmp_path.glob("**/runs"))
+
+
 def test_weights_that_another_run_has_overwritten_are_made_again(
     lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from statistics import median
+from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
 import torch
@@ -41,10 +42,23 @@ def is_finished(record: RunRecord, settings: AppConfig) -> bool:
     return is_done(record) and (is_kept or record.outcome.best_epoch is None)
 
 
-def check_inputs(run: RunConfig) -> None:
-    """Refuse, before anything runs, what the disk lacks."""
+def check_files(run: RunConfig, machine: MachineConfig) -> None:
+    """Refuse, before anything runs, what the disk lacks or does not take."""
     if run.model.init_from and not per_seed(run.model.init_from, run.seed).exists():
         raise ConfigError(f"model.init_from: there is no {per_seed(run.model.init_from, run.seed)}")
+    if machine.save_weights:
+        _refuse_unwritable(per_seed(machine.save_weights, run.seed))
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Found by trying, as a disk has many ways to refuse."""
+    try:
+        if path.is_dir():
+            raise ConfigError(f"machine.save_weights={path} is a folder; name a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
+    except OSError as error:
+        raise ConfigError(f"machine.save_weights={path} cannot be written ({error.strerror})") from error
 
 
 def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, on_epoch: OnEpoch, say: Say) -> RunRecord:
@@ -161,12 +175,13 @@ def stored(folder: Path) -> dict[str, RunRecord]:
 
 
 def record_failure(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, error: str) -> RunRecord:
-    """A run that gave nothing leaves a record as well: 46 points in, 46 records out."""
+    """A run that gave nothing leaves a record as well: 46 points in, 46 records out. What it gave before is not lost."""
     told = error.encode(errors="replace").decode()  # an error may quote bytes that no file could hold
     outcome = Outcome(status="failed", stop_reason="error", error=told)
     device = prepare_device(machine)
     environment = describe(device, workers) | {"peak_memory_bytes": None}  # ours is not the run's
-    record = _keep(run, folder, outcome, {}, environment)
+    before = store.read_run(folder, run_id(run))  # there where only its weights were to be made again
+    record = before if before is not None and is_done(before) else _keep(run, folder, outcome, {}, environment)
     _checkpoint(run, machine, folder, device).remove()  # it may be what killed the run
     return record
 

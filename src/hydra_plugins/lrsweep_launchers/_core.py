@@ -51,7 +51,7 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
     configs = compose_each(context.config_loader, config, job_overrides, with_hydra=False)
     for number, (overrides, task_config) in enumerate(zip(job_overrides, configs, strict=True), start=first):
         settings = app.to_app_config(task_config)
-        runs.check_inputs(settings.run)
+        runs.check_files(settings.run, settings.machine)
         if settings.folder not in trackings:
             trackings[settings.folder] = Tracking(settings)
         jobs.append(Job(settings, settings.run, run_id(settings.run), overrides, number, trackings[settings.folder]))
