@@ -151,6 +151,55 @@ def test_weights_are_kept_where_asked_for_and_started_from(lrsweep: Command, tmp
     assert second.outcome.curve[0].train_loss < first.outcome.curve[0].train_loss
 
 
+@pytest.mark.parametrize("mode", ["RUN", "MULTIRUN"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("folder", "is a folder; name a file"),
+        ("file/w.pt", "cannot be written (File exists)"),
+        ("file/below/w.pt", "cannot be written (Not a directory)"),
+        ("w" * 300, "cannot be written (File name too long)"),
+        ("/proc/w.pt", "cannot be written (No such file or directory)"),  # there even root may write nothing
+    ],
+)
+def test_weights_that_could_not_be_written_are_refused_before_anything_runs(
+    lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, told: str, mode: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    assert lrsweep(*SMALL, f"hydra.mode={mode}", f"machine.save_weights={name}") == 2
+    assert capsys.readouterr() == ("", f"ConfigError: machine.save_weights={name} {told}\n")
+    assert not list(tmp_path.glob("**/runs"))
+
+
+def test_weights_that_another_run_has_overwritten_are_made_again(
+    lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "weights.pt"
+    brief = [*SMALL, "training.max_epochs=1", f"machine.save_weights={path}"]
+    written = []
+    for rate in ("0.001", "0.002", "0.001"):
+        assert lrsweep(*brief, f"optimizer.lr={rate}") == 0
+        assert "in the store already" not in capsys.readouterr().out
+        written.append(path.read_bytes())
+    assert written[0] == written[2] != written[1]
+    assert lrsweep(*brief, "optimizer.lr=0.001") == 0
+    assert "in the store already" in capsys.readouterr().out
+
+
+def test_a_sweep_of_runs_that_would_overwrite_each_others_weights_is_refused(
+    lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several = ["hydra.mode=MULTIRUN", *SMALL, "seed=0,1", "optimizer.lr=0.001,0.002"]
+    assert lrsweep(*several, "machine.save_weights='w-{seed}.pt'") == 2
+    assert capsys.readouterr() == (
+        "",
+        "ConfigError: machine.save_weights=w-{seed}.pt gives several runs of this sweep one file, w-0.pt; name in it what they "
+        "differ in, as {seed} or ${optimizer.lr} do\n",
+    )
+    assert not list(tmp_path.glob("**/runs"))
+
+
 def test_a_calibrated_record_never_replaces_a_measured_one(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
     """Of a launch that began before the measured one ended."""
     run = RunConfig()

@@ -343,6 +343,19 @@ def test_a_run_recorded_as_failed_leaves_no_checkpoint(study: Study) -> None:
     assert not study.path.exists()
 
 
+def test_weights_that_cannot_be_written_cost_no_record(study: Study, tmp_path: Path) -> None:
+    """A folder has come to be where they should be, after the run began."""
+    (tmp_path / "weights.pt").mkdir()
+    study.machine = replace(study.machine, save_weights=str(tmp_path / "weights.pt"))
+    with pytest.raises(store.StoreError, match=r"weights\.pt cannot be written \(Is a directory\)"):
+        study.train()
+    kept = store.read_run(study.folder, run_id(study.run))
+    assert kept is not None
+    assert kept.outcome.status == "ok"
+    assert runs.record_failure(study.run, study.machine, study.folder, workers=1, error="no weights") == kept
+    assert store.read_run(study.folder, run_id(study.run)) == kept
+
+
 @pytest.mark.parametrize("content", [b"", b"torn", sealed(b"torn"), CONTENT], ids=["empty", "torn", "foreign", "other"])
 def test_a_checkpoint_of_no_use_is_one_line_and_the_run_starts_anew(study: Study, content: bytes) -> None:
     study.path.parent.mkdir()

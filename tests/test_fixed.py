@@ -101,6 +101,15 @@ def test_a_refused_sweep_leaves_the_study_as_it_was(tmp_path: Path, stored_run: 
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_sweep_over_two_studies_that_one_refuses_leaves_both_as_they_were(tmp_path: Path, stored_run: RunRecord) -> None:
+    store.save(tmp_path / "other", stored_run)
+    before = sorted(tmp_path.rglob("*"))
+    for fits, changed in (("lr", "other"), ("other", "lr")):  # whichever is looked at first
+        with pytest.raises(ConfigError, match=r"training\.patience 5 → 10"):
+            split_by_store([job_of(tmp_path, RunConfig(), name=fits), job_of(tmp_path, with_patience(10), name=changed)])
+        assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_extend_adds_them(tmp_path: Path, stored_run: RunRecord) -> None:
     job = job_of(tmp_path, with_patience(10), extend=True)
     assert split_by_store([job]) == ([job], [])

@@ -3,15 +3,24 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 
-from lrsweep import store
+from lrsweep import app, store
 from lrsweep.analysis.confirm import FIRST_FRESH_SEED
+from lrsweep.config import CONF_DIR, RunConfig, ScheduleConfig
+from lrsweep.records import RunRecord
 from lrsweep.report.build import build
+from lrsweep.report.findings import analyse
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+import confirm  # noqa: E402
+
 SMALL = ["data.num_train=64", "data.num_valid=100", "data.num_test=100"]
 BRIEF = [*SMALL, "training.max_epochs=4", f"machine.data_dir={ROOT / 'data'}"]
 
@@ -62,6 +71,33 @@ def test_the_report_quotes_the_fixed_budget(folder: Path) -> None:
 
 def test_a_study_without_records_is_refused_in_one_line(tmp_path: Path) -> None:
     refused = python(tmp_path, str(ROOT / "scripts" / "confirm.py"), "nothing", "2")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
     assert line == "StoreError: results/nothing holds no records to report; make some with lrsweep study=…"
+
+
+@pytest.mark.parametrize("seeds", ["abc", "0", "-1", "2.5", "", "9" * 5000])
+def test_what_is_no_number_of_seeds_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seeds: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["confirm.py", "lr", seeds])
+    with pytest.raises(SystemExit) as ended:
+        confirm.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"ConfigError: SEEDS must be a whole number from 1 to 9999, got {seeds!r}\n"
+
+
+def test_names_and_lists_of_any_kind_are_as_hydra_reads_them(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
+    """The command is given as it is, with no shell that would take quotes away."""
+    steps = ScheduleConfig(name="multi_step", milestones=[5, 10])
+    for lr in (1e-3, 2e-3):
+        record = make_record(lr=lr)
+        store.save(tmp_path, replace(record, config=record.config | {"schedule": asdict(steps)}))
+    given = [
+        word for word in confirm.overrides("학습률 it's", 2, analyse(tmp_path)) if not word.startswith(("seed", "optimizer.lr"))
+    ]
+    app.register()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        settings = app.to_app_config(compose("config", given))
+    assert settings.study.name == "학습률 it's/confirm"
+    assert settings.run == RunConfig(schedule=steps)

@@ -1,7 +1,11 @@
 """The launchers' pure parts; test_sweep.py and test_fused_sweep.py run the rest for real."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,10 +16,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_plugins.lrsweep_launchers import _fused, _pool
-from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine, split_by_store
+from hydra_plugins.lrsweep_launchers import _core, _fused, _pool
+from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine, refuse_shared_weights, split_by_store
+from hydra_plugins.lrsweep_launchers.launchers import _StoreLauncher
 from lrsweep import runs, store
-from lrsweep.config import AppConfig, ConfigError, MachineConfig, OptimizerConfig, StudyConfig, TrainingConfig, run_id
+from lrsweep.config import (
+    AppConfig,
+    ConfigError,
+    MachineConfig,
+    ModelConfig,
+    OptimizerConfig,
+    StudyConfig,
+    TrainingConfig,
+    run_id,
+)
 from lrsweep.engine import fused
 from lrsweep.records import RunRecord
 
@@ -45,6 +59,44 @@ def test_a_run_that_one_study_has_is_still_to_do_in_another(tmp_path: Path, make
     assert [job.key for job in pending] == [jobs[1].key]
     assert [record.run_id for record in done] == [jobs[0].run_id]
     assert store.read_expected(tmp_path / "b") == {jobs[1].run_id}
+
+
+def test_the_model_that_a_study_shows_is_its_first_jobs_whatever_is_still_to_do(
+    tmp_path: Path, make_record: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launchers' common part, with nothing run."""
+
+    class Idle(_StoreLauncher):
+        def _check(self, jobs: list[Job]) -> None:
+            pass
+
+        def _run(self, pending: list[Job], done: list[RunRecord]) -> None:
+            asked.append(len(pending))
+
+    machine, asked = MachineConfig(results_dir=str(tmp_path)), list[int]()
+    settings = [AppConfig(model=ModelConfig(batch_norm=has_it), machine=machine) for has_it in (False, True)]
+    jobs = [Job(app, app.run, run_id(app.run)) for app in settings]
+    idle = Idle()
+    idle.hydra_context = idle.config = None  # type: ignore[assignment]
+    monkeypatch.setattr(_core, "compose", lambda *_: jobs)
+    monkeypatch.setattr(_core, "finish", lambda *_: [])
+    for _ in range(2):
+        idle.launch([], 0)
+        assert (jobs[0].folder / "model.txt").read_text().count("BatchNorm2d") == 0
+        store.save(jobs[0].folder, replace(make_record(), run_id=jobs[0].run_id, config=asdict(jobs[0].run)))
+    assert asked == [2, 1]
+
+
+@pytest.mark.parametrize("name", ["w-{seed}-LR.pt", None])
+def test_runs_that_keep_their_weights_apart_or_nowhere_are_not_refused(name: str | None) -> None:
+    """Nor is a run that the multirun names twice."""
+    apart = [
+        replace(
+            job, app=replace(job.app, machine=MachineConfig(save_weights=name and name.replace("LR", str(job.run.optimizer.lr))))
+        )
+        for job in jobs_of(2, 2)
+    ]
+    refuse_shared_weights(apart * 2)
 
 
 def test_a_seed_is_done_before_the_next_begins() -> None:
@@ -103,6 +155,21 @@ def test_a_refresh_waits_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
         refresh.after_a_run(job)
         assert len(started) == num_started
     assert started[0][-2:] == ["study=single", "machine.results_dir=results"]
+
+
+def test_a_refresh_that_is_stopped_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report forks, and what stands for it here."""
+    reader, writer = os.pipe()  # its end comes when nobody is left who could write
+    forks = f"import os, time; os.fork(); os.write({writer}, b'.'); time.sleep(60); os.write({writer}, b'!')"
+    monkeypatch.setattr(_pool, "report_command", lambda app_config: [sys.executable, "-c", forks])
+    monkeypatch.setattr(_pool.subprocess, "Popen", partial(subprocess.Popen, pass_fds=[writer]))
+    refresh = _pool._Refresh(every_seconds=60)
+    refresh.after_a_run(*jobs_of(1, 1))
+    os.close(writer)
+    with os.fdopen(reader, "rb") as told:
+        assert told.read(2) == b".."
+        refresh.stop()
+        assert told.read() == b""
 
 
 # The fused launcher, with nothing trained.

@@ -12,38 +12,51 @@ from torch import nn
 
 from lrsweep.config import ConfigError, ModelConfig
 from lrsweep.data import generator
-from lrsweep.model import build_model, load_weights, save_weights, start_from
+from lrsweep.model import build_model, holds_weights_of, load_weights, start_from, weights_file
+
+RUN_ID = "0123456789abcdef"
 
 
 def cnn(seed: int = 0, **fields: Any) -> nn.Module:
     return build_model(ModelConfig(**fields), generator(seed, "weights"), torch.device("cpu"))
 
 
+def save_weights(path: Path, state_dict: dict[str, Any]) -> None:
+    path.write_bytes(weights_file(state_dict, RUN_ID))
+
+
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_what_is_written_is_read(tmp_path: Path, batch_norm: bool) -> None:
-    path = tmp_path / "not" / "there" / "seed-0.pt"
+    path = tmp_path / "seed-0.pt"
     written, model = cnn(batch_norm=batch_norm), cnn(seed=1, batch_norm=batch_norm)
     save_weights(path, written.state_dict())
     start_from(model, load_weights(path))
     for name, weights in written.state_dict().items():
         assert torch.equal(model.state_dict()[name], weights)
     assert model.conv2.weight.is_contiguous(memory_format=torch.channels_last)
-    assert [file.name for file in path.parent.iterdir()] == ["seed-0.pt"]
 
 
-def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def half(state_dict: Any, path: Path) -> None:
-        path.write_bytes(b"half")
-        raise OSError("no space left")
-
+def test_a_file_says_whose_weights_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     save_weights(path, cnn().state_dict())
-    before = path.read_bytes()
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="no space"):
-        save_weights(path, cnn(seed=1).state_dict())
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+    assert holds_weights_of(path, RUN_ID)
+    assert not holds_weights_of(path, RUN_ID[::-1])
+    assert torch.load(path, weights_only=True).keys() == cnn().state_dict().keys()  # for others it is a file like any other
+
+
+def test_a_file_that_does_not_say_so_can_be_started_from(tmp_path: Path) -> None:
+    """As they were written before."""
+    path = tmp_path / "weights.pt"
+    torch.save(cnn().state_dict(), path)
+    assert not holds_weights_of(path, RUN_ID)
+    start_from(cnn(seed=1), load_weights(path))
+
+
+@pytest.mark.parametrize("what", ["missing", "text", "folder"])
+def test_what_is_no_file_of_weights_holds_nobodys(tmp_path: Path, what: str) -> None:
+    (tmp_path / "text").write_text(RUN_ID)
+    (tmp_path / "folder").mkdir()
+    assert not holds_weights_of(tmp_path / what, RUN_ID)
 
 
 class Code:

@@ -18,10 +18,13 @@ from lrsweep.download import load_mnist
 NUM_CLASSES = 10
 
 
-def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A stream of its own for each purpose ("split", "weights", "order"): one never shifts another."""
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """A stream of its own for each purpose ("split", "weights", "order"): one never shifts another.
+
+    On the CPU whatever the device, so that a seed means the same everywhere.
+    """
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 @dataclass(frozen=True)

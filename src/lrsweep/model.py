@@ -3,8 +3,8 @@
 Shapes: B batch, C channels or classes, H × W pixels.
 """
 
+import io
 import math
-import os
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -116,19 +116,26 @@ def initial_model(config: ModelConfig, seed: int, device: torch.device, dropout:
 _NO_WEIGHTS = "model.init_from={} is not an intact file of weights; machine.save_weights writes one"
 
 
-def save_weights(path: Path, state_dict: dict[str, Tensor]) -> None:
-    """Written so that a reader finds all of the file or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+def weights_file(state_dict: dict[str, Tensor], run_id: str) -> bytes:
+    """As torch.save writes it, and whose weights they are in the archive's comment, which PyTorch passes over."""
+    buffer = io.BytesIO()
+    torch.save(state_dict, buffer)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = run_id.encode()
+    return buffer.getvalue()
+
+
+def holds_weights_of(path: Path, run_id: str) -> bool:
+    """False also of a file that does not say whose they are."""
     try:
-        torch.save(state_dict, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with zipfile.ZipFile(path) as archive:
+            return archive.comment == run_id.encode()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """What `save_weights` wrote, on the CPU. Only tensors are read: a file of other objects, which could be code, is refused."""
+    """What `weights_file` gave, on the CPU. Only tensors are read: a file of other objects, which could be code, is refused."""
     try:
         with zipfile.ZipFile(path) as archive:  # as torch.save writes; PyTorch itself does not look at the checksums
             damaged = archive.testzip() is not None

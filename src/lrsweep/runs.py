@@ -3,9 +3,10 @@
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from statistics import median
+from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
 import torch
@@ -17,7 +18,7 @@ from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, Sch
 from lrsweep.data import Mnist
 from lrsweep.engine import fused, solo
 from lrsweep.environment import describe, prepare_device
-from lrsweep.model import save_weights, summarise_model
+from lrsweep.model import holds_weights_of, summarise_model, weights_file
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 
 OnEpoch = Callable[[EpochRecord], None]
@@ -35,15 +36,29 @@ def is_done(record: RunRecord) -> bool:
 
 
 def is_finished(record: RunRecord, settings: AppConfig) -> bool:
-    """Done, and its weights are where they were asked for."""
-    is_kept = not settings.machine.save_weights or per_seed(settings.machine.save_weights, settings.seed).exists()
+    """Done, and its weights, no other run's, are where they were asked for."""
+    path = settings.machine.save_weights
+    is_kept = not path or holds_weights_of(per_seed(path, settings.seed), record.run_id)
     return is_done(record) and (is_kept or record.outcome.best_epoch is None)
 
 
-def check_inputs(run: RunConfig) -> None:
-    """Refuse, before anything runs, what the disk lacks."""
+def check_files(run: RunConfig, machine: MachineConfig) -> None:
+    """Refuse, before anything runs, what the disk lacks or does not take."""
     if run.model.init_from and not per_seed(run.model.init_from, run.seed).exists():
         raise ConfigError(f"model.init_from: there is no {per_seed(run.model.init_from, run.seed)}")
+    if machine.save_weights:
+        _refuse_unwritable(per_seed(machine.save_weights, run.seed))
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """Found by trying, as a disk has many ways to refuse."""
+    try:
+        if path.is_dir():
+            raise ConfigError(f"machine.save_weights={path} is a folder; name a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
+    except OSError as error:
+        raise ConfigError(f"machine.save_weights={path} cannot be written ({error.strerror})") from error
 
 
 def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, on_epoch: OnEpoch, say: Say) -> RunRecord:
@@ -52,12 +67,13 @@ def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
     split = data.split(_mnist(Path(machine.data_dir), device), run.data, run.seed)
     checkpoint = _checkpoint(run, machine, folder, device)
     state = _read(checkpoint, say)
+    weights: dict[str, Tensor] = {}
     try:
         outcome = solo.train(
             run,
             split,
             on_epoch,
-            on_best=partial(_save_weights, machine, run),
+            on_best=weights.update,
             on_state=checkpoint.keep,
             resume_from=state,
         )
@@ -65,6 +81,8 @@ def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
         checkpoint.remove()  # from there it would raise again
         raise
     record = _keep(run, folder, outcome, split.class_counts, describe(device, workers))
+    if machine.save_weights and weights:
+        store.write_atomically(per_seed(machine.save_weights, run.seed), weights_file(weights, record.run_id))
     checkpoint.remove()
     return record
 
@@ -85,11 +103,6 @@ def _read(checkpoint: Checkpoint, say: Say) -> solo.State | None:
     if state is not None:
         say(f"goes on after epoch {len(state['curve'])}")
     return state
-
-
-def _save_weights(machine: MachineConfig, run: RunConfig, weights: dict[str, Tensor]) -> None:
-    if machine.save_weights:
-        save_weights(per_seed(machine.save_weights, run.seed), weights)
 
 
 def run_cohort(
@@ -115,10 +128,17 @@ def run_cohort(
     num_slots = num_slots or (fused.num_slots_that_fit(runs[0], mnist) if device.type == "cuda" else _CPU_SLOTS)
     classes = cache(lambda seed: data.split(mnist, runs[0].data, seed).class_counts)
 
+    slots = min(num_slots, len(runs))
+
+    def halved(num_left: int) -> None:
+        nonlocal slots
+        slots = num_left
+        on_halved(num_left)
+
     def keep(i: int, outcome: Outcome) -> None:
         environment = describe(device, workers=1) | {
             "peak_memory_bytes": None,  # the program's is not the run's
-            "slots": min(num_slots, len(runs)),
+            "slots": slots,
             "solo_epoch_seconds": solo_epochs,
         }
         on_record(i, _keep(runs[i], folders[i], outcome, classes(runs[i].seed), environment, engine="fused", timing="calibrated"))
@@ -130,7 +150,7 @@ def run_cohort(
         epoch_seconds=median(solo_epochs),
         on_outcome=keep,
         on_epoch=on_epoch,
-        on_halved=on_halved,
+        on_halved=halved,
     )
 
 
@@ -155,12 +175,13 @@ def stored(folder: Path) -> dict[str, RunRecord]:
 
 
 def record_failure(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, error: str) -> RunRecord:
-    """A run that gave nothing leaves a record as well: 46 points in, 46 records out."""
+    """A run that gave nothing leaves a record as well: 46 points in, 46 records out. What it gave before is not lost."""
     told = error.encode(errors="replace").decode()  # an error may quote bytes that no file could hold
     outcome = Outcome(status="failed", stop_reason="error", error=told)
     device = prepare_device(machine)
     environment = describe(device, workers) | {"peak_memory_bytes": None}  # ours is not the run's
-    record = _keep(run, folder, outcome, {}, environment)
+    before = store.read_run(folder, run_id(run))  # there where only its weights were to be made again
+    record = before if before is not None and is_done(before) else _keep(run, folder, outcome, {}, environment)
     _checkpoint(run, machine, folder, device).remove()  # it may be what killed the run
     return record
 

@@ -5,7 +5,7 @@ from tqdm import tqdm
 from lrsweep import lock, store
 from lrsweep.config import AppConfig, run_id
 from lrsweep.records import EpochRecord, Outcome
-from lrsweep.runs import check_inputs, is_finished, keep_model_summary, run_one, stored
+from lrsweep.runs import check_files, is_finished, keep_model_summary, run_one, stored
 from lrsweep.tracker import Tracking
 
 
@@ -14,7 +14,7 @@ def run_single(app: AppConfig) -> float | None:
 
     A record of the fused engine is replaced, because this run measures its time.
     """
-    check_inputs(app.run)
+    check_files(app.run, app.machine)
     with lock.hold(app.folder, run_id(app.run)):
         return _run_held(app)
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lrsweep import data
-from lrsweep.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig
+from lrsweep.config import DataConfig, MachineConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig
 from lrsweep.data import Mnist, Part
 from lrsweep.engine import fused, solo
 from lrsweep.engine.block import Block, EpochResult
 from lrsweep.records import Outcome
+from lrsweep.runs import run_cohort
 
 MakeRun = Callable[..., RunConfig]
+ROOT = Path(__file__).parents[2]
 EPOCH_SECONDS = 2.0
 
 
@@ -181,6 +184,30 @@ def test_out_of_memory_halves_the_slots_and_changes_no_run(
     assert halved == [2, 1]
     for one, other in zip(outcomes, expected, strict=True):
         assert_close(one, other, tolerance=1e-9)
+
+
+def test_a_record_says_how_many_slots_there_were_when_its_run_ended(
+    runs: list[RunConfig], memory: Callable[[int], None], tmp_path: Path
+) -> None:
+    memory(2)
+    slots: dict[int, int] = {}
+    run_cohort(
+        runs[:4],
+        [tmp_path] * 4,
+        MachineConfig(device="cpu", data_dir=str(ROOT / "data")),
+        num_slots=3,
+        on_record=lambda i, record: slots.update({i: record.environment["slots"]}),
+        on_epoch=lambda num_active: None,
+        on_halved=lambda num_slots: None,
+    )
+    assert slots == {0: 3, 2: 3, 1: 1, 3: 1}  # 0 and 2 end within the two epochs for which there is memory
+
+
+def test_no_more_slots_are_told_than_runs_are_left(mnist: Mnist, runs: list[RunConfig], memory: Callable[[int], None]) -> None:
+    memory(2)
+    halved: list[int] = []
+    train_fused([runs[i] for i in (2, 2, 0, 2, 1)], mnist, 4, on_halved=halved.append)
+    assert halved == [1]
 
 
 def test_out_of_memory_with_one_slot_is_an_error(mnist: Mnist, runs: list[RunConfig], memory: Callable[[int], None]) -> None:

@@ -22,7 +22,7 @@ from lrsweep.config import (
 from lrsweep.data import Mnist, Part, Split, batch_order
 from lrsweep.engine import fused, solo
 from lrsweep.engine.solo import Learner, evaluate, new_learner, train, train_epoch
-from lrsweep.model import save_weights
+from lrsweep.model import weights_file
 from lrsweep.records import Outcome
 from lrsweep.schedule import lr_at, pace_of
 
@@ -182,7 +182,7 @@ def test_without_patience_the_budget_is_spent(mnist: Mnist, run: RunConfig) -> N
 def test_a_run_hands_out_its_best_weights_and_another_starts_from_them(mnist: Mnist, run: RunConfig, tmp_path: Path) -> None:
     path = tmp_path / "seed-0.pt"
     split = split_of(mnist, run)
-    outcome = train(run, split, on_best=lambda weights: save_weights(path, weights))
+    outcome = train(run, split, on_best=lambda weights: path.write_bytes(weights_file(weights, "")))
     again = replace(run, model=ModelConfig(init_from=str(tmp_path / "seed-{seed}.pt")))
     score = evaluate(again, new_learner(again, CPU).model, split.test)
     assert (score.loss, score.accuracy) == (outcome.test_loss, outcome.test_accuracy)
@@ -196,7 +196,7 @@ def test_a_run_that_is_lost_at_once_hands_out_nothing(mnist: Mnist, run: RunConf
 
 def test_the_fused_engine_starts_from_given_weights_too(mnist: Mnist, run: RunConfig, tmp_path: Path) -> None:
     split = split_of(mnist, run)
-    train(run, split, on_best=lambda weights: save_weights(tmp_path / "weights.pt", weights))
+    train(run, split, on_best=lambda weights: (tmp_path / "weights.pt").write_bytes(weights_file(weights, "")))
     again = replace(run, model=ModelConfig(init_from=str(tmp_path / "weights.pt")))
     outcomes: list[Outcome] = []
     fused.train([again], mnist, num_slots=1, epoch_seconds=1.0, on_outcome=lambda i, outcome: outcomes.append(outcome))

@@ -134,6 +134,12 @@ class DocumentsCNN(nn.Module):
         return F.linear(x, w.output_weight, w.output_bias)
 
 
+def test_chance_is_drawn_on_the_cpu_whatever_the_device(make_run: MakeRun) -> None:
+    learner = new_learner(make_run(), torch.device("meta"))  # stands for any other
+    assert {p.device.type for p in learner.model.parameters()} == {"meta"}
+    assert learner.order.device == learner.augmentation.device == learner.dropout.device == CPU
+
+
 @pytest.mark.parametrize("loss", ["cross_entropy", "double_softmax"])
 def test_three_steps_are_those_of_a_plain_loop(mnist: Mnist, make_run: MakeRun, loss: str) -> None:
     run = make_run(num_train=80, loss=loss)  # 32, 32 and 16 images

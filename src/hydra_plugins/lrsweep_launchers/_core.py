@@ -16,7 +16,7 @@ from omegaconf import DictConfig, open_dict
 from hydra_plugins.lrsweep_launchers._compose import compose_each
 from lrsweep import app, lock, runs, store
 from lrsweep.app import SweepIncomplete
-from lrsweep.config import AppConfig, RunConfig, run_id
+from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, run_id
 from lrsweep.fixed import refuse_changes
 from lrsweep.records import RunRecord
 from lrsweep.tracker import Tracking
@@ -51,11 +51,25 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
     configs = compose_each(context.config_loader, config, job_overrides, with_hydra=False)
     for number, (overrides, task_config) in enumerate(zip(job_overrides, configs, strict=True), start=first):
         settings = app.to_app_config(task_config)
-        runs.check_inputs(settings.run)
+        runs.check_files(settings.run, settings.machine)
         if settings.folder not in trackings:
             trackings[settings.folder] = Tracking(settings)
         jobs.append(Job(settings, settings.run, run_id(settings.run), overrides, number, trackings[settings.folder]))
+    refuse_shared_weights(jobs)
     return jobs
+
+
+def refuse_shared_weights(jobs: list[Job]) -> None:
+    """Of two runs that write one file, one would always lack its weights, and be done again for ever."""
+    writers: dict[Path, str] = {}
+    for job in jobs:
+        if name := job.app.machine.save_weights:
+            path = per_seed(name, job.run.seed)
+            if writers.setdefault(path, job.run_id) != job.run_id:
+                raise ConfigError(
+                    f"machine.save_weights={name} gives several runs of this sweep one file, {path}; name in it what they "
+                    "differ in, as {seed} or ${optimizer.lr} do"
+                )
 
 
 @contextmanager
@@ -80,10 +94,17 @@ def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:
         done_here = (record.config for record in found[folder].values() if runs.is_done(record))
         if not here[0].app.study.is_open:
             refuse_changes(folder, done_here, (job.run for job in here))
+    for folder in found:  # no sooner: a sweep that is refused leaves every study as it was
         store.expect(folder, [name for place, name in distinct if place == folder])
     done = {(folder, name): found[folder][name] for folder, name in distinct if name in found[folder]}
     done = {key: record for key, record in done.items() if runs.is_finished(record, distinct[key].app)}
     return coarse_to_fine([job for key, job in distinct.items() if key not in done]), list(done.values())
+
+
+def keep_model_summaries(jobs: list[Job]) -> None:
+    """Each study's is of its first job in the multirun's order, whatever is done already."""
+    for job in {job.folder: job for job in reversed(jobs)}.values():
+        runs.keep_model_summary(job.run, job.folder)
 
 
 def coarse_to_fine(jobs: list[Job]) -> list[Job]:

@@ -32,8 +32,6 @@ def check(asked: int | None, jobs: list[Job]) -> None:
 def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None) -> None:
     """Run every job and leave a record of each as soon as it ends. `done` are the sweep's runs in the store already."""
     load_mnist(Path(jobs[0].app.machine.data_dir))
-    for job in {job.folder: job for job in jobs}.values():
-        runs.keep_model_summary(job.run, job.folder)
     reasons = {job.key: why_not(job) for job in jobs}
     fusible = [job for job in jobs if reasons[job.key] is None]
     records = _run_fused(fusible, done, num_slots, len(jobs), reasons) if fusible else {}

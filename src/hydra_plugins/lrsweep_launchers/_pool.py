@@ -54,8 +54,6 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
     `done` are the sweep's runs that are in the store already. A run that takes longer than `run_seconds` has failed.
     """
     load_mnist(Path(jobs[0].app.machine.data_dir))  # fetched once, and a reason to stop before any worker starts
-    for job in {job.folder: job for job in jobs}.values():
-        runs.keep_model_summary(job.run, job.folder)
     _start_server()
     # pebble documents `mp_context`, and ignores it; `context` is what it reads.
     train = concurrent.process(context=_CONTEXT, timeout=run_seconds)(_train)  # type: ignore[call-overload]
@@ -166,9 +164,11 @@ class _Refresh:
         if self.every_seconds and not is_busy and monotonic() - self._last >= self.every_seconds:
             self._last = monotonic()
             command = ["nice", *report_command(job.app)]  # it must not take the runs' time
-            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            )
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
+            os.killpg(self._process.pid, signal.SIGTERM)  # with the process that draws beside it, and would draw on
             self._process.wait()

@@ -13,7 +13,6 @@ from typing import Any
 from hydra_plugins.lrsweep_launchers import _fused, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import Progress, in_a_line
-from lrsweep import runs
 from lrsweep.bounds import require
 from lrsweep.config import ConfigError, MachineConfig
 from lrsweep.records import RunRecord
@@ -34,8 +33,6 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, init:
 
     What dies with a worker is tried again. What gives nothing even so is said and left missing.
     """
-    for job in {job.folder: job for job in jobs}.values():
-        runs.keep_model_summary(job.run, job.folder)
     with _ray(init) as ray:
         places = _num_at_a_time(ray.cluster_resources(), remote)
         progress = Progress(len(jobs), done, f"{places} at a time by Ray")

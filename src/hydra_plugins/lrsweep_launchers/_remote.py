@@ -27,7 +27,9 @@ def train(run: RunConfig, machine: MachineConfig, folder: Path, workers: int) ->
             run, machine, folder, workers=workers, on_epoch=lambda _: None, say=lambda told: print(f"{name}: {told}", flush=True)
         )
     except Exception as error:  # not what ends the process, which is to be tried again
-        return runs.record_failure(run, machine, folder, workers=workers, error=f"{type(error).__name__}: {error}")
+        told = f"{type(error).__name__}: {error}"
+        print(f"{name}: {told}", flush=True)  # of a run whose record is there already, only this says it
+        return runs.record_failure(run, machine, folder, workers=workers, error=told)
 
 
 def train_fused(

@@ -9,7 +9,6 @@ import submitit
 from hydra_plugins.lrsweep_launchers import _remote
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import Progress
-from lrsweep import runs
 from lrsweep.config import ConfigError
 from lrsweep.environment import num_cores
 from lrsweep.records import RunRecord
@@ -33,8 +32,6 @@ class _Train:
 def run_all(jobs: list[Job], done: list[RunRecord], cluster: str, settings: dict[str, Any]) -> None:
     """Run every job. One that ends without a record is said and left missing. Ctrl-C ends all jobs first."""
     executor = make_executor(cluster, dict(settings))
-    for job in {job.folder: job for job in jobs}.values():
-        runs.keep_model_summary(job.run, job.folder)
     cores = settings["cpus_per_task"] or 1
     most, workers = (_QUEUED, settings["array_parallelism"]) if cluster == "slurm" else 2 * (max(1, num_cores() // cores),)
     waiting, active = deque(jobs), dict[Any, Job]()

@@ -67,6 +67,7 @@ class _StoreLauncher(Launcher):
         with _core.held(jobs):
             pending, done = _core.split_by_store(jobs)
             if pending:
+                _core.keep_model_summaries(jobs)
                 self._run(pending, done)
             return _core.finish(self.hydra_context, self.config, jobs, pending)
 

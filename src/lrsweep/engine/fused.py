@@ -68,8 +68,8 @@ def train(
     slots, which `on_halved` is told; with one slot, torch.OutOfMemoryError is raised.
     """
     unfinished = list(range(len(runs)))
+    num_slots = min(num_slots, len(runs))
     while unfinished:
-        num_slots = min(num_slots, len(unfinished))
         try:
             for i, outcome in _lockstep(runs, unfinished, mnist, num_slots, block_slots, dtype, epoch_seconds, on_epoch):
                 unfinished.remove(i)
@@ -78,7 +78,9 @@ def train(
         except torch.OutOfMemoryError:
             if num_slots == 1:
                 raise
-        num_slots //= 2  # outside of `except`, where the error would keep the memory of what it interrupted
+        num_slots = min(
+            num_slots // 2, len(unfinished)
+        )  # outside of `except`, where the error would keep the memory of what it interrupted
         if mnist.train_images.is_cuda:
             torch.cuda.empty_cache()
         on_halved(num_slots)

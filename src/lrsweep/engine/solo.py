@@ -52,7 +52,7 @@ class Learner:
 
 
 def new_learner(run: RunConfig, device: torch.device) -> Learner:
-    dropout = generator(run.seed, "dropout", device)
+    dropout = generator(run.seed, "dropout")
     model = initial_model(run.model, run.seed, device, dropout)
     return Learner(
         run=run,

@@ -19,13 +19,13 @@ def commands(study: str, runs: pd.DataFrame) -> str:
 def _command(study: str, runs: pd.DataFrame) -> str:
     rates = sorted(runs["lr"].unique())
     if rates == log_grid(GridConfig()):
-        words = ["lrsweep study=lr", _name(study)]
+        words = ["lrsweep study=lr", study_name(study)]
     else:
-        words = ["lrsweep -m", _name(study), f"optimizer.lr={_listed(rates)}"]
+        words = ["lrsweep -m", study_name(study), f"optimizer.lr={_listed(rates)}"]
     return " ".join([*words, shlex.quote(f"seed={_listed(sorted(runs['seed'].unique()))}"), *settings(runs)])
 
 
-def _name(study: str) -> str:
+def study_name(study: str) -> str:
     return f"study.name={study}" if _is_plain(study) else _quoted("study.name", study)
 
 
