@@ -105,6 +105,35 @@ def test_saving_again_replaces(make_record: MakeRecord, tmp_path: Path) -> None:
     assert path == path_of(tmp_path, done.run_id)
 
 
+def test_one_record_is_read_without_the_other_runs_files(
+    make_record: MakeRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 10,000 runs each would take a millisecond, for every run that is asked for."""
+    wanted, *others = (make_record(seed=seed) for seed in range(3))
+    for record in (wanted, *others):
+        save(tmp_path, record)
+    opened: list[Path] = []
+    read_text = Path.read_text
+
+    def noted(path: Path, *args: Any, **options: Any) -> str:
+        opened.append(path)
+        return read_text(path, *args, **options)
+
+    monkeypatch.setattr(Path, "read_text", noted)
+    assert read_run(tmp_path, wanted.run_id) == wanted
+    assert opened == [path_of(tmp_path, wanted.run_id)]
+
+
+def test_one_record_is_found_among_packed_ones_and_its_own_file_wins(make_record: MakeRecord, tmp_path: Path) -> None:
+    failed, done = make_record(status="failed"), make_record()
+    packed_alone(tmp_path, failed)
+    assert read_run(tmp_path, failed.run_id) == failed
+    path = save(tmp_path, done)
+    assert read_run(tmp_path, failed.run_id) == done
+    path.write_text("damaged", encoding="utf-8")
+    assert read_run(tmp_path, failed.run_id) == failed
+
+
 def test_the_checksum_is_of_the_records_canonical_json(make_record: MakeRecord, tmp_path: Path) -> None:
     outer = json.loads(save(tmp_path, make_record()).read_bytes())
     canonical = json.dumps(outer["record"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)

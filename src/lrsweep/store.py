@@ -12,7 +12,7 @@ import json
 import os
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,8 +143,15 @@ def set_aside(damaged: Damaged) -> Path:
 
 
 def read_run(folder: Path, run_id: str) -> RunRecord | None:
-    """One record, or None where there is none to trust."""
-    return scan(folder).records.get(run_id)
+    """One record, or None where there is none to trust. The other runs' files, of which there may be thousands, stay closed."""
+    texts = [text for _, text in _own_texts([path_of(folder, run_id)], [])]
+    texts += [text for _, text in _packed_texts(folder, []) if run_id in text]
+    for text in texts:  # a file of its own first, which is newer
+        with suppress(StoreError):
+            record = _decode(text)
+            if record.run_id == run_id:
+                return record
+    return None
 
 
 def pack(folder: Path) -> Path:
@@ -248,6 +255,11 @@ def _order(record: RunRecord) -> tuple[str, int, float, str]:
 
 def _texts(folder: Path, damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
     """Packed records first, so that a file of its own, which is newer, wins."""
+    yield from _packed_texts(folder, damaged)
+    yield from _own_texts(sorted((folder / "runs").glob("*.json")), damaged)
+
+
+def _packed_texts(folder: Path, damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
     packed = folder / _PACKED
     if packed.exists():
         try:
@@ -257,7 +269,10 @@ def _texts(folder: Path, damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
             yield from ((packed, line) for line in lines)
         except (OSError, EOFError, ValueError, zlib.error) as error:
             damaged.append(Damaged(packed, f"cannot be read ({error})"))
-    for path in sorted((folder / "runs").glob("*.json")):
+
+
+def _own_texts(paths: Iterable[Path], damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
+    for path in paths:
         try:
             yield path, path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
