@@ -87,9 +87,10 @@ def _comparison_parts(folder: Path, name: str, tables: Tables) -> list[str]:
         return []
     study = Study(name, tables.runs, tables.curves, tables.class_counts)
     note = (
-        "Each arm at its own best rate. *Shortfall*: by how many percentage points the mean over the rates within "
-        f"{WINDOW:g} decades of the best lies below it; *plateau*: how many decades are tied with the best. An arm whose best "
-        "rate is an *edge* of those tried may have a better one beyond."
+        "Each arm at its own best rate. *±*: to compare arms by, without what all have in common on a seed, the spread pooled; "
+        "so less than that of a rate alone in the tables below. *Shortfall*: by how many percentage points the mean over the "
+        f"rates within {WINDOW:g} decades of the best lies below it; *plateau*: how many decades are tied with the best. An arm "
+        "whose best rate is an *edge* of those tried may have a better one beyond."
     )
     return [f"## Arms compared\n\n{note}\n\n{comparison(folder, study, 'arms')}"]
 
