@@ -114,9 +114,9 @@ def test_the_report_has_its_texts_and_every_figure_it_names_and_no_other(study: 
 def test_its_parts_are_in_the_readers_order(text: str) -> None:
     assert [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")] == [
         *(
-            "Arms compared",
             "Conclusions",
             "결론",
+            "Arms compared",
             "On fresh seeds",
             "Does early stopping decide it?",
             "The evidence",
@@ -190,8 +190,13 @@ def test_the_report_quotes_fresh_seeds_and_the_fixed_budget(study: Path, text: s
     line = next(line for line in text.splitlines() if line.startswith("* **On fresh seeds:** "))
     assert f"{fresh.confirmation.best['test_mean']:.2%}" in line
     assert line.endswith("4 seeds that chose nothing")
-    assert "* Confirmed on 4 seeds that chose nothing: " in text
+    assert "* On 4 seeds that chose nothing, " in text
     assert "Here each had the same, 20 epochs, and its best epoch was picked in retrospect (3 seeds, 8 rates)." in text
+    again = text[text.index("All of it again") :]
+    assert [line.split("study.name=")[1].split()[0] for line in again.splitlines() if line.startswith("lrsweep ")] == [
+        *["reference/lr"] * 2,  # an arm each
+        *("reference/lr/confirm", "reference/lr/budget"),
+    ]
 
 
 @pytest.mark.slow
@@ -237,7 +242,7 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_small_study_has_a_whole_report(small_study: Path) -> None:
     text = assert_whole(small_study, set(MAIN_FIGURES))
     assert "| 10^-1.6 (0.0251) | 1 | 20.00% | not scored | 2 | 1.1 | 1 diverged |" in text
-    assert "the fastest of the range within 5.00 percentage points of the best" in text  # as the command said
+    assert "no other rate of the range is within 5.00 percentage points of the best" in text  # as the command said
     assert "Training at 3 telling rates" in text
 
 
