@@ -36,8 +36,7 @@ def test_the_head_answers_a_line_a_question(one_run: list[RunRecord]) -> None:
         "* **Best range:** 10^-3.4 (0.000398) to 10^-2.6 (0.00251), test accuracy 97.63% to 98.12%",
         "* **Best trade-off:** 10^-2.6 (0.00251), test accuracy 97.98% in 43 s of wall time (median); the fastest of the range "
         "within 0.16 percentage points of the best",
-        "* **Learning begins and ends:** every seed learns from 10^-5 (1e-05) to 10^-2 (0.01); outside, some or all stay at "
-        "chance",
+        "* **Learning begins and ends:** every seed learns at every rate from 10^-5 (1e-05) to 10^-2 (0.01), all that was tried",
         "* **How sure:** conclusive; 4 seeds. Standard error of the best rate's mean (spread pooled over the rates): 0.11 "
         "percentage points. The test does not tell the rates of the range apart",
         "* **On fresh seeds:** not measured (`make confirm`)",
@@ -48,6 +47,12 @@ def test_the_head_answers_a_line_a_question(one_run: list[RunRecord]) -> None:
         "* **What it cost:** 0.1 minutes of wall time in all, 3 s in the median run",
         "* **Where:** a processor, 2 cores; commit abcdef0",
     ]
+
+
+def test_where_learning_ends_within_the_grid_that_is_its_end(one_run: list[RunRecord]) -> None:
+    plateau = replace(best_of().plateau, learning_high=10**-2.6)
+    text = head("lr", tables_of(one_run, replace(FOUND, best=replace(best_of(), plateau=plateau))))
+    assert answer(text, "Learning begins and ends").endswith(" to 10^-2.6 (0.00251)")
 
 
 def test_no_patience_is_none(make_record: MakeRecord) -> None:

@@ -76,11 +76,16 @@ def _answer(main: Findings) -> list[str]:
         f"* **Best range:** {rates_text(best.low, best.high)}, test accuracy {percents(best.rows['test_mean'])}",
         f"* **Best trade-off:** {lr_text(best.bargain['lr'])}, test accuracy {percent(best.bargain['test_mean'])} in "
         f"{seconds_text(best.bargain['seconds_median'])} s of {TIMES_EN[best.best['time']]} (median); {_bargain_why(best)}",
-        f"* **Learning begins and ends:** every seed learns from "
-        f"{rates_text(best.plateau.learning_low, best.plateau.learning_high)}; outside, some or all stay at chance",
+        f"* **Learning begins and ends:** {_where_it_learns(best)}",
         f"* **How sure:** {_how_sure(best)}",
         f"* **On fresh seeds:** {_fresh(main.confirmation) if main.confirmation else 'not measured (`make confirm`)'}",
     ]
+
+
+def _where_it_learns(best: Best) -> str:
+    low, high, tried = best.plateau.learning_low, best.plateau.learning_high, best.plateau.rates["lr"]
+    is_all = low == tried.min() and high == tried.max()
+    return f"every seed learns at every rate from {rates_text(low, high)}{', all that was tried' if is_all else ''}"
 
 
 def _bargain_why(best: Best) -> str:
