@@ -6,6 +6,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from made_study import CLASS_COUNTS, FAILED, MACHINE, outcome_of, record_of
 
@@ -86,3 +87,4 @@ def test_a_dollar_in_a_title_is_no_mathematics() -> None:
     """Two of them around what is no formula would stop the drawing."""
     drawn, _ = figure_with(r"$\frac{a$")
     drawn.canvas.draw()
+    plt.close(drawn)
