@@ -318,6 +318,7 @@ REFUSED = [
         (MachineConfig, {"device": device}, f"machine.device must be auto, cpu, cuda or cuda:N, got {device!r}")
         for device in ("gpu", "", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "CPU", "cuda:²")
     ),
+    (StudyConfig, {"name": "all"}, "study.name must be another (to a report, that is every study), got 'all'"),
     *(
         (StudyConfig, {"name": name}, f"study.name must be {PLAIN_PATH}, got {name!r}")
         for name in (

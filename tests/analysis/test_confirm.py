@@ -64,10 +64,17 @@ def test_a_confirmation_is_what_one_works_out_by_hand(make_runs: MakeRuns) -> No
     assert found.rows["valid_mean"].tolist() == pytest.approx([0.952, 0.955, 0.952])
     assert found.rows["study_valid_mean"].tolist() == VALID[1:4]
     assert found.rows["optimism"].tolist() == pytest.approx([0.006, 0.005, 0.007])
-    assert (found.best["lr"], found.bargain["lr"]) == (RATES[2], RATES[3])
+    assert (found.best["lr"], found.bargain["lr"], found.winner["lr"]) == (RATES[2], RATES[3], RATES[2])
     assert (found.best["test_mean"], found.bargain["test_mean"]) == pytest.approx((0.949, 0.945))
     half = 4.302652729911275 * 0.002 / 3**0.5  # Student's t of 2 degrees of freedom; the differences are 6, 2 and 4 thousandths
     assert (found.cost, found.cost_low, found.cost_high) == pytest.approx((0.004, 0.004 - half, 0.004 + half))
+
+
+def test_the_winner_is_of_the_fresh_seeds_and_scored(make_runs: MakeRuns) -> None:
+    found = confirmed(best_of(make_runs([VALID], seconds=SECONDS)), fresh_of(make_runs, [[0.5, 0.96, 0.95, 0.94, 0.5]]))
+    assert (found.best["lr"], found.winner["lr"]) == (RATES[2], RATES[1])
+    found.rows.loc[found.rows["lr"] == RATES[1], "valid_mean"] = np.nan  # an end of the range that failed on every fresh seed
+    assert found.winner["lr"] == RATES[2]
 
 
 def test_a_bargain_that_is_the_best_costs_nothing(make_runs: MakeRuns) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kneed import DataGenerator
 
-from lrsweep.analysis.trade_off import find_bargain, find_knee, pareto_front
+from lrsweep.analysis.trade_off import find_bargain, find_knee, is_near, pareto_front
 
 NAN = math.nan
 Points = list[tuple[float, float]]  # accuracy and seconds
@@ -155,3 +155,4 @@ def test_the_bargain_is_its_definition(points: Points, delta: float) -> None:
     best = max(accuracy for accuracy, _ in points)
     near = [(seconds, i) for i, (accuracy, seconds) in enumerate(points) if accuracy >= best - delta]
     assert find_bargain(summary_of(points), delta) == min(near)[1]
+    assert is_near(summary_of(points), delta).sum() == len(near)

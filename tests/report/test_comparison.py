@@ -1,6 +1,7 @@
 """lrsweep.report.comparison: the arms of a study in one figure and one table."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -56,6 +57,12 @@ def test_the_table_has_a_row_an_arm_the_best_first(study: Study, tmp_path: Path)
     assert [row.split(" | ")[1] for row in rows] == ["10^-2.5 (0.00316)", "10^-3 (0.001)"]
     assert rows[0].split(" | ")[6] == "5 × 3"
     assert "96.50%" in rows[1]
+
+
+@pytest.mark.parametrize(("num_seeds", "told"), [(3, "3 seeds"), (1, "1 to 3 seeds an arm")])
+def test_the_figure_says_how_many_seeds_each_arm_has(study: Study, tmp_path: Path, num_seeds: int, told: str) -> None:
+    runs = study.runs[(study.runs["training.batch_size"] == 32) | (study.runs["seed"] < num_seeds)]
+    assert f"(study made, {told})" in comparison(tmp_path, replace(study, runs=runs), "arms")
 
 
 @pytest.mark.parametrize(("losses", "is_compared"), [(["cross_entropy"], False), (["cross_entropy", "double_softmax"], True)])
