@@ -38,13 +38,13 @@ def test_the_head_answers_a_line_a_question(one_run: list[RunRecord]) -> None:
         "within 0.16 percentage points of the best",
         "* **Learning begins and ends:** every seed learns at every rate from 10^-5 (1e-05) to 10^-2 (0.01), all that was tried",
         "* **How sure:** conclusive; 4 seeds. Standard error of the best rate's mean (spread pooled over the rates): 0.11 "
-        "percentage points. The test does not tell the rates of the range apart",
+        "percentage points. The test does not tell the other rates of the range from it",
         "* **On fresh seeds:** not measured (`make confirm`)",
         "* **What ran:** a small convolutional network on MNIST (3,000 images to train, 5,000 to validate, 10,000 to test) with "
         "adamw, batch size 32, stopped after 1000 epochs, or 5 without a record in validation accuracy. *The document* is the "
         "text that designed this experiment; 5-2, 5-3: its sections",
         "* **How complete:** 1 run of 1 learning rate × 1 seed (cross_entropy): 1 ok, 0 diverged, 0 failed",
-        "* **What it cost:** 0.1 minutes of wall time in all, 3 s in the median run",
+        "* **What it cost:** 0.1 minutes of wall time for these runs, 3 s the median one",
         "* **Where:** a processor, 2 cores; commit abcdef0",
     ]
 
@@ -53,6 +53,13 @@ def test_where_learning_ends_within_the_grid_that_is_its_end(one_run: list[RunRe
     plateau = replace(best_of().plateau, learning_high=10**-2.6)
     text = head("lr", tables_of(one_run, replace(FOUND, best=replace(best_of(), plateau=plateau))))
     assert answer(text, "Learning begins and ends").endswith(" to 10^-2.6 (0.00251)")
+
+
+def test_where_the_best_rate_failed_to_learn_once_no_range_of_learning_is_claimed(one_run: list[RunRecord]) -> None:
+    plateau = best_of().plateau
+    rates = plateau.rates.assign(learned=plateau.rates["lr"] != plateau.best_lr)
+    text = head("lr", tables_of(one_run, replace(FOUND, best=replace(best_of(), plateau=replace(plateau, rates=rates)))))
+    assert answer(text, "Learning begins and ends") == "not at the most accurate rate, where some seed did not learn"
 
 
 def test_no_patience_is_none(make_record: MakeRecord) -> None:
@@ -66,7 +73,7 @@ def test_the_cost_is_of_all_runs_that_did_not_fail(make_record: MakeRecord) -> N
     times = (1800, 3600, 9000)
     records = [make_record(seed=seed, wall_seconds=seconds, cpu_seconds=seconds) for seed, seconds in enumerate(times)]
     told = answer(head("lr", tables_of([*records, make_record(seed=3, status="failed")], FOUND)), "What it cost")
-    assert told == "4.0 hours of wall time in all, 3600 s in the median run"
+    assert told == "4.0 hours of wall time for these runs, 3600 s the median one"
 
 
 def test_where_no_other_rate_is_near_time_is_not_said_to_have_chosen(one_run: list[RunRecord]) -> None:

@@ -78,9 +78,8 @@ def train(
         except torch.OutOfMemoryError:
             if num_slots == 1:
                 raise
-        num_slots = min(
-            num_slots // 2, len(unfinished)
-        )  # outside of `except`, where the error would keep the memory of what it interrupted
+        # Outside of `except`, where the error would keep the memory of what it interrupted.
+        num_slots = min(num_slots // 2, len(unfinished))
         if mnist.train_images.is_cuda:
             torch.cuda.empty_cache()
         on_halved(num_slots)

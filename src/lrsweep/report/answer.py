@@ -67,7 +67,7 @@ def _cost(runs: pd.DataFrame) -> str:
     measured = runs[runs["status"] != "failed"]
     hours, median = measured["seconds"].sum() / 3600, measured["seconds"].median()
     total = f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
-    return f"{total} of {TIMES_EN[runs['time'].iloc[0]]} in all, {number(median, '.0f')} s in the median run"
+    return f"{total} of {TIMES_EN[runs['time'].iloc[0]]} for these runs, {number(median, '.0f')} s the median one"
 
 
 def _answer(main: Findings) -> list[str]:
@@ -83,7 +83,10 @@ def _answer(main: Findings) -> list[str]:
 
 
 def _where_it_learns(best: Best) -> str:
-    low, high, tried = best.plateau.learning_low, best.plateau.learning_high, best.plateau.rates["lr"]
+    low, high, rates = best.plateau.learning_low, best.plateau.learning_high, best.plateau.rates
+    if not rates.loc[rates["lr"] == best.plateau.best_lr, "learned"].all():  # what lies around it says nothing then
+        return "not at the most accurate rate, where some seed did not learn"
+    tried = rates["lr"]
     is_all = low == tried.min() and high == tried.max()
     return f"every seed learns at every rate from {rates_text(low, high)}{', all that was tried' if is_all else ''}"
 
@@ -101,7 +104,7 @@ def _how_sure(best: Best) -> str:
     standard_error = points(plateau.standard_error)
     told += f". Standard error of the best rate's mean (spread pooled over the rates): {standard_error} percentage points"
     if best.low < best.high:
-        told += ". The test does not tell the rates of the range apart"
+        told += ". The test does not tell the other rates of the range from it"
     if best.num_seeds < _SEEDS_TO_RESAMPLE:
         return told
     wins = plateau.rates.set_index("lr")["wins"]
@@ -134,9 +137,9 @@ def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
     failed = int((runs["run_id"].isin(expected) & (runs["status"] == "failed")).sum())
     if missing:
         return f"{there}. **{missing} of {len(expected)} missing**"
-    return there + (
-        f". **{failed} of {len(expected)} to be done again**" if failed else f". The last sweep is complete ({len(expected)})"
-    )
+    if failed:
+        return f"{there}. **{failed} of {len(expected)} to be done again**"
+    return f"{there}. The last sweep is complete ({len(expected)})"
 
 
 def _machine(runs: pd.DataFrame) -> str:

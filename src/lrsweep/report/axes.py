@@ -1,7 +1,7 @@
 """What the figures' axes look like: scales, what stands at their ticks, and where the legend is."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -23,9 +23,9 @@ def lr_axis(ax: Axes) -> None:
         plain_log(ax.xaxis)
 
 
-def plain_log(axis: Axis) -> None:
+def plain_log(axis: Axis, digits: Sequence[float] = (1, 2, 5)) -> None:
     """Log scale with 1, 2, 5, 10 … written out: seconds and epochs are read, not computed with."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(LogLocator(subs=digits))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -35,8 +35,7 @@ def percent_axis(ax: Axes, decimals: int = 0) -> None:
 
 
 def percent_log(ax: Axes) -> None:
-    plain_log(ax.yaxis)
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))  # errors of one plot may lie between 2 and 5 %
+    plain_log(ax.yaxis, (1, 2, 3, 5))  # errors of one plot may lie between 2 and 5 %
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from lrsweep import store
 from lrsweep.analysis.layout import WINDOW
 from lrsweep.analysis.study import Study
-from lrsweep.analysis.summary import with_arms
 from lrsweep.config import ALL_STUDIES, ConfigError, MachineConfig, StudyConfig
 from lrsweep.report import document
 from lrsweep.report.answer import head
@@ -29,7 +28,7 @@ from lrsweep.report.conclusions_en import conclusions_en
 from lrsweep.report.conclusions_ko import conclusions_ko
 from lrsweep.report.explorer import explorer_spec
 from lrsweep.report.figures import plot_error
-from lrsweep.report.findings import BUDGET, CONFIRM, Findings, Tables, analyse
+from lrsweep.report.findings import Findings, Tables, analyse
 from lrsweep.report.gallery import Figure, draw, draw_all, main_figures, remove_figures_not_in
 from lrsweep.report.page import prepare, render_page
 from lrsweep.report.wording import escaped, percent, seeds_text
@@ -64,7 +63,7 @@ def _write_parts(folder: Path, study: str, tables: Tables, in_two: bool) -> str:
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
         document.slowest_section(tables.runs),
         document.data_section(tables.class_counts),
-        document.environment_section(tables.runs, _commands(folder, study, tables)),
+        document.environment_section(tables.runs, _commands(study, tables)),
     ]
     report = "\n\n".join(parts) + "\n"
     _write(folder / "report.md", report)
@@ -123,13 +122,9 @@ def _evidence_parts(folder: Path, tables: Tables, main: Findings, in_two: bool) 
     ]
 
 
-def _commands(folder: Path, study: str, tables: Tables) -> str:
+def _commands(study: str, tables: Tables) -> str:
     """Of the study, and of those in its folder that the report quotes."""
-    main = tables.main
-    quoted = {CONFIRM: main and main.confirmation, BUDGET: main and main.sensitivity}
-    told = [commands(study, tables.runs)]
-    told += [commands(f"{study}/{name}", with_arms(store.load(folder / name))) for name, is_there in quoted.items() if is_there]
-    return "\n".join(told)
+    return "\n".join([commands(study, tables.runs), *(commands(f"{study}/{name}", runs) for name, runs in tables.quoted.items())])
 
 
 def _arm_part(folder: Path, tables: Tables, arm: str) -> str:

@@ -180,7 +180,8 @@ def plot_plateau(summary: pd.DataFrame, best: Best, num_valid: int, num_test: in
     """The top of the accuracy curve. Bars: t intervals over seeds; of fewer than three, one binomial standard error."""
     rows = summary[(summary["arm"] == best.arm) & summary["valid_mean"].notna()]
     near = rows[rows["lr"].between(best.low / 10, best.high * 10) & (rows["valid_mean"] >= best.best["valid_mean"] - 0.04)]
-    in_range, ends = near["lr"].between(best.low, best.high), list[float]()  # bars of other rates may leave
+    in_range = near["lr"].between(best.low, best.high)
+    ends: list[float] = []  # of what must be seen: all points, the bars of the range
     for name, num_images, colour, marker, label, aside in (  # aside: else the bars of both would lie on one another
         ("valid", num_valid, "#000000", "o", "validation accuracy (chooses)", 0.985),
         ("test", num_test, ACCURACY, "s", "test accuracy (reports)", 1.015),

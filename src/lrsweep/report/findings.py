@@ -1,6 +1,6 @@
 """A study, read and analysed once: what every figure and text of its report is made from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -49,6 +49,7 @@ class Tables:
     findings: dict[str, Findings]
     target: Target | None  # of the main arm
     expected: set[str] | None  # the run_ids that the last sweep was to leave
+    quoted: dict[str, pd.DataFrame] = field(default_factory=dict)  # runs of the studies in its folder that the main arm quotes
 
     @property
     def main(self) -> Findings | None:
@@ -69,6 +70,7 @@ def analyse(folder: Path, delta: float | None = None) -> Tables:
     expected = store.read_expected(folder)
     num_missing = len(expected - set(runs["run_id"])) if expected else 0
     patience = check_patience(runs, curves)
+    inside = {name: store.read(folder / name) for name in (CONFIRM, BUDGET)}
     findings: dict[str, Findings] = {}
     for arm in _plainest_first(runs):
         of_arm = runs[runs["arm"] == arm]
@@ -79,12 +81,14 @@ def analyse(folder: Path, delta: float | None = None) -> Tables:
                 best,
                 explain_very_small(of_arm, patience),
                 explain_small(of_arm, patience, best),
-                confirmation=_confirmation(folder / CONFIRM, best, of_arm) if is_main else None,
-                sensitivity=_sensitivity(folder / BUDGET, of_arm) if is_main else None,
+                confirmation=_confirmation(inside[CONFIRM], best, of_arm) if is_main else None,
+                sensitivity=_sensitivity(inside[BUDGET], of_arm) if is_main else None,
             )
     main = next(iter(findings.values()), None)
     target = None if main is None else _target(runs[runs["arm"] == main.best.arm], curves, main.best)
-    return Tables(runs, curves, class_counts, summarise(runs), findings, target, expected)
+    used = {CONFIRM: main and main.confirmation, BUDGET: main and main.sensitivity}
+    quoted = {name: _to_runs(inside[name]) for name, found in used.items() if found}
+    return Tables(runs, curves, class_counts, summarise(runs), findings, target, expected, quoted)
 
 
 def _plainest_first(runs: pd.DataFrame) -> list[str]:
@@ -99,15 +103,13 @@ def _to_runs(records: list[RunRecord]) -> pd.DataFrame:
     return with_arms(with_seconds(with_chance(store.to_frame(records), store.class_counts_frame(records))))
 
 
-def _confirmation(folder: Path, best: Best, of_arm: pd.DataFrame) -> Confirmation | None:
-    records = store.read(folder)
+def _confirmation(records: list[RunRecord], best: Best, of_arm: pd.DataFrame) -> Confirmation | None:
     fresh = _like(of_arm, _to_runs(records)) if records else pd.DataFrame(columns=["seed"])
     fresh = fresh[~fresh["seed"].isin(of_arm["seed"])]  # a seed that chose cannot confirm
     return None if fresh.empty else confirm(best, fresh)
 
 
-def _sensitivity(folder: Path, of_arm: pd.DataFrame) -> Sensitivity | None:
-    records = store.read(folder)
+def _sensitivity(records: list[RunRecord], of_arm: pd.DataFrame) -> Sensitivity | None:
     same = _like(of_arm, _to_runs(records), but=("training.max_epochs", "training.patience")) if records else pd.DataFrame()
     return None if same.empty else analyse_budget(same, store.curves_frame(records))
 
