@@ -265,10 +265,14 @@ def test_making_the_state_moves_no_weight(build: Build) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="records CUDA graphs")
-def test_recorded_steps_are_the_plain_ones(mnist: Mnist, make_run: MakeRun) -> None:
-    runs = [make_run(lr=lr, seed=k, num_train=80) for k, lr in enumerate(RATES)]  # two sizes of batch, two graphs
-    plain = block_of(runs, mnist, torch.float64)
-    recorded = block_of(runs, data.load(ROOT / "data", torch.device("cuda")), torch.float64)
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "adam", "adamw"])
+def test_recorded_steps_are_the_plain_ones(make_run: MakeRun, optimizer: str) -> None:
+    base = make_run(num_train=80)  # two sizes of batch, two graphs
+    runs = [replace(base, seed=k, optimizer=OptimizerConfig(name=optimizer, lr=lr)) for k, lr in enumerate(RATES)]
+    on_gpu = data.load(ROOT / "data", torch.device("cuda"))
+    plain, recorded = (block_of(runs, on_gpu, torch.float64) for _ in range(2))
+    assert recorded._steps is not None
+    plain._steps = None
     for block in (plain, recorded):
         epoch(block, runs, num_steps=3)
-    torch.testing.assert_close(recorded.rows_KP.cpu(), plain.rows_KP, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(recorded.rows_KP, plain.rows_KP, rtol=1e-10, atol=1e-10)

@@ -100,6 +100,8 @@ def _run_fused(
                 reasons |= {job.key: why_ended(error) for job in cohort}
     finally:
         progress.close()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # for the processes of what runs solo
     seconds = monotonic() - start
     print(f"{len(records)} runs in {seconds:.0f} s, {len(records) / seconds:.2f} runs per second", flush=True)
     return records

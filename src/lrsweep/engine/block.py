@@ -3,9 +3,10 @@
 Shapes: K runs, P floats of a run's row, N images, B batch, S steps of an epoch, H × W pixels, C classes.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ BLOCK_SLOTS = {"cpu": 4, "cuda": 8}
 _EVAL_BATCH = {"cpu": 16, "cuda": 500}
 _WARM_UP_STEPS = 3  # before a CUDA graph is recorded: PyTorch's own recipe
 
-Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+R = TypeVar("R")
+Step = Callable[[Tensor, Tensor], R]
 
 
 class EpochResult(NamedTuple):
@@ -53,7 +55,9 @@ class RowOptimizer:
         if rows_KP.is_cuda:
             for group in self._optimizer.param_groups:
                 group |= {"capturable": True} if "capturable" in group else {}
-        self.step(torch.zeros(1, 1, dtype=rows_KP.dtype, device=rows_KP.device))  # the other state is made by a step
+        with warnings.catch_warnings():  # that it steps outside of a graph, though it could be recorded
+            warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
+            self.step(torch.zeros(1, 1, dtype=rows_KP.dtype, device=rows_KP.device))  # the other state is made by a step
         state = self._optimizer.state[first]
         # What a step makes starts from zero in all of optim.py's.
         self._fresh = {name: at_birth.get(name, torch.zeros_like(v)) for name, v in state.items() if isinstance(v, Tensor)}
@@ -62,9 +66,10 @@ class RowOptimizer:
 
     @property
     def can_be_recorded(self) -> bool:
-        """A step kept as a Python number would stand still in a CUDA graph; SGD has none."""
+        """A step counted on the host would stand still in a CUDA graph. Only SGD counts none, and Adagrad for its decay."""
         groups = self._optimizer.param_groups
-        return isinstance(self._optimizer, torch.optim.SGD) or all(group.get("capturable") for group in groups)
+        is_countless = isinstance(self._optimizer, torch.optim.SGD) or all(group.get("lr_decay") == 0 for group in groups)
+        return is_countless or all(group.get("capturable") for group in groups)
 
     def step(self, rates_KP: Tensor) -> None:
         """`rates_KP`: of every float, or what broadcasts to that."""
@@ -164,33 +169,39 @@ class Block:
             correct_K += num_correct(logits_KBC, labels_KB)
         return total_K / index_KN.shape[1], correct_K
 
-    def _recorded(self, pool: Any) -> dict[int, Step]:
+    def _recorded(self, pool: Any) -> dict[int, Step[tuple[Tensor, Tensor]]]:
         """A recorded step for each size of batch. Recorded before any run is loaded, because recording takes steps."""
         batch_size, num_train = self._like.training.batch_size, self._like.data.num_train
         sizes = {min(batch_size, num_train), num_train % batch_size} - {0}
         rate_K1 = torch.zeros(self.num_slots, 1, dtype=self._dtype, device=self.device)
-        return {size: _record(self.train_step, (self._train_KN[:, :size].clone(), rate_K1.clone()), pool) for size in sizes}
+        return {size: record(self.train_step, (self._train_KN[:, :size].clone(), rate_K1.clone()), pool) for size in sizes}
 
 
-def _record(step: Step, arguments: tuple[Tensor, Tensor], pool: Any) -> Step:
+def record(step: Step[R], arguments: tuple[Tensor, Tensor], pool: Any) -> Step[R]:
     """The step as a CUDA graph. Called, it copies its arguments into the recorded ones; its results are overwritten next time."""
-    side = torch.cuda.Stream()
+    side = _side_stream(torch.cuda.current_device())
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(_WARM_UP_STEPS):
             step(*arguments)
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, pool=pool):
+    with torch.cuda.graph(graph, pool=pool, stream=side):
         results = step(*arguments)
 
-    def replay(*values: Tensor) -> tuple[Tensor, Tensor]:
+    def replay(*values: Tensor) -> R:
         for argument, value in zip(arguments, values, strict=True):
             argument.copy_(value)
         graph.replay()
         return results
 
     return replay
+
+
+@cache
+def _side_stream(device_index: int) -> torch.cuda.Stream:
+    """One for all that is recorded: every stream has workspaces of its own, which are never given back."""
+    return torch.cuda.Stream(device_index)
 
 
 def _to(device: torch.device, tensor: Tensor) -> Tensor:

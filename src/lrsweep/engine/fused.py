@@ -72,8 +72,8 @@ def train(
     while unfinished:
         try:
             for i, outcome in _lockstep(runs, unfinished, mnist, num_slots, block_slots, dtype, epoch_seconds, on_epoch):
-                unfinished.remove(i)
                 on_outcome(i, outcome)
+                unfinished.remove(i)
             return
         except torch.OutOfMemoryError:
             if num_slots == 1:
@@ -86,17 +86,30 @@ def train(
 
 
 def num_slots_that_fit(like: RunConfig, mnist: Mnist) -> int:
-    """On a GPU: how many slots the free memory holds, from what one block of them takes."""
-    device = mnist.train_images.device
+    """On a GPU: how many slots the free memory holds, from what two blocks of them take."""
     block_slots = BLOCK_SLOTS["cuda"]
     torch.cuda.empty_cache()
+    free = torch.cuda.mem_get_info(mnist.train_images.device)[0]
+    try:
+        shared, kept = _memory_of_blocks(like, mnist, block_slots)
+    except torch.OutOfMemoryError:
+        return block_slots // 2  # `train` halves it further, if need be
+    return max(1, int((_SHARE_OF_FREE_MEMORY * free - shared) / kept * block_slots))
+
+
+def _memory_of_blocks(like: RunConfig, mnist: Mnist, block_slots: int) -> tuple[int, int]:
+    """Bytes that all blocks share, such as a step's tensors and the libraries' workspaces, and bytes that each keeps."""
+    device = mnist.train_images.device
     torch.cuda.reset_peak_memory_stats(device)
-    free, before = torch.cuda.mem_get_info(device)[0], torch.cuda.memory_allocated(device)
-    block = Block(like, block_slots, mnist, torch.float32)
-    block.epoch(torch.zeros(block_slots, like.data.num_train, dtype=torch.int64), torch.zeros(_num_steps(like), block_slots))
-    kept = torch.cuda.memory_allocated(device) - before  # by every further block; the rest of the peak they share
-    peak = torch.cuda.max_memory_allocated(device) - before
-    return max(1, int((_SHARE_OF_FREE_MEMORY * free - (peak - kept)) / kept * block_slots))
+    before = torch.cuda.memory_allocated(device)
+    pool = torch.cuda.graph_pool_handle()
+    blocks = [Block(like, block_slots, mnist, torch.float32, pool)]
+    with_one = torch.cuda.memory_allocated(device)
+    blocks.append(Block(like, block_slots, mnist, torch.float32, pool))
+    kept = torch.cuda.memory_allocated(device) - with_one
+    order_KN = torch.zeros(block_slots, like.data.num_train, dtype=torch.int64)
+    blocks[1].epoch(order_KN, torch.zeros(_num_steps(like), block_slots))
+    return torch.cuda.max_memory_allocated(device) - before - 2 * kept, kept
 
 
 @dataclass
