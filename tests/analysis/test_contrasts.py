@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from scipy import stats
 
 from lrsweep.analysis import contrasts
-from lrsweep.analysis.contrasts import difference, shape, share, suggestions
+from lrsweep.analysis.contrasts import difference, shape, share, share_tested, suggestions
 from lrsweep.analysis.layout import Layout
 from lrsweep.analysis.study import NoSuchRuns, Study
 
@@ -195,13 +197,29 @@ def test_the_gap_is_training_less_test_accuracy_at_the_best_epoch() -> None:
     assert Layout(study, "gap").table.to_numpy() == pytest.approx(0.01)
 
 
-def test_a_share_has_wilsons_interval() -> None:
+def test_a_share_has_an_exact_interval() -> None:
     study = noisy(np.random.default_rng(14), [0.0])
     study.runs["learned"] = study.runs["lr"] < 5e-3
     found = share(study, 0.01, of="at chance", beyond=0.5)
-    theirs = stats.binomtest(3, 9).proportion_ci(0.99, method="wilson")
-    assert (found.effect, found.low, found.high) == pytest.approx((1 / 3, theirs.low, theirs.high))
+    low, high = stats.beta.ppf(0.005, 3, 7), stats.beta.ppf(0.995, 4, 6)  # the binomial's ends in closed form
+    assert (found.effect, found.low, found.high) == pytest.approx((1 / 3, low, high))
+    assert found.p_value == pytest.approx(2 * stats.binom.cdf(3, 9, 0.5))
     assert share(study, 0.01, of="at chance", arm={"at": [-2.1, -1.9]}).effect == 1.0
+
+
+@given(of=st.integers(1, 60), part=st.floats(0, 1), level=st.floats(0.001, 0.2), beyond=st.floats(0.02, 0.98))
+def test_a_shares_p_value_and_interval_never_disagree(of: int, part: float, level: float, beyond: float) -> None:
+    low, high, p_value = share_tested(round(part * of), of, level, beyond)
+    assume(abs(p_value / level - 1) > 1e-6)  # the interval's ends are found by iteration
+    assert (p_value < level) == (not low <= beyond <= high)
+
+
+def test_a_shares_interval_misses_the_truth_no_more_often_than_it_says() -> None:
+    for truth in (0.03, 0.2, 0.5):
+        chances = stats.binom.pmf(range(13), 12, truth)
+        found = [share_tested(num, 12, 0.05, truth) for num in range(13)]
+        missed = sum(chance for chance, one in zip(chances, found, strict=True) if not one.low <= truth <= one.high)
+        assert 0 < missed <= 0.05
 
 
 @pytest.mark.parametrize(

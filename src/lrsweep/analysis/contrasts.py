@@ -1,14 +1,14 @@
 """The contrasts that claims are tested by: tables in, an effect with its interval out. More of it is what the claim says.
 
 `difference` does most of it: a linear contrast of a seeds × columns layout (layout.py), by Student's t. The others: `share` of
-runs (Wilson), and facts that need no test: `blank`, `balance`, `shape`, `suggestions`.
+runs (exact), and facts that need no test: `blank`, `balance`, `shape`, `suggestions`.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -172,12 +172,27 @@ def share(study: Study, level: float, *, of: str, arm: Arm | None = None, among:
     num, num_runs, num_seeds = int(holds[of].sum()), len(holds), int(runs.loc[holds.index, "seed"].nunique())
     if not num_runs:
         raise NoSuchRuns(f"no runs of {described(chosen)}" + (f" that are {among}" if among else ""))
-    test = stats.binomtest(num, num_runs, beyond)
-    interval = test.proportion_ci(1 - level, method="wilson")
+    tested = share_tested(num, num_runs, level, beyond)
     return Effect(
-        num / num_runs, float(interval.low), float(interval.high), "share", num_seeds, num_runs, float(test.pvalue),
+        num / num_runs, tested.low, tested.high, "share", num_seeds, num_runs, tested.p_value,
         f"{num} of {num_runs} runs", doubts=_doubts(study, num_seeds),
     )  # fmt: skip
+
+
+class ShareTested(NamedTuple):
+    low: float
+    high: float
+    p_value: float
+
+
+def share_tested(num: int, of: int, level: float, beyond: float) -> ShareTested:
+    """Clopper and Pearson's interval, and the p-value that is below `level` where `beyond` lies outside it, and only there.
+
+    scipy's own two-sided p-value can disagree with every interval that scipy offers.
+    """
+    interval = stats.binomtest(num, of).proportion_ci(1 - level, method="exact")
+    tail = min(stats.binom.cdf(num, of, beyond), stats.binom.sf(num - 1, of, beyond))
+    return ShareTested(float(interval.low), float(interval.high), min(1.0, 2 * float(tail)))
 
 
 def _conditions(study: Study, runs: pd.DataFrame) -> pd.DataFrame:
@@ -269,10 +284,9 @@ def suggestions(table: pd.DataFrame, study: Study, level: float, *, rules: Seque
     half_step = 10 ** (np.diff(np.log10(plateau.rates["lr"])).min() / 2)
     is_inside = chosen["lr"].between(plateau.low / half_step, plateau.high * half_step)  # not where there is none
     num, of, num_seeds = int(is_inside.sum()), len(chosen), chosen["seed"].nunique()
-    test = stats.binomtest(num, of, beyond)
-    interval = test.proportion_ci(1 - level, method="wilson")
+    tested = share_tested(num, of, level, beyond)
     by_rule = ", ".join(f"{rule} {int(inside.sum())} of {len(inside)}" for rule, inside in is_inside.groupby(chosen["rule"]))
     return Effect(
-        num / of, float(interval.low), float(interval.high), "share", num_seeds, of, float(test.pvalue),
+        num / of, tested.low, tested.high, "share", num_seeds, of, tested.p_value,
         f"inside {power(plateau.low)} to {power(plateau.high)}: {by_rule}", doubts=_doubts(study, num_seeds),
     )  # fmt: skip
