@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
@@ -51,6 +51,7 @@ class Contender:
     name: str
     label: str
     device: str
+    precision: str = "fp32"
     processes: int = 1
     is_baseline: bool = False
     shows_core: bool = False  # measures matrix products as well, after its training
@@ -89,8 +90,12 @@ def contenders() -> list[Contender]:
         Contender(name="lrsweep_alone", label="lrsweep, one process alone", device="cpu", shows_core=True),
     ]
     on_gpu = [
-        Contender(name="baseline_gpu", label="plain PyTorch script, GPU", device="cuda", is_baseline=True),
-        Contender(name="lrsweep_gpu", label="lrsweep, GPU", device="cuda"),
+        # Stock PyTorch convolves in TF32.
+        Contender(
+            name="baseline_gpu", label="plain PyTorch script, GPU, tf32", device="cuda", precision="tf32", is_baseline=True
+        ),
+        Contender(name="lrsweep_gpu", label="lrsweep, GPU, fp32", device="cuda"),
+        Contender(name="lrsweep_gpu_tf32", label="lrsweep, GPU, tf32", device="cuda", precision="tf32"),
     ]
     return on_cpu + (on_gpu if torch.cuda.is_available() else [])
 
@@ -143,7 +148,7 @@ def _keep_barrier(barrier: threading.Barrier) -> None:
 
 def _train(seed: int, contender: Contender, sizes: DataConfig, epochs: int) -> dict[str, Any]:
     """In a process of its own. Scoring the test set, at the end, keeps its core busy while slower ones finish."""
-    device = prepare_device(MachineConfig(device=contender.device, threads=1))
+    device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision, threads=1))
     run = RunConfig(seed=seed, data=sizes, optimizer=OptimizerConfig(lr=LR), training=TrainingConfig(max_epochs=1 + epochs))
     split = data.split(data.load(ROOT / "data", device), run.data, run.seed)
     _barrier.wait(BARRIER_SECONDS)
@@ -244,9 +249,9 @@ def to_markdown(report: dict[str, Any], runners: Sequence[Contender]) -> str:
         f"{settings['rounds']} rounds, timed epochs of each process in a round: {settings['epochs']}, after one of warm-up.",
         "Figures are medians (lowest–highest; of how many measurements). Runs per hour go as epochs per hour.",
         "",
-        *_table(_speed_rows(summary, runners)),
+        *table(_speed_rows(summary, runners)),
         "",
-        *_table(_core_rows(summary["core"])),
+        *table(_core_rows(summary["core"])),
         "",
         f"Counted: {flops['train_per_image']:,} FLOP an image of training, {flops['valid_per_image']:,} of validation, "
         f"{flops['per_epoch'] / 1e9:.2f} GFLOP an epoch.",
@@ -295,7 +300,7 @@ def _show(s: dict[str, Any], digits: str, unit: float = 1.0) -> str:
     return f"{median} ({low}–{high}; {s['of']})"
 
 
-def _table(rows: Iterator[list[str]]) -> list[str]:
+def table(rows: Iterable[list[str]]) -> list[str]:
     head, *body = list(rows)
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
     ruled = [head, ["-" * width for width in widths], *body]
@@ -316,6 +321,15 @@ def describe_code(machine: dict[str, Any]) -> str:
 
 def file_name(machine: dict[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{machine['name']} {machine['cores']} cores".lower()).strip("-")
+
+
+def publish(folder: Path, report: dict[str, Any], told: str, kind: str = "") -> None:
+    """Print what was measured, and write it to the folder in words and in figures, named by the machine."""
+    name = "-".join(filter(None, [file_name(report["machine"]), kind]))
+    write_atomically(folder / f"{name}.json", (json.dumps(report, indent=1) + "\n").encode())
+    write_atomically(folder / f"{name}.md", told.encode())
+    print(told)
+    print(f"Written: {folder / name}.md and .json")
 
 
 def main() -> None:
@@ -347,12 +361,7 @@ def main() -> None:
         "summary": summarise(runners, measurements, flops["per_epoch"]),
         "measurements": [asdict(m) for m in measurements],
     }
-    told = to_markdown(report, runners)
-    path = arguments.out / file_name(machine)
-    write_atomically(path.with_name(f"{path.name}.json"), (json.dumps(report, indent=1) + "\n").encode())
-    write_atomically(path.with_name(f"{path.name}.md"), told.encode())
-    print(told)
-    print(f"Written: {path}.md and .json")
+    publish(arguments.out, report, to_markdown(report, runners))
 
 
 if __name__ == "__main__":

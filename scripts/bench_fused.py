@@ -3,12 +3,12 @@
     python scripts/bench_fused.py          (make bench runs it after bench.py; leave the machine idle meanwhile)
 
 Solo and fused take turns in rounds, so that a machine that slows down slows both; ratios are taken within a round. An epoch
-is the documents': 3,000 images of training, 5,000 of validation. Where there is no GPU its rows say so: nothing is estimated.
+is the documents': 3,000 images of training, 5,000 of validation. Solo as shipped is eager PyTorch, a kernel at a time. On a
+GPU whole sweeps are timed as well, once each. Where there is none its rows say so: nothing is estimated.
 Written to results/bench/<machine>-fused.md and .json.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -17,20 +17,21 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from bench import LR, ROOT, count_flops, data_config, describe_machine, file_name, stat
+from bench import LR, ROOT, count_flops, data_config, describe_code, describe_machine, publish, stat, table
 
-from lrsweep import data
+from lrsweep import data, store
 from lrsweep.config import GridConfig, MachineConfig, OptimizerConfig, RunConfig, TrainingConfig, log_grid
 from lrsweep.engine import fused, solo
+from lrsweep.engine.clock import Clock
 from lrsweep.environment import prepare_device
-from lrsweep.store import write_atomically
 
 NOT_MEASURED = "not measured"
 _CPU_SLOTS = 8
-_GPU_SLOTS = (46, 460, None)  # None: what fits
+_GPU_SLOTS = (46, 460, None)  # None: what fits, of _MOST_SLOTS at most
+_MOST_SLOTS = 2_000  # more take minutes an epoch
 _PRODUCT_SIZE = 8_192  # rows and columns, on a GPU
 
 
@@ -59,7 +60,7 @@ def measure(contender: Contender, like: RunConfig, epochs: int) -> dict[str, Any
     mnist = data.load(ROOT / "data", device)
     run = replace(like, training=TrainingConfig(max_epochs=1 + epochs, patience=1 + epochs))
     is_gpu = device.type == "cuda"
-    slots = contender.slots if contender.slots is not None else fused.num_slots_that_fit(run, mnist)
+    slots = contender.slots if contender.slots is not None else min(_MOST_SLOTS, fused.num_slots_that_fit(run, mnist))
     if is_gpu:
         torch.cuda.reset_peak_memory_stats()
     seconds = _solo_epochs(run, mnist) if slots == 0 else _fused_epochs(run, mnist, slots, epochs)
@@ -93,32 +94,68 @@ def _fused_epochs(run: RunConfig, mnist: data.Mnist, slots: int, epochs: int) ->
 def _product_rate(device: torch.device) -> float:
     """FLOP/s of a large product of the precision that is set."""
     a, b = torch.rand(2, _PRODUCT_SIZE, _PRODUCT_SIZE, device=device)
-    rates = []
+    seconds = []
     for _ in range(5):
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        torch.mm(a, b)
-        torch.cuda.synchronize()
-        rates.append(2 * _PRODUCT_SIZE**3 / (time.perf_counter() - start))
-    return median(rates[1:])
+        with (clock := Clock(device)):
+            torch.mm(a, b)
+        seconds.append(clock.wall_seconds)
+    return 2 * _PRODUCT_SIZE**3 / median(seconds[1:])
 
 
-def measure_training() -> float:
-    """Seconds of the documents' 46 points in a program that is warm: buffers and CUDA graphs are made anew, no more."""
-    mnist = data.load(ROOT / "data", prepare_device(MachineConfig()))
-    runs = [RunConfig(optimizer=OptimizerConfig(lr=lr)) for lr in log_grid(GridConfig())]
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """The documents' 46 rates with a few seeds, from the first to the last epoch."""
+
+    how: Literal["fused", "solo", "command"]  # the command: start-up, calibration and report included
+    num_seeds: int
+    precision: str = "fp32"
+
+    @property
+    def label(self) -> str:
+        how = {"fused": "fused, warm", "solo": "solo, warm", "command": "`lrsweep … hydra/launcher=fused`, start to report"}
+        return f"46 rates × {self.num_seeds}, {self.precision}, {how[self.how]}"
+
+
+SWEEPS = [
+    *(Sweep(how="fused", num_seeds=n, precision=precision) for precision in ("fp32", "tf32") for n in (1, 10)),
+    *(Sweep(how="command", num_seeds=n) for n in (1, 10)),
+    Sweep(how="solo", num_seeds=1),
+]
+
+
+def measure_sweep(sweep: Sweep, like: RunConfig, device_name: str) -> dict[str, Any]:
+    """A warm one makes its buffers and CUDA graphs anew, no more."""
+    device = prepare_device(MachineConfig(device=device_name, precision=sweep.precision))
+    seconds, epochs = _command_sweep(sweep, device_name) if sweep.how == "command" else _warm_sweep(sweep, like, device)
+    return asdict(sweep) | {"seconds": seconds, "epochs": epochs, "product_flops_per_second": _product_rate(device)}
+
+
+def _warm_sweep(sweep: Sweep, like: RunConfig, device: torch.device) -> tuple[float, int]:
+    mnist = data.load(ROOT / "data", device)
+    points = [(lr, seed) for seed in range(sweep.num_seeds) for lr in log_grid(GridConfig())]
+    runs = [replace(like, optimizer=replace(like.optimizer, lr=lr), seed=seed) for lr, seed in points]
+    epochs: list[int] = []
     start = time.perf_counter()
-    fused.train(runs, mnist, num_slots=len(runs), epoch_seconds=0.0, on_outcome=lambda i, outcome: None)
-    return time.perf_counter() - start
+    if sweep.how == "solo":
+        epochs += [len(solo.train(run, data.split(mnist, run.data, run.seed)).curve) for run in runs]
+    else:
+        fused.train(
+            runs,
+            mnist,
+            num_slots=len(runs),
+            epoch_seconds=0.0,
+            on_outcome=lambda i, outcome: epochs.append(len(outcome.curve)),
+        )
+    return time.perf_counter() - start, sum(epochs)
 
 
-def measure_command() -> float:
-    """Seconds of the documents' 46 points by the command, start-up and report included."""
+def _command_sweep(sweep: Sweep, device_name: str) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "lrsweep", "study=lr", "hydra/launcher=fused", f"machine.results_dir={folder}"]
+        command = [sys.executable, "-m", "lrsweep", "study=lr", f"seed=range({sweep.num_seeds})", "hydra/launcher=fused"]
+        where = [f"machine.device={device_name}", f"machine.precision={sweep.precision}", f"machine.results_dir={folder}"]
         start = time.perf_counter()
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - start
+        subprocess.run([*command, *where], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - start, int(store.load(Path(folder) / "lr")["epochs"].sum())
 
 
 def rows_of(measured: dict[str, list[dict[str, Any]]], every: list[Contender], images: int, flops: int) -> list[list[str]]:
@@ -145,19 +182,34 @@ def rows_of(measured: dict[str, list[dict[str, Any]]], every: list[Contender], i
     return rows
 
 
-def to_markdown(machine: dict[str, Any], rows: list[list[str]], sweep: tuple[float, float] | None, command: str) -> str:
+def sweep_rows(found: dict[str, dict[str, Any]], flops: int) -> list[list[str]]:
+    """The floor of a sweep: the sums of its epochs, at the rate of a large product of the same precision."""
+    rows = [["", "seconds", "× its floor"]]
+    for sweep in SWEEPS:
+        mine = found.get(sweep.label)
+        if mine is None:
+            rows.append([sweep.label, NOT_MEASURED, NOT_MEASURED])
+            continue
+        floor = mine["epochs"] * flops / mine["product_flops_per_second"]
+        rows.append([sweep.label, f"{mine['seconds']:.1f}", f"{mine['seconds'] / floor:.1f}"])
+    return rows
+
+
+def to_markdown(machine: dict[str, Any], rows: list[list[str]], of_sweeps: list[list[str]], command: str) -> str:
     lines = [
         f"# Many runs in one program, on {machine['name']}",
         "",
         f"{machine['cores']} cores, GPU: {machine['gpu'] or 'none'}. PyTorch {machine['versions']['torch']}, "
-        f"{machine['finished_at'][:10]}. Made by `{command}`.",
+        f"{describe_code(machine)}, {machine['finished_at'][:10]}. Made by `{command}`.",
         "Ratios are medians over rounds (lowest–highest; of how many), each taken within a round.",
         "",
-        *(f"| {' | '.join(row)} |" for row in [rows[0], ["---"] * len(rows[0]), *rows[1:]]),
+        *table(rows),
         "",
-        "The documents' 46 points on the GPU, warm: " + (f"{sweep[0]:.1f} s." if sweep else f"{NOT_MEASURED}."),
-        "By `lrsweep study=lr hydra/launcher=fused`, start-up, calibration and report included: "
-        + (f"{sweep[1]:.1f} s." if sweep else f"{NOT_MEASURED}."),
+        "## Whole sweeps on a GPU",
+        "",
+        "Once each. The floor: the operations of the epochs trained, at the rate of a large product on the same card.",
+        "",
+        *table(of_sweeps),
     ]
     return "\n".join(lines) + "\n"
 
@@ -167,6 +219,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of every contender (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=2, help="timed epochs in a round (default: %(default)s)")
     parser.add_argument("--images", type=int, default=3_000, help="training images (default: %(default)s)")
+    parser.add_argument("--solo-sweep", action="store_true", help="time 46 solo runs on the GPU, too: long")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "bench", help="folder (default: %(default)s)")
     arguments = parser.parse_args()
 
@@ -178,25 +231,22 @@ def main() -> None:
         for contender in here:
             print(f"round {number} of {arguments.rounds}: {contender.label}", file=sys.stderr, flush=True)
             measured[contender.label].append(measure(contender, like, arguments.epochs))
-    sweep = (measure_training(), measure_command()) if has_gpu else None
+    asked = [sweep for sweep in SWEEPS if has_gpu and (sweep.how != "solo" or arguments.solo_sweep)]
+    found = {sweep.label: measure_sweep(sweep, RunConfig(), "cuda") for sweep in asked}
 
     machine, flops = describe_machine(), count_flops(like.data)
     command = " ".join(["python", "scripts/bench_fused.py", *sys.argv[1:]])
     rows = rows_of(measured, contenders("cpu") + contenders("cuda"), like.data.num_train, flops["per_epoch"])
-    told = to_markdown(machine, rows, sweep, command)
+    of_sweeps = sweep_rows(found, count_flops(RunConfig().data)["per_epoch"])
     report = {
         "command": command,
         "machine": machine,
         "settings": {"rounds": arguments.rounds, "epochs": arguments.epochs, "lr": LR, "data": asdict(like.data)},
         "flops": flops,
-        "sweep_seconds": sweep,
+        "sweeps": found,
         "measurements": measured,
     }
-    path = arguments.out / f"{file_name(machine)}-fused"
-    write_atomically(path.with_name(f"{path.name}.json"), (json.dumps(report, indent=1) + "\n").encode())
-    write_atomically(path.with_name(f"{path.name}.md"), told.encode())
-    print(told)
-    print(f"Written: {path}.md and .json")
+    publish(arguments.out, report, to_markdown(machine, rows, of_sweeps, command), "fused")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ by a made-up outcome of as many epochs as a run of the reference has. Written to
 """
 
 import argparse
-import json
 import math
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import ROOT, describe_code, describe_machine, file_name
+from bench import ROOT, describe_code, describe_machine, publish
 
 from lrsweep import app, runs, store
 from lrsweep.config import GridConfig, MachineConfig, RunConfig, log_grid, run_id
@@ -114,13 +113,8 @@ def main() -> None:
     num_seeds = math.ceil(arguments.runs / _RATES)
     seconds, machine = measure(num_seeds), describe_machine()
     command = " ".join(["python", "scripts/bench_scale.py", *sys.argv[1:]])
-    told = to_markdown(machine, num_seeds * _RATES, seconds, command)
-    path = arguments.out / f"{file_name(machine)}-scale"
     report = {"command": command, "machine": machine, "runs": num_seeds * _RATES, "seconds": seconds}
-    store.write_atomically(path.with_name(f"{path.name}.json"), (json.dumps(report, indent=1) + "\n").encode())
-    store.write_atomically(path.with_name(f"{path.name}.md"), told.encode())
-    print(told)
-    print(f"Written: {path}.md and .json")
+    publish(arguments.out, report, to_markdown(machine, num_seeds * _RATES, seconds, command), "scale")
 
 
 if __name__ == "__main__":

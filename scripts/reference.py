@@ -1,8 +1,9 @@
 """Make the records in results/reference ready to commit: packed, with reports made from them, and the READMEs showing it.
 
-What `make reference` runs. The records come from `make sweep ARGS="study.name=reference/lr seed=0,1,2"`, `make confirm
-STUDY=reference/lr`, `make sensitivity STUDY=reference/lr ARGS="training.max_epochs=60 training.patience=60"` and `make studies
-ARGS=machine.results_dir=results/reference`, which go on from the packed ones.
+What `make reference` runs. The records come from `make sweep ARGS="study.name=reference/lr seed=0,1,2"`, the same with
+`seed=0 loss=double_softmax study.extend=true`, `make confirm STUDY=reference/lr`, `make sensitivity STUDY=reference/lr
+ARGS="training.max_epochs=60 training.patience=60"` and `make studies ARGS=machine.results_dir=results/reference`, which go on
+from the packed ones.
 """
 
 from pathlib import Path

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from lrsweep.config import DataConfig, RunConfig, TrainingConfig
+
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
@@ -37,6 +39,26 @@ def test_ratios_are_taken_within_a_round_and_gpu_rows_are_not_estimated(bench: d
     assert fused[1:] == ["8", "1,500", "1.00 (0.50–2.00; 3)", "–", "–"]
     assert len(others) == 8
     assert all(row[1:] == ["not measured"] * 5 for row in others)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["fused", "solo"])
+def test_a_whole_sweep_is_timed_and_its_epochs_counted(bench: dict[str, Any], monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setitem(bench["measure_sweep"].__globals__, "_PRODUCT_SIZE", 64)
+    sizes = DataConfig(num_train=20, num_valid=10, num_test=10)
+    like = RunConfig(data=sizes, training=TrainingConfig(max_epochs=2))
+    found = bench["measure_sweep"](bench["Sweep"](how=how, num_seeds=1), like, "cpu")
+    assert found["epochs"] == 46 * 2
+    assert found["seconds"] > 0
+
+
+def test_a_sweeps_floor_is_its_epochs_at_the_products_rate(bench: dict[str, Any]) -> None:
+    label = bench["SWEEPS"][0].label
+    found = {label: {"seconds": 6.0, "epochs": 2_000, "product_flops_per_second": 1e14}}
+    _, first, *others = bench["sweep_rows"](found, 10**11)
+    assert first == ["46 rates × 1, fp32, fused, warm", "6.0", "3.0"]
+    assert len(others) == 6
+    assert all(row[1:] == ["not measured"] * 2 for row in others)
 
 
 def test_a_gpus_row_names_its_share_of_the_product(bench: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
-"""scripts/missing.py: only what the interpreter lacks goes into the folder."""
+"""scripts/missing.py: only what the interpreter lacks goes into the folder; scripts/wheelhouse.py: wheels to take it from."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 import missing  # noqa: E402
+import wheelhouse  # noqa: E402
 
 
 @pytest.fixture
@@ -47,3 +49,16 @@ def test_a_wheelhouse_takes_the_place_of_the_network(calls: list[list[str]], mon
     missing.main()
     for command in calls:
         assert command[command.index("--no-index") :][:3] == ["--no-index", "--find-links", "wheels"]
+
+
+def test_the_wheelhouse_is_for_the_python_asked_for_and_without_torch(
+    calls: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["wheelhouse.py", "wheels", "3.12", "x86_64"])
+    wheelhouse.main()
+    built, downloaded = calls
+    assert built[-2:] == ["wheels", "antlr4-python3-runtime==4.9.*"]  # the only one that is no wheel
+    asked = {re.split(r"[^\w-]", word)[0] for word in downloaded[downloaded.index("--only-binary=:all:") + 1 :]}
+    assert asked == {re.split(r"[^\w-]", line)[0] for line in missing.requirements()} - {"torch", "torchvision"} | {"setuptools"}
+    assert downloaded[downloaded.index("--python-version") + 1] == "3.12"
+    assert "manylinux_2_28_x86_64" in downloaded
