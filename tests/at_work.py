@@ -25,11 +25,11 @@ def default_interrupt() -> None:
 def start(
     folder: Path, *overrides: str, program: tuple[str, ...] = ("-m", "lrsweep"), **environment: str
 ) -> subprocess.Popen[str]:
-    """`lrsweep …` in `folder`, in a process group of its own."""
+    """`lrsweep …` in `folder`, in a process group of its own, on the CPU: only there are equal runs equal bits."""
     return subprocess.Popen(
         [sys.executable, *program, *overrides],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")} | environment,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

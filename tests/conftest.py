@@ -40,8 +40,10 @@ def _logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`in_process(main, "lrsweep", …)`: a command of Hydra's in an empty folder and in this process; its exit code."""
+    """`in_process(main, "lrsweep", …)`: a command of Hydra's in an empty folder, here and on the CPU; its exit code."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that it starts
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
 
     def command(main: Callable[[], None], name: str, *overrides: str) -> int:

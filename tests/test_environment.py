@@ -89,7 +89,12 @@ def test_the_precision_holds_for_convolutions_and_for_matrix_products(precision:
 def test_the_precision_that_is_kept_is_the_devices(monkeypatch: pytest.MonkeyPatch, kind: str, asked: str, kept: str) -> None:
     prepare_device(MachineConfig(device="cpu", precision=asked))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
-    assert describe(torch.device(kind), workers=1)["precision"] == kept
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5)
+    described = describe(torch.device(kind), workers=1)
+    assert described["precision"] == kept
+    is_gpu = kind == "cuda"
+    assert (described["device_name"] == "a GPU", described["peak_gpu_memory_bytes"]) == (is_gpu, 5 if is_gpu else None)
+    assert described["cpu_name"] == describe(CPU, workers=1)["device_name"]
 
 
 def test_fp32_is_the_default() -> None:
@@ -105,8 +110,8 @@ def test_what_is_kept_of_the_machine() -> None:
     kept = describe(CPU, workers=3)
     assert json.loads(json.dumps(kept)) == kept
     assert set(kept) == {
-        *("finished_at", "device", "device_name", "cores", "threads", "workers", "precision", "peak_memory_bytes"),
-        *("versions", "git_commit", "git_dirty"),
+        *("finished_at", "device", "device_name", "cpu_name", "cores", "threads", "workers", "precision"),
+        *("peak_memory_bytes", "peak_gpu_memory_bytes", "versions", "git_commit", "git_dirty"),
     }
     assert before <= datetime.fromisoformat(kept["finished_at"]) <= datetime.now(UTC)
     assert (kept["device"], kept["workers"], kept["precision"], kept["cores"]) == ("cpu", 3, "fp32", num_cores())
@@ -116,6 +121,7 @@ def test_what_is_kept_of_the_machine() -> None:
         "python": platform.python_version(),
         "system": platform.system(),
         **{name: version(name) for name in ("torch", "numpy", "hydra-core")},
+        **({"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())} if torch.version.cuda else {}),
     }
 
 

@@ -1,6 +1,8 @@
 """The fused launcher as a user meets it: the command, its exit code, what is on disk, and what replaces what."""
 
 import os
+import shlex
+import shutil
 import signal
 from pathlib import Path
 from statistics import median
@@ -73,9 +75,21 @@ def test_a_single_run_replaces_a_calibrated_record_because_it_measures(tmp_path:
     assert records(tmp_path) == [measured]  # and is not replaced in turn
 
 
+def test_the_pool_measures_what_was_fused_where_it_is_asked_to(swept: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(swept, tmp_path / "again")
+    pool = ["-m", "optimizer.lr=1e-4,1e-2", "seed=0,1", "training.max_epochs=2", "hydra.launcher.measure=true"]
+    assert lrsweep(folder, *pool, *SIZES)[0] == 0
+    measured = records(folder)
+    assert [record.timing for record in measured] == ["measured"] * 4
+    assert [record.run_id for record in measured] == [record.run_id for record in records(swept)]
+    assert lrsweep(folder, *pool, *SIZES)[0] == 0
+    assert records(folder) == measured  # once
+
+
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None:
     endless = ["training.patience=100000", "training.max_epochs=100000"]
-    with start(tmp_path, "-m", "optimizer.lr=1e30,1e-4", "hydra/launcher=fused", *endless, *SIZES) as process:
+    given = ["-m", "optimizer.lr=1e30,1e-4", "hydra/launcher=fused", *endless, *SIZES]
+    with start(tmp_path, *given) as process:
         folder = tmp_path / "results" / "s"
         try:
             until(lambda: len(list(folder.glob("runs/*.json"))) == 1)  # the absurd rate has diverged at once
@@ -86,6 +100,6 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert "lrsweep" in err
+    assert f"To go on, give the same command again:\n  {shlex.join(['lrsweep', *given])}\n" in err
     (kept,) = records(tmp_path)
     assert kept.outcome.status == "diverged"

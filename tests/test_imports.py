@@ -158,6 +158,13 @@ def test_engines_touch_no_files(module: str) -> None:
     assert not others(module) & {"pathlib", "os", "io", "shutil", "tempfile"}
 
 
+def test_the_launchers_neither_analyse_nor_report() -> None:
+    """The report is a process of its own."""
+    for path in (SRC / "hydra_plugins").rglob("*.py"):
+        named = {name.removeprefix("lrsweep.").split(".")[0] for name in imports_in(ast.parse(path.read_text(encoding="utf-8")))}
+        assert not named & {"analysis", "report", "find", "finder"}, path
+
+
 def test_hydras_plugin_scanner_finds_only_hydra_in_the_launchers() -> None:
     """It runs the file at every start of every Hydra app, so what is needed later is imported later."""
     tree = ast.parse((SRC / "hydra_plugins" / "lrsweep_launchers" / "launchers.py").read_text(encoding="utf-8"))

@@ -166,7 +166,8 @@ RUN_COLUMNS = [
     *("status", "stop_reason", "epochs", "best_epoch", "valid_accuracy", "test_accuracy", "test_loss"),
     *("wall_seconds", "cpu_seconds", "diverged_step", "last_finite_loss", "error"),
     *("engine", "timing"),
-    *("device", "device_name", "cores", "threads", "workers", "peak_memory_bytes", "finished_at", "git_commit", "git_dirty"),
+    *("device", "device_name", "cores", "threads", "workers", "precision", "peak_memory_bytes"),
+    *("finished_at", "git_commit", "git_dirty"),
 ]
 _AS_TEXT = {None: "null"}  # None is no number that is missing, and a list compares with nothing
 SETTINGS = {

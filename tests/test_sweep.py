@@ -1,6 +1,7 @@
 """The whole path as a user meets it: the command, its exit code, what is on disk. What can go wrong: tests/faults/."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -58,6 +59,18 @@ def test_each_job_has_its_hydra_directory(uninterrupted: Path) -> None:
     results = uninterrupted / "results" / "lr"
     for run_id in store.load(results)["run_id"]:
         assert "optimizer.lr=" in (results / "hydra" / run_id / ".hydra" / "overrides.yaml").read_text()
+
+
+def test_hydra_is_told_of_a_run_that_a_stopped_sweep_left(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(uninterrupted, tmp_path / "again")
+    kept, left, *_ = sorted((folder / "results" / "lr" / "hydra").iterdir())
+    shutil.rmtree(left)
+    callback = "+hydra.callbacks.kept._target_=hydra.experimental.callbacks.PickleJobInfoCallback"
+    code, _, err = sweep(folder, callback)
+    assert code == 0, err
+    assert "optimizer.lr=" in (left / ".hydra" / "overrides.yaml").read_text()
+    assert (left / ".hydra" / "job_return.pickle").exists()
+    assert not (kept / ".hydra" / "job_return.pickle").exists()
 
 
 def test_a_second_sweep_does_nothing_again(uninterrupted: Path) -> None:

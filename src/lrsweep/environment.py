@@ -45,11 +45,13 @@ def describe(device: torch.device, workers: int) -> dict[str, Any]:
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "cpu_name": _cpu_name(),
         "cores": num_cores(),
         "threads": torch.get_num_threads(),
         "workers": workers,
         "precision": _precision(device),
         "peak_memory_bytes": _peak_memory_bytes(),
+        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         "versions": _versions(),
         **_GIT_STATE,
     }
@@ -77,7 +79,8 @@ def _cpu_name() -> str:
 @cache
 def _versions() -> dict[str, str]:
     packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "hydra-core")}
-    return {"python": platform.python_version(), "system": platform.system(), **packages}
+    gpu = {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())} if torch.version.cuda else {}
+    return {"python": platform.python_version(), "system": platform.system(), **packages, **gpu}
 
 
 def _git_state() -> dict[str, Any]:

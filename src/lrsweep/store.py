@@ -32,6 +32,7 @@ _ENVIRONMENT = [
     "cores",
     "threads",
     "workers",
+    "precision",
     "peak_memory_bytes",
     "finished_at",
     "git_commit",

@@ -85,7 +85,7 @@ def test_a_run_killed_twice_is_done_by_the_next_sweep(tmp_path: Path, undisturbe
 )
 def test_a_sweep_that_is_stopped_goes_on(tmp_path: Path, long_undisturbed: Path, tried: Tried) -> None:
     for number, is_repeated, code in ((signal.SIGINT, False, 130), (signal.SIGINT, True, 130), (signal.SIGTERM, False, 143)):
-        process = begin(tmp_path, LONG)
+        process = begin(tmp_path, LONG, LRSWEEP_COMMAND="make sweep STUDY='lr'")  # as the Makefile gives it
         until(lambda process=process: len(workers(process.pid)) == 2)
         members = family(process.pid)
         assert all(is_deaf_to(signal.SIGINT, pid) for pid in members if pid != process.pid)  # one answers Ctrl-C
@@ -96,7 +96,7 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path: Path, long_undisturbed: Path,
         found, _, err = finish(process, seconds=60)
         assert found == code
         assert "Traceback" not in err, err
-        assert "To go on, give the same command again" in err
+        assert "To go on, give the same command again:\n  make sweep STUDY='lr'\n" in err
         until(lambda members=members: not alive(members))
     tried(lost=lost_after(long_undisturbed, tmp_path, LONG), times=3)
 

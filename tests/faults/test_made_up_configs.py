@@ -54,7 +54,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[AppConfig]]:
     """What would be trained, by a single run or by a launcher that has checked all of its jobs."""
     asked: list[AppConfig] = []
 
-    def split_by_store(jobs: list[_core.Job]) -> tuple[list[_core.Job], list[_core.Job]]:
+    def split_by_store(jobs: list[_core.Job], *, measure: bool) -> tuple[list[_core.Job], list[_core.Job]]:
         asked.extend(job.app for job in jobs)
         return [], []
 

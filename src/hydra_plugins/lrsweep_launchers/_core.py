@@ -42,6 +42,11 @@ class Job:
         """The run in its study: a multirun may name one run in two studies."""
         return str(self.folder / self.run_id)
 
+    @property
+    def hydras(self) -> Path:
+        """Hydra's directory, where conf/config.yaml has it."""
+        return self.folder / "hydra" / self.run_id
+
 
 def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
     """Every job's config, each checked before any runs."""
@@ -81,9 +86,10 @@ def held(jobs: list[Job]) -> Iterator[None]:
         yield
 
 
-def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:
+def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job], list[RunRecord]]:
     """The jobs whose run the store lacks, in an order that covers the whole grid early, and the records of the others.
 
+    To `measure`, a record whose time was not measured is none.
     Each run is there once, however often the multirun names it. What is expected of each study is kept beside its records.
     """
     distinct = {(job.folder, job.run_id): job for job in jobs}
@@ -97,7 +103,11 @@ def split_by_store(jobs: list[Job]) -> tuple[list[Job], list[RunRecord]]:
     for folder in found:  # no sooner: a sweep that is refused leaves every study as it was
         store.expect(folder, [name for place, name in distinct if place == folder])
     done = {(folder, name): found[folder][name] for folder, name in distinct if name in found[folder]}
-    done = {key: record for key, record in done.items() if runs.is_finished(record, distinct[key].app)}
+    done = {
+        key: record
+        for key, record in done.items()
+        if runs.is_finished(record, distinct[key].app) and not (measure and record.timing == "calibrated")
+    }
     return coarse_to_fine([job for key, job in distinct.items() if key not in done]), list(done.values())
 
 
@@ -139,11 +149,13 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
         job.tracking.log_study()
     if counts["missing"] or not all(is_reported):
         raise SweepIncomplete
+    # A sweep that was stopped has left records that Hydra knows nothing of.
     has_run = {job.key for job in ran}
-    overrides = (job.overrides for job in jobs if job.key in has_run)
+    is_told = {job.key for job in jobs if job.key not in has_run and job.hydras.exists()}
+    overrides = (job.overrides for job in jobs if job.key not in is_told)
     configs = compose_each(context.config_loader, config, overrides, with_hydra=True)
     return [
-        _job_return(context, next(configs).copy(), job, record) if job.key in has_run else _stored_return(job, record)
+        _stored_return(job, record) if job.key in is_told else _job_return(context, next(configs).copy(), job, record)
         for job in jobs
         if (record := distinct[job.folder, job.run_id])  # of every job: none is missing
     ]
@@ -170,7 +182,7 @@ def report_command(app_config: AppConfig) -> list[str]:
 
 
 def _stored_return(job: Job, record: RunRecord) -> JobReturn:
-    """Of a job that the store held before the sweep: Hydra has nothing to do."""
+    """Of a job that an earlier sweep has finished: Hydra has nothing to do."""
     return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=record.outcome.valid_accuracy)
 
 

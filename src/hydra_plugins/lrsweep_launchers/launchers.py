@@ -19,6 +19,7 @@ class PoolConf:
     workers: int | None = None  # processes; None: one a core, or one where there is a GPU
     refresh_seconds: int = 300  # between two refreshes of the report while the sweep runs; 0: only at its end
     run_seconds: float | None = None  # a run that takes longer is ended and recorded as failed; None: no limit
+    measure: bool = False  # runs whose time was not measured, because they were fused, are done again
 
 
 @dataclass
@@ -52,6 +53,8 @@ class LazySweeper(BasicSweeper):
 class _StoreLauncher(Launcher):
     """Composes every job, leaves to `_run` what the store lacks, and says how complete the sweep is."""
 
+    measure = False  # is a run whose time was not measured lacking?
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra_plugins.lrsweep_launchers._compose import refuse_endless
 
@@ -65,7 +68,7 @@ class _StoreLauncher(Launcher):
         jobs = _core.compose(self.hydra_context, self.config, job_overrides, initial_job_idx)
         self._check(jobs)
         with _core.held(jobs):
-            pending, done = _core.split_by_store(jobs)
+            pending, done = _core.split_by_store(jobs, measure=self.measure)
             if pending:
                 _core.keep_model_summaries(jobs)
                 self._run(pending, done)
@@ -83,10 +86,11 @@ class _StoreLauncher(Launcher):
 class PoolLauncher(_StoreLauncher):
     """`hydra/launcher=pool`: one process a run, as many at a time as there are workers."""
 
-    def __init__(self, workers: int | None, refresh_seconds: int, run_seconds: float | None) -> None:
+    def __init__(self, workers: int | None, refresh_seconds: int, run_seconds: float | None, measure: bool) -> None:
         self.workers = workers
         self.refresh_seconds = refresh_seconds
         self.run_seconds = run_seconds
+        self.measure = measure
 
     def _check(self, jobs: list[Any]) -> None:
         from hydra_plugins.lrsweep_launchers import _pool
