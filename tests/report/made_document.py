@@ -11,7 +11,7 @@ from lrsweep.records import RunRecord
 from lrsweep.report.findings import Findings, Tables
 
 CLEAN = {
-    **{"device": "cpu", "device_name": "a processor", "cores": 2, "threads": 1, "workers": 2},
+    **{"device": "cpu", "device_name": "a processor", "cores": 2, "threads": 1, "workers": 2, "precision": "fp32"},
     **{"peak_memory_bytes": 462_000_000, "git_commit": "abcdef0123", "git_dirty": False},
 }
 EVIL = "<script>alert(1)</script> | `x` *y* [z](http://a)"

@@ -94,7 +94,10 @@ def test_the_rates_table_has_a_row_a_rate_and_says_which_time_it_shows(
     table = rates_table(summarise(runs_of([make_record(lr=lr, cpu_seconds=cpu_seconds) for lr in (1e-2, 1e-4, 1e-3)])))
     assert [row[0] for row in rows_of(table)] == ["10^-4 (0.0001)", "10^-3 (0.001)", "10^-2 (0.01)"]
     assert {row[5] for row in rows_of(table)} == {str(cpu_seconds)}
-    assert name in table.splitlines()[0]
+    header, *rows = cells_of(table)
+    assert header[5] == name
+    assert header[6:-1] == (["wall time, disturbed (s)"] if name.startswith("CPU") else [])
+    assert {row[-2] for row in rows} == {"3.3"}  # the wall time of all
 
 
 def test_the_rates_table_says_what_the_plateau_says_of_each_rate(make_record: MakeRecord) -> None:
@@ -229,7 +232,9 @@ def test_one_seed_of_one_rate_is_told_as_such() -> None:
 
 def counts_frame(rows: dict[tuple[str, int], list[int]]) -> pd.DataFrame:
     digits = [str(digit) for digit in range(10)]
-    return pd.DataFrame([[seed, split, *counts] for (split, seed), counts in rows.items()], columns=["seed", "split", *digits])
+    drawn = [0, 3000, 5000, 10000]
+    columns = [*store.DRAWN_BY, "split", *digits]
+    return pd.DataFrame([[seed, *drawn, split, *counts] for (split, seed), counts in rows.items()], columns=columns)
 
 
 def test_class_counts_are_a_row_a_split_and_seed() -> None:
@@ -239,6 +244,14 @@ def test_class_counts_are_a_row_a_split_and_seed() -> None:
         ["valid", "3", "400", "600", *["500"] * 8, "1.50"],
         ["test", "3", "0", "2000", *["1000"] * 8, "inf"],
     ]
+
+
+def test_class_counts_name_what_else_their_splits_were_drawn_by() -> None:
+    counts = counts_frame({("train", 0): [300] * 10, ("train", 1): [299, 301, *[300] * 8]})
+    counts.loc[1, "data.skip"] = 8000
+    header, *rows = cells_of(class_counts_table(counts))
+    assert header[:4] == ["split", "seed", "data.skip", "0"]
+    assert [row[:4] for row in rows] == [["train", "0", "0", "300"], ["train", "1", "8000", "299"]]
 
 
 @pytest.mark.parametrize(
@@ -265,8 +278,11 @@ def test_the_machine_is_named(make_record: MakeRecord) -> None:
     assert rows_of(environment_section(runs_of(records), "lrsweep").split("\n\n")[1]) == [
         ["device", "cpu (a processor, 2 cores)"],
         ["workers × threads", "2 × 1"],
-        ["engine, timing", "solo, measured"],
-        ["wall time / CPU time", "1.03 (median of the runs on a CPU; well above 1: the machine was busy with other work)"],
+        ["engine, timing, precision", "solo, measured, fp32"],
+        [
+            "wall time / CPU time",
+            "1.03 (a quarter of the CPU runs reach it; well above 1: other work beside)",
+        ],
         ["peak memory of a worker", "0.46 GB"],
         ["commit", "abcdef0123"],
     ]
@@ -300,5 +316,5 @@ def test_the_command_that_makes_it_again_is_code(make_record: MakeRecord) -> Non
 
 def test_a_busy_machine_can_be_told_from_its_times(make_record: MakeRecord) -> None:
     busy = runs_of([make_record(wall_seconds=3.3, cpu_seconds=1.1)])
-    assert "3.00 (median of the runs on a CPU;" in environment_section(busy, "")
-    assert "not measured (median" in environment_section(busy.assign(device="cuda"), "")
+    assert "3.00 (a quarter of the CPU runs reach it;" in environment_section(busy, "")
+    assert "not measured (a quarter" in environment_section(busy.assign(device="cuda"), "")

@@ -50,6 +50,7 @@ def runs_of(*, seeds: tuple[int, ...] = (0,), arm: str = ARM, time: str = "wall"
             "valid_accuracy": valid + 0.001 * seed,
             "test_accuracy": test + 0.001 * seed,
             "seconds": seconds + seed,
+            "wall_seconds": seconds + seed,
             "time": time,
             "epochs": epochs,
             "learned": valid > 0.2,

@@ -39,8 +39,8 @@ def head(study: str, tables: Tables) -> str:
     lines.append(f"* **Where:** {_machine(runs)}")
     if (runs["time"] == "cpu").any():
         lines.append(
-            f"* **Times:** the machine was busy with other work (wall time is {busyness(runs):.2f} times CPU time in the median "
-            "run), so that times here are CPU times. The wall times are in runs.csv."
+            f"* **Times:** the machine was busy with other work (wall time is at least {busyness(runs):.2f} times CPU time in a "
+            "quarter of the runs), so that times here are CPU times. The table of rates has the wall times as well."
         )
     if runs["time"].isin(["calibrated", "mixed"]).any():
         lines.append(

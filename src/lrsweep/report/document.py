@@ -24,6 +24,7 @@ from lrsweep.report.wording import (
     seeds_text,
     shell_block,
 )
+from lrsweep.store import DRAWN_BY
 
 NUM_SLOWEST = 5
 
@@ -36,8 +37,9 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def rates_table(summary: pd.DataFrame, plateau: Plateau | None = None) -> str:
     """All rates of one arm: a row each, with what its plateau says of it."""
-    time = f"{TIMES_EN[summary['time'].iloc[0]]} (s)"
-    header = ["learning rate", "runs", "validation accuracy", "test accuracy", "epochs", time, "remarks"]
+    time = summary["time"].iloc[0]
+    times = [f"{TIMES_EN[time]} (s)", *(["wall time, disturbed (s)"] if time == "cpu" else [])]
+    header = ["learning rate", "runs", "validation accuracy", "test accuracy", "epochs", *times, "remarks"]
     verdicts = {} if plateau is None else _verdicts(plateau)
     return markdown_table(header, (_rate_row(row, verdicts.get(row["lr"], [])) for _, row in summary.iterrows()))
 
@@ -69,6 +71,7 @@ def _rate_row(row: pd.Series, verdicts: list[str]) -> list[str]:
         _mean_and_half(row["test_mean"], math.nan if is_mixed else row["test_high"]),
         number(row["epochs_median"], "g"),
         number(row["seconds_median"], ".1f"),
+        *([number(row["wall_median"], ".1f")] if row["time"] == "cpu" else []),
         ", ".join(remarks + verdicts),
     ]
 
@@ -187,12 +190,13 @@ def slowest_section(runs: pd.DataFrame) -> str:
 def class_counts_table(counts: pd.DataFrame) -> str:
     """Images of each class; the documents argue from them that accuracy is a fair metric."""
     digits = [str(digit) for digit in range(10)]
+    drawn_by = [name for name in DRAWN_BY if name == "seed" or len(set(counts[name])) > 1]
     rows = []
     for row in counts.to_dict("records"):
         classes = [int(row[digit]) for digit in digits]
         ratio = max(classes) / min(classes) if min(classes) else math.inf
-        rows.append([escaped(row["split"]), escaped(row["seed"]), *map(str, classes), f"{ratio:.2f}"])
-    return markdown_table(["split", "seed", *digits, "largest / smallest"], rows)
+        rows.append([escaped(row["split"]), *(escaped(row[name]) for name in drawn_by), *map(str, classes), f"{ratio:.2f}"])
+    return markdown_table(["split", *drawn_by, *digits, "largest / smallest"], rows)
 
 
 def data_section(class_counts: pd.DataFrame) -> str:
@@ -216,10 +220,10 @@ def environment_section(runs: pd.DataFrame, command: str) -> str:
     rows = [
         ["device", f"{values_of(runs, 'device')} ({values_of(runs, 'device_name')}, {values_of(runs, 'cores')} cores)"],
         ["workers × threads", f"{values_of(runs, 'workers')} × {values_of(runs, 'threads')}"],
-        ["engine, timing", f"{values_of(runs, 'engine')}, {values_of(runs, 'timing')}"],
+        ["engine, timing, precision", ", ".join(values_of(runs, column) for column in ("engine", "timing", "precision"))],
         [
             "wall time / CPU time",
-            number(busyness(runs), ".2f") + " (median of the runs on a CPU; well above 1: the machine was busy with other work)",
+            number(busyness(runs), ".2f") + " (a quarter of the CPU runs reach it; well above 1: other work beside)",
         ],
         ["peak memory of a worker", "not recorded" if pd.isna(peak) else f"{peak / 1e9:.2f} GB"],
         ["commit", values_of(runs, "git_commit") + uncommitted(runs)],
