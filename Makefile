@@ -17,11 +17,11 @@ READY := .venv/ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep replicate confirm sensitivity studies audit report reference data test reliability lint format bench pins wheelhouse notebook clean
+.PHONY: help sweep replicate confirm sensitivity studies audit report reference data test quick reliability lint format bench pins wheelhouse notebook clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: STUDY=lr SEEDS=5 SIZE=small ARGS='any Hydra overrides' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
+	@echo "  variables: STUDY=lr SEEDS=3 SIZE=small ARGS='any Hydra overrides' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
 
 # What to say after Ctrl-C: the command that the person gave.
 sweep replicate confirm sensitivity studies: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS SIZE PYTHON WHEELHOUSE ARGS,$(if \
@@ -59,8 +59,14 @@ reference: $(READY) ## pack the records in results/reference, rebuild its report
 data: $(READY) ## MNIST, checksums verified, into data/
 	@$(PY) -m lrsweep.download data
 
+# A process a core; a file's tests stay together, because they share what they make.
+PYTEST = $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+
 test: $(READY) data ## all tests but those that ask the network
-	@$(PY) -m pytest -m "not network"
+	@$(PYTEST) -m "not network" $(ARGS)
+
+quick: $(READY) data ## the quick ones of them, in three minutes at most
+	@$(PYTEST) -m "not network and not slow" $(ARGS)
 
 reliability: $(READY) data ## try every fault, and write docs/reliability.md
 	@$(PY) -m pytest tests/faults --reliability=docs/reliability.md
@@ -73,7 +79,7 @@ format: $(READY) ## ruff's formatter and fixes
 	@$(PY) -m ruff check --fix . ; $(PY) -m ruff format .
 
 bench: $(READY) data ## speed against the plain PyTorch script, into results/bench/
-	@$(PY) scripts/bench.py && $(PY) scripts/bench_fused.py
+	@$(PY) scripts/bench.py && $(PY) scripts/bench_fused.py && $(PY) scripts/bench_convolutions.py
 
 pins: .venv/ready ## renew requirements.txt and constraints.txt after a change of pyproject.toml; ARGS=--upgrade for newer versions
 	@.venv/bin/python scripts/pins.py $(ARGS)

@@ -33,8 +33,10 @@ def test_the_pandas_recipe_runs(readme: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("readme", READMES)
 def test_every_lrsweep_command_composes(readme: str) -> None:
     app.register()
-    commands = [line for block in blocks(readme, "sh") for line in block.splitlines() if line.startswith("lrsweep ")]
-    assert len(commands) >= 5
+    commands = [
+        line for block in blocks(readme, "sh") for line in block.splitlines() if line.startswith(("lrsweep ", "lrsweep-find "))
+    ]
+    assert len(commands) >= 6
     for command in commands:
         overrides = [word for word in shlex.split(command, comments=True)[1:] if not word.startswith("-")]
         single = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in overrides]  # the first of what is swept
