@@ -21,7 +21,7 @@ endif
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: STUDY=lr SEEDS=3 SIZE=small ARGS='any Hydra overrides' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
+	@echo "  variables: STUDY=lr SEEDS=3 SIZE=small ARGS='Hydra overrides, or words for pytest' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
 
 # What to say after Ctrl-C: the command that the person gave.
 sweep replicate confirm sensitivity studies: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS SIZE PYTHON WHEELHOUSE ARGS,$(if \
@@ -59,13 +59,13 @@ reference: $(READY) ## pack the records in results/reference, rebuild its report
 data: $(READY) ## MNIST, checksums verified, into data/
 	@$(PY) -m lrsweep.download data
 
-# A process a core; a file's tests stay together, because they share what they make.
-PYTEST = $(PY) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+# A process a core, four at most; a file's tests stay together, because most share what they make.
+PYTEST = $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
 
 test: $(READY) data ## all tests but those that ask the network
 	@$(PYTEST) -m "not network" $(ARGS)
 
-quick: $(READY) data ## the quick ones of them, in three minutes at most
+quick: $(READY) data ## those of them that take no more than a few seconds each
 	@$(PYTEST) -m "not network and not slow" $(ARGS)
 
 reliability: $(READY) data ## try every fault, and write docs/reliability.md

@@ -31,7 +31,7 @@ from lrsweep.environment import prepare_device
 NOT_MEASURED = "not measured"
 _CPU_SLOTS = 8
 _GPU_SLOTS = (46, 460, None)  # None: what fits, of _MOST_SLOTS at most
-_MOST_SLOTS = 2_000  # more take minutes an epoch
+_MOST_SLOTS = 2_000
 _PRODUCT_SIZE = 8_192  # rows and columns, on a GPU
 
 
@@ -43,7 +43,7 @@ class Contender:
 
     @property
     def label(self) -> str:
-        engine = "solo" if self.slots == 0 else f"fused, K = {self.slots or 'what fits'}"
+        engine = "solo" if self.slots == 0 else f"fused, K = {self.slots or f'what fits, {_MOST_SLOTS:,} at most'}"
         return f"{self.device.upper()}, {self.precision}, {engine}"
 
 
@@ -153,6 +153,7 @@ def _command_sweep(sweep: Sweep, device_name: str) -> tuple[float, int]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "lrsweep", "study=lr", f"seed=range({sweep.num_seeds})", "hydra/launcher=fused"]
         where = [f"machine.device={device_name}", f"machine.precision={sweep.precision}", f"machine.results_dir={folder}"]
+        torch.cuda.empty_cache()  # the command's own process needs it
         start = time.perf_counter()
         subprocess.run([*command, *where], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         return time.perf_counter() - start, int(store.load(Path(folder) / "lr")["epochs"].sum())

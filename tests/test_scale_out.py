@@ -47,7 +47,7 @@ def running(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "lrsweep", *SWEEP, *overrides],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "", "RAY_memory_monitor_refresh_ms": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -153,6 +153,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         patch.setenv("PYTHONPATH", str(ROOT / "src"))
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # which would end tasks for what others take of the memory
         patch.chdir(tmp_path_factory.mktemp("far"))
         from ray.cluster_utils import Cluster
 

@@ -79,8 +79,8 @@ def _cpu_name() -> str:
 @cache
 def _versions() -> dict[str, str]:
     packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "hydra-core")}
-    gpu = {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())} if torch.version.cuda else {}
-    return {"python": platform.python_version(), "system": platform.system(), **packages, **gpu}
+    libraries = {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())} if torch.version.cuda else {}
+    return {"python": platform.python_version(), "system": platform.system(), **packages, **libraries}
 
 
 def _git_state() -> dict[str, Any]:

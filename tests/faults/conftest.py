@@ -30,6 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fault(what, expected): the test's row in the fault table")
+    if config.getoption("--reliability", None) and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--reliability counts in one process: leave out --numprocesses")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

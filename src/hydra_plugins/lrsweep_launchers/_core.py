@@ -43,9 +43,9 @@ class Job:
         return str(self.folder / self.run_id)
 
     @property
-    def hydras(self) -> Path:
-        """Hydra's directory, where conf/config.yaml has it."""
-        return self.folder / "hydra" / self.run_id
+    def is_told(self) -> bool:
+        """Does Hydra know of it? Looked up where conf/config.yaml has Hydra's directories; elsewhere it is told again."""
+        return (self.folder / "hydra" / self.run_id / ".hydra" / "overrides.yaml").exists()
 
 
 def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
@@ -149,9 +149,9 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
         job.tracking.log_study()
     if counts["missing"] or not all(is_reported):
         raise SweepIncomplete
-    # A sweep that was stopped has left records that Hydra knows nothing of.
+    # Of a record that a stopped sweep or a single run has left, or that came packed, Hydra knows nothing.
     has_run = {job.key for job in ran}
-    is_told = {job.key for job in jobs if job.key not in has_run and job.hydras.exists()}
+    is_told = {job.key for job in jobs if job.key not in has_run and job.is_told}
     overrides = (job.overrides for job in jobs if job.key not in is_told)
     configs = compose_each(context.config_loader, config, overrides, with_hydra=True)
     return [

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -101,7 +102,8 @@ def _run_fused(
     finally:
         progress.close()
         if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()  # for the processes of what runs solo
+            with suppress(RuntimeError):  # a GPU that has failed says so again
+                torch.cuda.empty_cache()  # for the processes of what runs solo
     seconds = monotonic() - start
     print(f"{len(records)} runs in {seconds:.0f} s, {len(records) / seconds:.2f} runs per second", flush=True)
     return records

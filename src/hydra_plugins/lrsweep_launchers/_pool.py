@@ -88,6 +88,8 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
                 else:
                     told = f"took longer than {run_seconds} s" if is_late else f"{_reason(error)}, {_TRIES} times"
                     record = runs.record_failure(job.run, job.app.machine, job.folder, workers=workers, error=told)
+                    if runs.is_done(record):
+                        progress.say(f"{label(job.run.optimizer.lr, job.run.seed)}: {told}; its earlier record stays")
                 progress.ended(job.key, record)
                 job.tracking.log_run(record)
                 refresh.after_a_run(job)

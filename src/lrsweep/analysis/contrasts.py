@@ -188,7 +188,7 @@ class ShareTested(NamedTuple):
 def share_tested(num: int, of: int, level: float, beyond: float) -> ShareTested:
     """Clopper and Pearson's interval, and the p-value that is below `level` where `beyond` lies outside it, and only there.
 
-    scipy's own two-sided p-value can disagree with every interval that scipy offers.
+    Both are as if runs were independent. scipy's own two-sided p-value can disagree with every interval that scipy offers.
     """
     interval = stats.binomtest(num, of).proportion_ci(1 - level, method="exact")
     tail = min(stats.binom.cdf(num, of, beyond), stats.binom.sf(num - 1, of, beyond))

@@ -40,7 +40,7 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def busyness(runs: pd.DataFrame) -> float:
-    """Wall time over CPU time, reached by a quarter of the runs; 1 on a machine with nothing else to do.
+    """Wall time over CPU time, reached by a quarter of the runs on a CPU; 1 on a machine with nothing else to do.
 
     Not the median, which would be 1 where all of some seeds were disturbed. NaN where no run was on a CPU: on a GPU the two
     say different things.

@@ -22,8 +22,8 @@ BLOCK_SLOTS = {"cpu": 4, "cuda": 8}
 _EVAL_BATCH = {"cpu": 16, "cuda": 500}
 _WARM_UP_STEPS = 3  # before a CUDA graph is recorded: PyTorch's own recipe
 
-R = TypeVar("R")
-Step = Callable[[Tensor, Tensor], R]
+_R = TypeVar("_R")
+Step = Callable[[Tensor, Tensor], _R]
 
 
 class EpochResult(NamedTuple):
@@ -66,7 +66,7 @@ class RowOptimizer:
 
     @property
     def can_be_recorded(self) -> bool:
-        """A step counted on the host would stand still in a CUDA graph. Only SGD counts none, and Adagrad for its decay."""
+        """A step counted on the host would stand still in a CUDA graph. SGD counts none; Adagrad only for a decay."""
         groups = self._optimizer.param_groups
         is_countless = isinstance(self._optimizer, torch.optim.SGD) or all(group.get("lr_decay") == 0 for group in groups)
         return is_countless or all(group.get("capturable") for group in groups)
@@ -177,7 +177,7 @@ class Block:
         return {size: record(self.train_step, (self._train_KN[:, :size].clone(), rate_K1.clone()), pool) for size in sizes}
 
 
-def record(step: Step[R], arguments: tuple[Tensor, Tensor], pool: Any) -> Step[R]:
+def record(step: Step[_R], arguments: tuple[Tensor, Tensor], pool: Any) -> Step[_R]:
     """The step as a CUDA graph. Called, it copies its arguments into the recorded ones; its results are overwritten next time."""
     side = _side_stream(torch.cuda.current_device())
     side.wait_stream(torch.cuda.current_stream())
@@ -189,7 +189,7 @@ def record(step: Step[R], arguments: tuple[Tensor, Tensor], pool: Any) -> Step[R
     with torch.cuda.graph(graph, pool=pool, stream=side):
         results = step(*arguments)
 
-    def replay(*values: Tensor) -> R:
+    def replay(*values: Tensor) -> _R:
         for argument, value in zip(arguments, values, strict=True):
             argument.copy_(value)
         graph.replay()

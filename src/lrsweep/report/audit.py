@@ -296,7 +296,7 @@ def _method(audit: Audit) -> str:
 * **Paired by seed.** A seed has the same images, initial weights and batch order in all arms. The standard error is what arms and
   seeds leave unexplained, pooled over the arms' rates within {NEAR:.0%} of their best; an arm that varies far more than the rest
   (an F test) has its own. Times and epochs are compared as ratios. Shares have exact
-  (Clopper and Pearson) intervals.
+  (Clopper and Pearson) intervals, as if runs were independent, which those of one seed are not quite.
 * **Shortfall**: by how many percentage points the mean over the rates within {WINDOW:g} decades of the best lies below it.
 * Claims and their tests are data: conf/claims.yaml. This page: `lrsweep-report study=all`.
 
