@@ -84,6 +84,10 @@ def children(pid: int) -> list[int]:
     return [child for child, parent in processes().items() if parent == pid]
 
 
+def descendants(pid: int) -> list[int]:
+    return [found for child in children(pid) for found in (child, *descendants(child))]
+
+
 def workers(sweep_pid: int) -> list[int]:
     """The processes that train: children of the sweep's fork server."""
     return [worker for server in children(sweep_pid) for worker in children(server)]

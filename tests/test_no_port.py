@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from at_work import descendants
 
 ROOT = Path(__file__).parents[1]
 SWEEP = [
@@ -25,19 +26,6 @@ def listening() -> set[str]:
     tables = [path for path in map(Path, ("/proc/net/tcp", "/proc/net/tcp6")) if path.exists()]
     rows = [line.split() for table in tables for line in table.read_text().splitlines()[1:]]
     return {f"socket:[{row[9]}]" for row in rows if row[3] == LISTEN}
-
-
-def family(pid: int) -> set[int]:
-    """A process and all below it."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # ended between the listing and the reading
-            parents[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
-    found, new = {pid}, {pid}
-    while new:
-        new = {child for child, parent in parents.items() if parent in new} - found
-        found |= new
-    return found
 
 
 def open_files(pid: int) -> set[str]:
@@ -72,11 +60,11 @@ def test_a_sweep_listens_on_no_port(tmp_path: Path) -> None:
     opened: set[str] = set()
     seen: set[int] = set()
     said = tmp_path / "said.txt"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "lrsweep", *SWEEP]
     with said.open("w") as log, subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log) as sweep:
         while sweep.poll() is None:
-            pids = family(sweep.pid)
+            pids = {sweep.pid, *descendants(sweep.pid)}
             seen |= pids
             opened |= doors(pids)
             with suppress(subprocess.TimeoutExpired):

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from at_work import alive, children, finish, num_lost, until
+from at_work import alive, children, descendants, finish, num_lost, until
 
 from hydra_plugins.lrsweep_launchers import _ray, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
@@ -66,10 +66,6 @@ def sweep(folder: Path, *overrides: str) -> tuple[int, str, str]:
     """Exit code, stdout, stderr."""
     with running(folder, *overrides) as process:
         return finish(process)
-
-
-def descendants(pid: int) -> list[int]:
-    return [found for child in children(pid) for found in (child, *descendants(child))]
 
 
 def ray_tasks(name: str, pid: int) -> list[int]:
