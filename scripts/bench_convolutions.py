@@ -89,29 +89,28 @@ def by_autograd(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> T
 
 
 @cache
-def _compiled(config: ModelConfig) -> Forward:
-    return torch.compile(partial(stacked.forward_cnn, config), dynamic=False)
+def _compiled() -> Forward:
+    return torch.compile(partial(stacked.forward_cnn, ModelConfig()), dynamic=False)
 
 
-def compiled(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
+def compiled(weights: Weights, images_KBHW: Tensor) -> Tensor:
     """Compiled when it is first called, and for each shape."""
-    return _compiled(config)(weights, images_KBHW)
+    return _compiled()(weights, images_KBHW)
 
 
-def ways() -> dict[str, Forward]:
-    """The shipped one first: the others are compared with it."""
+def ways(*, with_compiled: bool = False) -> dict[str, Forward]:
+    """The shipped one first: the others are compared with it. The compiled last: what fails on a GPU may spoil what follows."""
     config = ModelConfig()
     model = build_model(config, torch.Generator(), torch.device("cpu"))  # its own weights are not used
     shipped = partial(stacked.forward_cnn, config)
-    return {
+    plain: dict[str, Forward] = {
         SHIPPED: shipped,
         "columns, autograd's backward": partial(by_autograd, config),
         "grouped convolutions": partial(grouped, config),
         "torch.func.vmap of the solo network": partial(mapped, model),
         "the solo network, run after run": partial(one_by_one, model),
-        # Last: what fails on a GPU may spoil what follows.
-        "the shipped one, torch.compile": partial(compiled, config),
     }
+    return plain | ({"the shipped one, torch.compile": compiled} if with_compiled else {})
 
 
 def batch(num_runs: int, device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Weights, Tensor, Tensor]:
@@ -143,10 +142,10 @@ def largest_difference(ours: Gradients, theirs: Gradients) -> float:
     return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(ours, theirs, strict=True))
 
 
-def measure(num_runs: int, device: torch.device, rounds: int) -> dict[str, Any]:
+def measure(num_runs: int, device: torch.device, rounds: int, *, with_compiled: bool = False) -> dict[str, Any]:
     """By way: seconds of a step for each round, or in words why there are none."""
     weights, images, labels = batch(num_runs, device)
-    forwards, steps = ways(), {}
+    forwards, steps = ways(with_compiled=with_compiled), {}
     shipped = step_of(forwards[SHIPPED], weights)(images, labels)
     found: dict[str, Any] = {}
     for name, forward in forwards.items():
@@ -215,6 +214,9 @@ def to_markdown(machine: dict[str, Any], measured: dict[str, dict[int, dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ways to convolve for many runs at once, timed.")
     parser.add_argument("--rounds", type=int, default=7, help="turns of every way (default: %(default)s)")
+    parser.add_argument(
+        "--compile", action="store_true", help="time torch.compile, too; on a CPU it may compile for many minutes"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "bench", help="folder (default: %(default)s)")
     arguments = parser.parse_args()
 
@@ -224,7 +226,7 @@ def main() -> None:
         measured[device] = {}
         for num_runs in SLOTS[device]:
             print(f"{device.upper()}, K = {num_runs}", file=sys.stderr, flush=True)
-            measured[device][num_runs] = measure(num_runs, prepared, arguments.rounds)
+            measured[device][num_runs] = measure(num_runs, prepared, arguments.rounds, with_compiled=arguments.compile)
             torch.compiler.reset()  # else a shape too many makes it give up
     machine = describe_machine()
     command = " ".join(["python", "scripts/bench_convolutions.py", *sys.argv[1:]])
