@@ -215,7 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Ways to convolve for many runs at once, timed.")
     parser.add_argument("--rounds", type=int, default=7, help="turns of every way (default: %(default)s)")
     parser.add_argument(
-        "--compile", action="store_true", help="time torch.compile, too; on a CPU it may compile for many minutes"
+        "--compile", action="store_true", help="time torch.compile, too; on a CPU it compiles for minutes"
     )
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "bench", help="folder (default: %(default)s)")
     arguments = parser.parse_args()
