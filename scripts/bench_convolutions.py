@@ -214,9 +214,7 @@ def to_markdown(machine: dict[str, Any], measured: dict[str, dict[int, dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ways to convolve for many runs at once, timed.")
     parser.add_argument("--rounds", type=int, default=7, help="turns of every way (default: %(default)s)")
-    parser.add_argument(
-        "--compile", action="store_true", help="time torch.compile, too; on a CPU it compiles for minutes"
-    )
+    parser.add_argument("--compile", action="store_true", help="time torch.compile, too; on a CPU it compiles for minutes")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "bench", help="folder (default: %(default)s)")
     arguments = parser.parse_args()
 

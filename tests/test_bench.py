@@ -45,6 +45,7 @@ def baseline() -> ModuleType:
 
 
 @needs_mnist
+@pytest.mark.slow
 def test_a_tiny_bench_writes_what_it_measured(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "bench.py"), "--out", str(tmp_path)]
     command += ["--rounds", "1", "--epochs", "1", "--images", "30"]

@@ -24,6 +24,7 @@ def test_no_outputs_are_committed() -> None:
 
 # nbclient's event loop and the kernel's sockets are theirs to close.
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::RuntimeWarning")
+@pytest.mark.slow
 def test_every_cell_runs() -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()

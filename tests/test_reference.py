@@ -18,6 +18,8 @@ from lrsweep.report.build import build
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference" / "lr"
 
+pytestmark = pytest.mark.slow
+
 sys.path.insert(0, str(ROOT / "scripts"))
 from reference import READMES, audits_answers, with_block  # noqa: E402
 

@@ -58,6 +58,7 @@ def test_the_same_records_give_the_same_page(folder: Path) -> None:
     assert before == {path.name: path.read_bytes() for path in folder.glob("audit.*")}
 
 
+@pytest.mark.slow
 def test_with_all_studies_every_test_finds_its_arms(tmp_path: Path) -> None:
     fill_small(tmp_path)
     judged = judge_all(
