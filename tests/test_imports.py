@@ -35,14 +35,15 @@ HOUSE: dict[str, list[str]] = {
     "engine.block": [*ENGINE, "engine.stacked"],
     "engine.fused": [*ENGINE, "engine.stacked", "engine.block"],
     "finder": [*ENGINE, "engine.solo"],
-    "store": ["config", "records"],
-    "fixed": ["config", "store"],
-    "analysis": ["config", "records", "schedule", "store"],
+    "frames": ["config", "records"],
+    "store": ["records", "frames"],
+    "fixed": ["config", "frames", "store"],
+    "analysis": ["config", "records", "schedule", "frames"],
     "checkpoint": ["engine.solo", "store"],
-    "report": ["config", "records", "store", "analysis"],
+    "report": ["config", "records", "frames", "store", "analysis"],
     "lock": ["store"],
     "refusal": ["config", "download", "store", "lock"],
-    "tracker": ["config", "records", "store"],
+    "tracker": ["config", "records", "frames", "store"],
     "runs": ["config", "records", "environment", "data", "model", "engine", "store", "checkpoint"],
     "single": ["config", "records", "store", "lock", "tracker", "runs"],
     "app": ["config", "store", "refusal", "single"],
@@ -51,7 +52,7 @@ HOUSE: dict[str, list[str]] = {
     "__main__": ["app"],
 }
 BELOW_APP = list(HOUSE)[: list(HOUSE).index("app")]
-WITHOUT_TORCH = ["bounds", "grid", "methods", "config", "records", "schedule", "store", "analysis", "report"]
+WITHOUT_TORCH = ["bounds", "grid", "methods", "config", "records", "schedule", "frames", "store", "analysis", "report"]
 # Of those below the app:
 WHO_KNOW_HYDRA = {"refusal"}  # its errors, which it words
 WHO_SPEAK = {

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsweep import store
+from lrsweep import frames, store
 from lrsweep.config import RunConfig, flatten
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 from lrsweep.store import Damaged, StoreError, load, pack, path_of, read_run, save, scan, set_aside, write_atomically
@@ -203,7 +203,7 @@ def test_a_runs_row_is_its_settings_its_outcome_and_its_machine(make_record: Mak
 
 @pytest.mark.parametrize("statuses", [["ok"], ["diverged"], ["failed"], ["ok", "diverged", "failed"]], ids=" ".join)
 def test_numbers_are_numeric_whatever_came_of_the_runs(make_record: MakeRecord, statuses: list[str]) -> None:
-    frame = store.to_frame([make_record(seed=seed, status=status) for seed, status in enumerate(statuses)])
+    frame = frames.to_frame([make_record(seed=seed, status=status) for seed, status in enumerate(statuses)])
     for name in ("seed", "epochs", "data.num_train", "training.patience"):
         assert frame[name].dtype == "int64", name
     for name in ("lr", "valid_accuracy", "test_accuracy", "test_loss", "wall_seconds", "cpu_seconds", "last_finite_loss"):
@@ -215,7 +215,7 @@ def test_numbers_are_numeric_whatever_came_of_the_runs(make_record: MakeRecord, 
 def test_settings_can_be_compared_also_where_they_are_lists_or_none(make_record: MakeRecord) -> None:
     record = make_record()
     config = record.config | {"training": {"patience": None}, "schedule": {"name": "multi_step", "milestones": [5.0, 10.0]}}
-    frame = store.to_frame([replace(record, config=config)] * 2)
+    frame = frames.to_frame([replace(record, config=config)] * 2)
     for name, cell in (("training.patience", "null"), ("schedule.milestones", "[5.0,10.0]"), ("schedule.shares", "[]")):
         assert (frame[name] == cell).all(), name
 
@@ -228,7 +228,7 @@ def test_an_empty_study_has_the_columns_of_any(tmp_path: Path) -> None:
 
 def test_curves_have_a_row_an_epoch(study: Path) -> None:
     curves = store.load_curves(study)
-    pd.testing.assert_frame_equal(curves, store.curves_frame(store.read(study)))
+    pd.testing.assert_frame_equal(curves, frames.curves_frame(store.read(study)))
     assert list(curves.columns) == [
         *("run_id", "loss", "seed", "lr"),
         *("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds"),
@@ -278,7 +278,7 @@ def test_a_default_does_not_replace_what_was_set(make_record: MakeRecord, tmp_pa
 
 
 def test_class_counts_have_a_row_a_seed_and_split(study: Path) -> None:
-    counts = store.class_counts_frame(store.read(study))
+    counts = frames.class_counts_frame(store.read(study))
     drawn_by = ["data.skip", "data.num_train", "data.num_valid", "data.num_test"]
     assert list(counts.columns) == ["seed", *drawn_by, "split", *"0123456789"]
     assert counts[drawn_by].to_numpy().tolist() == [[0, 3000, 5000, 10000]] * 6
@@ -296,8 +296,8 @@ def test_another_drawing_of_the_same_seed_is_another_split(make_record: MakeReco
         replace(make_record(), config=make_record().config | {"data": sizes | drawn}, class_counts={"valid": [num] * 10})
         for drawn, num in (({}, 500), (other, 5))
     ]
-    counts = store.class_counts_frame(records)
-    assert counts[store.DRAWN_BY].to_numpy().tolist() == [
+    counts = frames.class_counts_frame(records)
+    assert counts[frames.DRAWN_BY].to_numpy().tolist() == [
         [0, 0, 3000, 5000, 10000],
         [0, *((({"skip": 0} | sizes) | other).values())],
     ]

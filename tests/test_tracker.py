@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lrsweep import store, tracker
+from lrsweep import frames, store, tracker
 from lrsweep.config import AppConfig, MachineConfig, RunConfig, StudyConfig, TrackerConfig, run_id
 from lrsweep.records import RunRecord
 from lrsweep.tracker import Tracking
@@ -111,7 +111,7 @@ def test_tensorboard_has_every_run_by_its_name_with_its_values(
         for name, value in final.items():
             assert events.Scalars(f"final/{name}")[0].value == np.float32(value)
         hparams = hparams_of(events)
-        assert hparams == store.DEFAULT_SETTINGS | {"optimizer.lr": hparams["optimizer.lr"], "status": outcome.status}
+        assert hparams == frames.DEFAULT_SETTINGS | {"optimizer.lr": hparams["optimizer.lr"], "status": outcome.status}
         assert hparams["optimizer.lr"] == record.config["optimizer"]["lr"]
         assert events.Tensors("status/text_summary")[0].tensor_proto.string_val == [outcome.status.encode()]
 
@@ -147,7 +147,7 @@ def curve_in_mlflow(results: Path, run: Any, name: str) -> list[tuple[int, float
 
 def assert_mlflow_shows(results: Path, run: Any, record: RunRecord) -> None:
     outcome = record.outcome
-    assert run.data.params == {name: str(value) for name, value in store.settings_of(record.config).items()}
+    assert run.data.params == {name: str(value) for name, value in frames.settings_of(record.config).items()}
     for name in CURVES:
         expected = [(epoch.epoch, getattr(epoch, name)) for epoch in outcome.curve]
         assert curve_in_mlflow(results, run, name) == expected
@@ -203,7 +203,7 @@ def test_mlflow_shows_runs_and_figures_once_however_often_they_are_logged(
 
 def test_a_long_curve_is_more_than_mlflow_takes_at_once(make: MakeRecord) -> None:
     """So it goes in batches, and all settings in one."""
-    assert len(store.settings_of(make().config)) <= 100
+    assert len(frames.settings_of(make().config)) <= 100
     (epoch,) = make().outcome.curve[:1]
     long = make(curve=tuple(replace(epoch, epoch=i + 1) for i in range(450)))
     sent: list[int] = []

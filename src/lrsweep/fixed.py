@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsweep.config import ConfigError, RunConfig
-from lrsweep.store import settings_of
+from lrsweep.frames import settings_of
 
 _POINTS = ("seed", "optimizer.lr")  # what every study is free to add
 

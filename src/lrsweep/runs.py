@@ -24,7 +24,7 @@ from lrsweep.records import EpochRecord, Outcome, RunRecord
 OnEpoch = Callable[[EpochRecord], None]
 Say = Callable[[str], None]
 
-_OF_THE_PROCESS = dict.fromkeys(("peak_memory_bytes", "peak_gpu_memory_bytes"))  # not of a run that had no process of its own
+_NO_PEAKS = dict.fromkeys(("peak_memory_bytes", "peak_gpu_memory_bytes"))  # where this process's are not the run's
 _MADE_BY = ("device", "device_name", "threads", "precision", "versions", "git_commit", "git_dirty")
 _CPU_SLOTS = 8
 _CALIBRATION_EPOCHS = 3
@@ -138,7 +138,7 @@ def run_cohort(
 
     def keep(i: int, outcome: Outcome) -> None:
         environment = describe(device, workers=1) | {
-            **_OF_THE_PROCESS,
+            **_NO_PEAKS,
             "slots": slots,
             "solo_epoch_seconds": solo_epochs,
         }
@@ -180,7 +180,7 @@ def record_failure(run: RunConfig, machine: MachineConfig, folder: Path, *, work
     told = error.encode(errors="replace").decode()  # an error may quote bytes that no file could hold
     outcome = Outcome(status="failed", stop_reason="error", error=told)
     device = prepare_device(machine)
-    environment = describe(device, workers) | _OF_THE_PROCESS
+    environment = describe(device, workers) | _NO_PEAKS
     before = store.read_run(folder, run_id(run))  # there where only its weights were to be made again
     record = before if before is not None and is_done(before) else _keep(run, folder, outcome, {}, environment)
     _checkpoint(run, machine, folder, device).remove()  # it may be what killed the run

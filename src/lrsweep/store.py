@@ -1,4 +1,4 @@
-"""Records on disk and as tables. The only owner of the record format.
+"""Records on disk. The only owner of the record format.
 
 A study's folder holds `runs/<run_id>.json`, one record a file, or the same records packed in `runs.jsonl.gz`; a run under
 way has its checkpoint beside its record to come. Each record is
@@ -19,37 +19,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from lrsweep.config import DataConfig, RunConfig, flatten
+from lrsweep import frames
 from lrsweep.records import SCHEMA_VERSION, EpochRecord, Outcome, RangeTest, RangeTests, RunRecord
 
 _PACKED = "runs.jsonl.gz"
 _EXPECTED = "expected.json"
 _RANGE_TESTS = "finder.json"
-_OUTCOME = [f.name for f in dataclasses.fields(Outcome) if f.name != "curve"]
-_ENVIRONMENT = [
-    "device",
-    "device_name",
-    "cores",
-    "threads",
-    "workers",
-    "precision",
-    "peak_memory_bytes",
-    "finished_at",
-    "git_commit",
-    "git_dirty",
-]
-_KEY = ["run_id", "loss", "seed", "lr"]
-DRAWN_BY = ["seed", "data.skip", "data.num_train", "data.num_valid", "data.num_test"]  # what gives the same splits
-_NUMBERS = dict.fromkeys([f.name for f in dataclasses.fields(Outcome) if f.type in (int | None, float | None)], "float64")
-_RUN = ["run_id", "lr", "seed", "loss", *_OUTCOME[:2], "epochs", *_OUTCOME[2:], "engine", "timing", *_ENVIRONMENT]
-
-
-def setting_cell(value: Any) -> Any:
-    """A setting as tables hold it: None and lists as an override's text, because pandas finds no None equal to another."""
-    return json.dumps(value, separators=(",", ":")) if value is None or isinstance(value, list) else value
-
-
-DEFAULT_SETTINGS = {name: setting_cell(value) for name, value in flatten(dataclasses.asdict(RunConfig())).items()}
 
 
 class StoreError(Exception):
@@ -160,7 +135,7 @@ def pack(folder: Path) -> Path:
     found = scan(folder)
     if found.damaged:
         raise StoreError(f"{found.damaged[0].path}: {found.damaged[0].reason}")
-    ordered = sorted(found.records.values(), key=_order)
+    ordered = sorted(found.records.values(), key=frames.order_of)
     content = "".join(_encode(record) + "\n" for record in ordered).encode()
     path = folder / _PACKED
     write_atomically(path, gzip.compress(content, mtime=0))  # no time stamp: the same records give the same bytes
@@ -173,12 +148,12 @@ def load(folder: Path) -> pd.DataFrame:
     Settings have their dotted names ("training.patience"), None and lists as text ("null", "[5,10]"); the three that studies
     turn on most are `lr`, `seed`, `loss`.
     """
-    return to_frame(read(folder))
+    return frames.to_frame(read(folder))
 
 
 def load_curves(folder: Path) -> pd.DataFrame:
     """One row an epoch: run_id, loss, seed, lr, then EpochRecord's fields."""
-    return curves_frame(read(folder))
+    return frames.curves_frame(read(folder))
 
 
 def read(folder: Path) -> list[RunRecord]:
@@ -186,72 +161,7 @@ def read(folder: Path) -> list[RunRecord]:
     found = scan(folder)
     for path, reason in found.damaged:
         warnings.warn(f"left out {path}: {reason}", stacklevel=2)
-    return sorted(found.records.values(), key=_order)
-
-
-def to_frame(records: list[RunRecord]) -> pd.DataFrame:
-    """`load`'s table of records already read."""
-    rows = [
-        _settings(record)
-        | {name: getattr(record.outcome, name) for name in _OUTCOME}
-        | {"epochs": record.outcome.epochs, "engine": record.engine, "timing": record.timing}
-        | {name: record.environment.get(name) for name in _ENVIRONMENT}
-        for record in records
-    ]
-    frame = pd.DataFrame(rows, columns=None if rows else _RUN).astype(_NUMBERS)  # numbers also where no run has one
-    return frame[_RUN + [name for name in frame.columns if name not in _RUN]]
-
-
-def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
-    """`load_curves`'s table of records already read."""
-    rows = [
-        key | vars(epoch)  # asdict copies deep, which takes 28 times as long
-        for record in records
-        for key in [_key(record)]
-        for epoch in record.outcome.curve
-    ]
-    return pd.DataFrame(rows, columns=_KEY + [f.name for f in dataclasses.fields(EpochRecord)])
-
-
-def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
-    """One row a split: what it was drawn by (DRAWN_BY), split, then the images of each class ("0" … "9") in it."""
-    rows = [
-        _drawn_by(record) | {"split": split} | {str(i): n for i, n in enumerate(counts)}
-        for record in records
-        for split, counts in record.class_counts.items()
-    ]
-    return pd.DataFrame(rows, columns=[*DRAWN_BY, "split", *map(str, range(10))]).drop_duplicates(ignore_index=True)
-
-
-# Some settings of a record without the others, which take ten times as long.
-
-
-def _key(record: RunRecord) -> dict[str, Any]:
-    config = record.config
-    return dict(zip(_KEY, (record.run_id, config["loss"]["name"], config["seed"], config["optimizer"]["lr"]), strict=True))
-
-
-def _drawn_by(record: RunRecord) -> dict[str, Any]:
-    drawn = record.config["data"]
-    skip = drawn.get("skip", DataConfig.skip)  # newer than the first records
-    drawn_by = record.config["seed"], skip, drawn["num_train"], drawn["num_valid"], drawn["num_test"]
-    return dict(zip(DRAWN_BY, drawn_by, strict=True))
-
-
-def settings_of(config: dict[str, Any]) -> dict[str, Any]:
-    """A record's config as tables hold it. A setting newer than the record has its default, which means "as before"."""
-    return DEFAULT_SETTINGS | {name: setting_cell(value) for name, value in flatten(config).items()}
-
-
-def _settings(record: RunRecord) -> dict[str, Any]:
-    config = settings_of(record.config)
-    short = {"lr": config.pop("optimizer.lr"), "seed": config.pop("seed"), "loss": config.pop("loss.name")}
-    return {"run_id": record.run_id} | short | config
-
-
-def _order(record: RunRecord) -> tuple[str, int, float, str]:
-    key = _key(record)
-    return key["loss"], key["seed"], key["lr"], record.run_id
+    return sorted(found.records.values(), key=frames.order_of)
 
 
 def _texts(folder: Path, damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
@@ -308,7 +218,7 @@ def _decode(text: str) -> RunRecord:
         columns = tree["outcome"]["curve"]
         curve = tuple(EpochRecord(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
         record = RunRecord(**tree | {"outcome": Outcome(**tree["outcome"] | {"curve": curve})})
-        _key(record), _drawn_by(record)  # KeyError where they are missing
+        frames.key_of(record), frames.drawn_by_of(record)  # KeyError where they are missing
         return record
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise StoreError("is not a record, or was cut short") from None

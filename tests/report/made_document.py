@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from lrsweep import store
+from lrsweep import frames
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
 from lrsweep.records import RunRecord
 from lrsweep.report.findings import Findings, Tables
@@ -18,13 +18,13 @@ EVIL = "<script>alert(1)</script> | `x` *y* [z](http://a)"
 
 
 def runs_of(records: list[RunRecord]) -> pd.DataFrame:
-    return with_arms(with_seconds(with_chance(store.to_frame(records), store.class_counts_frame(records))))
+    return with_arms(with_seconds(with_chance(frames.to_frame(records), frames.class_counts_frame(records))))
 
 
 def tables_of(records: list[RunRecord], found: Findings | None = None, expected: set[str] | None = None) -> Tables:
     runs = runs_of(records)
     findings = {} if found is None else {found.best.arm: found}
-    counts, curves = store.class_counts_frame(records), store.curves_frame(records)
+    counts, curves = frames.class_counts_frame(records), frames.curves_frame(records)
     return Tables(runs, curves, counts, summarise(runs), findings, None, expected)
 
 

@@ -47,7 +47,7 @@ class Page:
         return self
 
     def wait(self, condition: Callable[[], Any]) -> None:
-        WebDriverWait(self.driver, 60, poll_frequency=0.05).until(lambda _: condition())
+        WebDriverWait(self.driver, 20, poll_frequency=0.05).until(lambda _: condition())
 
     def find(self, selector: str) -> WebElement:
         return self.driver.find_element(By.CSS_SELECTOR, selector)

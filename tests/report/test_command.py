@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from made_study import AT_CHANCE, record_of
 from omegaconf import OmegaConf
 
-from lrsweep import app, store
+from lrsweep import app, frames
 from lrsweep.analysis.summary import with_arms
 from lrsweep.config import (
     CONF_DIR,
@@ -71,7 +71,7 @@ def record_of_run(run: RunConfig) -> RunRecord:
 
 
 def table_of(runs: list[RunConfig]) -> pd.DataFrame:
-    return with_arms(store.to_frame([record_of_run(run) for run in runs]))
+    return with_arms(frames.to_frame([record_of_run(run) for run in runs]))
 
 
 def runs_of(rates: list[float], seeds: list[int], **settings: Any) -> list[RunConfig]:

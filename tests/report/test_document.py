@@ -12,7 +12,7 @@ from made_document import CLEAN, EVIL, cells_of, on_machine, rows_of, runs_of, t
 from made_findings import FOUND, RATES, best_of, confirmation_of
 from markdown_it import MarkdownIt
 
-from lrsweep import store
+from lrsweep import frames
 from lrsweep.analysis.budget import Sensitivity
 from lrsweep.analysis.plateau import find_plateau
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
@@ -83,7 +83,7 @@ def test_a_rates_row_says_what_became_of_its_runs(
 ) -> None:
     records = [make_record(lr=10**-3.2, seed=seed, **outcome) for seed, outcome in enumerate(outcomes)]
     splits = [make_record(seed=seed) for seed in range(len(outcomes))]  # the classes are those of the seeds, whatever failed
-    runs = with_seconds(with_chance(store.to_frame(records), store.class_counts_frame(splits)))
+    runs = with_seconds(with_chance(frames.to_frame(records), frames.class_counts_frame(splits)))
     assert rows_of(rates_table(summarise(with_arms(runs)))) == [["10^-3.2 (0.000631)", *cells]]
 
 
@@ -233,7 +233,7 @@ def test_one_seed_of_one_rate_is_told_as_such() -> None:
 def counts_frame(rows: dict[tuple[str, int], list[int]]) -> pd.DataFrame:
     digits = [str(digit) for digit in range(10)]
     drawn = [0, 3000, 5000, 10000]
-    columns = [*store.DRAWN_BY, "split", *digits]
+    columns = [*frames.DRAWN_BY, "split", *digits]
     return pd.DataFrame([[seed, *drawn, split, *counts] for (split, seed), counts in rows.items()], columns=columns)
 
 
@@ -267,7 +267,7 @@ def test_the_data_section_says_whether_the_classes_are_even(valid: list[int], ev
 
 
 def test_without_class_counts_nothing_is_claimed_of_them() -> None:
-    assert "even" not in data_section(store.class_counts_frame([]))
+    assert "even" not in data_section(frames.class_counts_frame([]))
 
 
 # Where.

@@ -43,8 +43,8 @@ class Job:
         return str(self.folder / self.run_id)
 
     @property
-    def is_told(self) -> bool:
-        """Does Hydra know of it? Looked up where conf/config.yaml has Hydra's directories; elsewhere it is told again."""
+    def is_known_to_hydra(self) -> bool:
+        """Looked up where conf/config.yaml has Hydra's directories; elsewhere it is told again."""
         return (self.folder / "hydra" / self.run_id / ".hydra" / "overrides.yaml").exists()
 
 
@@ -151,11 +151,11 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
         raise SweepIncomplete
     # Of a record that a stopped sweep or a single run has left, or that came packed, Hydra knows nothing.
     has_run = {job.key for job in ran}
-    is_told = {job.key for job in jobs if job.key not in has_run and job.is_told}
-    overrides = (job.overrides for job in jobs if job.key not in is_told)
+    known = {job.key for job in jobs if job.key not in has_run and job.is_known_to_hydra}
+    overrides = (job.overrides for job in jobs if job.key not in known)
     configs = compose_each(context.config_loader, config, overrides, with_hydra=True)
     return [
-        _stored_return(job, record) if job.key in is_told else _job_return(context, next(configs).copy(), job, record)
+        _stored_return(job, record) if job.key in known else _job_return(context, next(configs).copy(), job, record)
         for job in jobs
         if (record := distinct[job.folder, job.run_id])  # of every job: none is missing
     ]

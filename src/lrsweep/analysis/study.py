@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lrsweep.analysis.plateau import Plateau, find_plateau
-from lrsweep.store import DEFAULT_SETTINGS
+from lrsweep.frames import DEFAULT_SETTINGS
 
 _BY_VALUE = (".name", ".activation", ".layerwise")  # settings that are called by their value alone
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrsweep import store
+from lrsweep import frames, store
 from lrsweep.analysis.claims import LEVEL, Audit, Judged, Test, Verdict, Word, judge_all, read_claims
 from lrsweep.analysis.contrasts import Effect
 from lrsweep.analysis.layout import NEAR, WINDOW
@@ -67,12 +67,12 @@ def read_study(folder: Path, name: str) -> Study | None:
     records = store.read(folder / name)
     if not records:
         return None
-    counts = store.class_counts_frame(records)
-    runs = with_arms(with_seconds(with_chance(store.to_frame(records), counts)))
+    counts = frames.class_counts_frame(records)
+    runs = with_arms(with_seconds(with_chance(frames.to_frame(records), counts)))
     expected = store.read_expected(folder / name)
     is_done = runs["status"] != "failed"
     missing = len((expected or set()) - set(runs.loc[is_done, "run_id"])) or int((~is_done).sum())
-    return Study(name, runs, store.curves_frame(records), counts, missing)
+    return Study(name, runs, frames.curves_frame(records), counts, missing)
 
 
 def read_suggestions(folder: Path, name: str) -> pd.DataFrame:

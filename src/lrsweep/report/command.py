@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from lrsweep.config import GridConfig, log_grid
-from lrsweep.store import DEFAULT_SETTINGS
+from lrsweep.frames import DEFAULT_SETTINGS
 
 
 def commands(study: str, runs: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ from lrsweep.analysis.budget import PATIENCES, Sensitivity
 from lrsweep.analysis.confirm import Confirmation
 from lrsweep.analysis.plateau import Plateau
 from lrsweep.analysis.summary import busyness
+from lrsweep.frames import DRAWN_BY
 from lrsweep.report.conclusions_en import certainty_en
 from lrsweep.report.wording import (
     TIMES_EN,
@@ -24,7 +25,6 @@ from lrsweep.report.wording import (
     seeds_text,
     shell_block,
 )
-from lrsweep.store import DRAWN_BY
 
 NUM_SLOWEST = 5
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from lrsweep import store
+from lrsweep import frames, store
 from lrsweep.analysis.best import Best
 from lrsweep.config import RunConfig, flatten
 from lrsweep.records import RangeTest
@@ -26,7 +26,7 @@ def sweep_like(run: RunConfig, folder: Path) -> Best | None:
     """The best range of the study's arm with the run's settings but rate and seed. None where there is none."""
     if not store.scan(folder).records:
         return None
-    settings = {name: store.setting_cell(value) for name, value in flatten(asdict(run)).items()}
+    settings = {name: frames.setting_cell(value) for name, value in flatten(asdict(run)).items()}
     wanted = {name: value for name, value in settings.items() if name not in ("seed", "optimizer.lr", "loss.name")}
     tables = analyse(folder)
     for arm, found in tables.findings.items():

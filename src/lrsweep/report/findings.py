@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrsweep import store
+from lrsweep import frames, store
 from lrsweep.analysis.best import Best, find_best
 from lrsweep.analysis.budget import Sensitivity, analyse_budget
 from lrsweep.analysis.confirm import Confirmation, confirm
@@ -64,9 +64,9 @@ def analyse(folder: Path, delta: float | None = None) -> Tables:
     records = store.read(folder)
     if not records:
         raise store.StoreError(f"{folder} holds no records to report; make some with lrsweep study=…")
-    class_counts = store.class_counts_frame(records)
+    class_counts = frames.class_counts_frame(records)
     runs = _to_runs(records)
-    curves = store.curves_frame(records).merge(runs[["run_id", "arm"]], on="run_id")
+    curves = frames.curves_frame(records).merge(runs[["run_id", "arm"]], on="run_id")
     expected = store.read_expected(folder)
     num_missing = len(expected - set(runs["run_id"])) if expected else 0
     patience = check_patience(runs, curves)
@@ -94,13 +94,13 @@ def analyse(folder: Path, delta: float | None = None) -> Tables:
 def _plainest_first(runs: pd.DataFrame) -> list[str]:
     """The arms, by how many of their settings are not the defaults: the documents' own answers first."""
     first = runs.drop_duplicates("arm").rename(columns={"loss": "loss.name"})
-    names = [name for name in store.DEFAULT_SETTINGS if name in first and name not in ("optimizer.lr", "seed")]
-    changes = (first[names] != pd.Series(store.DEFAULT_SETTINGS)[names]).sum(axis="columns")
+    names = [name for name in frames.DEFAULT_SETTINGS if name in first and name not in ("optimizer.lr", "seed")]
+    changes = (first[names] != pd.Series(frames.DEFAULT_SETTINGS)[names]).sum(axis="columns")
     return first.assign(changes=changes).sort_values(["changes", "arm"])["arm"].tolist()
 
 
 def _to_runs(records: list[RunRecord]) -> pd.DataFrame:
-    return with_arms(with_seconds(with_chance(store.to_frame(records), store.class_counts_frame(records))))
+    return with_arms(with_seconds(with_chance(frames.to_frame(records), frames.class_counts_frame(records))))
 
 
 def _confirmation(records: list[RunRecord], best: Best, of_arm: pd.DataFrame) -> Confirmation | None:
@@ -111,7 +111,7 @@ def _confirmation(records: list[RunRecord], best: Best, of_arm: pd.DataFrame) ->
 
 def _sensitivity(records: list[RunRecord], of_arm: pd.DataFrame) -> Sensitivity | None:
     same = _like(of_arm, _to_runs(records), but=("training.max_epochs", "training.patience")) if records else pd.DataFrame()
-    return None if same.empty else analyse_budget(same, store.curves_frame(records))
+    return None if same.empty else analyse_budget(same, frames.curves_frame(records))
 
 
 def _like(of_arm: pd.DataFrame, runs: pd.DataFrame, but: tuple[str, ...] = ()) -> pd.DataFrame:

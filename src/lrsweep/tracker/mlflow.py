@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from lrsweep import store
+from lrsweep import frames
 from lrsweep.config import AppConfig
 from lrsweep.records import RunRecord
 from lrsweep.tracker.shown import final_values, points, stamp_of, stamp_of_files, times_of, title_of
@@ -50,7 +50,7 @@ class MLflow:
         ]
         told = {"status": outcome.status, "stop_reason": outcome.stop_reason, "engine": record.engine, "timing": record.timing}
         told |= {"error": outcome.error} if outcome.error else {}
-        params = [Param(name, str(value)) for name, value in store.settings_of(record.config).items()]
+        params = [Param(name, str(value)) for name, value in frames.settings_of(record.config).items()]
         self._client.log_batch(run, params=params, tags=[RunTag(name, value) for name, value in told.items()])
         for i in range(0, len(metrics), _BATCH):
             self._client.log_batch(run, metrics=metrics[i : i + _BATCH])

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from lrsweep import store
+from lrsweep import frames
 from lrsweep.config import AppConfig
 from lrsweep.records import RunRecord
 from lrsweep.tracker.shown import final_names, final_values, points, stamp_of, stamp_of_files, times_of, title_of
@@ -27,7 +27,7 @@ class TensorBoard:
             finished = times_of(record).finished
             file_writer: Any = writer.file_writer  # PyTorch's types call it None
             # Not writer.add_hparams: it makes a second run of each.
-            settings = store.settings_of(record.config) | {"status": record.outcome.status}
+            settings = frames.settings_of(record.config) | {"status": record.outcome.status}
             for summary in hparams(settings, dict.fromkeys(final_names())):
                 file_writer.add_summary(summary, walltime=finished)
             writer.add_text("status", record.outcome.status, walltime=finished)
