@@ -40,6 +40,7 @@ def master() -> Iterator[tuple[ConfigLoader, DictConfig]]:
         yield hydra.config_loader, compose("config", return_hydra_config=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, phases=[Phase.generate])  # to shrink an example would take minutes
 @given(JOBS)
 def test_they_are_what_hydra_composes(master: tuple[ConfigLoader, DictConfig], jobs: list[tuple[str | None, ...]]) -> None:

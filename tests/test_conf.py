@@ -121,6 +121,7 @@ def test_a_study_has_as_many_runs_and_epochs_as_it_opens_with(study: str, size: 
     assert (f"{num_runs:,}", str(max_epochs)) == told.groups()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
 def test_everything_that_a_study_compares_composes(study: str) -> None:
     """One run each; that a setting means something to its schedule or optimizer is checked on the way."""

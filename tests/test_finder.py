@@ -193,6 +193,7 @@ def test_the_command_leaves_curves_suggestions_and_a_figure(
     assert {path.name for path in folder.iterdir()} == {"finder.json", "finder.png", "finder.svg", "hydra"}
 
 
+@pytest.mark.slow
 def test_a_sweep_of_the_same_settings_scores(
     lrsweep_find: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

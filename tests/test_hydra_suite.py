@@ -62,6 +62,7 @@ class TestLauncher(LauncherTestSuite):
     test_sweep_with_custom_resolver = None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher_name", "overrides"), [(name, ["hydra.sweeper.max_batch_size=2"]) for name in ("pool", "fused")]
 )

@@ -179,6 +179,7 @@ def test_hydra_plugins_is_a_namespace_that_others_share() -> None:
     assert not (SRC / "hydra_plugins" / "__init__.py").exists()
 
 
+@pytest.mark.slow
 def test_the_report_side_runs_without_torch_being_imported() -> None:
     # A package's __main__ would run it.
     modules = [f"lrsweep.{m}" for m in FILES if line_of(m) in WITHOUT_TORCH and not m.endswith("__main__")]

@@ -44,6 +44,7 @@ def jobs_of(num_rates: int, num_seeds: int) -> list[Job]:
     return [Job(app, app.run, run_id(app.run)) for app in settings]
 
 
+@pytest.mark.slow
 @given(num_rates=st.integers(1, 50), num_seeds=st.integers(1, 3))
 def test_the_order_loses_no_job_and_repeats_none(num_rates: int, num_seeds: int) -> None:
     jobs = jobs_of(num_rates, num_seeds)

@@ -159,6 +159,7 @@ def assert_mlflow_shows(results: Path, run: Any, record: RunRecord) -> None:
     assert run.info.end_time - run.info.start_time == pytest.approx(1000 * (outcome.wall_seconds or 0), abs=1)
 
 
+@pytest.mark.slow
 def test_mlflow_shows_runs_and_figures_once_however_often_they_are_logged(
     settings: Callable[..., AppConfig], stored: list[RunRecord], make: MakeRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:

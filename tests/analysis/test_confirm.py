@@ -117,6 +117,7 @@ def test_without_a_rate_that_the_conclusion_names_there_is_no_confirmation(
 # The winner's curse itself.
 
 
+@pytest.mark.slow
 def test_of_equal_rates_the_chosen_one_looked_better_than_it_is(make_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten equal rates on five seeds: the largest of ten means is expected to be 1.54 standard errors above the truth."""
     monkeypatch.setattr(plateau, "NUM_RESAMPLES", 10)
@@ -136,7 +137,7 @@ def test_of_equal_rates_the_chosen_one_looked_better_than_it_is(make_runs: MakeR
     assert np.mean(optimism) > tolerance
 
 
-@pytest.mark.parametrize("num_seeds", [3, 5, 10])
+@pytest.mark.parametrize("num_seeds", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 10))])
 def test_the_interval_of_the_cost_covers_the_truth(num_seeds: int) -> None:
     """Paired: what seeds share, here ten times what is a rate's own, does not widen it."""
     num_studies, cost, sd = 400, 0.004, 0.001

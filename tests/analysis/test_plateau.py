@@ -160,7 +160,7 @@ def at_most(level: float, num: int) -> int:
 
 
 @pytest.mark.usefixtures("fast_range")
-@pytest.mark.parametrize("num_seeds", [3, 5, 10])
+@pytest.mark.parametrize("num_seeds", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 10))])
 @pytest.mark.parametrize(
     ("means", "seed_sd"),
     [

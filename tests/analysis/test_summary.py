@@ -290,7 +290,7 @@ def means_of(make_runs: MakeRuns, accuracy_SR: Array, **columns: Any) -> pd.Data
     return summarise(make_runs(accuracy_SR, **columns))
 
 
-@pytest.mark.parametrize("num_seeds", [2, 3, 5, 10])
+@pytest.mark.parametrize("num_seeds", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 5, 10))])
 def test_the_interval_of_a_mean_covers_it_as_often_as_it_says(make_runs: MakeRuns, num_seeds: int) -> None:
     """A column a simulated study."""
     num_studies, truth = 4000, 0.9

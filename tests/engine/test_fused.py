@@ -96,7 +96,10 @@ def alone() -> dict[str, list[Outcome]]:
     return {}
 
 
-@pytest.mark.parametrize(("num_slots", "block_slots"), [(1, None), (2, 2), (3, 1), (5, 2), (7, None), (100, 3)])
+@pytest.mark.parametrize(
+    ("num_slots", "block_slots"),
+    [(3, 1), *(pytest.param(*slots, marks=pytest.mark.slow) for slots in [(1, None), (2, 2), (5, 2), (7, None), (100, 3)])],
+)
 def test_how_many_slots_there_are_changes_no_run(
     mnist: Mnist, runs: list[RunConfig], alone: dict[str, list[Outcome]], num_slots: int, block_slots: int | None
 ) -> None:
@@ -107,6 +110,7 @@ def test_how_many_slots_there_are_changes_no_run(
         assert_close(outcome, expected, tolerance=1e-9)
 
 
+@pytest.mark.slow
 def test_the_order_of_runs_changes_no_run(mnist: Mnist, runs: list[RunConfig]) -> None:
     forward = train_fused(runs, mnist, dtype=torch.float64)
     backward = train_fused(runs[::-1], mnist, dtype=torch.float64)[::-1]
@@ -175,6 +179,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return allow
 
 
+@pytest.mark.slow
 def test_out_of_memory_halves_the_slots_and_changes_no_run(
     mnist: Mnist, runs: list[RunConfig], memory: Callable[[int], None]
 ) -> None:

@@ -178,6 +178,7 @@ def test_effects_are_worded_in_their_unit(unit: str, text: str) -> None:
     assert effect_text(Effect(0.01, -0.02, 0.04, unit, 3, 18)) == text
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_beside_the_studies(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lrsweep.report", "study=all", f"machine.results_dir={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SOURCE)})

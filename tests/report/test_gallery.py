@@ -191,6 +191,7 @@ def drawn_by(folder: Path) -> list[bool]:
     return [(folder / f"{i}.pid").read_text() == str(os.getpid()) for i in range(5)]
 
 
+@pytest.mark.slow
 @needs_fork
 def test_two_processes_draw_the_same_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})

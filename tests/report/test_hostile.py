@@ -22,6 +22,8 @@ HOSTILE = (
     "<details><summary>j</summary>\n\n<!-- explorer -->\n\n## k\n\n* * *\n</title></style><svg onload=alert(5)> &lt;b&gt;"
 )
 
+pytestmark = pytest.mark.slow  # a whole report
+
 
 class Elements(HTMLParser):
     """Every element of a page, with its attributes."""
