@@ -151,6 +151,7 @@ def test_weights_are_kept_where_asked_for_and_started_from(lrsweep: Command, tmp
     assert second.outcome.curve[0].train_loss < first.outcome.curve[0].train_loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RUN", "MULTIRUN"])
 @pytest.mark.parametrize(
     ("name", "told"),

@@ -116,7 +116,7 @@ class Leg:
                 pass
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "bf16" else ()) for name in RUNS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "adamw" else pytest.mark.slow) for name in RUNS])
 def test_a_run_that_is_stopped_after_every_epoch_is_the_same_run(mnist: Mnist, make_run: MakeRun, name: str) -> None:
     run = replace(make_run(**SIZES, max_epochs=4), **RUNS[name])
     whole, parts = Leg(run, mnist), Leg(run, mnist)

@@ -56,6 +56,7 @@ def test_hydra_discovers_it(launcher: type[Launcher]) -> None:
     assert launcher.__name__ in [found.__name__ for found in Plugins.instance().discover(Launcher)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("pool", []), ("fused", [])])
 class TestLauncher(LauncherTestSuite):
     # Left out: it checks what the task function returns. A job's value here is its run's validation accuracy.

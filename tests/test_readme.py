@@ -79,6 +79,7 @@ def test_the_methods_table_is_read() -> None:
     assert len(METHODS) >= 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "lines", "is_fused", "studies"), METHODS, ids=[row[0] for row in METHODS])
 def test_a_row_of_the_methods_table_is_true(name: str, lines: list[str], is_fused: str, studies: list[str]) -> None:
     app.register()

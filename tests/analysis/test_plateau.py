@@ -312,6 +312,7 @@ def test_a_wild_seed_at_one_rate_does_not_hide_what_the_others_say(make_runs: Ma
     assert plateau._tied_with_best(wild(accuracy_SR, rate), NUM_VALID)[0].all()  # the masking that is prevented
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("num_seeds", "num_rates"), [(3, 3), (3, 8), (5, 3), (5, 8), (10, 3), (10, 8)])
 @pytest.mark.parametrize("spread", [0.0, 0.05], ids=["equal means", "means apart"])
 def test_of_rates_that_vary_alike_one_is_called_undependable_no_more_often_than_its_level(

@@ -113,7 +113,8 @@ def test_a_slot_that_is_loaded_again_begins_anew(mnist: Mnist, make_run: MakeRun
 # Steps and scores.
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", pytest.param("double_softmax", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["cross_entropy", "double_softmax"])
 def test_three_steps_are_solos(mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, build: Build, loss: str) -> None:
     monkeypatch.setattr(block_module, "build_optimizer", lambda config, rows: build(list(rows)))
     runs = [make_run(lr=lr, seed=k % 2, num_train=80, num_valid=50, loss=loss) for k, lr in enumerate(RATES)]

@@ -57,6 +57,7 @@ def losses(outcome: Outcome) -> list[float]:
     return [loss for epoch in outcome.curve for loss in (epoch.train_loss, epoch.valid_loss)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", TECHNIQUES.values(), ids=TECHNIQUES)
 def test_a_method_acts_repeats_and_leaves_the_global_generator_alone(
     mnist: Mnist, run: RunConfig, settings: dict[str, Any]

@@ -336,6 +336,7 @@ def confirm_with(folder: Path, seeds: Any = FRESH, rates: Any = None, loss: str 
     fill(folder / "confirm", finalists(found.best) if rates is None else rates, seeds, [loss], **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fresh", "num_seeds"),
     [

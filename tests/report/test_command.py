@@ -109,6 +109,7 @@ STUDIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", STUDIES.values(), ids=STUDIES.keys())
 def test_the_commands_make_exactly_the_runs_of_the_report(runs: list[RunConfig]) -> None:
     """In any order of the records."""
@@ -142,6 +143,7 @@ def test_a_setting_at_its_default_is_left_out() -> None:
     assert commands("mine", table_of(STUDIES["one run"])) == "lrsweep -m study.name=mine optimizer.lr=0.001 seed=0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "study",
     [
