@@ -320,13 +320,19 @@ def file_name(machine: dict[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{machine['name']} {machine['cores']} cores".lower()).strip("-")
 
 
+def write(folder: Path, report: dict[str, Any], told: str, kind: str = "") -> Path:
+    """What was measured, in words and in figures, in files named by the machine. Their path, less its ending."""
+    path = folder / "-".join(filter(None, [file_name(report["machine"]), kind]))
+    write_atomically(path.with_name(f"{path.name}.json"), (json.dumps(report, indent=1) + "\n").encode())
+    write_atomically(path.with_name(f"{path.name}.md"), told.encode())
+    return path
+
+
 def publish(folder: Path, report: dict[str, Any], told: str, kind: str = "") -> None:
-    """Print what was measured, and write it to the folder in words and in figures, named by the machine."""
-    name = "-".join(filter(None, [file_name(report["machine"]), kind]))
-    write_atomically(folder / f"{name}.json", (json.dumps(report, indent=1) + "\n").encode())
-    write_atomically(folder / f"{name}.md", told.encode())
+    """Print it, too."""
+    path = write(folder, report, told, kind)
     print(told)
-    print(f"Written: {folder / name}.md and .json")
+    print(f"Written: {path}.md and .json")
 
 
 def main() -> None:

@@ -5,7 +5,7 @@
 Solo and fused take turns in rounds, so that a machine that slows down slows both; ratios are taken within a round. An epoch
 is the documents': 3,000 images of training, 5,000 of validation. Solo as shipped is eager PyTorch, a kernel at a time. On a
 GPU whole sweeps are timed as well, once each. Where there is none its rows say so: nothing is estimated.
-Written to results/bench/<machine>-fused.md and .json.
+Written to results/bench/<machine>-fused.md and .json after every measurement, so that what stops it costs only the rest.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any, Literal
 
 import torch
-from bench import LR, ROOT, count_flops, data_config, describe_code, describe_machine, publish, stat, table
+from bench import LR, ROOT, count_flops, data_config, describe_code, describe_machine, publish, stat, table, write
 
 from lrsweep import data, store
 from lrsweep.config import GridConfig, MachineConfig, OptimizerConfig, RunConfig, TrainingConfig, log_grid
@@ -163,11 +163,11 @@ def rows_of(measured: dict[str, list[dict[str, Any]]], every: list[Contender], i
     rows = [["", "slots", "images trained a second", "runs per hour, × solo's", "of the product's rate", "peak GPU MB"]]
     for contender in every:
         mine = measured.get(contender.label)
-        if mine is None:
+        if not mine:
             rows.append([contender.label, *[NOT_MEASURED] * 5])
             continue
-        base = measured[replace(contender, slots=0).label]
-        ratios = stat([b["seconds_per_run_epoch"] / m["seconds_per_run_epoch"] for b, m in zip(base, mine, strict=True)])
+        base = measured[replace(contender, slots=0).label]  # one round ahead of the others, or none
+        ratios = stat([b["seconds_per_run_epoch"] / m["seconds_per_run_epoch"] for b, m in zip(base, mine, strict=False)])
         seconds = median(m["seconds_per_run_epoch"] for m in mine)
         rate, peak = mine[0]["product_flops_per_second"], mine[0]["peak_memory_bytes"]
         times = f"{ratios.median:.2f} ({ratios.min:.2f}–{ratios.max:.2f}; {ratios.of})"
@@ -228,26 +228,34 @@ def main() -> None:
     here = contenders("cpu") + (contenders("cuda") if has_gpu else [])
     like = RunConfig(data=data_config(arguments.images), optimizer=OptimizerConfig(lr=LR))
     measured: dict[str, list[dict[str, Any]]] = {contender.label: [] for contender in here}
+    found: dict[str, dict[str, Any]] = {}
+    flops, flops_of_sweep = count_flops(like.data), count_flops(RunConfig().data)["per_epoch"]
+    command = " ".join(["python", "scripts/bench_fused.py", *sys.argv[1:]])
+
+    def so_far() -> tuple[Path, dict[str, Any], str, str]:
+        machine = describe_machine()
+        rows = rows_of(measured, contenders("cpu") + contenders("cuda"), like.data.num_train, flops["per_epoch"])
+        report = {
+            "command": command,
+            "machine": machine,
+            "settings": {"rounds": arguments.rounds, "epochs": arguments.epochs, "lr": LR, "data": asdict(like.data)},
+            "flops": flops,
+            "sweeps": found,
+            "measurements": measured,
+        }
+        return arguments.out, report, to_markdown(machine, rows, sweep_rows(found, flops_of_sweep), command), "fused"
+
     for number in range(1, arguments.rounds + 1):
         for contender in here:
             print(f"round {number} of {arguments.rounds}: {contender.label}", file=sys.stderr, flush=True)
             measured[contender.label].append(measure(contender, like, arguments.epochs))
-    asked = [sweep for sweep in SWEEPS if has_gpu and (sweep.how != "solo" or arguments.solo_sweep)]
-    found = {sweep.label: measure_sweep(sweep, RunConfig(), "cuda") for sweep in asked}
-
-    machine, flops = describe_machine(), count_flops(like.data)
-    command = " ".join(["python", "scripts/bench_fused.py", *sys.argv[1:]])
-    rows = rows_of(measured, contenders("cpu") + contenders("cuda"), like.data.num_train, flops["per_epoch"])
-    of_sweeps = sweep_rows(found, count_flops(RunConfig().data)["per_epoch"])
-    report = {
-        "command": command,
-        "machine": machine,
-        "settings": {"rounds": arguments.rounds, "epochs": arguments.epochs, "lr": LR, "data": asdict(like.data)},
-        "flops": flops,
-        "sweeps": found,
-        "measurements": measured,
-    }
-    publish(arguments.out, report, to_markdown(machine, rows, of_sweeps, command), "fused")
+            write(*so_far())
+    for sweep in SWEEPS:
+        if has_gpu and (sweep.how != "solo" or arguments.solo_sweep):
+            print(sweep.label, file=sys.stderr, flush=True)
+            found[sweep.label] = measure_sweep(sweep, RunConfig(), "cuda")
+            write(*so_far())
+    publish(*so_far())
 
 
 if __name__ == "__main__":

@@ -66,3 +66,13 @@ def test_a_gpus_row_names_its_share_of_the_product(bench: dict[str, Any]) -> Non
     measured = {solo.label: [measurement(1.0, 0, 1e12)], fused.label: [measurement(0.25, 46, 1e12)]}
     _, _, row = bench["rows_of"](measured, [solo, fused], images=3_000, flops=10**11)
     assert row == ["CUDA, fp32, fused, K = 46", "46", "12,000", "4.00 (4.00–4.00; 1)", "0.40", "2,000"]
+
+
+def test_what_stops_it_costs_only_the_rest(bench: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([measurement(1.0, 0), measurement(2.0, 8), measurement(3.0, 0)])
+    monkeypatch.setitem(bench["main"].__globals__, "measure", lambda *args: next(found))  # and then StopIteration
+    monkeypatch.setattr(sys, "argv", ["bench_fused.py", "--out", str(tmp_path)])
+    with pytest.raises(StopIteration):
+        bench["main"]()
+    (file,) = tmp_path.glob("*-fused.md")
+    assert "| 0.50 (0.50–0.50; 1)" in file.read_text(encoding="utf-8")
