@@ -6,7 +6,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from at_work import alive, children, descendants, finish, num_lost, until
+from at_work import alive, children, descendants, finish, num_lost, start, until
 
 from hydra_plugins.lrsweep_launchers import _ray, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
@@ -44,16 +43,7 @@ has_submitit = pytest.mark.skipif(importlib.util.find_spec("submitit") is None, 
 def running(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
     """`lrsweep …` in a folder and a process group of its own. Whatever becomes of the test, none of it outlives it."""
     folder.mkdir(exist_ok=True)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lrsweep", *SWEEP, *overrides],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "", "RAY_memory_monitor_refresh_ms": "0"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    with process:
+    with start(folder, *SWEEP, *overrides, RAY_memory_monitor_refresh_ms="0") as process:
         try:
             yield process
         finally:
