@@ -6,6 +6,7 @@ ARGS="training.max_epochs=60 training.patience=60"` and `make studies ARGS=machi
 from the packed ones.
 """
 
+import re
 from pathlib import Path
 
 from lrsweep import store
@@ -26,9 +27,10 @@ def with_block(readme: str, name: str, text: str) -> str:
 
 
 def audits_answers(audit: str) -> str:
-    """What the audit's page opens with, its links as from the README."""
-    counts = audit[audit.index("* **") : audit.index("## What holds here")]
-    return counts.replace("## What the", "### What the").replace("](#", "](results/reference/audit.md#")
+    """What the audit's page opens with, short of the caveats; its links as from the README."""
+    answers = audit[audit.index("* **") : audit.index("## What holds here")]
+    answers = re.sub(r" \*[^*]+\* \(\[", " ([", answers)
+    return answers.replace("## What the", "### What the").replace("](#", "](results/reference/audit.md#")
 
 
 def main() -> None:
