@@ -9,8 +9,10 @@ FOR_PYTHON ?= 3.12
 FOR_ARCHITECTURE ?= x86_64
 
 ifdef PYTHON
-PY := PYTHONPATH="$(CURDIR)/src:$(CURDIR)/.site$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON)
-READY := .site/ready
+# A folder for each interpreter: what another lacks, or made for another version, is of no use to this one.
+SITE := .site/$(shell $(PYTHON) -c "import sys, zlib; print(f'{sys.implementation.cache_tag}-{zlib.crc32(sys.prefix.encode()):x}')")
+PY := PYTHONPATH="$(CURDIR)/src:$(CURDIR)/$(SITE)$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON)
+READY := $(SITE)/ready
 else
 PY := .venv/bin/python
 READY := .venv/ready
@@ -103,7 +105,9 @@ clean: ## remove the environment; results and data stay
 	.venv/bin/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable ".[notebook]"
 	@touch $@
 
-.site/ready: pyproject.toml scripts/missing.py
-	@mkdir -p .site
-	@$(PYTHON) scripts/missing.py .site $(WHEELHOUSE)
+ifdef PYTHON
+$(SITE)/ready: pyproject.toml scripts/missing.py
+	@mkdir -p $(@D)
+	@$(PYTHON) scripts/missing.py $(@D) $(WHEELHOUSE)
 	@touch $@
+endif

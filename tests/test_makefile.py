@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"PATH": os.environ["PATH"]}  # without the variables of a make that runs these tests
 PYTHON = """#!/bin/sh
-if [ "$1" = -c ]; then echo pool; else echo "$LRSWEEP_COMMAND: $*" >> told; fi
+if [ "$1" = -c ]; then case "$2" in *sys*) echo mine;; *) echo pool;; esac; else echo "$LRSWEEP_COMMAND: $*" >> told; fi
 """
 
 
@@ -35,7 +35,7 @@ def told(folder: Path, *words: str) -> list[str]:
 def test_a_sweep_makes_the_environment_once_finds_the_data_and_names_the_command_it_was(folder: Path) -> None:
     again = "make sweep PYTHON='./python' ARGS='seed=0,1': "
     first = told(folder, "sweep", "ARGS=seed=0,1")
-    asked = ["scripts/missing.py .site", "-m lrsweep.download data", "-m lrsweep study=lr seed=0,1"]
+    asked = ["scripts/missing.py .site/mine", "-m lrsweep.download data", "-m lrsweep study=lr seed=0,1"]
     assert first == [again + words for words in asked]
     assert told(folder, "sweep", "ARGS=seed=0,1")[3:] == first[1:]
 
