@@ -138,6 +138,7 @@ def test_methods_of_every_kind_go_together(lrsweep: Command, tmp_path: Path) -> 
     assert {"one_cycle", "rmsprop", "falling", 64, 0.2} <= set(row)
 
 
+@pytest.mark.slow
 def test_weights_are_kept_where_asked_for_and_started_from(lrsweep: Command, tmp_path: Path) -> None:
     weights = tmp_path / "weights of seed-{seed}.pt"
     kept = f"machine.save_weights='{weights}'"
@@ -173,6 +174,7 @@ def test_weights_that_could_not_be_written_are_refused_before_anything_runs(
     assert not list(tmp_path.glob("**/runs"))
 
 
+@pytest.mark.slow
 def test_weights_that_another_run_has_overwritten_are_made_again(
     lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,7 +106,9 @@ def test_a_study_opens_with_the_command_that_runs_it(study: str) -> None:
     assert cfg.hydra.mode == (None if study == "single" else RunMode.MULTIRUN)
 
 
-@pytest.mark.parametrize(("study", "size"), SIZES)
+@pytest.mark.parametrize(
+    ("study", "size"), [pytest.param(*pair, marks=pytest.mark.slow if pair[1] == "full" else ()) for pair in SIZES]
+)
 def test_a_study_is_named_after_its_file_and_its_first_run_composes(study: str, size: str) -> None:
     app = app_of(study, size, jobs_of(study, size)[0])
     assert app.study.name == (f"{study}/{size}" if study in SIZED else study)

@@ -173,6 +173,7 @@ def lrsweep_find(in_process: Callable[..., int]) -> Callable[..., int]:
     return partial(in_process, find.main, "lrsweep-find")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", ["single", "lr"])
 def test_the_command_leaves_curves_suggestions_and_a_figure(
     lrsweep_find: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], study: str

@@ -69,6 +69,7 @@ def test_the_report_quotes_the_fixed_budget(folder: Path) -> None:
     assert f"{best:.2%}" in section
 
 
+@pytest.mark.slow
 def test_a_study_without_records_is_refused_in_one_line(tmp_path: Path) -> None:
     refused = python(tmp_path, str(ROOT / "scripts" / "confirm.py"), "nothing", "2")
     assert refused.returncode == 2

@@ -151,9 +151,11 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS)
-def test_three_steps_of_every_method_are_solos(mnist: Mnist, make_run: MakeRun, settings: dict[str, Any]) -> None:
-    runs = [replace(make_run(seed=seed, num_train=80, num_valid=50), **settings) for seed in (0, 1)]
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=() if name in ("sgd", "adamw", "l2") else pytest.mark.slow) for name in METHODS]
+)
+def test_three_steps_of_every_method_are_solos(mnist: Mnist, make_run: MakeRun, method: str) -> None:
+    runs = [replace(make_run(seed=seed, num_train=80, num_valid=50), **METHODS[method]) for seed in (0, 1)]
     num_steps = -(-80 // runs[0].training.batch_size)
     block = block_of(runs, mnist, torch.float64)
     epoch(block, runs, num_steps)

@@ -96,10 +96,8 @@ def alone() -> dict[str, list[Outcome]]:
     return {}
 
 
-@pytest.mark.parametrize(
-    ("num_slots", "block_slots"),
-    [(3, 1), *(pytest.param(*slots, marks=pytest.mark.slow) for slots in [(1, None), (2, 2), (5, 2), (7, None), (100, 3)])],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("num_slots", "block_slots"), [(1, None), (2, 2), (3, 1), (5, 2), (7, None), (100, 3)])
 def test_how_many_slots_there_are_changes_no_run(
     mnist: Mnist, runs: list[RunConfig], alone: dict[str, list[Outcome]], num_slots: int, block_slots: int | None
 ) -> None:
