@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsweep import frames, store
-from lrsweep.config import RunConfig, flatten
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 from lrsweep.store import Damaged, StoreError, load, pack, path_of, read_run, save, scan, set_aside, write_atomically
 
@@ -147,7 +146,7 @@ def test_no_folder_is_an_empty_study(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-# Tables.
+# Tables, whose rows are frames.py's.
 
 
 @pytest.fixture
@@ -159,22 +158,6 @@ def study(make_record: MakeRecord, tmp_path: Path) -> Path:
     save(tmp_path, make_record(lr=1e-4, seed=1, status="failed"))
     save(tmp_path, make_record(lr=1e-3, seed=0))
     return tmp_path
-
-
-RUN_COLUMNS = [
-    *("run_id", "lr", "seed", "loss"),
-    *("status", "stop_reason", "epochs", "best_epoch", "valid_accuracy", "test_accuracy", "test_loss"),
-    *("wall_seconds", "cpu_seconds", "diverged_step", "last_finite_loss", "error"),
-    *("engine", "timing"),
-    *("device", "device_name", "cores", "threads", "workers", "precision", "peak_memory_bytes"),
-    *("finished_at", "git_commit", "git_dirty"),
-]
-_AS_TEXT = {None: "null"}  # None is no number that is missing, and a list compares with nothing
-SETTINGS = {
-    name: "[]" if value == [] else _AS_TEXT.get(value, value)
-    for name, value in flatten(asdict(RunConfig())).items()
-    if name not in ("seed", "optimizer.lr", "loss.name")
-}
 
 
 def test_runs_are_sorted_by_loss_seed_and_rate(study: Path) -> None:
@@ -189,119 +172,17 @@ def test_runs_are_sorted_by_loss_seed_and_rate(study: Path) -> None:
     assert list(frame.index) == [0, 1, 2, 3, 4]
 
 
-def test_a_runs_row_is_its_settings_its_outcome_and_its_machine(make_record: MakeRecord, tmp_path: Path) -> None:
-    record = make_record(lr=10**-3.1)
-    save(tmp_path, record)
-    frame = load(tmp_path)
-    assert list(frame.columns) == [*RUN_COLUMNS, *SETTINGS]
-    (row,) = frame.to_dict("records")
-    expected = {name: value for name, value in asdict(record.outcome).items() if name != "curve"} | SETTINGS
-    expected |= {"run_id": record.run_id, "lr": 10**-3.1, "seed": 0, "loss": "cross_entropy", "epochs": 3}
-    expected |= {"engine": "solo", "timing": "measured", "device": "cpu", "cores": 2}
-    assert {name: value for name, value in row.items() if pd.notna(value)} == {k: v for k, v in expected.items() if v is not None}
-
-
-@pytest.mark.parametrize("statuses", [["ok"], ["diverged"], ["failed"], ["ok", "diverged", "failed"]], ids=" ".join)
-def test_numbers_are_numeric_whatever_came_of_the_runs(make_record: MakeRecord, statuses: list[str]) -> None:
-    frame = frames.to_frame([make_record(seed=seed, status=status) for seed, status in enumerate(statuses)])
-    for name in ("seed", "epochs", "data.num_train", "training.patience"):
-        assert frame[name].dtype == "int64", name
-    for name in ("lr", "valid_accuracy", "test_accuracy", "test_loss", "wall_seconds", "cpu_seconds", "last_finite_loss"):
-        assert frame[name].dtype == "float64", name
-    for name in ("best_epoch", "diverged_step"):
-        assert pd.api.types.is_numeric_dtype(frame[name]), name
-
-
-def test_settings_can_be_compared_also_where_they_are_lists_or_none(make_record: MakeRecord) -> None:
-    record = make_record()
-    config = record.config | {"training": {"patience": None}, "schedule": {"name": "multi_step", "milestones": [5.0, 10.0]}}
-    frame = frames.to_frame([replace(record, config=config)] * 2)
-    for name, cell in (("training.patience", "null"), ("schedule.milestones", "[5.0,10.0]"), ("schedule.shares", "[]")):
-        assert (frame[name] == cell).all(), name
-
-
-def test_an_empty_study_has_the_columns_of_any(tmp_path: Path) -> None:
-    frame = load(tmp_path)
-    assert list(frame.columns) == RUN_COLUMNS
-    assert len(frame) == 0
-
-
-def test_curves_have_a_row_an_epoch(study: Path) -> None:
+def test_curves_are_those_of_the_records_in_their_order(study: Path) -> None:
     curves = store.load_curves(study)
     pd.testing.assert_frame_equal(curves, frames.curves_frame(store.read(study)))
-    assert list(curves.columns) == [
-        *("run_id", "loss", "seed", "lr"),
-        *("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds"),
-    ]
-    assert curves["epoch"].tolist() == [1, 2, 3] * 3  # the diverged and the failed run have none
-    assert curves["valid_accuracy"].tolist() == [0.3, 0.6, 0.6] * 3
-    assert curves["lr"].tolist() == [1e-3] * 3 + [1e-2] * 3 + [1e-3] * 3
-    assert curves["epoch"].dtype == "int64"
-    assert set(curves["run_id"]) < set(load(study)["run_id"])
+    assert curves["lr"].tolist() == [1e-3] * 3 + [1e-2] * 3 + [1e-3] * 3  # the diverged and the failed run have none
 
 
-def test_an_empty_study_has_the_curves_columns_of_any(study: Path, tmp_path: Path) -> None:
-    curves = store.load_curves(tmp_path / "none")
-    assert list(curves.columns) == list(store.load_curves(study).columns)
-    assert len(curves) == 0
-
-
-@pytest.mark.parametrize(
-    ("newer", "column", "default"),
-    [(["schedule"], "schedule.name", "constant"), (["training", "max_epochs"], "training.max_epochs", 1_000)],
-    ids=["a group", "a field"],
-)
-def test_a_record_older_than_a_setting_has_its_default(
-    make_record: MakeRecord, tmp_path: Path, newer: list[str], column: str, default: object
-) -> None:
-    old, new = make_record(lr=1e-4), make_record(lr=1e-3)
-    tree: dict[str, Any] = asdict(old)["config"]
-    group = tree
-    for name in newer[:-1]:
-        group = group[name]
-    del group[newer[-1]]
-    save(tmp_path, replace(old, config=tree))
-    alone = load(tmp_path)
-    assert alone[column].tolist() == [default]
-    save(tmp_path, new)
-    together = load(tmp_path)
-    assert together[column].tolist() == [default, default]
-    assert together["run_id"].tolist() == [old.run_id, new.run_id]  # a run's name is what it was
-    assert list(alone.columns) == list(together.columns) == [*RUN_COLUMNS, *SETTINGS]
-
-
-def test_a_default_does_not_replace_what_was_set(make_record: MakeRecord, tmp_path: Path) -> None:
-    record = make_record()
-    save(tmp_path, replace(record, config=record.config | {"training": {"patience": 7}}))
-    row = load(tmp_path).iloc[0]
-    assert (row["training.patience"], row["training.batch_size"]) == (7, 32)
-
-
-def test_class_counts_have_a_row_a_seed_and_split(study: Path) -> None:
-    counts = frames.class_counts_frame(store.read(study))
-    drawn_by = ["data.skip", "data.num_train", "data.num_valid", "data.num_test"]
-    assert list(counts.columns) == ["seed", *drawn_by, "split", *"0123456789"]
-    assert counts[drawn_by].to_numpy().tolist() == [[0, 3000, 5000, 10000]] * 6
-    assert sorted(zip(counts["seed"], counts["split"], counts["0"], counts["9"], strict=True)) == [
-        *((0, "test", 1000, 1000), (0, "train", 300, 300), (0, "valid", 500, 500)),
-        *((1, "test", 1000, 1000), (1, "train", 300, 300), (1, "valid", 500, 500)),
-    ]
-
-
-@pytest.mark.parametrize("other", [{"num_valid": 50}, {"skip": 8000}])
-def test_another_drawing_of_the_same_seed_is_another_split(make_record: MakeRecord, other: dict[str, int]) -> None:
-    """The first record is from before data.skip, which left out no image."""
-    sizes = {"num_train": 3000, "num_valid": 5000, "num_test": 10000}
-    records = [
-        replace(make_record(), config=make_record().config | {"data": sizes | drawn}, class_counts={"valid": [num] * 10})
-        for drawn, num in (({}, 500), (other, 5))
-    ]
-    counts = frames.class_counts_frame(records)
-    assert counts[frames.DRAWN_BY].to_numpy().tolist() == [
-        [0, 0, 3000, 5000, 10000],
-        [0, *((({"skip": 0} | sizes) | other).values())],
-    ]
-    assert counts["0"].tolist() == [500, 5]
+def test_an_empty_study_has_the_columns_of_any(study: Path, tmp_path: Path) -> None:
+    for read in (load, store.load_curves):
+        empty = read(tmp_path / "none")
+        assert list(empty.columns) == list(read(study).columns)[: len(empty.columns)]  # settings are those of its runs
+        assert len(empty) == 0
 
 
 # Damage is told of, and never raises.
