@@ -164,7 +164,7 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
 def _report(job: Job, *, has_run: bool) -> bool:
     report = job.folder / "report.md"
     if not has_run and _is_current(report):
-        print(f"Report: {report}")
+        print(f"Report: {report} and {report.with_suffix('.html')}")  # as lrsweep.report says it
         return True
     return subprocess.run(report_command(job.app), check=False).returncode == 0
 
