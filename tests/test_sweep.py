@@ -85,3 +85,14 @@ def test_a_second_sweep_does_nothing_again(uninterrupted: Path) -> None:
     assert code == 0
     assert out.endswith("4 expected: 4 ok, 0 diverged, 0 failed, 0 missing\n" + WHERE)
     assert stamps() == before
+
+
+@pytest.mark.parametrize("lacks", ["report.md", "report.html"])
+def test_a_second_sweep_makes_a_report_that_was_left_in_part(uninterrupted: Path, tmp_path: Path, lacks: str) -> None:
+    folder = shutil.copytree(uninterrupted, tmp_path / "again")
+    file = folder / "results" / "lr" / lacks
+    file.unlink()
+    code, out, _ = sweep(folder)
+    assert code == 0
+    assert out.endswith(WHERE)
+    assert file.exists()

@@ -66,10 +66,7 @@ def test_the_figure_says_how_many_seeds_each_arm_has(study: Study, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("losses", "is_compared"),
-    [(["cross_entropy"], False), (["cross_entropy", "double_softmax"], True)],
-)
+@pytest.mark.parametrize(("losses", "is_compared"), [(["cross_entropy"], False), (["cross_entropy", "double_softmax"], True)])
 def test_a_report_compares_arms_where_there_are_several(tmp_path: Path, losses: list[str], is_compared: bool) -> None:
     text = build(fill(tmp_path / "made", RATES, range(3), losses)).read_text(encoding="utf-8")
     assert ("## Arms compared" in text) == is_compared

@@ -162,17 +162,17 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
 
 
 def _report(job: Job, *, has_run: bool) -> bool:
-    report = job.folder / "report.md"
-    if not has_run and _is_current(report):
-        print(f"Report: {report} and {report.with_suffix('.html')}")  # as lrsweep.report says it
+    report, page = job.folder / "report.md", job.folder / "report.html"
+    if not has_run and report.exists() and _is_current(page):
+        print(f"Report: {report} and {page}")  # as lrsweep.report says it
         return True
     return subprocess.run(report_command(job.app), check=False).returncode == 0
 
 
-def _is_current(report: Path) -> bool:
-    """Is no record newer? One is where a sweep was killed before it had written its report."""
-    newest = max((path.stat().st_mtime_ns for path in report.parent.glob("runs/*.json")), default=0)
-    return report.exists() and report.stat().st_mtime_ns >= newest
+def _is_current(page: Path) -> bool:
+    """Is no record newer than the report's last file? One is where a sweep was killed before it had written that."""
+    newest = max((path.stat().st_mtime_ns for path in page.parent.glob("runs/*.json")), default=0)
+    return page.exists() and page.stat().st_mtime_ns >= newest
 
 
 def report_command(app_config: AppConfig) -> list[str]:
