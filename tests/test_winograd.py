@@ -1,0 +1,64 @@
+"""lrsweep.winograd against PyTorch's own convolution, its outputs and its gradients.
+
+Shapes: B batch, I and O channels in and out, H × W pixels.
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lrsweep import winograd
+
+SIDES = [6, 10, 14]
+
+
+def arguments(sizes: tuple[int, int, int, int, int], dtype: torch.dtype) -> list[Tensor]:
+    """Pixels of a batch, kernels and biases."""
+    num_images, num_in, num_out, height, width = sizes
+    draws = torch.Generator().manual_seed(sum(sizes))
+    shapes = [(num_images, num_in, height, width), (num_out, num_in, 3, 3), (num_out,)]
+    return [torch.randn(shape, generator=draws, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes]
+
+
+def outputs_and_gradients(convolve: object, inputs: list[Tensor]) -> list[Tensor]:
+    assert callable(convolve)
+    out = convolve(*inputs)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(out.dtype)
+    return [out.detach(), *torch.autograd.grad((out * weights).sum(), inputs)]
+
+
+@given(st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.sampled_from(SIDES), st.sampled_from(SIDES)))
+def test_it_is_torchs_convolution(sizes: tuple[int, int, int, int, int]) -> None:
+    inputs = arguments(sizes, torch.float64)
+    ours, theirs = (outputs_and_gradients(convolve, inputs) for convolve in (winograd.conv2d, F.conv2d))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+def test_its_gradients_are_finite_differences() -> None:
+    inputs = arguments((1, 2, 2, 10, 6), torch.float64)
+    assert torch.autograd.gradcheck(winograd.conv2d, inputs)
+
+
+@pytest.mark.parametrize("sizes", [(32, 32, 64, 14, 14), (32, 64, 64, 6, 6)], ids=["conv2", "conv3"])
+def test_float32_rounds_it_by_a_few_millionths(sizes: tuple[int, int, int, int, int]) -> None:
+    inputs = arguments(sizes, torch.float32)
+    exact = outputs_and_gradients(F.conv2d, [tensor.detach().double().requires_grad_() for tensor in inputs])
+    for a, b in zip(outputs_and_gradients(winograd.conv2d, inputs), exact, strict=True):
+        assert (a - b).norm() < 3e-6 * b.norm()
+
+
+def test_it_is_channels_last_whatever_it_is_given() -> None:
+    x, weight, bias = arguments((2, 3, 4, 6, 10), torch.float32)
+    out = winograd.conv2d(x, weight, bias)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(out, winograd.conv2d(x.contiguous(memory_format=torch.channels_last), weight, bias))
+
+
+@pytest.mark.parametrize("side", [5, 7, 8, 12])
+def test_pixels_that_tiles_do_not_cover_are_refused(side: int) -> None:
+    with pytest.raises(AssertionError, match=f"{side} × 6 pixels"):
+        winograd.conv2d(*arguments((1, 1, 1, side, 6), torch.float32))
