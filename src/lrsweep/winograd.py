@@ -6,7 +6,7 @@ and the outputs are interpolated from those: 36 multiplications where the sums w
 products, so autograd's backward is that cheap as well. Rounding is some five times that of the sums written out, and stays
 near 1e-6 of the result in float32.
 
-Shapes: B batch, I and O channels in and out, H × W pixels, R × S tiles of an image, N = R·S·B tiles.
+Shapes: B batch, I and O channels in and out, H × W pixels of an image and R × S tiles, K × K pixels of a kernel.
 """
 
 from functools import cache
@@ -68,9 +68,9 @@ def _transforms(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Tiles(torch.autograd.Function):
-    """[B, I, H, W] → [36, N·I]: the tiles' pixels.
+    """[B, I, H, W] → [36, R·S·B·I]: the tiles' pixels.
 
-    Its own backward, because autograd's adds up float by float.
+    Its own backward, because autograd's adds up float by float: four times as long.
     """
 
     @staticmethod
@@ -82,14 +82,22 @@ class _Tiles(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         num_images, num_in, height, width = ctx.shape
-        rows, columns = height // _OUT, width // _OUT
-        grad_66RSBI = grad.view(_IN, _IN, rows, columns, -1)
-        # Where tiles overlap they add up: first the rows of pixels, then the columns.
-        grad_H6SBI = grad.new_zeros(height, _IN, columns, num_images * num_in)
-        for i in range(_IN):
-            grad_H6SBI[i : i + height - 5 : _OUT] += grad_66RSBI[i].transpose(0, 1)
-        grad_HWBI = grad.new_zeros(height, width, num_images * num_in)
-        for i in range(_IN):
-            grad_HWBI[:, i : i + width - 5 : _OUT] += grad_H6SBI[:, i]
-        grad_BHWI = grad_HWBI.view(height, width, num_images, num_in).permute(2, 0, 1, 3).contiguous()
-        return grad_BHWI.permute(0, 3, 1, 2)
+        grad_HWBI = (grad if height == width == _IN else _overlapped(grad, height, width)).view(height, width, num_images, num_in)
+        return grad_HWBI.permute(2, 0, 1, 3).contiguous().permute(0, 3, 1, 2)
+
+
+def _overlapped(tiles: Tensor, height: int, width: int) -> Tensor:
+    """Tiles' pixels → [H, W, B·I]: where they overlap they add up, first along columns, then along rows."""
+    tiles_66RS = tiles.view(_IN, _IN, height // _OUT, width // _OUT, -1)
+    strips_H6S = tiles.new_zeros(height, _IN, *tiles_66RS.shape[3:])
+    for i in range(_IN):
+        strips_H6S[_in_each_tile(i, height)] += tiles_66RS[i].transpose(0, 1)
+    pixels_HW = tiles.new_zeros(height, width, tiles_66RS.shape[-1])
+    for i in range(_IN):
+        pixels_HW[:, _in_each_tile(i, width)] += strips_H6S[:, i]
+    return pixels_HW
+
+
+def _in_each_tile(i: int, num_pixels: int) -> slice:
+    """Where the tiles along a side of so many pixels have their pixel i."""
+    return slice(i, i + num_pixels - _IN + 1, _OUT)

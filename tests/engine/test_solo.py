@@ -179,7 +179,7 @@ def test_the_short_batch_counts_with_its_size(mnist: Mnist, make_run: MakeRun, l
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "double_softmax"])
-@pytest.mark.parametrize("num_images", [1, 63, 64, 100, 200])
+@pytest.mark.parametrize("num_images", [1, 100, 255, 256, 700])
 def test_a_score_is_that_of_one_large_batch(mnist: Mnist, make_run: MakeRun, num_images: int, loss: str) -> None:
     run = make_run(num_test=num_images, loss=loss, seed=1)
     part, model = split_of(mnist, run).test, model_of(run)
