@@ -62,3 +62,18 @@ def test_it_is_channels_last_whatever_it_is_given() -> None:
 def test_pixels_that_tiles_do_not_cover_are_refused(side: int) -> None:
     with pytest.raises(AssertionError, match=f"{side} × 6 pixels"):
         winograd.conv2d(*arguments((1, 1, 1, side, 6), torch.float32))
+
+
+def test_it_can_be_mapped_over_runs() -> None:
+    runs = [arguments((2, 3, 4, 10, 6), torch.float64) for _ in range(2)]
+    stacked = [torch.stack(tensors).detach() for tensors in zip(*runs, strict=True)]
+    stacked[1][1] += 1  # the second run has other kernels
+
+    def objective(*inputs: Tensor) -> Tensor:
+        return winograd.conv2d(*inputs).square().sum()
+
+    mapped = torch.func.vmap(torch.func.grad(objective, argnums=(0, 1, 2)))(*stacked)
+    for k in range(2):
+        inputs = [tensor[k].clone().requires_grad_() for tensor in stacked]
+        for a, b in zip(mapped, torch.autograd.grad(F.conv2d(*inputs).square().sum(), inputs), strict=True):
+            torch.testing.assert_close(a[k], b, rtol=1e-10, atol=1e-10)

@@ -73,9 +73,14 @@ class _Tiles(torch.autograd.Function):
     Its own backward, because autograd's adds up float by float: four times as long.
     """
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x_BIHW: Tensor) -> Tensor:
-        ctx.shape = x_BIHW.shape
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.shape = inputs[0].shape
+
+    @staticmethod
+    def forward(x_BIHW: Tensor) -> Tensor:
         x_HWBI = x_BIHW.permute(2, 3, 0, 1).flatten(2)  # one copy: what follows moves all images' channels at once
         return x_HWBI.unfold(0, _IN, _OUT).unfold(1, _IN, _OUT).permute(3, 4, 0, 1, 2).reshape(_POINTS, -1)
 
