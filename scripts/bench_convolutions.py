@@ -52,7 +52,7 @@ def one_by_one(model: nn.Module, weights: Weights, images_KBHW: Tensor) -> Tenso
 
 
 def mapped(model: nn.Module, weights: Weights, images_KBHW: Tensor) -> Tensor:
-    """The same by torch.func.vmap, which makes grouped convolutions of it."""
+    """The same by torch.func.vmap, which makes grouped convolutions of it: on a CPU of conv1 alone, the others are Winograd's."""
     logits_KBC: Tensor = vmap(lambda own, x: functional_call(model, own, (x.unsqueeze(1),)))(weights, images_KBHW)
     return logits_KBC
 

@@ -3,8 +3,8 @@
 Winograd's F(4 × 4, 3 × 3), as Lavin and Gray (2016) tabulate it. A tile of 6 × 6 pixels gives 4 × 4 outputs. Pixels and
 kernel are polynomials; at each of 36 points of evaluation the convolution is a plain product of matrices over the channels,
 and the outputs are interpolated from those: 36 multiplications where the sums written out have 144. All of it is matrix
-products, so autograd's backward is that cheap as well. Rounding is some five times that of the sums written out, and stays
-near 1e-6 of the result in float32.
+products, so autograd's backward is that cheap as well. It rounds four to eight times as much as those do, which in float32
+is near 1e-6 of the result.
 
 Shapes: B batch, I and O channels in and out, H × W pixels of an image and R × S tiles, K × K pixels of a kernel.
 """
@@ -73,7 +73,7 @@ class _Tiles(torch.autograd.Function):
     Its own backward, because autograd's adds up float by float: four times as long.
     """
 
-    generate_vmap_rule = True
+    generate_vmap_rule = True  # for torch.func
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
