@@ -1,4 +1,4 @@
-"""3 × 3 convolutions to train with on a CPU: the same sums with a quarter of the multiplications.
+"""3 × 3 convolutions to train with on one core: the same sums with a quarter of the multiplications.
 
 Winograd's F(4 × 4, 3 × 3), as Lavin and Gray (2016) tabulate it. A tile of 6 × 6 pixels gives 4 × 4 outputs. Pixels and
 kernel are polynomials; at each of 36 points of evaluation the convolution is a plain product of matrices over the channels,
