@@ -74,10 +74,19 @@ def ours_and_theirs(dtype: torch.dtype) -> tuple[nn.Module, nn.Sequential]:
     return ours.to(dtype), theirs.to(dtype)
 
 
-def test_pooling_first_gives_the_documents_bits() -> None:
+def test_pooling_first_gives_the_documents_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = ours_and_theirs(torch.float32)
     batch = images(32).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(32) % 10
     with torch.inference_mode():
-        assert torch.equal(*(model(batch) for model in ours_and_theirs(torch.float32)))
+        assert torch.equal(ours(batch), theirs(batch))
+    monkeypatch.setattr(winograd, "conv2d", F.conv2d)  # whose bits are others
+    logits = [model(batch) for model in (ours, theirs)]
+    assert torch.equal(*logits)
+    for output in logits:
+        F.cross_entropy(output, labels).backward()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=["float64", "float32"])

@@ -3,6 +3,8 @@
 Shapes: B batch, I and O channels in and out, H × W pixels.
 """
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,8 +25,7 @@ def arguments(sizes: tuple[int, int, int, int, int], dtype: torch.dtype) -> list
     return [torch.randn(shape, generator=draws, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes]
 
 
-def outputs_and_gradients(convolve: object, inputs: list[Tensor]) -> list[Tensor]:
-    assert callable(convolve)
+def outputs_and_gradients(convolve: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
     out = convolve(*inputs)
     weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(out.dtype)
     return [out.detach(), *torch.autograd.grad((out * weights).sum(), inputs)]

@@ -6,7 +6,7 @@ and the outputs are interpolated from those: 36 multiplications where the sums w
 products, so autograd's backward is that cheap as well. It rounds four to eight times as much as those do, which in float32
 is near 1e-6 of the result.
 
-Shapes: B batch, I and O channels in and out, H × W pixels of an image and R × S tiles, K × K pixels of a kernel.
+Shapes: B batch, I and O channels in and out, N = B·I, H × W pixels of an image and R × S tiles, K × K pixels of a kernel.
 """
 
 from functools import cache
@@ -68,7 +68,7 @@ def _transforms(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _Tiles(torch.autograd.Function):
-    """[B, I, H, W] → [36, R·S·B·I]: the tiles' pixels.
+    """[B, I, H, W] → [36, R·S·N]: the tiles' pixels.
 
     Its own backward, because autograd's adds up float by float: four times as long.
     """
@@ -81,8 +81,8 @@ class _Tiles(torch.autograd.Function):
 
     @staticmethod
     def forward(x_BIHW: Tensor) -> Tensor:
-        x_HWBI = x_BIHW.permute(2, 3, 0, 1).flatten(2)  # one copy: what follows moves all images' channels at once
-        return x_HWBI.unfold(0, _IN, _OUT).unfold(1, _IN, _OUT).permute(3, 4, 0, 1, 2).reshape(_POINTS, -1)
+        x_HWN = x_BIHW.permute(2, 3, 0, 1).flatten(2)  # one copy: what follows moves all images' channels at once
+        return x_HWN.unfold(0, _IN, _OUT).unfold(1, _IN, _OUT).permute(3, 4, 0, 1, 2).reshape(_POINTS, -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
@@ -92,15 +92,15 @@ class _Tiles(torch.autograd.Function):
 
 
 def _overlapped(tiles: Tensor, height: int, width: int) -> Tensor:
-    """Tiles' pixels → [H, W, B·I]: where they overlap they add up, first along columns, then along rows."""
-    tiles_66RS = tiles.view(_IN, _IN, height // _OUT, width // _OUT, -1)
-    strips_H6S = tiles.new_zeros(height, _IN, *tiles_66RS.shape[3:])
+    """Tiles' pixels → [H, W, N]: where they overlap they add up, first along columns, then along rows."""
+    tiles_66RSN = tiles.view(_IN, _IN, height // _OUT, width // _OUT, -1)
+    strips_H6SN = tiles.new_zeros(height, _IN, *tiles_66RSN.shape[3:])
     for i in range(_IN):
-        strips_H6S[_in_each_tile(i, height)] += tiles_66RS[i].transpose(0, 1)
-    pixels_HW = tiles.new_zeros(height, width, tiles_66RS.shape[-1])
+        strips_H6SN[_in_each_tile(i, height)] += tiles_66RSN[i].transpose(0, 1)
+    pixels_HWN = tiles.new_zeros(height, width, tiles_66RSN.shape[-1])
     for i in range(_IN):
-        pixels_HW[:, _in_each_tile(i, width)] += strips_H6S[:, i]
-    return pixels_HW
+        pixels_HWN[:, _in_each_tile(i, width)] += strips_H6SN[:, i]
+    return pixels_HWN
 
 
 def _in_each_tile(i: int, num_pixels: int) -> slice:

@@ -22,7 +22,7 @@ from lrsweep.optim import build_optimizer, layer_groups, set_lr
 from lrsweep.records import EpochRecord, Outcome, StopReason
 from lrsweep.schedule import Pace, PlateauState, batch_size_at, lr_at, pace_of
 
-# conv1's 25 MB of output: glibc maps what is over 32 MiB anew each time, which takes a third longer; 64 take a tenth longer.
+# conv1's 25 MB of output: glibc maps what is over 32 MiB anew each time, which takes half as long again; 64 take a tenth longer.
 _CPU_EVAL_BATCH = 256
 _GPU_EVAL_BATCH = 2_500
 
