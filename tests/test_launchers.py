@@ -1,5 +1,6 @@
 """The launchers' pure parts; test_sweep.py and test_fused_sweep.py run the rest for real."""
 
+import math
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,6 +145,23 @@ def test_how_a_process_ended_is_told(code: int, told: str) -> None:
     assert _pool._reason(_pool.ProcessExpired("Abnormal termination", code=code)) == f"its process {told}"
 
 
+def _imported_for_an_optimizer(writer: Connection) -> None:
+    before = set(sys.modules)
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    writer.send(sorted(set(sys.modules) - before))
+
+
+@pytest.mark.slow
+def test_a_worker_finds_what_its_optimizer_imports_there_already() -> None:
+    _pool._start_server()
+    reader, writer = Pipe(duplex=False)
+    worker = _pool._CONTEXT.Process(target=_imported_for_an_optimizer, args=(writer,))
+    worker.start()
+    assert reader.poll(60)
+    assert reader.recv() == []
+    worker.join()
+
+
 def test_a_refresh_waits_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
     now = [100.0]
@@ -149,9 +169,9 @@ def test_a_refresh_waits_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         _pool.subprocess, "Popen", lambda command, **_: started.append(command) or SimpleNamespace(poll=lambda: 0)
     )
-    refresh = _pool._Refresh(every_seconds=60)
+    refresh = _pool._Refresh(every_seconds=60, _last=100.0)
     (job,) = jobs_of(1, 1)
-    for seconds, num_started in ((0, 1), (59, 1), (60, 2), (61, 2)):
+    for seconds, num_started in ((0, 0), (59, 0), (60, 1), (61, 1), (120, 2)):
         now[0] = 100.0 + seconds
         refresh.after_a_run(job)
         assert len(started) == num_started
@@ -164,7 +184,7 @@ def test_a_refresh_that_is_stopped_leaves_no_process(monkeypatch: pytest.MonkeyP
     forks = f"import os, time; os.fork(); os.write({writer}, b'.'); time.sleep(60); os.write({writer}, b'!')"
     monkeypatch.setattr(_pool, "report_command", lambda app_config: [sys.executable, "-c", forks])
     monkeypatch.setattr(_pool.subprocess, "Popen", partial(subprocess.Popen, pass_fds=[writer]))
-    refresh = _pool._Refresh(every_seconds=60)
+    refresh = _pool._Refresh(every_seconds=60, _last=-math.inf)
     refresh.after_a_run(*jobs_of(1, 1))
     os.close(writer)
     with os.fdopen(reader, "rb") as told:

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,7 +32,9 @@ _TRIES = 2  # of a run whose process dies or raises
 _POLL_SECONDS = 0.2
 
 # Processes are forked from a server that has imported PyTorch once and done nothing else: a start costs milliseconds, and
-# CUDA, which does not survive a fork, has not been touched there.
+# CUDA, which does not survive a fork, has not been touched there. The second is what PyTorch imports for its first optimizer,
+# which takes 1.6 s: every run would do it.
+_PRELOAD = [__name__, "torch._dynamo"]
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
@@ -126,7 +128,7 @@ def _die_with_parent() -> None:
 
 def _start_server() -> None:
     """Start the server with Ctrl-C blocked, for itself and all that it forks: it is the parent that answers Ctrl-C."""
-    _CONTEXT.set_forkserver_preload([__name__])
+    _CONTEXT.set_forkserver_preload(_PRELOAD)
     resource_tracker.ensure_running()  # else the server's start begins with this one's, which unblocks Ctrl-C
     with _blocked(signal.SIGINT):
         forkserver.ensure_running()
@@ -158,7 +160,7 @@ class _Refresh:
     """Rebuilds the report now and then in the background, so that a long sweep can be watched."""
 
     every_seconds: int
-    _last: float = -1e9
+    _last: float = field(default_factory=monotonic)  # a short sweep has one at its end
     _process: subprocess.Popen[bytes] | None = None
 
     def after_a_run(self, job: Job) -> None:
