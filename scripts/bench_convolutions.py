@@ -1,9 +1,9 @@
-"""Other ways than the shipped one to convolve for many runs at once, and how fast they are on this machine.
+"""Other ways than the shipped ones to convolve for many runs at once, and how fast they are on this machine.
 
     python scripts/bench_convolutions.py          (make bench runs it last; leave the machine idle meanwhile)
 
 A step here is the documents' network forward, the loss and the gradients of K runs with 32 images each. The optimizer, which is
-the same whichever way it goes, stays out. Each way has to give the shipped gradients before it is timed; then all take turns in
+the same whichever way it goes, stays out. Each way has to give the same gradients before it is timed; then all take turns in
 rounds, and ratios are taken within a round. A GPU replays each as a recorded CUDA graph, as the fused engine does.
 Written to results/bench/<machine>-convolutions.md and .json.
 
@@ -13,7 +13,7 @@ Shapes: K runs, B batch, H × W pixels, C classes.
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
@@ -27,6 +27,7 @@ from bench import ROOT, describe_code, describe_machine, publish, stat, table
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from lrsweep import winograd
 from lrsweep.config import LossConfig, MachineConfig, ModelConfig
 from lrsweep.engine import stacked
 from lrsweep.engine.block import BLOCK_SLOTS, Step, record
@@ -39,7 +40,7 @@ BATCH_SIZE = 32
 TOLERANCE = 1e-4  # of the largest gradient of a tensor, in fp32
 SLOTS = {"cpu": (1, 2, BLOCK_SLOTS["cpu"], 8), "cuda": (BLOCK_SLOTS["cuda"], 16, 46)}
 STEPS = 10  # timed, of each way in a round
-SHIPPED = "columns, backward by nine additions (shipped)"
+COLUMNS = "columns, backward by nine additions (shipped on a GPU)"
 
 Forward = Callable[[Weights, Tensor], Tensor]
 Gradients = tuple[Tensor, ...]
@@ -52,8 +53,9 @@ def one_by_one(model: nn.Module, weights: Weights, images_KBHW: Tensor) -> Tenso
 
 
 def mapped(model: nn.Module, weights: Weights, images_KBHW: Tensor) -> Tensor:
-    """The same by torch.func.vmap, which makes grouped convolutions of it: on a CPU of conv1 alone, the others are Winograd's."""
-    logits_KBC: Tensor = vmap(lambda own, x: functional_call(model, own, (x.unsqueeze(1),)))(weights, images_KBHW)
+    """The same by torch.func.vmap, which makes grouped convolutions of it."""
+    with winograd_everywhere(False):
+        logits_KBC: Tensor = vmap(lambda own, x: functional_call(model, own, (x.unsqueeze(1),)))(weights, images_KBHW)
     return logits_KBC
 
 
@@ -76,16 +78,31 @@ def grouped(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tenso
     return linear(ACTIVATIONS[config.activation](linear(x, "dense")), "output")
 
 
+def winograd_everywhere(wanted: bool) -> AbstractContextManager[Any]:
+    """On every device, or nowhere."""
+    return mock.patch.object(winograd, "pays", return_value=wanted)
+
+
+def by_columns(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
+    with winograd_everywhere(False):
+        return stacked.forward_cnn(config, weights, images_KBHW)
+
+
+def by_winograd(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
+    with winograd_everywhere(True):
+        return stacked.forward_cnn(config, weights, images_KBHW)
+
+
 @contextmanager
 def autograds_own_backward() -> Iterator[None]:
-    """The shipped columns, laid out alike, without the backward written for them."""
+    """The columns, laid out alike, without the backward written for them."""
     with mock.patch.object(stacked._Columns, "apply", partial(stacked._Columns.forward, SimpleNamespace())):
         yield
 
 
 def by_autograd(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
     with autograds_own_backward():
-        return stacked.forward_cnn(config, weights, images_KBHW)
+        return by_columns(config, weights, images_KBHW)
 
 
 @cache
@@ -99,12 +116,12 @@ def compiled(weights: Weights, images_KBHW: Tensor) -> Tensor:
 
 
 def ways(*, with_compiled: bool = False) -> dict[str, Forward]:
-    """The shipped one first: the others are compared with it. The compiled last: what fails on a GPU may spoil what follows."""
+    """The columns first: the others are compared with them. The compiled last: what fails on a GPU may spoil what follows."""
     config = ModelConfig()
     model = build_model(config, torch.Generator(), torch.device("cpu"))  # its own weights are not used
-    shipped = partial(stacked.forward_cnn, config)
     plain: dict[str, Forward] = {
-        SHIPPED: shipped,
+        COLUMNS: partial(by_columns, config),
+        "Winograd's tiles (shipped on a CPU)": partial(by_winograd, config),
         "columns, autograd's backward": partial(by_autograd, config),
         "grouped convolutions": partial(grouped, config),
         "torch.func.vmap of the solo network": partial(mapped, model),
@@ -146,7 +163,7 @@ def measure(num_runs: int, device: torch.device, rounds: int, *, with_compiled: 
     """By way: seconds of a step for each round, or in words why there are none."""
     weights, images, labels = batch(num_runs, device)
     forwards, steps = ways(with_compiled=with_compiled), {}
-    shipped = step_of(forwards[SHIPPED], weights)(images, labels)
+    expected = step_of(forwards[COLUMNS], weights)(images, labels)
     found: dict[str, Any] = {}
     for name, forward in forwards.items():
         step = step_of(forward, weights)
@@ -156,7 +173,7 @@ def measure(num_runs: int, device: torch.device, rounds: int, *, with_compiled: 
         except RuntimeError as error:  # no compiler, say
             found[name] = f"not measured: {str(error).strip().splitlines()[0]}"
             continue
-        difference = largest_difference(gradients, shipped)
+        difference = largest_difference(gradients, expected)
         assert difference < TOLERANCE, f"{name} gives other gradients: {difference:.1e} of the largest"
         found[name] = []
     for _ in range(rounds):
@@ -178,17 +195,17 @@ def _seconds(step: Step[Gradients], images: Tensor, labels: Tensor) -> float:
 def rows_of(measured: dict[int, dict[str, Any]]) -> list[list[str]]:
     """A row a way, two columns a number of runs."""
     first = next(iter(measured.values()))
-    rows = [["", *(f"K = {k}: {what}" for k in measured for what in ("ms a run", "× the shipped one's"))]]
+    rows = [["", *(f"K = {k}: {what}" for k in measured for what in ("ms a run", "× the columns'"))]]
     for name in first:
         cells = []
         for k, found in measured.items():
-            mine, shipped = found[name], found[SHIPPED]
+            mine, columns = found[name], found[COLUMNS]
             if isinstance(mine, str):
                 cells += [mine, mine]
                 continue
-            ratios = stat([a / b for a, b in zip(mine, shipped, strict=True)])
+            ratios = stat([a / b for a, b in zip(mine, columns, strict=True)])
             times = f"{ratios.median:.2f} ({ratios.min:.2f}–{ratios.max:.2f}; {ratios.of})"
-            cells += [f"{median(mine) / k * 1e3:.2f}", "1" if name == SHIPPED else times]
+            cells += [f"{median(mine) / k * 1e3:.2f}", "1" if name == COLUMNS else times]
         rows.append([name, *cells])
     return rows
 
@@ -200,7 +217,7 @@ def to_markdown(machine: dict[str, Any], measured: dict[str, dict[int, dict[str,
         f"One step of K runs with {BATCH_SIZE} images each: forward, loss, gradients. fp32; a CPU computes on one thread. "
         f"PyTorch {machine['versions']['torch']}, {describe_code(machine)}, {machine['finished_at'][:10]}. Made by `{command}`.",
         "Milliseconds are medians. Ratios are medians over rounds (lowest–highest; of how many), each taken within a round: "
-        "below 1 is faster than what is shipped.",
+        "below 1 is faster than the columns.",
     ]
     for device in SLOTS:
         lines += ["", f"## {device.upper()}", ""]

@@ -32,7 +32,7 @@ HOUSE: dict[str, list[str]] = {
     "engine.early_stopping": [],
     "engine.clock": [],
     "engine.solo": ENGINE,
-    "engine.stacked": ENGINE,
+    "engine.stacked": [*ENGINE, "winograd"],
     "engine.block": [*ENGINE, "engine.stacked"],
     "engine.fused": [*ENGINE, "engine.stacked", "engine.block"],
     "finder": [*ENGINE, "engine.solo"],

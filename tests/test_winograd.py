@@ -1,6 +1,6 @@
 """lrsweep.winograd against PyTorch's own convolution, its outputs and its gradients.
 
-Shapes: B batch, I and O channels in and out, H × W pixels.
+Shapes: K runs, B batch, I and O channels in and out, H × W pixels, P × P pixels of a kernel.
 """
 
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from lrsweep import winograd
 SIDES = [6, 10, 14]
 
 
-def arguments(sizes: tuple[int, int, int, int, int], dtype: torch.dtype) -> list[Tensor]:
+def arguments(sizes: tuple[int, int, int, int, int], dtype: torch.dtype, seed: int = 0) -> list[Tensor]:
     """Pixels of a batch, kernels and biases."""
     num_images, num_in, num_out, height, width = sizes
-    draws = torch.Generator().manual_seed(sum(sizes))
+    draws = torch.Generator().manual_seed(sum(sizes) + seed)
     shapes = [(num_images, num_in, height, width), (num_out, num_in, 3, 3), (num_out,)]
     return [torch.randn(shape, generator=draws, dtype=torch.float64).to(dtype).requires_grad_() for shape in shapes]
 
@@ -65,16 +65,31 @@ def test_pixels_that_tiles_do_not_cover_are_refused(side: int) -> None:
         winograd.conv2d(*arguments((1, 1, 1, side, 6), torch.float32))
 
 
-def test_it_can_be_mapped_over_runs() -> None:
-    runs = [arguments((2, 3, 4, 10, 6), torch.float64) for _ in range(2)]
-    stacked = [torch.stack(tensors).detach() for tensors in zip(*runs, strict=True)]
-    stacked[1][1] += 1  # the second run has other kernels
+@given(st.integers(1, 3), st.sampled_from([(2, 3, 4, 10, 6), (1, 5, 2, 6, 6), (3, 1, 2, 14, 10)]))
+def test_runs_have_kernels_of_their_own(num_runs: int, sizes: tuple[int, int, int, int, int]) -> None:
+    runs = [arguments(sizes, torch.float64, seed=k) for k in range(num_runs)]
+    together = [torch.stack(tensors).detach().requires_grad_() for tensors in zip(*runs, strict=True)]
 
-    def objective(*inputs: Tensor) -> Tensor:
-        return winograd.conv2d(*inputs).square().sum()
+    def one_by_one(x_KBIHW: Tensor, weight_KOIPP: Tensor, bias_KO: Tensor) -> Tensor:
+        return torch.stack([F.conv2d(*own) for own in zip(x_KBIHW, weight_KOIPP, bias_KO, strict=True)])
 
-    mapped = torch.func.vmap(torch.func.grad(objective, argnums=(0, 1, 2)))(*stacked)
-    for k in range(2):
-        inputs = [tensor[k].clone().requires_grad_() for tensor in stacked]
-        for a, b in zip(mapped, torch.autograd.grad(F.conv2d(*inputs).square().sum(), inputs), strict=True):
-            torch.testing.assert_close(a[k], b, rtol=1e-10, atol=1e-10)
+    def at_once(x_KBIHW: Tensor, weight_KOIPP: Tensor, bias_KO: Tensor) -> Tensor:
+        return winograd.conv2d_of_runs(x_KBIHW.permute(0, 1, 3, 4, 2), weight_KOIPP, bias_KO).permute(0, 1, 4, 2, 3)
+
+    ours, theirs = (outputs_and_gradients(convolve, together) for convolve in (at_once, one_by_one))
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+
+
+def test_a_run_that_is_not_finite_leaves_the_others_alone() -> None:
+    x, weight, bias = (torch.stack([tensor.detach()] * 3) for tensor in arguments((2, 3, 4, 10, 10), torch.float32))
+    clean = outputs_and_gradients(winograd.conv2d_of_runs, inputs_of_runs(x, weight, bias))
+    x[1, 0, 0], weight[1, 0] = torch.nan, torch.inf
+    spoilt = outputs_and_gradients(winograd.conv2d_of_runs, inputs_of_runs(x, weight, bias))
+    assert not spoilt[0][1].isfinite().all()
+    for a, b in zip(clean, spoilt, strict=True):
+        assert torch.equal(a[[0, 2]], b[[0, 2]])
+
+
+def inputs_of_runs(x_KBIHW: Tensor, *weights: Tensor) -> list[Tensor]:
+    return [tensor.clone().requires_grad_() for tensor in (x_KBIHW.permute(0, 1, 3, 4, 2), *weights)]

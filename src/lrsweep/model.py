@@ -68,9 +68,7 @@ class CNN(nn.Module):
 
 def _convolved(x: Tensor, conv: nn.Conv2d) -> Tensor:
     """conv(x), to rounding."""
-    # What is slow on a CPU is the backward of PyTorch's own; forward alone, and on several threads, it is the faster one.
-    on_one_core = x.device.type == "cpu" and torch.get_num_threads() == 1
-    if on_one_core and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
+    if winograd.pays(x):
         assert conv.bias is not None
         return winograd.conv2d(x, conv.weight, conv.bias)
     out: Tensor = conv(x)

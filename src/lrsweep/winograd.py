@@ -6,7 +6,8 @@ and the outputs are interpolated from those: 36 multiplications where the sums w
 products, so autograd's backward is that cheap as well. It rounds four to eight times as much as those do, which in float32
 is near 1e-6 of the result.
 
-Shapes: B batch, I and O channels in and out, N = B·I, H × W pixels of an image and R × S tiles, K × K pixels of a kernel.
+Shapes: K runs, B batch, I and O channels in and out, N = B·I, H × W pixels of an image and R × S tiles, P × P pixels of a
+kernel.
 """
 
 from functools import cache
@@ -44,63 +45,72 @@ _OUTPUTS = [
 ]
 
 
-def conv2d(x_BIHW: Tensor, weight_OIKK: Tensor, bias_O: Tensor) -> Tensor:
+def pays(x: Tensor) -> bool:
+    """Is it the fastest way? PyTorch's own is slow backward, on a CPU; forward alone, and on several threads, it is faster."""
+    on_one_core = x.device.type == "cpu" and torch.get_num_threads() == 1
+    return on_one_core and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+
+
+def conv2d(x_BIHW: Tensor, weight_OIPP: Tensor, bias_O: Tensor) -> Tensor:
     """F.conv2d of 3 × 3 kernels without padding, to rounding; channels_last. H - 2 and W - 2 are multiples of 4."""
-    num_images, num_in, height, width = x_BIHW.shape
+    x_1BHWI = x_BIHW.permute(0, 2, 3, 1).unsqueeze(0)
+    return conv2d_of_runs(x_1BHWI, weight_OIPP.unsqueeze(0), bias_O.unsqueeze(0)).squeeze(0).permute(0, 3, 1, 2)
+
+
+def conv2d_of_runs(x_KBHWI: Tensor, weight_KOIPP: Tensor, bias_KO: Tensor) -> Tensor:
+    """[K, B, H-2, W-2, O]: the same of K runs, each with kernels of its own."""
+    num_runs, num_images, height, width, num_in = x_KBHWI.shape
     assert height % _OUT == width % _OUT == 2, f"{height} × {width} pixels are not covered by whole tiles"
-    num_out = len(weight_OIKK)
+    num_out = weight_KOIPP.shape[1]
     rows, columns = height // _OUT, width // _OUT
-    of_pixels, of_kernel, of_outputs = _transforms(x_BIHW.dtype)
-    pixels = of_pixels @ _Tiles.apply(x_BIHW)
-    kernel = of_kernel @ weight_OIKK.permute(2, 3, 1, 0).reshape(9, -1)
-    products = torch.bmm(pixels.view(_POINTS, -1, num_in), kernel.view(_POINTS, num_in, num_out))
-    tiles = (of_outputs @ products.view(_POINTS, -1)).view(_OUT, _OUT, rows, columns, num_images, num_out)
-    out_BHWO = tiles.permute(4, 2, 0, 3, 1, 5).reshape(num_images, height - 2, width - 2, num_out) + bias_O
-    return out_BHWO.permute(0, 3, 1, 2)
+    of_pixels, of_kernel, of_outputs = _transforms(x_KBHWI.dtype, x_KBHWI.device)
+    pixels = of_pixels @ _Tiles.apply(x_KBHWI)
+    kernels = of_kernel @ weight_KOIPP.permute(3, 4, 0, 2, 1).reshape(9, -1)
+    products = torch.bmm(pixels.view(_POINTS * num_runs, -1, num_in), kernels.view(_POINTS * num_runs, num_in, num_out))
+    tiles = (of_outputs @ products.view(_POINTS, -1)).view(_OUT, _OUT, num_runs, rows, columns, num_images, num_out)
+    out_KBHWO = tiles.permute(2, 5, 3, 0, 4, 1, 6).reshape(num_runs, num_images, height - 2, width - 2, num_out)
+    return out_KBHWO + bias_KO[:, None, None, None]
 
 
 @cache
-def _transforms(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+def _transforms(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Of whole tiles, rows and columns at once: [36, 36], [36, 9], [16, 36]."""
     sides = (torch.tensor(matrix, dtype=torch.float64) for matrix in (_PIXELS, _KERNEL, _OUTPUTS))
-    of_pixels, of_kernel, of_outputs = (torch.kron(side, side).to(dtype) for side in sides)
+    of_pixels, of_kernel, of_outputs = (torch.kron(side, side).to(device, dtype) for side in sides)
     return of_pixels, of_kernel, of_outputs
 
 
 class _Tiles(torch.autograd.Function):
-    """[B, I, H, W] → [36, R·S·N]: the tiles' pixels.
+    """[K, B, H, W, I] → [36, K·R·S·N]: the tiles' pixels.
 
     Its own backward, because autograd's adds up float by float: four times as long.
     """
 
-    generate_vmap_rule = True  # for torch.func
-
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.shape = inputs[0].shape
-
-    @staticmethod
-    def forward(x_BIHW: Tensor) -> Tensor:
-        x_HWN = x_BIHW.permute(2, 3, 0, 1).flatten(2)  # one copy: what follows moves all images' channels at once
-        return x_HWN.unfold(0, _IN, _OUT).unfold(1, _IN, _OUT).permute(3, 4, 0, 1, 2).reshape(_POINTS, -1)
+    def forward(ctx: Any, x_KBHWI: Tensor) -> Tensor:
+        ctx.shape = x_KBHWI.shape
+        x_KHWN = x_KBHWI.permute(0, 2, 3, 1, 4).flatten(3)  # one copy: what follows moves all of a run's channels at once
+        return x_KHWN.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT).permute(4, 5, 0, 1, 2, 3).reshape(_POINTS, -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        num_images, num_in, height, width = ctx.shape
-        grad_HWBI = (grad if height == width == _IN else _overlapped(grad, height, width)).view(height, width, num_images, num_in)
-        return grad_HWBI.permute(2, 0, 1, 3).contiguous().permute(0, 3, 1, 2)
+        num_runs, num_images, height, width, num_in = ctx.shape
+        tiles_66KRSN = grad.view(_IN, _IN, num_runs, height // _OUT, width // _OUT, -1)
+        grad_KHWN = tiles_66KRSN[..., 0, 0, :].permute(2, 0, 1, 3) if height == width == _IN else _overlapped(tiles_66KRSN)
+        return grad_KHWN.view(num_runs, height, width, num_images, num_in).permute(0, 3, 1, 2, 4).contiguous()
 
 
-def _overlapped(tiles: Tensor, height: int, width: int) -> Tensor:
-    """Tiles' pixels → [H, W, N]: where they overlap they add up, first along columns, then along rows."""
-    tiles_66RSN = tiles.view(_IN, _IN, height // _OUT, width // _OUT, -1)
-    strips_H6SN = tiles.new_zeros(height, _IN, *tiles_66RSN.shape[3:])
+def _overlapped(tiles_66KRSN: Tensor) -> Tensor:
+    """[K, H, W, N]: where tiles overlap, their pixels add up, first along columns, then along rows."""
+    _, _, num_runs, rows, columns, num_values = tiles_66KRSN.shape
+    height, width = rows * _OUT + 2, columns * _OUT + 2
+    strips_KH6SN = tiles_66KRSN.new_zeros(num_runs, height, _IN, columns, num_values)
     for i in range(_IN):
-        strips_H6SN[_in_each_tile(i, height)] += tiles_66RSN[i].transpose(0, 1)
-    pixels_HWN = tiles.new_zeros(height, width, tiles_66RSN.shape[-1])
+        strips_KH6SN[:, _in_each_tile(i, height)] += tiles_66KRSN[i].permute(1, 2, 0, 3, 4)
+    pixels_KHWN: Tensor = tiles_66KRSN.new_zeros(num_runs, height, width, num_values)
     for i in range(_IN):
-        pixels_HWN[:, _in_each_tile(i, width)] += strips_H6SN[:, i]
-    return pixels_HWN
+        pixels_KHWN[:, :, _in_each_tile(i, width)] += strips_KH6SN[:, :, i]
+    return pixels_KHWN
 
 
 def _in_each_tile(i: int, num_pixels: int) -> slice:

@@ -1,7 +1,8 @@
 """The documents' CNN, K runs of it at once: plain functions of tensors with a leading run axis.
 
-A convolution is a batched matrix product of 3 × 3 windows laid out as columns, in NHWC. Grouped convolutions, and vmap over
-a convolution, which becomes one, are often slow backward. No operation mixes runs, so that none can disturb another.
+A convolution is a batched matrix product of 3 × 3 windows laid out as columns, in NHWC, or Winograd's where solo's is. Grouped
+convolutions, and vmap over a convolution, which becomes one, are often slow backward. No operation mixes runs, so that none can
+disturb another.
 
 Shapes: K runs, B batch, H × W pixels, I and O channels or features in and out, R × S pixels of a kernel, M = B·H·W rows,
 J = R·S·I columns, C classes, P floats of a run's row.
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lrsweep import winograd
 from lrsweep.config import LossConfig, ModelConfig
 from lrsweep.model import ACTIVATIONS
 
@@ -56,16 +58,18 @@ def views(rows_KP: Tensor, layout: Layout) -> Weights:
 def forward_cnn(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
     """[K, B, 28, 28] → logits [K, B, 10]: model.CNN, run by run."""
 
-    def convolved(x_KBHWI: Tensor, layer: str) -> Tensor:
-        return _convolve(x_KBHWI, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
+    def of(layer: str) -> tuple[Tensor, Tensor]:
+        return weights[f"{layer}.weight"], weights[f"{layer}.bias"]
 
     def linear(x_KBI: Tensor, layer: str) -> Tensor:
-        return torch.baddbmm(weights[f"{layer}.bias"].unsqueeze(1), x_KBI, weights[f"{layer}.weight"].transpose(1, 2))
+        weight_KOI, bias_KO = of(layer)
+        return torch.baddbmm(bias_KO.unsqueeze(1), x_KBI, weight_KOI.transpose(1, 2))
 
     x = F.pad(images_KBHW, (1, 1, 1, 1)).unsqueeze(-1)
-    x = F.relu(_max_pool(convolved(x, "conv1")))
-    x = F.relu(_max_pool(convolved(x, "conv2")))
-    x = F.relu(convolved(x, "conv3"))
+    convolve = winograd.conv2d_of_runs if winograd.pays(x) else _convolve
+    x = F.relu(_max_pool(_convolve(x, *of("conv1"))))
+    x = F.relu(_max_pool(convolve(x, *of("conv2"))))
+    x = F.relu(convolve(x, *of("conv3")))
     x = x.permute(0, 1, 4, 2, 3).flatten(2)  # the module flattens channels first
     return linear(ACTIVATIONS[config.activation](linear(x, "dense")), "output")
 
