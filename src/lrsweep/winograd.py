@@ -58,7 +58,7 @@ def conv2d(x_BIHW: Tensor, weight_OIPP: Tensor, bias_O: Tensor) -> Tensor:
 
 
 def conv2d_of_runs(x_KBHWI: Tensor, weight_KOIPP: Tensor, bias_KO: Tensor) -> Tensor:
-    """[K, B, H-2, W-2, O]: the same of K runs, each with kernels of its own."""
+    """[K, B, H-2, W-2, O]: the same of K runs, each with kernels of its own; how a run is rounded depends on K."""
     num_runs, num_images, height, width, num_in = x_KBHWI.shape
     assert height % _OUT == width % _OUT == 2, f"{height} × {width} pixels are not covered by whole tiles"
     num_out = weight_KOIPP.shape[1]
