@@ -83,13 +83,9 @@ def winograd_everywhere(wanted: bool) -> AbstractContextManager[Any]:
     return mock.patch.object(winograd, "pays", return_value=wanted)
 
 
-def by_columns(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
-    with winograd_everywhere(False):
-        return stacked.forward_cnn(config, weights, images_KBHW)
-
-
-def by_winograd(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
-    with winograd_everywhere(True):
+def together(config: ModelConfig, weights: Weights, images_KBHW: Tensor, *, by_winograd: bool) -> Tensor:
+    """The fused engine's network, by Winograd's tiles or by columns."""
+    with winograd_everywhere(by_winograd):
         return stacked.forward_cnn(config, weights, images_KBHW)
 
 
@@ -102,7 +98,7 @@ def autograds_own_backward() -> Iterator[None]:
 
 def by_autograd(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
     with autograds_own_backward():
-        return by_columns(config, weights, images_KBHW)
+        return together(config, weights, images_KBHW, by_winograd=False)
 
 
 @cache
@@ -120,8 +116,8 @@ def ways(*, with_compiled: bool = False) -> dict[str, Forward]:
     config = ModelConfig()
     model = build_model(config, torch.Generator(), torch.device("cpu"))  # its own weights are not used
     plain: dict[str, Forward] = {
-        COLUMNS: partial(by_columns, config),
-        "Winograd's tiles (shipped on a CPU)": partial(by_winograd, config),
+        COLUMNS: partial(together, config, by_winograd=False),
+        "Winograd's tiles (shipped on a CPU)": partial(together, config, by_winograd=True),
         "columns, autograd's backward": partial(by_autograd, config),
         "grouped convolutions": partial(grouped, config),
         "torch.func.vmap of the solo network": partial(mapped, model),

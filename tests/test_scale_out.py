@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -161,29 +160,21 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def by_fused(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
-    """The study of the fused launcher, by how many runs it trains at a time: rounding depends on that."""
-
-    @cache
-    def study(num_slots: int) -> Path:
-        folder = tmp_path_factory.mktemp("fused")
-        code, _, err = sweep(folder, "hydra/launcher=fused", f"hydra.launcher.runs={num_slots}")
-        assert code == 0, err
-        return folder / "results" / "lr"
-
-    return study
+def by_fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fused")
+    code, _, err = sweep(folder, "hydra/launcher=fused", "hydra.launcher.runs=2")
+    assert code == 0, err
+    return folder / "results" / "lr"
 
 
 @pytest.mark.slow
 @has_ray
-def test_fused_programs_on_a_cluster_give_the_fused_launchers_table(
-    cluster: Any, tmp_path: Path, by_fused: Callable[[int], Path]
-) -> None:
+def test_fused_programs_on_a_cluster_give_the_fused_launchers_table(cluster: Any, tmp_path: Path, by_fused: Path) -> None:
     code, out, err = sweep(tmp_path, *cluster.overrides, "hydra.launcher.fused=2", "machine.results_dir=fused")
     assert code == 0, err
     assert "4 of 4 runs are fused; programs: 2" in out
     assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
-    assert num_lost(tmp_path / "fused" / "lr", by_fused(2)) == 0
+    assert num_lost(tmp_path / "fused" / "lr", by_fused) == 0
     for record in store.read(tmp_path / "fused" / "lr"):
         assert (record.engine, record.timing, record.environment["slots"]) == ("fused", "calibrated", 2)
 
@@ -192,7 +183,7 @@ def test_fused_programs_on_a_cluster_give_the_fused_launchers_table(
 @has_ray
 @pytest.mark.parametrize(("max_retries", "told"), [(3, "runs begin again: "), (0, "run solo: the fused program ended with ")])
 def test_what_has_come_home_is_not_done_again_where_a_program_dies(
-    cluster: Any, tmp_path: Path, by_fused: Callable[[int], Path], max_retries: int, told: str
+    cluster: Any, tmp_path: Path, by_fused: Path, max_retries: int, told: str
 ) -> None:
     place = f"dies_{max_retries}"
     one_by_one = ["hydra.launcher.fused=1", f"hydra.launcher.ray.remote.max_retries={max_retries}"]
@@ -209,7 +200,7 @@ def test_what_has_come_home_is_not_done_again_where_a_program_dies(
     assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
     assert {path: path.stat().st_mtime_ns for path in before} == before
     if max_retries:
-        assert num_lost(tmp_path / place / "lr", by_fused(1)) == 0
+        assert num_lost(tmp_path / place / "lr", by_fused) == 0
 
 
 @pytest.mark.slow

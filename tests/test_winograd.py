@@ -81,6 +81,24 @@ def test_runs_have_kernels_of_their_own(num_runs: int, sizes: tuple[int, int, in
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.parametrize("num_images", [32, 24])
+@pytest.mark.parametrize("sizes", [(32, 64, 14, 14), (64, 64, 6, 6)], ids=["conv2", "conv3"])
+def test_how_many_runs_there_are_changes_no_bit_of_one(sizes: tuple[int, int, int, int], num_images: int) -> None:
+    runs = [arguments((num_images, *sizes), torch.float32, seed=k) for k in range(4)]
+    together = inputs_of_runs(*(torch.stack(tensors).detach() for tensors in zip(*runs, strict=True)))
+    of_runs = outputs_and_gradients_of_runs(together)
+    for k in range(4):
+        alone = outputs_and_gradients_of_runs([tensor[k : k + 1].detach().requires_grad_() for tensor in together])
+        for a, b in zip(of_runs, alone, strict=True):
+            assert torch.equal(a[k], b[0])
+
+
+def outputs_and_gradients_of_runs(inputs: list[Tensor]) -> list[Tensor]:
+    """Of the squares, so that a run's gradients are its own whatever is beside it."""
+    out = winograd.conv2d_of_runs(*inputs)
+    return [out.detach(), *torch.autograd.grad(out.square().sum(), inputs)]
+
+
 def test_a_run_that_is_not_finite_leaves_the_others_alone() -> None:
     x, weight, bias = (torch.stack([tensor.detach()] * 3) for tensor in arguments((2, 3, 4, 10, 10), torch.float32))
     clean = outputs_and_gradients(winograd.conv2d_of_runs, inputs_of_runs(x, weight, bias))

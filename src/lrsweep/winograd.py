@@ -58,17 +58,21 @@ def conv2d(x_BIHW: Tensor, weight_OIPP: Tensor, bias_O: Tensor) -> Tensor:
 
 
 def conv2d_of_runs(x_KBHWI: Tensor, weight_KOIPP: Tensor, bias_KO: Tensor) -> Tensor:
-    """[K, B, H-2, W-2, O]: the same of K runs, each with kernels of its own; how a run is rounded depends on K."""
+    """[K, B, H-2, W-2, O]: the same of K runs, each with kernels of its own.
+
+    Every product is a run's own, so that how many there are does not change how one is rounded.
+    """
     num_runs, num_images, height, width, num_in = x_KBHWI.shape
     assert height % _OUT == width % _OUT == 2, f"{height} × {width} pixels are not covered by whole tiles"
     num_out = weight_KOIPP.shape[1]
     rows, columns = height // _OUT, width // _OUT
-    of_pixels, of_kernel, of_outputs = _transforms(x_KBHWI.dtype, x_KBHWI.device)
-    pixels = of_pixels @ _Tiles.apply(x_KBHWI)
-    kernels = of_kernel @ weight_KOIPP.permute(3, 4, 0, 2, 1).reshape(9, -1)
-    products = torch.bmm(pixels.view(_POINTS * num_runs, -1, num_in), kernels.view(_POINTS * num_runs, num_in, num_out))
-    tiles = (of_outputs @ products.view(_POINTS, -1)).view(_OUT, _OUT, num_runs, rows, columns, num_images, num_out)
-    out_KBHWO = tiles.permute(2, 5, 3, 0, 4, 1, 6).reshape(num_runs, num_images, height - 2, width - 2, num_out)
+    of_pixels, of_kernel, of_outputs = (m.expand(num_runs, -1, -1) for m in _transforms(x_KBHWI.dtype, x_KBHWI.device))
+    pixels = torch.bmm(of_pixels, _Tiles.apply(x_KBHWI))
+    kernels = torch.bmm(of_kernel, weight_KOIPP.permute(0, 3, 4, 2, 1).reshape(num_runs, 9, -1))
+    products = torch.bmm(pixels.view(num_runs * _POINTS, -1, num_in), kernels.view(num_runs * _POINTS, num_in, num_out))
+    outputs = torch.bmm(of_outputs, products.view(num_runs, _POINTS, -1))
+    tiles = outputs.view(num_runs, _OUT, _OUT, rows, columns, num_images, num_out)
+    out_KBHWO = tiles.permute(0, 5, 3, 1, 4, 2, 6).reshape(num_runs, num_images, height - 2, width - 2, num_out)
     return out_KBHWO + bias_KO[:, None, None, None]
 
 
@@ -81,7 +85,7 @@ def _transforms(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tenso
 
 
 class _Tiles(torch.autograd.Function):
-    """[K, B, H, W, I] → [36, K·R·S·N]: the tiles' pixels.
+    """[K, B, H, W, I] → [K, 36, R·S·N]: the tiles' pixels.
 
     Its own backward, because autograd's adds up float by float: four times as long.
     """
@@ -90,24 +94,24 @@ class _Tiles(torch.autograd.Function):
     def forward(ctx: Any, x_KBHWI: Tensor) -> Tensor:
         ctx.shape = x_KBHWI.shape
         x_KHWN = x_KBHWI.permute(0, 2, 3, 1, 4).flatten(3)  # one copy: what follows moves all of a run's channels at once
-        return x_KHWN.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT).permute(4, 5, 0, 1, 2, 3).reshape(_POINTS, -1)
+        return x_KHWN.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT).permute(0, 4, 5, 1, 2, 3).reshape(len(x_KHWN), _POINTS, -1)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         num_runs, num_images, height, width, num_in = ctx.shape
-        tiles_66KRSN = grad.view(_IN, _IN, num_runs, height // _OUT, width // _OUT, -1)
-        grad_KHWN = tiles_66KRSN[..., 0, 0, :].permute(2, 0, 1, 3) if height == width == _IN else _overlapped(tiles_66KRSN)
+        tiles_K66RSN = grad.view(num_runs, _IN, _IN, height // _OUT, width // _OUT, -1)
+        grad_KHWN = tiles_K66RSN[..., 0, 0, :] if height == width == _IN else _overlapped(tiles_K66RSN)
         return grad_KHWN.view(num_runs, height, width, num_images, num_in).permute(0, 3, 1, 2, 4).contiguous()
 
 
-def _overlapped(tiles_66KRSN: Tensor) -> Tensor:
+def _overlapped(tiles_K66RSN: Tensor) -> Tensor:
     """[K, H, W, N]: where tiles overlap, their pixels add up, first along columns, then along rows."""
-    _, _, num_runs, rows, columns, num_values = tiles_66KRSN.shape
+    num_runs, _, _, rows, columns, num_values = tiles_K66RSN.shape
     height, width = rows * _OUT + 2, columns * _OUT + 2
-    strips_KH6SN = tiles_66KRSN.new_zeros(num_runs, height, _IN, columns, num_values)
+    strips_KH6SN = tiles_K66RSN.new_zeros(num_runs, height, _IN, columns, num_values)
     for i in range(_IN):
-        strips_KH6SN[:, _in_each_tile(i, height)] += tiles_66KRSN[i].permute(1, 2, 0, 3, 4)
-    pixels_KHWN: Tensor = tiles_66KRSN.new_zeros(num_runs, height, width, num_values)
+        strips_KH6SN[:, _in_each_tile(i, height)] += tiles_K66RSN[:, i].transpose(1, 2)
+    pixels_KHWN: Tensor = tiles_K66RSN.new_zeros(num_runs, height, width, num_values)
     for i in range(_IN):
         pixels_KHWN[:, :, _in_each_tile(i, width)] += strips_KH6SN[:, :, i]
     return pixels_KHWN
