@@ -8,8 +8,8 @@ untimed warm-up epoch and then the timed ones. Nothing is estimated: what was no
 
 Runs per hour go as epochs per hour: both sides train the same network on as many images with the same rule for stopping.
 
-The floating-point operations are those of the sums as the network writes them, whatever way of computing them needs fewer
-(winograd.py). PyTorch counts them on the model itself, convolutions and matrix products only, two for each multiply-add.
+PyTorch counts the floating-point operations on the model itself, for convolutions and matrix products only: two for each
+multiply-add.
 Multiply-adds of one image forward: conv1 225,792 + conv2 2,654,208 + conv3 589,824 + dense 65,536 +
 output 640 = 3,536,000. Backward is twice that, less conv1's 225,792: nobody asks for the gradient of the images.
 """

@@ -13,7 +13,7 @@ Shapes: K runs, B batch, H × W pixels, C classes.
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from statistics import median
@@ -27,7 +27,6 @@ from bench import ROOT, describe_code, describe_machine, publish, stat, table
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from lrsweep import winograd
 from lrsweep.config import LossConfig, MachineConfig, ModelConfig
 from lrsweep.engine import stacked
 from lrsweep.engine.block import BLOCK_SLOTS, Step, record
@@ -40,7 +39,7 @@ BATCH_SIZE = 32
 TOLERANCE = 1e-4  # of the largest gradient of a tensor, in fp32
 SLOTS = {"cpu": (1, 2, BLOCK_SLOTS["cpu"], 8), "cuda": (BLOCK_SLOTS["cuda"], 16, 46)}
 STEPS = 10  # timed, of each way in a round
-COLUMNS = "columns, backward by nine additions (shipped on a GPU)"
+COLUMNS = "columns, backward by nine additions (shipped)"
 
 Forward = Callable[[Weights, Tensor], Tensor]
 Gradients = tuple[Tensor, ...]
@@ -54,8 +53,7 @@ def one_by_one(model: nn.Module, weights: Weights, images_KBHW: Tensor) -> Tenso
 
 def mapped(model: nn.Module, weights: Weights, images_KBHW: Tensor) -> Tensor:
     """The same by torch.func.vmap, which makes grouped convolutions of it."""
-    with winograd_everywhere(False):
-        logits_KBC: Tensor = vmap(lambda own, x: functional_call(model, own, (x.unsqueeze(1),)))(weights, images_KBHW)
+    logits_KBC: Tensor = vmap(lambda own, x: functional_call(model, own, (x.unsqueeze(1),)))(weights, images_KBHW)
     return logits_KBC
 
 
@@ -78,17 +76,6 @@ def grouped(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tenso
     return linear(ACTIVATIONS[config.activation](linear(x, "dense")), "output")
 
 
-def winograd_everywhere(wanted: bool) -> AbstractContextManager[Any]:
-    """On every device, or nowhere."""
-    return mock.patch.object(winograd, "pays", return_value=wanted)
-
-
-def together(config: ModelConfig, weights: Weights, images_KBHW: Tensor, *, by_winograd: bool) -> Tensor:
-    """The fused engine's network, by Winograd's tiles or by columns."""
-    with winograd_everywhere(by_winograd):
-        return stacked.forward_cnn(config, weights, images_KBHW)
-
-
 @contextmanager
 def autograds_own_backward() -> Iterator[None]:
     """The columns, laid out alike, without the backward written for them."""
@@ -98,7 +85,7 @@ def autograds_own_backward() -> Iterator[None]:
 
 def by_autograd(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
     with autograds_own_backward():
-        return together(config, weights, images_KBHW, by_winograd=False)
+        return stacked.forward_cnn(config, weights, images_KBHW)
 
 
 @cache
@@ -116,8 +103,7 @@ def ways(*, with_compiled: bool = False) -> dict[str, Forward]:
     config = ModelConfig()
     model = build_model(config, torch.Generator(), torch.device("cpu"))  # its own weights are not used
     plain: dict[str, Forward] = {
-        COLUMNS: partial(together, config, by_winograd=False),
-        "Winograd's tiles (shipped on a CPU)": partial(together, config, by_winograd=True),
+        COLUMNS: partial(stacked.forward_cnn, config),
         "columns, autograd's backward": partial(by_autograd, config),
         "grouped convolutions": partial(grouped, config),
         "torch.func.vmap of the solo network": partial(mapped, model),

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 import torchinfo
 from torch import Tensor, nn
 
-from lrsweep import winograd
 from lrsweep.config import ConfigError, LossConfig, ModelConfig, per_seed
 from lrsweep.data import NUM_CLASSES, generator
 
@@ -50,8 +49,8 @@ class CNN(nn.Module):
         # ReLU never changes which pixel is the largest, so pooling first gives the same bits for a quarter of the work.
         # A norm may (its scale can be negative), so it comes before the pooling.
         x = F.relu(F.max_pool2d(_normalised(self.conv1(images_BCHW), self.norm1), 2))
-        x = F.relu(F.max_pool2d(_normalised(_convolved(x, self.conv2), self.norm2), 2))
-        x = F.relu(_normalised(_convolved(x, self.conv3), self.norm3))
+        x = F.relu(F.max_pool2d(_normalised(self.conv2(x), self.norm2), 2))
+        x = F.relu(_normalised(self.conv3(x), self.norm3))
         x = self._dropped(self._activation(self.dense(x.flatten(1))))
         logits_BC: Tensor = self.output(x)
         return logits_BC
@@ -64,15 +63,6 @@ class CNN(nn.Module):
         assert draws is not None, "dropout needs a generator to train with"
         # Drawn where the generator is, whatever the device and type of x, so that a seed means the same everywhere.
         return x * torch.empty(x.shape, device=draws.device).bernoulli_(share_kept, generator=draws).to(x) / share_kept
-
-
-def _convolved(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """conv(x), to rounding."""
-    if winograd.pays(x):
-        assert conv.bias is not None
-        return winograd.conv2d(x, conv.weight, conv.bias)
-    out: Tensor = conv(x)
-    return out
 
 
 def _normalised(x: Tensor, norm: nn.BatchNorm2d | None) -> Tensor:

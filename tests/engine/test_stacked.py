@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lrsweep import winograd
 from lrsweep.config import LossConfig, ModelConfig
 from lrsweep.engine import stacked
 from lrsweep.engine.stacked import Weights, _Columns, forward_cnn, layout_of, losses_of, num_correct, penalties_of, views, why_not
@@ -17,12 +16,6 @@ LOSSES = ["cross_entropy", "double_softmax"]
 DOCUMENTS = ModelConfig()
 NUM_RUNS = 3
 BATCH_SIZES = [32, 24]  # a full batch, and the short last one of the documents' 3,000 images
-
-
-@pytest.fixture(params=[True, False], ids=["winograd", "columns"])
-def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a CPU convolves in training, and as a GPU does."""
-    monkeypatch.setattr(winograd, "pays", lambda x: request.param)
 
 
 def models_of(dtype: torch.dtype, config: ModelConfig = DOCUMENTS) -> list[nn.Module]:
@@ -51,7 +44,6 @@ def gradients(weights: Weights, images_KBHW: Tensor, labels_KB: Tensor, loss: st
     return loss_K.detach(), dict(zip(weights, grads, strict=True))
 
 
-@pytest.mark.usefixtures("_either_way")
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("size", BATCH_SIZES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=["fp64", "fp32"])
@@ -103,7 +95,6 @@ def test_right_answers_are_counted_run_by_run() -> None:
     assert num_correct(logits_KBC, labels_KB).tolist() == [10, 1]
 
 
-@pytest.mark.usefixtures("_either_way")
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
 def test_a_broken_run_leaves_the_others_bits_alone(poison: float) -> None:
     images_KBHW, labels_KB = batch_of(32, torch.float32)

@@ -1,8 +1,7 @@
 """The documents' CNN, K runs of it at once: plain functions of tensors with a leading run axis.
 
-A convolution is a batched matrix product of 3 × 3 windows laid out as columns, in NHWC, or Winograd's where solo's is. Grouped
-convolutions, and vmap over a convolution, which becomes one, are often slow backward. No operation mixes runs, so that none can
-disturb another.
+A convolution is a batched matrix product of 3 × 3 windows laid out as columns, in NHWC. Grouped convolutions, and vmap over
+a convolution, which becomes one, are often slow backward. No operation mixes runs, so no run can disturb another.
 
 Shapes: K runs, B batch, H × W pixels, I and O channels or features in and out, R × S pixels of a kernel, M = B·H·W rows,
 J = R·S·I columns, C classes, P floats of a run's row.
@@ -16,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrsweep import winograd
 from lrsweep.config import LossConfig, ModelConfig
 from lrsweep.model import ACTIVATIONS
 
@@ -66,10 +64,9 @@ def forward_cnn(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> T
         return torch.baddbmm(bias_KO.unsqueeze(1), x_KBI, weight_KOI.transpose(1, 2))
 
     x = F.pad(images_KBHW, (1, 1, 1, 1)).unsqueeze(-1)
-    convolve = winograd.conv2d_of_runs if winograd.pays(x) else _convolve
     x = F.relu(_max_pool(_convolve(x, *of("conv1"))))
-    x = F.relu(_max_pool(convolve(x, *of("conv2"))))
-    x = F.relu(convolve(x, *of("conv3")))
+    x = F.relu(_max_pool(_convolve(x, *of("conv2"))))
+    x = F.relu(_convolve(x, *of("conv3")))
     x = x.permute(0, 1, 4, 2, 3).flatten(2)  # the module flattens channels first
     return linear(ACTIVATIONS[config.activation](linear(x, "dense")), "output")
 
