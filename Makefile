@@ -38,11 +38,11 @@ replicate: $(READY) data ## the same grid on SEEDS seeds (3); in one program whe
 	@$(PY) -m lrsweep study=$(STUDY) seed="range($(or $(SEEDS),3))" hydra/launcher=$(LAUNCHER) $(ARGS)
 
 confirm: $(READY) data ## the best rates of STUDY on SEEDS fresh seeds (5): the best of many flatters
-	@$(PY) scripts/confirm.py $(STUDY) $(or $(SEEDS),5) $(ARGS)
+	@$(PY) -m lrsweep.cli.confirm study=$(STUDY) seeds=$(or $(SEEDS),5) $(ARGS)
 
 sensitivity: $(READY) data ## the documents' grid without early stopping, in STUDY: what does that decide?
 	@$(PY) -m lrsweep study=budget study.name=$(STUDY)/budget $(ARGS)
-	@$(PY) -m lrsweep.report study=$(STUDY) $(filter machine.results_dir=%,$(ARGS))
+	@$(PY) -m lrsweep.cli.report study=$(STUDY) $(filter machine.results_dir=%,$(ARGS))
 
 STUDIES = optimizers techniques pretrain finetune schedules layerwise batch_size warmup grow_batch schedules_sgd mixed_precision
 
@@ -50,16 +50,16 @@ studies: $(READY) data ## every study of the documents' other claims, at SIZE sm
 	@for study in $(STUDIES); do $(PY) -m lrsweep study=$$study study.size=$(or $(SIZE),small) $(ARGS) || exit; done
 
 audit: $(READY) ## a verdict on every claim, from the runs that are there
-	@$(PY) -m lrsweep.report study=all $(filter machine.results_dir=%,$(ARGS))
+	@$(PY) -m lrsweep.cli.report study=all $(filter machine.results_dir=%,$(ARGS))
 
 report: $(READY) ## the report alone, of STUDY
-	@$(PY) -m lrsweep.report study=$(STUDY) $(filter machine.results_dir=% delta=%,$(ARGS))
+	@$(PY) -m lrsweep.cli.report study=$(STUDY) $(filter machine.results_dir=% delta=%,$(ARGS))
 
 reference: $(READY) ## pack the records in results/reference, rebuild its report and audit, show them in the READMEs
 	@$(PY) scripts/reference.py
 
 data: $(READY) ## MNIST, checksums verified, into data/
-	@$(PY) -m lrsweep.download data
+	@$(PY) -m lrsweep.data.download data
 
 # A process a core, four at most; a file's tests stay together, because most share what they make.
 PYTEST = $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile

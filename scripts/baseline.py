@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset, random_split
 
-from lrsweep.download import load_mnist
-from lrsweep.environment import describe
-from lrsweep.sources import import_torchvision
+from lrsweep.data.download import load_mnist
+from lrsweep.data.sources import import_torchvision
+from lrsweep.training.device import describe
 
 torchvision = import_torchvision()  # `import torchvision`, also beside a CPU-only torch
 

@@ -32,12 +32,12 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lrsweep import data
 from lrsweep.config import DataConfig, MachineConfig, ModelConfig, OptimizerConfig, RunConfig, TrainingConfig
-from lrsweep.engine import solo
-from lrsweep.environment import describe, num_cores, prepare_device
-from lrsweep.model import build_model
-from lrsweep.store import write_atomically
+from lrsweep.data import dataset
+from lrsweep.storage.files import write_atomically
+from lrsweep.training import solo
+from lrsweep.training.device import describe, num_cores, prepare_device
+from lrsweep.training.models import build_model
 
 ROOT = Path(__file__).parents[1]
 LR = 1e-3
@@ -148,7 +148,7 @@ def _train(seed: int, contender: Contender, sizes: DataConfig, epochs: int) -> d
     """In a process of its own. Scoring the test set, at the end, keeps its core busy while slower ones finish."""
     device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision, threads=1))
     run = RunConfig(seed=seed, data=sizes, optimizer=OptimizerConfig(lr=LR), training=TrainingConfig(max_epochs=1 + epochs))
-    split = data.split(data.load(ROOT / "data", device), run.data, run.seed)
+    split = dataset.split(dataset.load(ROOT / "data", device), run.data, run.seed)
     _barrier.wait(BARRIER_SECONDS)
     outcome = solo.train(run, split)
     assert outcome.wall_seconds is not None

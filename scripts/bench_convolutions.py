@@ -28,12 +28,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from lrsweep.config import LossConfig, MachineConfig, ModelConfig
-from lrsweep.engine import stacked
-from lrsweep.engine.block import BLOCK_SLOTS, Step, record
-from lrsweep.engine.clock import Clock
-from lrsweep.engine.stacked import Weights, layout_of, losses_of, views
-from lrsweep.environment import prepare_device
-from lrsweep.model import ACTIVATIONS, build_model, initial_model
+from lrsweep.fused import stacked_cnn
+from lrsweep.fused.block import BLOCK_SLOTS, Step, record
+from lrsweep.fused.stacked_cnn import Weights, losses_of, row_layout, views
+from lrsweep.training.clock import Clock
+from lrsweep.training.device import prepare_device
+from lrsweep.training.models import ACTIVATIONS, build_model, initial_model
 
 BATCH_SIZE = 32
 TOLERANCE = 1e-4  # of the largest gradient of a tensor, in fp32
@@ -79,18 +79,18 @@ def grouped(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tenso
 @contextmanager
 def autograds_own_backward() -> Iterator[None]:
     """The columns, laid out alike, without the backward written for them."""
-    with mock.patch.object(stacked._Columns, "apply", partial(stacked._Columns.forward, SimpleNamespace())):
+    with mock.patch.object(stacked_cnn._Columns, "apply", partial(stacked_cnn._Columns.forward, SimpleNamespace())):
         yield
 
 
 def by_autograd(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
     with autograds_own_backward():
-        return stacked.forward_cnn(config, weights, images_KBHW)
+        return stacked_cnn.forward_cnn(config, weights, images_KBHW)
 
 
 @cache
 def _compiled() -> Forward:
-    return torch.compile(partial(stacked.forward_cnn, ModelConfig()), dynamic=False)
+    return torch.compile(partial(stacked_cnn.forward_cnn, ModelConfig()), dynamic=False)
 
 
 def compiled(weights: Weights, images_KBHW: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ def ways(*, with_compiled: bool = False) -> dict[str, Forward]:
     config = ModelConfig()
     model = build_model(config, torch.Generator(), torch.device("cpu"))  # its own weights are not used
     plain: dict[str, Forward] = {
-        COLUMNS: partial(stacked.forward_cnn, config),
+        COLUMNS: partial(stacked_cnn.forward_cnn, config),
         "columns, autograd's backward": partial(by_autograd, config),
         "grouped convolutions": partial(grouped, config),
         "torch.func.vmap of the solo network": partial(mapped, model),
@@ -114,7 +114,7 @@ def ways(*, with_compiled: bool = False) -> dict[str, Forward]:
 
 def batch(num_runs: int, device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Weights, Tensor, Tensor]:
     """Weights as the fused engine lays them out, and images and labels by chance."""
-    layout = layout_of(build_model(ModelConfig(), torch.Generator(), torch.device("cpu")))
+    layout = row_layout(build_model(ModelConfig(), torch.Generator(), torch.device("cpu")))
     rows_KP = torch.zeros(num_runs, layout.num_floats, dtype=dtype, device=device)
     for k in range(num_runs):
         model = initial_model(ModelConfig(), k, torch.device("cpu"))

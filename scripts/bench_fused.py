@@ -22,11 +22,13 @@ from typing import Any, Literal
 import torch
 from bench import LR, ROOT, count_flops, data_config, describe_code, describe_machine, publish, stat, table, write
 
-from lrsweep import data, store
 from lrsweep.config import GridConfig, MachineConfig, OptimizerConfig, RunConfig, TrainingConfig, log_grid
-from lrsweep.engine import fused, solo
-from lrsweep.engine.clock import Clock
-from lrsweep.environment import prepare_device
+from lrsweep.data import dataset
+from lrsweep.fused import scheduler
+from lrsweep.storage import store
+from lrsweep.training import solo
+from lrsweep.training.clock import Clock
+from lrsweep.training.device import prepare_device
 
 NOT_MEASURED = "not measured"
 _CPU_SLOTS = 8
@@ -57,10 +59,10 @@ def contenders(device: str) -> list[Contender]:
 def measure(contender: Contender, like: RunConfig, epochs: int) -> dict[str, Any]:
     """Seconds an epoch and run, after one epoch of warm-up."""
     device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision))
-    mnist = data.load(ROOT / "data", device)
+    mnist = dataset.load(ROOT / "data", device)
     run = replace(like, training=TrainingConfig(max_epochs=1 + epochs, patience=1 + epochs))
     is_gpu = device.type == "cuda"
-    slots = contender.slots if contender.slots is not None else min(_MOST_SLOTS, fused.num_slots_that_fit(run, mnist))
+    slots = contender.slots if contender.slots is not None else min(_MOST_SLOTS, scheduler.num_slots_that_fit(run, mnist))
     if is_gpu:
         torch.cuda.reset_peak_memory_stats()
     seconds = _solo_epochs(run, mnist) if slots == 0 else _fused_epochs(run, mnist, slots, epochs)
@@ -72,15 +74,15 @@ def measure(contender: Contender, like: RunConfig, epochs: int) -> dict[str, Any
     }
 
 
-def _solo_epochs(run: RunConfig, mnist: data.Mnist) -> list[float]:
-    return [epoch.seconds for epoch in solo.train(run, data.split(mnist, run.data, run.seed)).curve[1:]]
+def _solo_epochs(run: RunConfig, mnist: dataset.Mnist) -> list[float]:
+    return [epoch.seconds for epoch in solo.train(run, dataset.split(mnist, run.data, run.seed)).curve[1:]]
 
 
-def _fused_epochs(run: RunConfig, mnist: data.Mnist, slots: int, epochs: int) -> list[float]:
+def _fused_epochs(run: RunConfig, mnist: dataset.Mnist, slots: int, epochs: int) -> list[float]:
     """Of all slots together: from one epoch's start to the next's, which waits for the first's results."""
     runs = [replace(run, seed=seed, training=TrainingConfig(max_epochs=2 + epochs, patience=2 + epochs)) for seed in range(slots)]
     moments: list[float] = []
-    fused.train(
+    scheduler.train(
         runs,
         mnist,
         num_slots=slots,
@@ -131,15 +133,15 @@ def measure_sweep(sweep: Sweep, like: RunConfig, device_name: str) -> dict[str, 
 
 
 def _warm_sweep(sweep: Sweep, like: RunConfig, device: torch.device) -> tuple[float, int]:
-    mnist = data.load(ROOT / "data", device)
+    mnist = dataset.load(ROOT / "data", device)
     points = [(lr, seed) for seed in range(sweep.num_seeds) for lr in log_grid(GridConfig())]
     runs = [replace(like, optimizer=replace(like.optimizer, lr=lr), seed=seed) for lr, seed in points]
     epochs: list[int] = []
     start = time.perf_counter()
     if sweep.how == "solo":
-        epochs += [len(solo.train(run, data.split(mnist, run.data, run.seed)).curve) for run in runs]
+        epochs += [len(solo.train(run, dataset.split(mnist, run.data, run.seed)).curve) for run in runs]
     else:
-        fused.train(
+        scheduler.train(
             runs,
             mnist,
             num_slots=len(runs),

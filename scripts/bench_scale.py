@@ -18,10 +18,12 @@ from typing import Any
 
 from bench import ROOT, describe_code, describe_machine, publish
 
-from lrsweep import app, runs, store
+from lrsweep.cli import execution
+from lrsweep.cli.main import main as lrsweep
 from lrsweep.config import GridConfig, MachineConfig, RunConfig, log_grid, run_id
-from lrsweep.environment import describe, prepare_device
 from lrsweep.records import EpochRecord, Outcome, RunRecord
+from lrsweep.storage import store
+from lrsweep.training.device import describe, prepare_device
 
 _EPOCHS = 50
 _RATES = len(log_grid(GridConfig()))
@@ -62,7 +64,7 @@ def made_up(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
     return record
 
 
-runs.run_one = made_up  # in the workers as well, which import this file anew
+execution.run_one = made_up  # in the workers as well, which import this file anew
 
 
 def seconds_of(*command: str, folder: Path) -> float:
@@ -79,7 +81,7 @@ def measure(num_seeds: int) -> dict[str, float]:
             "sweep": seconds_of(*sweep, "hydra.launcher.refresh_seconds=0", folder=folder),
             "resume": seconds_of(*sweep, folder=folder),
             "scan": seconds_of("-c", _SCAN, "results/lr", folder=folder),
-            "report": seconds_of("-m", "lrsweep.report", "study=lr", folder=folder),
+            "report": seconds_of("-m", "lrsweep.cli.report", "study=lr", folder=folder),
         }
 
 
@@ -120,6 +122,6 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["sweep"]:
         del sys.argv[1]
-        app.main()
+        lrsweep()
     else:
         main()

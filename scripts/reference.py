@@ -9,9 +9,9 @@ from the packed ones.
 import re
 from pathlib import Path
 
-from lrsweep import store
-from lrsweep.report.audit import build_audit
+from lrsweep.report.audit.build import build_audit
 from lrsweep.report.build import build
+from lrsweep.storage import store
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lrsweep import store
 from lrsweep.records import RunRecord
+from lrsweep.storage import store
 
 ROOT = Path(__file__).parents[1]
 DATA = f"machine.data_dir={ROOT / 'data'}"

@@ -12,9 +12,10 @@ import pytest
 import torch
 from hypothesis import settings
 
-from lrsweep import app, data
+from lrsweep.cli import main
 from lrsweep.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainingConfig, run_id
-from lrsweep.data import Mnist
+from lrsweep.data import dataset
+from lrsweep.data.dataset import Mnist
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 
 ROOT = Path(__file__).parents[1]
@@ -61,12 +62,12 @@ def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 @pytest.fixture
 def lrsweep(in_process: Callable[..., int]) -> Callable[..., int]:
     """`lrsweep(…)`, likewise."""
-    return partial(in_process, app.main, "lrsweep")
+    return partial(in_process, main.main, "lrsweep")
 
 
 @pytest.fixture(scope="session")
 def mnist() -> Mnist:
-    return data.load(ROOT / "data", torch.device("cpu"))
+    return dataset.load(ROOT / "data", torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,79 @@
+"""Train a network at many learning rates and seeds, and see which rate to use.
+
+This module is the public Python interface. Everything else in the package may change between versions.
+
+    import lrsweep
+
+    folder = lrsweep.run_study("lr", "seed=0,1,2")  # trains what is missing, returns the study's folder
+    runs = lrsweep.load_runs(folder)                # one row per run
+    curves = lrsweep.load_curves(folder)            # one row per epoch
+    best = lrsweep.analyse(folder).main.best        # what the report says
+    lrsweep.write_report(folder)
+"""
+
+# Every import below happens inside a function: `lrsweep --help` must not wait for pandas or PyTorch.
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from lrsweep.analysis.findings import Analysis
+
+__all__ = ["analyse", "load_curves", "load_runs", "run_study", "stopped_at", "write_report"]
+
+
+def run_study(study: str, *overrides: str) -> Path:
+    """Run a study, as the command `lrsweep study=… overrides…` does, and return its folder.
+
+    Finished runs are skipped. The progress is printed. Raises `lrsweep.cli.study.StudyError` if the command is refused or if
+    runs are missing at the end.
+    """
+    from lrsweep.cli.study import run_study
+
+    return run_study(study, *overrides)
+
+
+def load_runs(folder: str | Path) -> pd.DataFrame:
+    """One row per run of a study: its settings (dotted names, such as "training.patience"), its results and its machine.
+
+    The settings that studies change most have short names: `lr`, `seed`, `loss`.
+    """
+    from lrsweep.storage import store
+
+    return store.load(Path(folder))
+
+
+def load_curves(folder: str | Path) -> pd.DataFrame:
+    """One row per epoch of every run: run_id, loss, seed, lr, epoch, training and validation loss and accuracy, seconds."""
+    from lrsweep.storage import store
+
+    return store.load_curves(Path(folder))
+
+
+def analyse(folder: str | Path, delta: float | None = None) -> Analysis:
+    """Everything that the report says, as tables: `.runs`, `.summary`, `.main.best.plateau`, …
+
+    `delta` is the validation accuracy that the best trade-off may lose against the best rate; by default one standard error of
+    the best rate.
+    """
+    from lrsweep.analysis.findings import analyse
+
+    return analyse(Path(folder), delta)
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write report.html, report.md and the figures into the study's folder; return the path of report.md."""
+    from lrsweep.report.build import build
+
+    return build(Path(folder))
+
+
+def stopped_at(valid_accuracy: np.ndarray, patience: int) -> int:
+    """How many epochs early stopping with this patience would have trained, given a run's validation accuracy per epoch."""
+    from lrsweep.analysis.fixed_budget import stopped_at
+
+    return stopped_at(valid_accuracy, patience)

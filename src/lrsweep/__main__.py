@@ -1,4 +1,4 @@
-from lrsweep.app import main
+from lrsweep.cli.main import main
 
 if __name__ == "__main__":
     main()

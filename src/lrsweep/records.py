@@ -11,6 +11,7 @@ SCHEMA_VERSION = 1
 RangeTestEnd = Literal["high", "loss_rose", "not_finite"]
 Status = Literal["ok", "diverged", "failed"]
 StopReason = Literal["patience", "max_epochs", "diverged", "error"]
+State = dict[str, Any]  # a run in progress: tensors, numbers, text, None, and lists and dicts of them
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lrsweep.analysis import contrasts
+from lrsweep.analysis.block_design import METRICS
 from lrsweep.analysis.claims import CONTRASTS, LEVEL, Audit, Claim, Judged, Test, Verdict, Word, judge, judge_all, read_claims
 from lrsweep.analysis.contrasts import Effect
-from lrsweep.analysis.layout import METRICS
-from lrsweep.analysis.suggest import suggest
+from lrsweep.analysis.suggestions import suggest
 
 IDS = [
     "best-range",

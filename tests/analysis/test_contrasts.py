@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lrsweep.analysis import contrasts
+from lrsweep.analysis.block_design import BlockDesign
 from lrsweep.analysis.contrasts import difference, shape, share, share_tested, suggestions
-from lrsweep.analysis.layout import Layout
 from lrsweep.analysis.study import NoSuchRuns, Study
 
 RATES = 10 ** np.array([-3.0, -2.5, -2.0])
@@ -122,7 +122,7 @@ def test_an_arm_that_varies_far_more_spoils_no_other_comparison() -> None:
     accuracy = 0.9 + HILL + rng.normal(0, 0.001, (3, 4, 3))
     accuracy[:, 3] += rng.normal(0, 0.05, (3, 3))
     study = study_of(accuracy)
-    _, _, kept = Layout(study, "test_accuracy").pooled
+    _, _, kept = BlockDesign(study, "test_accuracy").pooled
     assert {name for name, _ in kept} == {"sigmoid", "tanh", "relu"}
     assert compared(study).high - compared(study).low < 0.02
 
@@ -194,7 +194,7 @@ def test_what_is_not_there_is_said(asked: dict[str, Any]) -> None:
 
 def test_the_gap_is_training_less_test_accuracy_at_the_best_epoch() -> None:
     study = noisy(np.random.default_rng(13), [0.0, 0.01])
-    assert Layout(study, "gap").table.to_numpy() == pytest.approx(0.01)
+    assert BlockDesign(study, "gap").table.to_numpy() == pytest.approx(0.01)
 
 
 def test_a_share_has_an_exact_interval() -> None:

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from lrsweep import frames
 from lrsweep.analysis.summary import (
     BUSY_FROM,
     CHANCE_LEVEL,
@@ -22,12 +21,13 @@ from lrsweep.analysis.summary import (
     with_seconds,
 )
 from lrsweep.records import RunRecord
+from lrsweep.storage import tables
 
 MakeRecord = Callable[..., RunRecord]
 MakeRuns = Callable[..., pd.DataFrame]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-DOCUMENTED = dict(zip(frames.DRAWN_BY[1:], (0, 3000, 5000, 10_000), strict=True))
+DOCUMENTED = dict(zip(tables.DRAWN_BY[1:], (0, 3000, 5000, 10_000), strict=True))
 EVEN = [500] * 10
 LARGEST_CLASS = 567  # of MNIST's 5,000 validation images of seed 0: the ones
 UNEVEN = [LARGEST_CLASS, 433, *[500] * 8]
@@ -98,8 +98,8 @@ def test_each_drawing_is_held_against_its_own_split(setting: str) -> None:
 
 
 def test_runs_that_all_failed_leave_no_splits_and_have_not_learned(make_record: MakeRecord) -> None:
-    runs = frames.to_frame([make_record(status="failed", seed=seed) for seed in (0, 1)])
-    assert with_chance(runs, frames.class_counts_frame([]))["learned"].tolist() == [False, False]
+    runs = tables.to_frame([make_record(status="failed", seed=seed) for seed in (0, 1)])
+    assert with_chance(runs, tables.class_counts_frame([]))["learned"].tolist() == [False, False]
 
 
 # with_arms: what is compared.
@@ -122,12 +122,12 @@ def test_runs_that_all_failed_leave_no_splits_and_have_not_learned(make_record: 
 def test_an_arm_is_the_loss_and_each_setting_that_differs(
     make_record: MakeRecord, losses: list[str], batch_sizes: list[int], arms: list[str]
 ) -> None:
-    runs = frames.to_frame([make_record(loss=loss) for loss in losses]).assign(**{"training.batch_size": batch_sizes})
+    runs = tables.to_frame([make_record(loss=loss) for loss in losses]).assign(**{"training.batch_size": batch_sizes})
     assert with_arms(runs)["arm"].tolist() == arms
 
 
 def test_learning_rate_and_seed_make_no_arms(make_record: MakeRecord) -> None:
-    runs = frames.to_frame([make_record(lr=lr, seed=seed) for lr in (1e-4, 1e-3) for seed in (0, 1)])
+    runs = tables.to_frame([make_record(lr=lr, seed=seed) for lr in (1e-4, 1e-3) for seed in (0, 1)])
     assert set(with_arms(runs)["arm"]) == {"cross_entropy"}
 
 
@@ -204,7 +204,7 @@ def test_calibrated_times_are_wall_times_and_are_called_what_they_are(timings: l
 
 
 def summary_of(records: list[RunRecord]) -> pd.DataFrame:
-    return summarise(with_arms(with_seconds(with_chance(frames.to_frame(records), class_counts(EVEN, EVEN)))))
+    return summarise(with_arms(with_seconds(with_chance(tables.to_frame(records), class_counts(EVEN, EVEN)))))
 
 
 def test_the_summary_is_what_one_works_out_by_hand(make_record: MakeRecord) -> None:
@@ -260,7 +260,7 @@ def test_a_summary_of_failures_has_their_counts_and_no_accuracy(make_record: Mak
 
 
 def test_of_no_runs_there_is_an_empty_summary(make_record: MakeRecord) -> None:
-    runs = with_arms(with_seconds(with_chance(frames.to_frame([make_record()]), class_counts(EVEN))))
+    runs = with_arms(with_seconds(with_chance(tables.to_frame([make_record()]), class_counts(EVEN))))
     empty, one = summarise(runs[:0]), summarise(runs)
     assert empty.empty
     assert empty.columns.tolist() == one.columns.tolist()
@@ -275,7 +275,7 @@ def test_a_bad_run_diverged_or_stayed_at_chance_and_a_failed_one_says_nothing(ma
         make_record(seed=4, status="failed"),
         make_record(lr=1e-2, seed=0, status="failed"),
     ]
-    runs = with_arms(with_seconds(with_chance(frames.to_frame(records), class_counts(*[EVEN] * 5))))
+    runs = with_arms(with_seconds(with_chance(tables.to_frame(records), class_counts(*[EVEN] * 5))))
     summary = summarise(runs)
     assert summary[["num_measured", "num_bad"]].to_numpy().tolist() == [[4, 3], [0, 0]]
     assert summary["bad"].tolist() == pytest.approx([0.75, math.nan], nan_ok=True)

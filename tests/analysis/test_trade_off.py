@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kneed import DataGenerator
 
-from lrsweep.analysis.trade_off import find_bargain, find_knee, is_near, pareto_front
+from lrsweep.analysis.trade_off import find_best_trade_off, find_knee, is_near, pareto_front
 
 NAN = math.nan
 Points = list[tuple[float, float]]  # accuracy and seconds
@@ -120,11 +120,11 @@ def test_the_knee_of_any_front_is_one_of_its_rates_or_none(points: Points) -> No
     assert knee is None or knee in front["lr"].to_numpy()
 
 
-# find_bargain: the least time within delta of the best.
+# find_best_trade_off: the least time within delta of the best.
 
 
 @pytest.mark.parametrize(
-    ("points", "delta", "bargain"),
+    ("points", "delta", "best_trade_off"),
     [
         ([(0.9, 10.0)], 0.0, 0),
         ([(0.9, 10.0), (0.95, 20.0), (0.94, 5.0)], 0.0, 1),
@@ -143,8 +143,8 @@ def test_the_knee_of_any_front_is_one_of_its_rates_or_none(points: Points) -> No
         "without a time",
     ],
 )
-def test_the_bargain_takes_the_least_time_of_those_within_delta(points: Points, delta: float, bargain: int) -> None:
-    assert find_bargain(summary_of(points), delta) == bargain
+def test_the_bargain_takes_the_least_time_of_those_within_delta(points: Points, delta: float, best_trade_off: int) -> None:
+    assert find_best_trade_off(summary_of(points), delta) == best_trade_off
 
 
 @given(
@@ -154,5 +154,5 @@ def test_the_bargain_takes_the_least_time_of_those_within_delta(points: Points, 
 def test_the_bargain_is_its_definition(points: Points, delta: float) -> None:
     best = max(accuracy for accuracy, _ in points)
     near = [(seconds, i) for i, (accuracy, seconds) in enumerate(points) if accuracy >= best - delta]
-    assert find_bargain(summary_of(points), delta) == min(near)[1]
+    assert find_best_trade_off(summary_of(points), delta) == min(near)[1]
     assert is_near(summary_of(points), delta).sum() == len(near)

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from hydra_plugins.lrsweep_launchers import _core
-from lrsweep import app
-from lrsweep.engine import solo
+from lrsweep.cli import main
+from lrsweep.training import solo
 
 asked = os.environ.get("FAULTY", "").split(",")
 hoard: list[torch.Tensor] = []
@@ -56,4 +56,4 @@ if "clock" in asked:
     time.time = jumping_time
 
 if __name__ == "__main__":
-    app.main()
+    main.main()

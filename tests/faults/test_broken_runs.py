@@ -7,7 +7,7 @@ import pytest
 from at_work import finish, lrsweep, num_lost
 from small_sweep import SWEEP, Tried, begin, lost_after, sweep
 
-from lrsweep import store
+from lrsweep.storage import store
 
 pytestmark = pytest.mark.slow
 

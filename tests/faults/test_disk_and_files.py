@@ -13,7 +13,7 @@ import pytest
 from at_work import ROOT, finish, num_lost, until
 from small_sweep import RATES, Tried, begin, lost_after, sweep
 
-from lrsweep import store
+from lrsweep.storage import store
 
 pytestmark = pytest.mark.slow
 

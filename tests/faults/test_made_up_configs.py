@@ -11,9 +11,9 @@ from made_up import COMMANDS, OVERRIDES
 from small_sweep import Tried
 
 from hydra_plugins.lrsweep_launchers import _compose, _core
-from lrsweep import app, single
+from lrsweep.cli import main, single_run
+from lrsweep.cli.errors import explain, is_refusal
 from lrsweep.config import CONF_DIR, AppConfig
-from lrsweep.refusal import explain, is_refusal
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,7 +34,7 @@ def test_a_made_up_config_is_composed_or_refused_in_one_line(tried: Tried) -> No
     @settings(SLOWLY, max_examples=250)
     def is_composed_or_refused(overrides: list[str]) -> None:
         try:
-            assert isinstance(app.to_app_config(compose("config", overrides)), AppConfig)
+            assert isinstance(main.to_app_config(compose("config", overrides)), AppConfig)
             told.append("")
         except Exception as error:
             if not is_refusal(error):
@@ -42,7 +42,7 @@ def test_a_made_up_config_is_composed_or_refused_in_one_line(tried: Tried) -> No
             told.append(explain(error))
         assert told[-1].splitlines() == [told[-1]] * bool(told[-1])
 
-    app.register()
+    main.register()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         is_composed_or_refused()
     assert 0.1 < told.count("") / len(told) < 0.9  # both are tried
@@ -58,7 +58,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[AppConfig]]:
         asked.extend(job.app for job in jobs)
         return [], []
 
-    monkeypatch.setattr(single, "_run_held", asked.append)
+    monkeypatch.setattr(single_run, "_run_held", asked.append)
     monkeypatch.setattr(_core, "split_by_store", split_by_store)
     monkeypatch.setattr(_core, "finish", lambda *_, **__: [])
     monkeypatch.setattr(_compose, "_MAX_JOBS", 4)  # composing more takes long

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from made_study import CLASS_COUNTS, MACHINE
 
-from lrsweep import store
 from lrsweep.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig, run_id
 from lrsweep.records import EpochRecord, Outcome, RunRecord
+from lrsweep.storage import store
 
 NUM_EPOCHS = 10
 GROUPS = {"data": DataConfig, "model": ModelConfig, "loss": LossConfig, "optimizer": OptimizerConfig, "schedule": ScheduleConfig}

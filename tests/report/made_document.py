@@ -5,10 +5,10 @@ from dataclasses import replace
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from lrsweep import frames
+from lrsweep.analysis.findings import Analysis, Findings
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
 from lrsweep.records import RunRecord
-from lrsweep.report.findings import Findings, Tables
+from lrsweep.storage import tables
 
 CLEAN = {
     **{"device": "cpu", "device_name": "a processor", "cores": 2, "threads": 1, "workers": 2, "precision": "fp32"},
@@ -18,14 +18,14 @@ EVIL = "<script>alert(1)</script> | `x` *y* [z](http://a)"
 
 
 def runs_of(records: list[RunRecord]) -> pd.DataFrame:
-    return with_arms(with_seconds(with_chance(frames.to_frame(records), frames.class_counts_frame(records))))
+    return with_arms(with_seconds(with_chance(tables.to_frame(records), tables.class_counts_frame(records))))
 
 
-def tables_of(records: list[RunRecord], found: Findings | None = None, expected: set[str] | None = None) -> Tables:
+def tables_of(records: list[RunRecord], found: Findings | None = None, expected: set[str] | None = None) -> Analysis:
     runs = runs_of(records)
     findings = {} if found is None else {found.best.arm: found}
-    counts, curves = frames.class_counts_frame(records), frames.curves_frame(records)
-    return Tables(runs, curves, counts, summarise(runs), findings, None, expected)
+    counts, curves = tables.class_counts_frame(records), tables.curves_frame(records)
+    return Analysis(runs, curves, counts, summarise(runs), findings, None, expected)
 
 
 def cells_of(table: str) -> list[list[str]]:

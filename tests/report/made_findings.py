@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from lrsweep.analysis.best import Best
-from lrsweep.analysis.confirm import Confirmation
-from lrsweep.analysis.explain import Small, VerySmall
+from lrsweep.analysis.best_rate import Best
+from lrsweep.analysis.confirmation import Confirmation
+from lrsweep.analysis.explanations import Small, VerySmall
+from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.plateau import Doubt, Plateau
-from lrsweep.report.findings import Findings
 
 RATES = [10**-3.4, 10**-2.9, 10**-2.6]
 ROWS = pd.DataFrame(
@@ -43,24 +43,24 @@ def plateau_of(num_seeds: int = 4, doubts: tuple[Doubt, ...] = ()) -> Plateau:
 
 def best_of(
     *,
-    bargain: int = 2,
+    trade_off: int = 2,
     num_seeds: int = 4,
     arm: str = "cross_entropy",
     time: str = "wall",
-    bargain_seconds: float = 43.1,
+    best_trade_off_seconds: float = 43.1,
     knee_lr: float | None = 10**-3.4,
     doubts: tuple[Doubt, ...] = (),
 ) -> Best:
     """The best rate takes 61.2 s; delta is not the standard error."""
     rows = ROWS.assign(time=time)
-    rows.loc[2, "seconds_median"] = bargain_seconds
+    rows.loc[2, "seconds_median"] = best_trade_off_seconds
     return Best(
         arm=arm,
         plateau=plateau_of(num_seeds, doubts),
         best=rows.iloc[1],
         rows=rows,
         delta=0.0016,
-        bargain=rows.iloc[bargain],
+        trade_off=rows.iloc[trade_off],
         front=rows.iloc[[2, 1]],
         knee_lr=knee_lr,
     )
@@ -98,7 +98,7 @@ def confirmation_of(*, num_seeds: int = 10, same: bool = False, **changes: Any) 
     rows = pd.DataFrame(table)
     ordinary = {"cost": 0.0009, "cost_low": -0.0002, "cost_high": 0.002}
     return Confirmation(
-        **{"rows": rows, "num_seeds": num_seeds, "best": rows.iloc[0], "bargain": rows.iloc[0 if same else 1]}
+        **{"rows": rows, "num_seeds": num_seeds, "best": rows.iloc[0], "trade_off": rows.iloc[0 if same else 1]}
         | ordinary
         | changes
     )

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lrsweep import store
 from lrsweep.config import LossConfig, OptimizerConfig, RunConfig, TrainingConfig, run_id
 from lrsweep.records import EpochRecord, Outcome, RunRecord
+from lrsweep.storage import store
 
 ARMS = ("cross_entropy", "double_softmax")
 MAIN_FIGURES = (

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from lrsweep.report.findings import analyse
+from lrsweep.analysis.findings import analyse
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "lr"
 

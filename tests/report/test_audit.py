@@ -12,13 +12,13 @@ from made_claims import SMALL, fill_arms, fill_small
 from made_study import FAILED, fill
 from matplotlib.axes import Axes
 
-from lrsweep import store
 from lrsweep.analysis.claims import Claim, Judged, Test, judge, judge_all, read_claims
 from lrsweep.analysis.contrasts import Effect
 from lrsweep.records import Outcome
-from lrsweep.report.audit import build_audit, effect_text, read_study, read_suggestions
-from lrsweep.report.audit_figures import SCALES, plot_effects
-from lrsweep.report.figures import figure_with
+from lrsweep.report.audit.build import build_audit, effect_text, read_study, read_suggestions
+from lrsweep.report.audit.effect_figures import SCALES, plot_effects
+from lrsweep.report.figures.plots import figure_with
+from lrsweep.storage import store
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -180,7 +180,7 @@ def test_effects_are_worded_in_their_unit(unit: str, text: str) -> None:
 
 @pytest.mark.slow
 def test_the_command_writes_the_page_beside_the_studies(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "lrsweep.report", "study=all", f"machine.results_dir={tmp_path}"]
+    command = [sys.executable, "-m", "lrsweep.cli.report", "study=all", f"machine.results_dir={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SOURCE)})
     assert "audit.html" in done.stdout
     assert (tmp_path / "audit.html").exists()

@@ -16,10 +16,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from lrsweep.report.explorer import explorer_spec
-from lrsweep.report.explorer_tables import STEPS_PER_DECADE, price_range, rates_table, run_rows
-from lrsweep.report.page import render_page
-from lrsweep.report.wording import lr_text
+from lrsweep.report.explorer.chart import explorer_spec
+from lrsweep.report.explorer.chart_tables import STEPS_PER_DECADE, price_range, rates_table, run_rows
+from lrsweep.report.page.render import render_page
+from lrsweep.report.texts.wording import lr_text
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,13 @@ from made_study import (
     scored,
 )
 
-from lrsweep import store
-from lrsweep.analysis.confirm import FIRST_FRESH_SEED, finalists
+from lrsweep.analysis import findings
+from lrsweep.analysis.confirmation import FIRST_FRESH_SEED, finalists
+from lrsweep.analysis.findings import analyse
+from lrsweep.cli.report import _arguments, main
 from lrsweep.config import ConfigError, GridConfig, log_grid
-from lrsweep.report import findings
-from lrsweep.report.build import _arguments, build, main
-from lrsweep.report.findings import analyse
+from lrsweep.report.build import build
+from lrsweep.storage import store
 
 GRID = log_grid(GridConfig())
 TEXTS = {"report.html", "report.md", "runs.csv", "conclusions.en.md", "conclusions.ko.md"}
@@ -179,7 +181,7 @@ def test_the_explorer_holds_the_main_arms_runs_and_shows_the_bargain_first(study
     found = analyse(study).main
     assert found is not None
     (chosen,) = [param["value"] for param in spec["params"] if param["name"] == "rate"]
-    assert chosen.endswith(f"({found.best.bargain['lr']:.3g})")
+    assert chosen.endswith(f"({found.best.trade_off['lr']:.3g})")
 
 
 @pytest.mark.slow
@@ -209,7 +211,7 @@ def test_the_analysis_finds_what_the_study_was_made_of(study: Path) -> None:
     assert found.best.is_conclusive
     assert 10**-2.8 < found.best.low < 10**-2.5 < found.best.high < 10**-2.1
     near = found.best.rows[found.best.rows["valid_mean"] >= found.best.best["valid_mean"] - found.best.delta]
-    assert found.best.bargain["lr"] == near["lr"].max() < found.best.high  # nearest to 10^-2, where this study is fastest
+    assert found.best.trade_off["lr"] == near["lr"].max() < found.best.high  # nearest to 10^-2, where this study is fastest
     assert (found.best.plateau.learning_low, found.best.plateau.learning_high) == (10**-5.2, 10**-1.8)
     assert found.very_small is not None
     assert (found.very_small.num_runs, found.very_small.num_out_of_patience) == (30, 30)
@@ -271,7 +273,7 @@ def test_another_process_makes_the_same_bytes_from_packed_records_also_below_spa
     shutil.copytree(small_study / "runs", folder / "runs")
     store.pack(folder)
     shutil.rmtree(folder / "runs")
-    command = [sys.executable, "-W", "error", "-m", "lrsweep.report", "study=small", f"machine.results_dir={folder.parent}"]
+    command = [sys.executable, "-W", "error", "-m", "lrsweep.cli.report", "study=small", f"machine.results_dir={folder.parent}"]
     done = subprocess.run(
         [*command, "delta=0.05"], env=os.environ | {"PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=False
     )
@@ -415,8 +417,8 @@ def test_delta_is_what_the_bargain_may_lack(tmp_path: Path) -> None:
     bests = [analyse(tmp_path, delta).main for delta in (None, 0.0, 0.5)]
     default, none, half = (found.best for found in bests if found is not None)
     assert default.delta == default.plateau.standard_error
-    assert none.bargain["lr"] == none.best["lr"]
-    assert half.bargain["seconds_median"] == half.rows["seconds_median"].min() < none.bargain["seconds_median"]
+    assert none.trade_off["lr"] == none.best["lr"]
+    assert half.trade_off["seconds_median"] == half.rows["seconds_median"].min() < none.trade_off["seconds_median"]
     assert (none.delta, half.delta) == (0.0, 0.5)
 
 
@@ -636,3 +638,15 @@ def test_help_is_told_and_nothing_is_built(
     run_main([flag, f"machine.results_dir={tmp_path}"], monkeypatch)
     assert "lrsweep-report study=lr" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_arms_that_begin_with_different_seeds_are_compared(tmp_path: Path) -> None:
+    for seed, name in ((1, "adamw"), (0, "rmsprop")):
+        record = record_of(1e-3, scored(0.9), seed=seed)
+        config = record.config | {"optimizer": record.config["optimizer"] | {"name": name}}
+        store.save(tmp_path, replace(record, run_id=f"{seed:016x}", config=config))
+    report = build(tmp_path).read_text(encoding="utf-8")
+    assert "## Arms compared" in report
+    assert "adamw" in report
+    assert "rmsprop" in report

@@ -1,4 +1,4 @@
-"""lrsweep.report.conclusions_en and …_ko: what the words say, and that every number in them was found, not typed."""
+"""lrsweep.report.texts.conclusions_en and …_ko: what the words say, and that every number in them was found, not typed."""
 
 import math
 import re
@@ -9,10 +9,10 @@ from typing import get_args
 import pytest
 from made_findings import FOUND, NOTHING_LEARNED, SMALL, best_of, confirmation_of
 
+from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.plateau import Doubt
-from lrsweep.report.conclusions_en import DOUBTS_EN, certainty_en, conclusions_en
-from lrsweep.report.conclusions_ko import DOUBTS_KO, conclusions_ko
-from lrsweep.report.findings import Findings
+from lrsweep.report.texts.conclusions_en import DOUBTS_EN, certainty_en, conclusions_en
+from lrsweep.report.texts.conclusions_ko import DOUBTS_KO, conclusions_ko
 
 
 def numbers(text: str) -> Counter[str]:
@@ -103,8 +103,8 @@ FINDINGS = {
     "one seed": replace(FOUND, best=best_of(num_seeds=1, doubts=("few_seeds",))),
     "two seeds at the grid's end": replace(FOUND, best=best_of(num_seeds=2, doubts=("at_upper_end", "few_seeds"))),
     "runs missing": replace(FOUND, best=best_of(doubts=("runs_missing",))),
-    "the bargain is the best": replace(FOUND, best=best_of(bargain=1)),
-    "hardly faster": replace(FOUND, best=best_of(bargain_seconds=59.0)),
+    "the bargain is the best": replace(FOUND, best=best_of(trade_off=1)),
+    "hardly faster": replace(FOUND, best=best_of(best_trade_off_seconds=59.0)),
     "no knee": replace(FOUND, best=best_of(knee_lr=None)),
     "a knee elsewhere": replace(FOUND, best=best_of(knee_lr=10**-1.9)),
     "CPU time": replace(FOUND, best=best_of(time="cpu")),
@@ -117,7 +117,7 @@ FINDINGS = {
     "an arm with a number": replace(FOUND, best=best_of(arm="cross_entropy, training.batch_size=64")),
     "confirmed": replace(FOUND, confirmation=confirmation_of()),
     "confirmed on one seed": replace(FOUND, confirmation=confirmation_of(num_seeds=1, cost_low=math.nan, cost_high=math.nan)),
-    "confirmed, and the bargain is the best": replace(FOUND, best=best_of(bargain=1), confirmation=confirmation_of(same=True)),
+    "confirmed, and the bargain is the best": replace(FOUND, best=best_of(trade_off=1), confirmation=confirmation_of(same=True)),
 }
 
 
@@ -230,7 +230,7 @@ def test_where_the_bargain_is_the_best_nothing_is_saved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bargain_seconds", "english", "korean"),
+    ("best_trade_off_seconds", "english", "korean"),
     [
         (58.0, "That is 5.23% less time than the rate", "learning rate 보다 시간이 5.23% 적게 든다."),
         (58.4, ABOUT_AS_LONG_EN, ABOUT_AS_LONG_KO),
@@ -238,11 +238,11 @@ def test_where_the_bargain_is_the_best_nothing_is_saved() -> None:
     ],
     ids=["just above 5 %", "just below 5 %", "none"],
 )
-def test_a_saving_below_5_percent_is_none_to_speak_of(bargain_seconds: float, english: str, korean: str) -> None:
-    texts = both(replace(FOUND, best=best_of(bargain_seconds=bargain_seconds)))
+def test_a_saving_below_5_percent_is_none_to_speak_of(best_trade_off_seconds: float, english: str, korean: str) -> None:
+    texts = both(replace(FOUND, best=best_of(best_trade_off_seconds=best_trade_off_seconds)))
     assert english in texts[0]
     assert korean in texts[1]
-    is_saving = bargain_seconds == 58.0
+    is_saving = best_trade_off_seconds == 58.0
     assert ("less time" in texts[0], ABOUT_AS_LONG_EN in texts[0]) == (is_saving, not is_saving)
     assert ("적게" in texts[1], ABOUT_AS_LONG_KO in texts[1]) == (is_saving, not is_saving)
 

@@ -1,4 +1,4 @@
-"""lrsweep.report.explorer: what the chart shows, what its transforms find, and how large it may become."""
+"""lrsweep.report.explorer.chart: what the chart shows, what its transforms find, and how large it may become."""
 
 import json
 import math
@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference_study import Study
 
-from lrsweep.report.explorer import STATUSES, explorer_spec
-from lrsweep.report.explorer_tables import MAX_POINTS, STEPS_PER_DECADE, price_range, rates_table, run_rows, thin
-from lrsweep.report.wording import lr_text
+from lrsweep.report.explorer.chart import STATUSES, explorer_spec
+from lrsweep.report.explorer.chart_tables import MAX_POINTS, STEPS_PER_DECADE, price_range, rates_table, run_rows, thin
+from lrsweep.report.texts.wording import lr_text
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 

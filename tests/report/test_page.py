@@ -1,4 +1,4 @@
-"""lrsweep.report.page: one file that loads nothing, escapes what it is told, and can be found one's way in."""
+"""lrsweep.report.page.render: one file that loads nothing, escapes what it is told, and can be found one's way in."""
 
 import base64
 import hashlib
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from reference_study import Study
 
-from lrsweep.report.explorer import explorer_spec
-from lrsweep.report.page import render_page
+from lrsweep.report.explorer.chart import explorer_spec
+from lrsweep.report.page.render import render_page
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="5"/>'
 EVIL = "<script>alert(1)</script>"

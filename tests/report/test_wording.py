@@ -1,4 +1,4 @@
-"""lrsweep.report.wording: numbers in words, and text that is not ours."""
+"""lrsweep.report.texts.wording: numbers in words, and text that is not ours."""
 
 import math
 
@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from lrsweep.config import GridConfig, log_grid
-from lrsweep.report import wording
-from lrsweep.report.wording import (
+from lrsweep.report.texts import wording
+from lrsweep.report.texts.wording import (
     counted,
     escaped,
     interval,

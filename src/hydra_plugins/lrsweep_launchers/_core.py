@@ -14,12 +14,13 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from hydra_plugins.lrsweep_launchers._compose import compose_each
-from lrsweep import app, lock, runs, store
-from lrsweep.app import SweepIncomplete
+from lrsweep.cli import execution, main
+from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, run_id
-from lrsweep.fixed import refuse_changes
 from lrsweep.records import RunRecord
-from lrsweep.tracker import Tracking
+from lrsweep.storage import lock, store
+from lrsweep.storage.study_settings import refuse_changes
+from lrsweep.tracking.tracker import Tracking
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
     trackings: dict[Path, Tracking] = {}
     configs = compose_each(context.config_loader, config, job_overrides, with_hydra=False)
     for number, (overrides, task_config) in enumerate(zip(job_overrides, configs, strict=True), start=first):
-        settings = app.to_app_config(task_config)
-        runs.check_files(settings.run, settings.machine)
+        settings = main.to_app_config(task_config)
+        execution.check_files(settings.run, settings.machine)
         if settings.folder not in trackings:
             trackings[settings.folder] = Tracking(settings)
         jobs.append(Job(settings, settings.run, run_id(settings.run), overrides, number, trackings[settings.folder]))
@@ -95,9 +96,9 @@ def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job]
     distinct = {(job.folder, job.run_id): job for job in jobs}
     found: dict[Path, dict[str, RunRecord]] = {}
     for folder in {job.folder for job in jobs}:
-        found[folder] = runs.stored(folder)
+        found[folder] = execution.stored(folder)
         here = [job for job in distinct.values() if job.folder == folder]
-        done_here = (record.config for record in found[folder].values() if runs.is_done(record))
+        done_here = (record.config for record in found[folder].values() if execution.is_done(record))
         if not here[0].app.study.is_open:
             refuse_changes(folder, done_here, (job.run for job in here))
     for folder in found:  # no sooner: a sweep that is refused leaves every study as it was
@@ -106,7 +107,7 @@ def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job]
     done = {
         key: record
         for key, record in done.items()
-        if runs.is_finished(record, distinct[key].app) and not (measure and record.timing == "calibrated")
+        if execution.is_finished(record, distinct[key].app) and not (measure and record.timing == "calibrated")
     }
     return coarse_to_fine([job for key, job in distinct.items() if key not in done]), list(done.values())
 
@@ -114,7 +115,7 @@ def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job]
 def keep_model_summaries(jobs: list[Job]) -> None:
     """Each study's is of its first job in the multirun's order, whatever is done already."""
     for job in {job.folder: job for job in reversed(jobs)}.values():
-        runs.keep_model_summary(job.run, job.folder)
+        execution.keep_model_summary(job.run, job.folder)
 
 
 def coarse_to_fine(jobs: list[Job]) -> list[Job]:
@@ -164,7 +165,7 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
 def _report(job: Job, *, has_run: bool) -> bool:
     report, page = job.folder / "report.md", job.folder / "report.html"
     if not has_run and report.exists() and _is_current(page):
-        print(f"Report: {report} and {page}")  # as lrsweep.report says it
+        print(f"Report: {report} and {page}")  # as lrsweep-report says it
         return True
     return subprocess.run(report_command(job.app), check=False).returncode == 0
 
@@ -178,7 +179,7 @@ def _is_current(page: Path) -> bool:
 def report_command(app_config: AppConfig) -> list[str]:
     """What (re)builds a study's report: a process of its own, because the report must not import torch, nor we plots."""
     settings = [f"study={app_config.study.name}", f"machine.results_dir={app_config.machine.results_dir}"]
-    return [sys.executable, "-m", "lrsweep.report", *settings]
+    return [sys.executable, "-m", "lrsweep.cli.report", *settings]
 
 
 def _stored_return(job: Job, record: RunRecord) -> JobReturn:

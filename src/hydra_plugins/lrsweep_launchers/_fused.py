@@ -12,12 +12,12 @@ import torch
 from hydra_plugins.lrsweep_launchers import _pool
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import Progress, in_a_line
-from lrsweep import runs
+from lrsweep.cli import execution
 from lrsweep.config import ConfigError
-from lrsweep.download import load_mnist
-from lrsweep.engine import fused
-from lrsweep.environment import prepare_device
+from lrsweep.data.download import load_mnist
+from lrsweep.fused import scheduler
 from lrsweep.records import RunRecord
+from lrsweep.training.device import prepare_device
 
 _NO_MEMORY = "there is no memory for one of them in a fused program"
 
@@ -33,7 +33,7 @@ def check(asked: int | None, jobs: list[Job]) -> None:
 def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None) -> None:
     """Run every job and leave a record of each as soon as it ends. `done` are the sweep's runs in the store already."""
     load_mnist(Path(jobs[0].app.machine.data_dir))
-    reasons = {job.key: why_not(job) for job in jobs}
+    reasons = {job.key: reason_not_fusable(job) for job in jobs}
     fusible = [job for job in jobs if reasons[job.key] is None]
     records = _run_fused(fusible, done, num_slots, len(jobs), reasons) if fusible else {}
     alone = [job for job in jobs if job.key not in records]
@@ -44,9 +44,9 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None) -> No
         _pool.run_all(alone, [*done, *records.values()], workers, refresh_seconds=0)
 
 
-def why_not(job: Job) -> str | None:
+def reason_not_fusable(job: Job) -> str | None:
     """Why this job cannot share a program; None if it can."""
-    return "machine.save_weights is of solo runs" if job.app.machine.save_weights else fused.why_not(job.run)
+    return "machine.save_weights is of solo runs" if job.app.machine.save_weights else scheduler.reason_not_fusable(job.run)
 
 
 def why_ended(error: BaseException) -> str:
@@ -60,7 +60,7 @@ def cohorts(jobs: list[Job]) -> Iterator[list[Job]]:
     for job in jobs:
         groups.setdefault(repr(replace(job.app.machine, results_dir="")), []).append(job)
     for group in groups.values():
-        yield from ([group[i] for i in positions] for positions in fused.cohorts([job.run for job in group]))
+        yield from ([group[i] for i in positions] for positions in scheduler.cohorts([job.run for job in group]))
 
 
 def _run_fused(
@@ -88,7 +88,7 @@ def _run_fused(
                 cohort[i].tracking.log_run(record)
 
             try:
-                runs.run_cohort(
+                execution.run_cohort(
                     [job.run for job in cohort],
                     [job.folder for job in cohort],
                     cohort[0].app.machine,

@@ -20,13 +20,12 @@ from pebble import ProcessExpired, concurrent
 
 from hydra_plugins.lrsweep_launchers._core import Job, report_command
 from hydra_plugins.lrsweep_launchers._progress import Note, Progress, Update, label
-from lrsweep import runs
-from lrsweep.bounds import require
-from lrsweep.config import ConfigError, MachineConfig, RunConfig
-from lrsweep.download import load_mnist
-from lrsweep.environment import num_cores, prepare_device
+from lrsweep.cli import execution
+from lrsweep.config import ConfigError, MachineConfig, RunConfig, require
+from lrsweep.data.download import load_mnist
 from lrsweep.records import EpochRecord, RunRecord
-from lrsweep.store import StoreError
+from lrsweep.storage.files import StoreError
+from lrsweep.training.device import num_cores, prepare_device
 
 _TRIES = 2  # of a run whose process dies or raises
 _POLL_SECONDS = 0.2
@@ -89,8 +88,8 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
                     record = future.result()
                 else:
                     told = f"took longer than {run_seconds} s" if is_late else f"{_reason(error)}, {_TRIES} times"
-                    record = runs.record_failure(job.run, job.app.machine, job.folder, workers=workers, error=told)
-                    if runs.is_done(record):
+                    record = execution.record_failure(job.run, job.app.machine, job.folder, workers=workers, error=told)
+                    if execution.is_done(record):
                         progress.say(f"{label(job.run.optimizer.lr, job.run.seed)}: {told}; its earlier record stays")
                 progress.ended(job.key, record)
                 job.tracking.log_run(record)
@@ -116,7 +115,7 @@ def _train(run: RunConfig, machine: MachineConfig, folder: Path, name: str, work
     def tell(epoch: EpochRecord) -> None:
         send(Update(name, epoch.epoch, epoch.valid_accuracy))
 
-    return runs.run_one(run, machine, folder, workers=workers, on_epoch=tell, say=lambda text: send(Note(name, text)))
+    return execution.run_one(run, machine, folder, workers=workers, on_epoch=tell, say=lambda text: send(Note(name, text)))
 
 
 def _die_with_parent() -> None:

@@ -13,8 +13,7 @@ from typing import Any
 from hydra_plugins.lrsweep_launchers import _fused, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import Progress, in_a_line
-from lrsweep.bounds import require
-from lrsweep.config import ConfigError, MachineConfig
+from lrsweep.config import ConfigError, MachineConfig, require
 from lrsweep.records import RunRecord
 
 _POLL_SECONDS = 1
@@ -95,7 +94,7 @@ class _Tasks:
     def start_fused(self, jobs: list[Job], num_slots: int) -> None:
         groups: dict[str, list[Job]] = {}
         for job in jobs:
-            groups.setdefault(_fused.why_not(job) or "", []).append(job)
+            groups.setdefault(_fused.reason_not_fusable(job) or "", []).append(job)
         fusible = groups.pop("", [])
         programs = cut(list(_fused.cohorts(fusible)), self._places)
         self._progress.say(f"{len(fusible)} of {self._total} runs are fused; programs: {len(programs)}")

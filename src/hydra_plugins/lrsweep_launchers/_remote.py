@@ -8,9 +8,10 @@ from queue import SimpleQueue
 
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import Progress, in_a_line, label
-from lrsweep import runs, store
+from lrsweep.cli import execution
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.records import RunRecord
+from lrsweep.storage import store
 
 
 def require(package: str, extra: str) -> None:
@@ -23,13 +24,13 @@ def train(run: RunConfig, machine: MachineConfig, folder: Path, workers: int) ->
     """On the worker. The record is stored there, which a shared folder makes ours as well, and returned."""
     name = label(run.optimizer.lr, run.seed)
     try:
-        return runs.run_one(
+        return execution.run_one(
             run, machine, folder, workers=workers, on_epoch=lambda _: None, say=lambda told: print(f"{name}: {told}", flush=True)
         )
     except Exception as error:  # not what ends the process, which is to be tried again
         told = f"{type(error).__name__}: {error}"
         print(f"{name}: {told}", flush=True)  # of a run whose record is there already, only this says it
-        return runs.record_failure(run, machine, folder, workers=workers, error=told)
+        return execution.record_failure(run, machine, folder, workers=workers, error=told)
 
 
 def train_fused(
@@ -39,7 +40,7 @@ def train_fused(
     ended: SimpleQueue[tuple[int, RunRecord] | None] = SimpleQueue()
     with ThreadPoolExecutor(1) as thread:  # because the program calls back, and this must yield
         program = thread.submit(
-            runs.run_cohort,
+            execution.run_cohort,
             members,
             folders,
             machine,

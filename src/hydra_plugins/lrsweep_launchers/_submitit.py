@@ -10,8 +10,8 @@ from hydra_plugins.lrsweep_launchers import _remote
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import Progress
 from lrsweep.config import ConfigError
-from lrsweep.environment import num_cores
 from lrsweep.records import RunRecord
+from lrsweep.training.device import num_cores
 
 _POLL_SECONDS = 1
 _QUEUED = 1_000  # of Slurm's jobs at once; the largest array that it takes, where nobody has changed MaxArraySize, is 1,001

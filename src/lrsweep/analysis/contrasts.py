@@ -1,7 +1,7 @@
 """The contrasts that claims are tested by: tables in, an effect with its interval out. More of it is what the claim says.
 
-`difference` does most of it: a linear contrast of a seeds × columns layout (layout.py), by Student's t. The others: `share` of
-runs (exact), and facts that need no test: `blank`, `balance`, `shape`, `suggestions`.
+`difference` does most of it: a linear contrast of a seeds × columns design (block_design.py), by Student's t. The others:
+`share` of runs (exact), and facts that need no test: `blank`, `balance`, `shape`, `suggestions`.
 """
 
 import math
@@ -14,15 +14,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lrsweep.analysis.best import find_best
-from lrsweep.analysis.explain import check_patience
-from lrsweep.analysis.layout import METRICS, Column, Layout
+from lrsweep.analysis.best_rate import find_best
+from lrsweep.analysis.block_design import METRICS, BlockDesign, Column
+from lrsweep.analysis.explanations import check_patience
 from lrsweep.analysis.plateau import MIN_SEEDS
 from lrsweep.analysis.study import NoSuchRuns, Study, described, power
 from lrsweep.config import ScheduleConfig
-from lrsweep.schedule import Pace, lr_at
+from lrsweep.training.schedules import Pace, lr_at
 
-Arm = dict[str, Any]  # settings that must hold, and `at`: see Layout.column
+Arm = dict[str, Any]  # settings that must hold, and `at`: see BlockDesign.column
 Reduce = Literal["mean", "all", "any", "slope"]
 
 
@@ -60,9 +60,9 @@ def difference(
     `arms` on log10 of the setting `over`. Without `against`: the arms' mean itself, by the spread of seeds.
     """
     references = tuple(study.find_arm(_settings(arm)) for arm in against)
-    layout = Layout(study, metric, references)
-    ups = [layout.column(study.find_arm(_settings(arm)), arm.get("at", "best")) for arm in arms]
-    downs = [layout.column(name, arm.get("at", "best")) for name, arm in zip(references, against, strict=True)]
+    design = BlockDesign(study, metric, references)
+    ups = [design.column(study.find_arm(_settings(arm)), arm.get("at", "best")) for arm in arms]
+    downs = [design.column(name, arm.get("at", "best")) for name, arm in zip(references, against, strict=True)]
     sign = -1.0 if direction == "less" else 1.0
     weighted: list[list[tuple[float, Column]]]
     match reduce:
@@ -74,7 +74,7 @@ def difference(
             weighted = [[(sign / len(ups), up) for up in ups] + [(-sign / len(downs), down) for down in downs]]
         case _:
             weighted = [[(sign, up), (-sign, down)] for up, down in product(ups, downs)]
-    found = [_linear(layout, contrast, level / len(weighted), beyond) for contrast in weighted]
+    found = [_linear(design, contrast, level / len(weighted), beyond) for contrast in weighted]
     pick = max if reduce == "any" else min
     chosen = pick(found, key=lambda one: one.effect)
     unit = "slope" if reduce == "slope" else METRICS[metric]
@@ -87,17 +87,17 @@ def difference(
         p_value=float(np.minimum(1.0, chosen.p_value * len(found))),  # NaN stays NaN
         num_runs=_num_runs(study, [*ups, *downs]),
         unit=unit,
-        detail="; ".join(dict.fromkeys(_told(column, layout) for column in [*ups, *downs])),
+        detail="; ".join(dict.fromkeys(_told(column, design) for column in [*ups, *downs])),
         doubts=_doubts(study, chosen.num_seeds),
     )
 
 
-def _linear(layout: Layout, contrast: list[tuple[float, Column]], level: float, beyond: float) -> Effect:
+def _linear(design: BlockDesign, contrast: list[tuple[float, Column]], level: float, beyond: float) -> Effect:
     """Σ weight × column: by the spread pooled over the study where all columns take part in that, else by its own seeds."""
     values = pd.concat([weight * column.of_seeds for weight, column in contrast], axis="columns").dropna()
     of_seeds = values.sum(axis="columns").to_numpy(dtype=float)
     num_seeds, effect = len(of_seeds), float(of_seeds.mean()) if len(of_seeds) else math.nan
-    variance, df, kept = layout.pooled
+    variance, df, kept = design.pooled
     is_balanced = math.isclose(sum(weight for weight, _ in contrast), 0.0, abs_tol=1e-9)
     if is_balanced and all((column.arm, column.lr) in kept for _, column in contrast):
         standard_error = math.sqrt(variance * sum(weight**2 for weight, _ in contrast) / max(num_seeds, 1))
@@ -133,8 +133,8 @@ def _num_runs(study: Study, columns: Sequence[Column]) -> int:
     return int(study.runs["arm"].isin({column.arm for column in columns}).sum())
 
 
-def _told(column: Column, layout: Layout) -> str:
-    return f"{layout.study.called(column.arm)} {column.rates}: {shown(float(column.of_seeds.mean()), METRICS[layout.metric])}"
+def _told(column: Column, design: BlockDesign) -> str:
+    return f"{design.study.called(column.arm)} {column.rates}: {shown(float(column.of_seeds.mean()), METRICS[design.metric])}"
 
 
 def shown(value: float, unit: str) -> str:
@@ -214,7 +214,7 @@ def _conditions(study: Study, runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def blank(study: Study, level: float, *, answer: Literal["range", "bargain"], arm: Arm | None = None) -> Effect:
+def blank(study: Study, level: float, *, answer: Literal["range", "best_trade_off"], arm: Arm | None = None) -> Effect:
     """The documents' "???": not tested but filled in, where the plateau is conclusive. The effect is the range's width."""
     runs = study.of_arm(_settings(arm or {}))
     best = find_best(runs, study.num_missing)
@@ -223,8 +223,8 @@ def blank(study: Study, level: float, *, answer: Literal["range", "bargain"], ar
     told = {
         "range": f"{power(best.low)} to {power(best.high)}, test accuracy {best.rows['test_mean'].min():.2%} to "
         f"{best.rows['test_mean'].max():.2%}",
-        "bargain": f"{power(best.bargain['lr'])}, test accuracy {best.bargain['test_mean']:.2%} in "
-        f"{best.bargain['seconds_median']:.3g} s, within {best.delta * 100:.2f} percentage points of the best",
+        "best_trade_off": f"{power(best.trade_off['lr'])}, test accuracy {best.trade_off['test_mean']:.2%} in "
+        f"{best.trade_off['seconds_median']:.3g} s, within {best.delta * 100:.2f} percentage points of the best",
     }[answer]
     doubts = tuple(doubt.replace("_", " ") for doubt in best.plateau.doubts)
     width = best.plateau.num_decades

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lrsweep.analysis.plateau import Plateau, find_plateau
-from lrsweep.frames import DEFAULT_SETTINGS
+from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 _BY_VALUE = (".name", ".activation", ".layerwise")  # settings that are called by their value alone
 
@@ -120,9 +120,9 @@ class Study:
 
     @cached_property
     def _arms(self) -> pd.DataFrame:
-        """A row of settings an arm."""
+        """One row of settings per arm. The seed is not one of them: the runs of an arm differ in it."""
         first = self.runs.drop_duplicates("arm").set_index("arm").rename(columns={"loss": "loss.name"})
-        return first[[name for name in DEFAULT_SETTINGS if name in first]]
+        return first[[name for name in DEFAULT_SETTINGS if name in first and name != "seed"]]
 
     @cached_property
     def _varying(self) -> list[str]:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lrsweep import frames
+from lrsweep.storage import tables
 
 BUSY_FROM = 1.1  # wall time over CPU time, in the quarter of the runs with the most
 CHANCE_LEVEL = 0.01  # of a binomial test: a larger p-value means that luck would do as well
@@ -18,12 +18,12 @@ def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
     accuracy have not learned.
     """
     valid = (
-        class_counts[class_counts["split"] == "valid"].set_index(frames.DRAWN_BY).drop(columns="split").astype(float)
+        class_counts[class_counts["split"] == "valid"].set_index(tables.DRAWN_BY).drop(columns="split").astype(float)
     )  # no splits are no numbers
     num_images = valid.sum(axis="columns")
     share = valid.max(axis="columns") / num_images
     needed = pd.Series(stats.binom.isf(CHANCE_LEVEL, num_images, share) / num_images, index=valid.index, name="needed")
-    return runs.assign(learned=(runs["valid_accuracy"] > runs.join(needed, on=frames.DRAWN_BY)["needed"]).to_numpy())
+    return runs.assign(learned=(runs["valid_accuracy"] > runs.join(needed, on=tables.DRAWN_BY)["needed"]).to_numpy())
 
 
 def with_arms(runs: pd.DataFrame) -> pd.DataFrame:

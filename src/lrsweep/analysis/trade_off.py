@@ -35,7 +35,7 @@ def find_knee(front: pd.DataFrame) -> float | None:
     return None if knee is None else float(points.loc[points["seconds_median"] == knee, "lr"].iloc[0])
 
 
-def find_bargain(rows: pd.DataFrame, delta: float) -> int:
+def find_best_trade_off(rows: pd.DataFrame, delta: float) -> int:
     """Which of `rows` takes the least time of those within `delta` of the highest validation accuracy: its position."""
     return int(np.nanargmin(rows["seconds_median"].where(is_near(rows, delta)).to_numpy()))
 

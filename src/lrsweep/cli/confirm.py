@@ -1,0 +1,69 @@
+"""The command `lrsweep-confirm`: run a study's best rates again on fresh seeds.
+
+    lrsweep-confirm study=lr [seeds=5] [machine.results_dir=DIR] [Hydra overrides]
+
+The best of many noisy measurements looks better than it is. The new runs form a study of their own inside the study's folder,
+and the study's report quotes them. The same command again resumes.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from lrsweep.analysis.confirmation import FIRST_FRESH_SEED, finalists
+from lrsweep.analysis.findings import CONFIRM, Analysis, analyse
+from lrsweep.config import ConfigError, MachineConfig, StudyConfig, require
+from lrsweep.report.texts.commands import settings, study_name
+from lrsweep.storage.files import StoreError
+
+
+def overrides(study: str, num_seeds: int, tables: Analysis) -> list[str]:
+    """The overrides of the multirun. StoreError where the study has no best rate yet."""
+    if tables.main is None:
+        raise StoreError(f"{study} has no rate that was scored on every seed, so there is nothing to confirm yet")
+    best = tables.main.best
+    seeds = range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + num_seeds)
+    shell_words = [study_name(f"{study}/{CONFIRM}"), *settings(tables.of_arm(best.arm))]
+    return [
+        f"optimizer.lr={','.join(map(str, finalists(best)))}",
+        f"seed={','.join(map(str, seeds))}",
+        *shlex.split(" ".join(shell_words)),
+    ]
+
+
+def _arguments(words: list[str]) -> tuple[str, int, str, list[str]]:
+    """Study, number of seeds, results folder, and the overrides to pass on to lrsweep."""
+    given = {"study": "lr", "seeds": "5", "machine.results_dir": MachineConfig().results_dir}
+    others = []
+    for word in words:
+        name, equals, value = word.partition("=")
+        if equals and name in given:
+            given[name] = value
+        else:
+            others.append(word)
+    seeds = given["seeds"]
+    require(re.fullmatch("[1-9][0-9]{0,3}", seeds) is not None, "seeds", "a whole number from 1 to 9999", seeds)
+    return StudyConfig(name=given["study"]).name, int(seeds), given["machine.results_dir"], others
+
+
+def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
+    try:
+        study, num_seeds, results, others = _arguments(sys.argv[1:])
+        chosen = overrides(study, num_seeds, analyse(Path(results) / study))
+    except (ConfigError, StoreError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)
+    folder = f"machine.results_dir={results}"
+    for command in (["lrsweep", "-m", *chosen, folder, *others], ["lrsweep.cli.report", f"study={study}", folder]):
+        done = subprocess.run([sys.executable, "-m", *command], check=False)
+        if done.returncode:
+            sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()

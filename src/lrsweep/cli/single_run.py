@@ -1,0 +1,48 @@
+"""What `lrsweep` does without a sweep: one run, here, with its summary and its progress."""
+
+from tqdm import tqdm
+
+from lrsweep.cli.execution import check_files, is_finished, keep_model_summary, run_one, stored
+from lrsweep.config import AppConfig, run_id
+from lrsweep.records import EpochRecord, Outcome
+from lrsweep.storage import lock, store
+from lrsweep.tracking.tracker import Tracking
+
+
+def run_single(app: AppConfig) -> float | None:
+    """Train and store it if need be. The validation accuracy.
+
+    A record of the fused engine is replaced, because this run measures its time.
+    """
+    check_files(app.run, app.machine)
+    with lock.hold(app.folder, run_id(app.run)):
+        return _run_held(app)
+
+
+def _run_held(app: AppConfig) -> float | None:
+    run, folder = app.run, app.folder
+    tracking = Tracking(app)
+    print(keep_model_summary(run, folder))
+    record = stored(folder).get(run_id(run))
+    if record is None or not is_finished(record, app) or record.timing == "calibrated":
+        with tqdm(unit="epoch", desc=f"lr {run.optimizer.lr:.2e}", disable=None) as bar:
+
+            def show(epoch: EpochRecord) -> None:
+                bar.update(epoch.epoch - bar.n)  # by more than 1 where the run goes on from its checkpoint
+                bar.set_postfix(train_loss=f"{epoch.train_loss:.4f}", valid_accuracy=f"{epoch.valid_accuracy:.4f}")
+
+            record = run_one(run, app.machine, folder, workers=1, on_epoch=show, say=lambda told: tqdm.write(f"This run {told}."))
+    else:
+        print("This run is in the store already.")
+    tracking.log_run(record)
+    print(_describe_outcome(record.outcome))
+    print(f"Record: {store.path_of(folder, record.run_id)}")
+    return record.outcome.valid_accuracy
+
+
+def _describe_outcome(outcome: Outcome) -> str:
+    test = "not scored" if outcome.test_accuracy is None else f"{outcome.test_accuracy:.2%}"
+    return (
+        f"{outcome.status}, stopped by {outcome.stop_reason} after {outcome.epochs} epochs (best: {outcome.best_epoch}); "
+        f"test accuracy {test}; {outcome.wall_seconds:.1f} s"
+    )

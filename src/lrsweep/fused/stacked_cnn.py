@@ -1,0 +1,147 @@
+"""The documents' CNN, K runs of it at once: plain functions of tensors with a leading run axis.
+
+A convolution is a batched matrix product of 3 × 3 windows laid out as columns, in NHWC. Grouped convolutions, and vmap over
+a convolution, which becomes one, are often slow backward. No operation mixes runs, so no run can disturb another.
+
+Shapes: K runs, B batch, H × W pixels, I and O channels or features in and out, R × S pixels of a kernel, M = B·H·W rows,
+J = R·S·I columns, C classes, P floats of a run's row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lrsweep.config import LossConfig, ModelConfig
+from lrsweep.training.models import ACTIVATIONS
+
+Weights = dict[str, Tensor]  # name as in the module's state dict → [K, *the module's shape]
+
+_ALIGNMENT = 32  # floats: each tensor of a row begins at a multiple of 128 bytes, as a GPU's wide loads want it
+_SIDE = 3  # pixels of every kernel
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """Where each of a model's tensors lies in a run's row of floats. The gaps between them stay zero."""
+
+    places: dict[str, tuple[int, torch.Size]]  # name → first float, shape
+    num_floats: int
+
+
+def row_layout(model: nn.Module) -> RowLayout:
+    places, end = {}, 0
+    for name, parameter in model.named_parameters():
+        places[name] = end, parameter.shape
+        end += -(-parameter.numel() // _ALIGNMENT) * _ALIGNMENT
+    return RowLayout(places, end)
+
+
+def views(rows_KP: Tensor, layout: RowLayout) -> Weights:
+    """Every tensor of every run, sharing the rows' memory. Kernels lie there as [O, R, S, I]: channels_last, as in solo."""
+    weights = {}
+    for name, (start, shape) in layout.places.items():
+        flat = rows_KP[:, start : start + shape.numel()]
+        if len(shape) == 4:
+            num_out, num_in, height, width = shape
+            weights[name] = flat.unflatten(1, (num_out, height, width, num_in)).permute(0, 1, 4, 2, 3)
+        else:
+            weights[name] = flat.unflatten(1, shape)
+    return weights
+
+
+def forward_cnn(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
+    """[K, B, 28, 28] → logits [K, B, 10]: model.CNN, run by run."""
+
+    def of(layer: str) -> tuple[Tensor, Tensor]:
+        return weights[f"{layer}.weight"], weights[f"{layer}.bias"]
+
+    def linear(x_KBI: Tensor, layer: str) -> Tensor:
+        weight_KOI, bias_KO = of(layer)
+        return torch.baddbmm(bias_KO.unsqueeze(1), x_KBI, weight_KOI.transpose(1, 2))
+
+    x = F.pad(images_KBHW, (1, 1, 1, 1)).unsqueeze(-1)
+    x = F.relu(_max_pool(_convolve(x, *of("conv1"))))
+    x = F.relu(_max_pool(_convolve(x, *of("conv2"))))
+    x = F.relu(_convolve(x, *of("conv3")))
+    x = x.permute(0, 1, 4, 2, 3).flatten(2)  # the module flattens channels first
+    return linear(ACTIVATIONS[config.activation](linear(x, "dense")), "output")
+
+
+FORWARD: dict[str, Callable[[ModelConfig, Weights, Tensor], Tensor]] = {"cnn": forward_cnn}  # by model.name
+
+
+def reason_not_fusable(config: ModelConfig) -> str | None:
+    """Why this model has no stacked form; None if it has."""
+    if config.name not in FORWARD:
+        return f"model.name={config.name} has no stacked form"
+    if config.dropout:
+        return f"model.dropout={config.dropout} has no stacked form"
+    if config.batch_norm:
+        return "model.batch_norm=true has no stacked form"
+    return None
+
+
+def losses_of(config: LossConfig, logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
+    """[K]: the batch's mean loss of each run, as model.loss_of has it for one."""
+    if config.name == "double_softmax":
+        logits_KBC = logits_KBC.softmax(dim=2)
+    losses_M = F.cross_entropy(logits_KBC.flatten(0, 1), labels_KB.flatten(), reduction="none")
+    return losses_M.view_as(labels_KB).mean(dim=1)
+
+
+def penalties_of(config: LossConfig, weights: Weights) -> Tensor:
+    """[K]: model.penalty of each run's own weights."""
+
+    def summed(tensor: Tensor) -> Tensor:
+        return tensor.sum(dim=tuple(range(1, tensor.dim())))
+
+    penalised = [weight for weight in weights.values() if weight.dim() > 2]  # [K, out, in, …]; a bias is [K, out]
+    return torch.stack([config.l1 * summed(w.abs()) + config.l2 / 2 * summed(w.square()) for w in penalised]).sum(dim=0)
+
+
+def num_correct(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
+    """[K]"""
+    return (logits_KBC.argmax(dim=2) == labels_KB).sum(dim=1)
+
+
+def _convolve(x_KBHWI: Tensor, weight_KOIRS: Tensor, bias_KO: Tensor) -> Tensor:
+    """[K, B, H-2, W-2, O]: only where the whole kernel fits."""
+    num_runs, num_images, height, width, _ = x_KBHWI.shape
+    columns_KMJ: Tensor = _Columns.apply(x_KBHWI)
+    weight_KJO = weight_KOIRS.permute(0, 3, 4, 2, 1).flatten(1, 3)  # a view, by the memory's order
+    out_KMO = torch.baddbmm(bias_KO.unsqueeze(1), columns_KMJ, weight_KJO)
+    return out_KMO.view(num_runs, num_images, height - _SIDE + 1, width - _SIDE + 1, -1)
+
+
+class _Columns(torch.autograd.Function):
+    """im2col: every 3 × 3 window of [K, B, H, W, I] as a row of [K, M, J].
+
+    Its own backward, because autograd's would write a full-sized tensor for each of the nine shifts.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_KBHWI: Tensor) -> Tensor:
+        ctx.shape = x_KBHWI.shape
+        windows_KBHWIRS = x_KBHWI.unfold(2, _SIDE, 1).unfold(3, _SIDE, 1)
+        return windows_KBHWIRS.permute(0, 1, 2, 3, 5, 6, 4).flatten(4, 6).flatten(1, 3)
+
+    @staticmethod
+    def backward(ctx: Any, grad_KMJ: Tensor) -> Tensor:
+        num_runs, num_images, height, width, num_in = ctx.shape
+        rows, columns = height - _SIDE + 1, width - _SIDE + 1
+        grad_KBHWRSI = grad_KMJ.view(num_runs, num_images, rows, columns, _SIDE, _SIDE, num_in)
+        grad_x_KBHWI = grad_KMJ.new_zeros(ctx.shape)
+        for r in range(_SIDE):
+            for s in range(_SIDE):
+                grad_x_KBHWI[:, :, r : r + rows, s : s + columns] += grad_KBHWRSI[..., r, s, :]
+        return grad_x_KBHWI
+
+
+def _max_pool(x_KBHWO: Tensor) -> Tensor:
+    """2 × 2, by PyTorch's own, which takes NHWC as channels_last."""
+    pooled = F.max_pool2d(x_KBHWO.flatten(0, 1).permute(0, 3, 1, 2), 2)
+    return pooled.permute(0, 2, 3, 1).view(*x_KBHWO.shape[:2], *pooled.shape[2:], -1)

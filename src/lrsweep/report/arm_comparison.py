@@ -1,0 +1,108 @@
+"""The arms of a study side by side: a figure and a table, each arm at its own best rate."""
+
+import contextlib
+import functools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from lrsweep.analysis.arm_comparison import compare
+from lrsweep.analysis.block_design import BlockDesign
+from lrsweep.analysis.study import NoSuchRuns, Study
+from lrsweep.report.figures.axes import lr_axis, percent_log
+from lrsweep.report.figures.files import Figure, draw
+from lrsweep.report.figures.plots import LINES, MARKERS, STYLES
+from lrsweep.report.texts.markdown_tables import markdown_table
+from lrsweep.report.texts.wording import escaped, lr_text, percent, seconds_text, seeds_text
+
+_COLUMNS = [
+    *("arm", "best rate", "validation", "test ± half of 95%", "shortfall", "plateau (decades)"),
+    *("rates × seeds", "epochs", "seconds"),
+]
+
+
+def comparison(folder: Path, study: Study, name: str) -> str:
+    """As Markdown; the figure is drawn into the folder by that name."""
+    figure = Figure(
+        name,
+        f"Test error against the rate, an arm a line (study {study.name}, {_seeds_of_arms(study)})",
+        "A ring: the arm's best rate, chosen by validation accuracy.",
+        functools.partial(plot_arms, study),
+    )
+    rows = [_arm_row(row) for _, row in compare(study).dropna(subset="lr").iterrows()]
+    return f"{draw(folder, figure)}\n\n{markdown_table(_COLUMNS, rows)}"
+
+
+def _seeds_of_arms(study: Study) -> str:
+    numbers = study.runs.groupby("arm")["seed"].nunique()
+    if numbers.min() == numbers.max():
+        return seeds_text(int(numbers.max()))
+    return f"{numbers.min()} to {numbers.max()} seeds an arm"
+
+
+def _arm_row(row: pd.Series) -> list[str]:
+    half = (row["test_high"] - row["test"]) * 100
+    return [
+        escaped(row["called"]),
+        lr_text(row["lr"]) + (" (edge)" if row["is_at_edge"] else ""),
+        percent(row["valid"]),
+        percent(row["test"]) + ("" if math.isnan(half) else f" ± {half:.2f}"),
+        f"{row['shortfall'] * 100:.2f}",
+        f"{row['width']:.2g}",
+        f"{row['num_rates']:.0f} × {row['num_seeds']:.0f}",
+        f"{row['epochs']:.0f}",
+        seconds_text(row["seconds"]),
+    ]
+
+
+def plot_arms(study: Study, ax: Axes) -> Axes:
+    """Test error of every arm against the rate, means over seeds; its name at the end of its line, a ring at its best rate."""
+    design = BlockDesign(study, "test_accuracy")
+    arms = list(study.runs["arm"].unique())
+    ends: list[tuple[float, float, str, str]] = []
+    for i, arm in enumerate(arms):
+        error = 1 - design.table[arm].mean()
+        colour, style = LINES[i % len(LINES)], STYLES[(i // len(LINES)) % len(STYLES)]
+        ax.plot(error.index, error, linestyle=style, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.4)
+        with contextlib.suppress(NoSuchRuns):
+            best = study.choose(arm).lr
+            ax.plot(best, error[best], "o", markersize=11, fillstyle="none", color=colour)
+        ends.append((float(error.index[-1]), float(error.iloc[-1]), study.called(arm), colour))
+    ax.set_yscale("log")
+    percent_log(ax)
+    ax.set_ylabel("test error (1 - accuracy)")
+    lr_axis(ax)
+    _name_ends(ends, ax)
+    return ax
+
+
+def _name_ends(ends: Sequence[tuple[float, float, str, str]], ax: Axes) -> None:
+    """Names in the right margin, moved apart so that none covers another, each with a thin line to its own end."""
+    places = ax.transAxes.inverted().transform(ax.transData.transform([(x, y) for x, y, _, _ in ends]))
+    order = np.argsort(places[:, 1])
+    step = 0.052
+    heights = _spread(places[order, 1], step)
+    for rank, i in enumerate(order):
+        _, _, name, colour = ends[i]
+        ax.annotate(
+            name, places[i], xytext=(1.03, heights[rank]), xycoords="axes fraction", textcoords="axes fraction",
+            va="center", fontsize=9, color=colour, parse_math=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6},
+        )  # fmt: skip
+
+
+def _spread(heights: Any, step: float) -> list[float]:
+    """Ascending heights moved up as little as keeps them `step` apart, then down as a whole where they would leave the axes."""
+    spread: list[float] = []
+    for height in heights:
+        spread.append(max(float(height), spread[-1] + step) if spread else float(height))
+    over = max(0.0, spread[-1] - 1.0) if spread else 0.0
+    for i in range(len(spread) - 1, -1, -1):
+        limit = 1.0 if i == len(spread) - 1 else spread[i + 1] - step
+        spread[i] = min(spread[i], limit) if over else spread[i]
+    return spread

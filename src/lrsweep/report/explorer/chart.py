@@ -1,0 +1,211 @@
+"""The interactive chart of one arm: every run, its training curves, and what a second of training is worth.
+
+Tables in, a Vega-Lite specification out. All that moves is Vega-Lite's own: the parameter `rate` (click or select) chooses
+whose curves are shown, `price` (slider) what a second costs, and transforms find the best trade-off at that price. Texts and
+axes are `currentColor`, so that the page around the chart decides between light and dark.
+"""
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from lrsweep.report.explorer.chart_axes import EXTENT, accuracy_axis, error_of, lr_axis
+from lrsweep.report.explorer.chart_tables import STEPS_PER_DECADE, price_range, rates_table, records, run_rows
+from lrsweep.report.figures.plots import ACCURACY, COST, TRADE_OFF
+from lrsweep.report.texts.wording import TIMES_EN, counted, lr_text
+
+STATUSES = {"ok": ("circle", ACCURACY), "at chance": ("square", "#7F7F7F"), "diverged": ("cross", COST)}
+
+_Layers = alt.LayerChart | alt.FacetChart  # what Altair says that `layer` gives; here it is always the first
+_INK = "currentColor"
+_WIDTH = 600  # pixels, of a plot where nothing says how wide its container is
+_LEFT, _RIGHT = EXTENT + 16, 24  # pixels beside a plot: labels and title; half a label, and the padding
+# Accuracy, a fraction, that a second must bring. The slider's lowest position is no price at all, which no logarithm reaches.
+_WORTH = f"price == 0 ? 0 : pow(10, lowest + (price - 1) / {STEPS_PER_DECADE}) / 100"
+_STAR = "M0,-1L0.225,-0.309L0.951,-0.309L0.363,0.118L0.588,0.809L0,0.382L-0.588,0.809L-0.363,0.118L-0.951,-0.309L-0.225,-0.309Z"
+
+
+def explorer_spec(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float | None = None) -> dict[str, Any]:
+    """The chart of one arm, as Vega-Lite. `initial_lr`: whose curves are shown at first; None: those of the most accurate rate.
+
+    Failed runs are left out, since nothing of them was measured. ValueError where no run has learned: no rate to choose.
+    """
+    rows, rates = run_rows(runs, curves), rates_table(runs)
+    chart = _chart(rows, rates, TIMES_EN[str(runs["time"].iloc[0])], initial_lr)
+    spec: dict[str, Any] = chart.to_dict(validate=False)  # a test validates: it is slow, as is Altair with data in the chart
+    return spec | {"datasets": {"runs": rows, "rates": records(rates, digits=6)}}
+
+
+def _chart(rows: list[dict[str, Any]], rates: pd.DataFrame, time: str, initial_lr: float | None) -> alt.VConcatChart:
+    """The chart without its data."""
+    if not rates["learned"].any():
+        raise ValueError("no run has learned anything, so that there is no rate to choose and nothing to explore")
+    lowest, num_steps = price_range(rates)
+    accuracy = accuracy_axis(rows)
+    choice = _choice(rates, lr_text(_most_accurate(rates) if initial_lr is None else initial_lr))
+    chart = alt.vconcat(
+        _answer(time),
+        _overview(rates, accuracy, time, choice, are_many=len(rows) > 3 * len(rates)),
+        _training(accuracy, choice),
+        spacing=12,
+        description=f"{counted(len(rows), 'run')}: accuracy against learning rate, and training curves of a chosen rate.",
+        usermeta={"embedOptions": {"renderer": "svg", "patch": _fit_container()}},
+    )
+    chart = chart.add_params(
+        _price(num_steps, time), alt.param(name="lowest", value=lowest), alt.param(name="worth", expr=_WORTH)
+    )
+    configured: alt.VConcatChart = chart.resolve_legend(color="independent", shape="independent").configure(**_config())
+    return configured
+
+
+def _most_accurate(rates: pd.DataFrame) -> float:
+    return float(rates["lr"].to_numpy()[np.nanargmax(rates["valid"].to_numpy())])
+
+
+def _price(num_steps: int, time: str) -> alt.Parameter:
+    slider = alt.binding_range(min=0, max=num_steps, step=1, name=f"How much is a second of {time} worth?")
+    return alt.param(name="price", value=0, bind=slider)
+
+
+def _choice(rates: pd.DataFrame, initial: str) -> alt.Parameter:
+    """The learning rate whose curves are shown: a click on a run or the select, which a keyboard reaches."""
+    select = alt.binding_select(options=rates["rate"].tolist(), name="Training curves of learning rate")
+    return alt.selection_point(
+        name="rate", fields=["rate"], value=initial, bind=select, on="click", nearest=True, toggle=False, clear=False, empty=False
+    )
+
+
+def _with_best_trade_off(base: alt.Chart) -> alt.Chart:
+    """The one row of `rates` with the most accuracy left after its time is paid for; the smallest such rate."""
+    return (
+        base.transform_filter("datum.learned")
+        .transform_calculate(score="datum.valid - worth * datum.seconds")
+        .transform_aggregate(top="argmax(score)")
+        .transform_calculate(**{name: f"datum.top.{name}" for name in ("lr", "rate", "valid", "test", "seconds")})
+        .transform_calculate(error=error_of("valid"))
+    )
+
+
+def _answer(time: str) -> _Layers:
+    """What the slider says, and what follows from it, in words; lines short enough for a phone."""
+    price = "'A second is worth ' + format(worth * 100, '.2~r') + ' percentage points.'"
+    seconds = f"format(datum.seconds, datum.seconds < 10 ? '.2~r' : '.0f') + ' s of {time}'"
+    base = _with_best_trade_off(alt.Chart(alt.NamedData("rates"))).transform_calculate(
+        price=f"worth == 0 ? 'A second is worth nothing.' : {price}",
+        choice="(worth == 0 ? 'Most accurate: ' : 'Best at this price: ') + datum.rate",
+        scores="format(datum.valid, '.2%') + ' on validation, ' + format(datum.test, '.2%') + ' on test'",
+        cost=seconds,
+    )
+    star = base.mark_point(shape=_STAR, size=150, filled=True, color=TRADE_OFF, opacity=1, aria=False)
+    lines = [
+        star.encode(x=alt.value(7 - _LEFT), y=alt.value(28)),
+        _line(base, "price", 6),
+        _line(base, "choice", 28, indent=20, fontSize=14, fontWeight="bold"),
+        _line(base, "scores", 50),
+        _line(base, "cost", 70),
+    ]
+    return alt.layer(*lines).properties(name="answer", width=_WIDTH, height=78)
+
+
+def _line(base: alt.Chart, field: str, y: int, indent: int = 0, **style: Any) -> alt.Chart:
+    look: dict[str, Any] = {"align": "left", "fontSize": 13, "color": _INK} | style
+    text = alt.Text(field, type="nominal")
+    line: alt.Chart = base.mark_text(**look).encode(text=text, x=alt.value(indent - _LEFT), y=alt.value(y))
+    return line
+
+
+def _overview(rates: pd.DataFrame, accuracy: alt.Y, time: str, choice: alt.Parameter, *, are_many: bool) -> _Layers:
+    """Accuracy against the rate: runs, their means, the best trade-off, and the chosen rate as a dashed line."""
+    base = alt.Chart(alt.NamedData("rates")).encode(x=lr_axis(rates["lr"]))
+    chosen = base.transform_filter(choice).mark_rule(color=_INK, strokeDash=[4, 4], aria=False)
+    mean = base.transform_calculate(error=f"datum.valid == null ? null : {error_of('valid')}").encode(y=accuracy)
+    star = _with_best_trade_off(base).encode(y=accuracy)
+    # Pixels have no room for a screen reader's 1,000 points: the report's tables say the same.
+    runs = alt.Chart(alt.NamedData("runs")).mark_point(filled=True, aria=False, cursor="pointer")
+    runs = runs.transform_calculate(error=f"datum.valid == null ? 1 : {error_of('valid')}").encode(
+        x=lr_axis(rates["lr"]), y=accuracy
+    )
+    pointed_at = alt.selection_point(
+        name="pointed_at", fields=["rate", "seed"], on="pointerover", nearest=True, clear="pointerout", empty=False
+    )
+    layers = [
+        chosen,
+        _points(runs, pointed_at, are_many=are_many),
+        mean.mark_line(color=ACCURACY, strokeWidth=1.5, description="Mean validation accuracy against the learning rate"),
+        star.mark_point(shape=_STAR, size=420, filled=True, color=TRADE_OFF, opacity=1, description="Best trade-off"),
+        # Unseen, and on top of all else: it is runs that a pointer meets, and a star that an eye does.
+        runs.properties(name="targets").encode(opacity=alt.value(0), tooltip=_tooltip(time)).add_params(pointed_at, choice),
+    ]
+    title = alt.Title("Every run, and the mean of each rate", subtitle="Click a run to see its training below")
+    return alt.layer(*layers).properties(name="overview", width=_WIDTH, height=260, title=title)
+
+
+def _points(runs: alt.Chart, pointed_at: alt.Parameter, *, are_many: bool) -> alt.Chart:
+    names = list(STATUSES)
+    shapes, colours = zip(*STATUSES.values(), strict=True)
+    legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1)
+    points: alt.Chart = runs.encode(
+        color=alt.Color("status:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
+        shape=alt.Shape("status:N", scale=alt.Scale(domain=names, range=shapes), legend=legend),
+        size=alt.when(pointed_at).then(alt.value(170)).otherwise(alt.value(22 if are_many else 50)),
+        opacity=alt.when(pointed_at).then(alt.value(1)).otherwise(alt.value(0.45 if are_many else 0.8)),
+    )
+    return points
+
+
+def _tooltip(time: str) -> Any:
+    """A run's numbers, as one expression: field by field, Vega-Lite 6.4 loses texts under `nearest` (vega-lite#9707).
+
+    There the pointer meets a cell around the run, whose datum holds the run's as its own.
+    """
+    shown = {
+        "learning rate": "{}.rate",
+        "seed": "{}.seed",
+        "validation accuracy": "{0}.valid == null ? 'none' : format({0}.valid, '.2%')",
+        "test accuracy": "{0}.test == null ? 'none' : format({0}.test, '.2%')",
+        "epochs": "{}.epochs",
+        f"{time} (s)": "format({}.seconds, '.4~r')",
+        "status": "{}.status",
+    }
+    lines = (f"'{name}': {value.format('(datum.datum || datum)')}" for name, value in shown.items())
+    return alt.value(alt.expr(f"{{{', '.join(lines)}}}"))
+
+
+def _training(accuracy: alt.Y, choice: alt.Parameter) -> _Layers:
+    """Validation accuracy against the epoch, a line a seed, at the chosen rate; a point where the best epoch is."""
+    at_rate = alt.Chart(alt.NamedData("runs")).transform_filter(choice)
+    base = at_rate.transform_flatten(["e", "v"]).transform_calculate(error=error_of("v"))
+    base = base.encode(
+        x=alt.X(
+            "e:Q",
+            title="epoch",
+            scale=alt.Scale(zero=False, nice=False),
+            axis=alt.Axis(tickMinStep=1, tickCount=10, format="d", grid=False),
+        ),
+        y=accuracy,
+        detail="seed:N",
+        tooltip=[alt.Tooltip("seed:N"), alt.Tooltip("e:Q", title="epoch"), alt.Tooltip("v:Q", title="accuracy", format=".2%")],
+    )
+    lines = base.mark_line(color=ACCURACY, strokeWidth=1.5, opacity=0.75, aria=False)
+    best = base.transform_filter("datum.e == datum.best").mark_point(color=ACCURACY, filled=True, size=70, opacity=1, aria=False)
+    title = alt.Title(alt.expr("'Training at ' + rate.rate[0]"), subtitle="A line a seed, a point its best epoch")
+    return alt.layer(lines, best).properties(name="training", width=_WIDTH, height=200, title=title)
+
+
+def _fit_container() -> list[dict[str, Any]]:
+    """Vega-Lite fits no concatenated chart to its container. The Vega that it compiles to does, patched so (RFC 6902)."""
+    width = f"max({_WIDTH // 3}, containerSize()[0] - {_LEFT + _RIGHT})"
+    fitted = {"name": "width", "init": width, "on": [{"events": {"source": "window", "type": "resize"}, "update": width}]}
+    return [{"op": "remove", "path": "/width"}, {"op": "add", "path": "/signals/0", "value": fitted}]
+
+
+def _config() -> dict[str, Any]:
+    text = {"labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "titleFontSize": 13, "titleFontWeight": "normal"}
+    lines = {"domainColor": _INK, "tickColor": _INK, "gridColor": _INK, "gridOpacity": 0.12}
+    title = {"color": _INK, "subtitleColor": _INK, "anchor": "start", "frame": "group", "dx": -_LEFT}
+    title |= {"fontSize": 14, "subtitleFontSize": 12}
+    view = {"stroke": None}
+    named = {"background": "transparent", "font": "system-ui, sans-serif"}
+    return named | {"axis": text | lines, "legend": text, "title": title, "view": view}

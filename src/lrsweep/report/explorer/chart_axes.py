@@ -1,0 +1,39 @@
+"""The explorer's two axes: accuracy by its error, and the learning rate."""
+
+import json
+import math
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from lrsweep.report.texts.wording import power_of_ten
+
+LEAST_ERROR = 1e-4  # stands for no error at all, which has no place on a log scale
+EXTENT = 48  # pixels that the labels of accuracy have; the same in all charts, so that their plots stand one below the other
+
+
+def error_of(field: str) -> str:
+    return f"max(1 - datum.{field}, {LEAST_ERROR})"
+
+
+def accuracy_axis(rows: list[dict[str, Any]]) -> alt.Y:
+    """Accuracy on the log scale of the error, the better the higher: what tells 97% from 98% is seen, and so is chance.
+
+    The same in all charts, so that they compare.
+    """
+    accuracies = [accuracy for row in rows for accuracy in (row["valid"], *row["v"]) if accuracy is not None]
+    least = max(1 - max(accuracies), LEAST_ERROR)
+    ticks = [m * 10**e for e in range(-4, 1) for m in (1, 2, 5) if least / 1.3 <= m * 10**e <= 1]
+    axis = alt.Axis(values=ticks, labelExpr="format(1 - datum.value, '.4~%')", minExtent=EXTENT, maxExtent=EXTENT)
+    scale = alt.Scale(type="log", reverse=True, domain=[least / 1.3, 1.12], nice=False)
+    return alt.Y("error:Q", title="validation accuracy", scale=scale, axis=axis)
+
+
+def lr_axis(lr: pd.Series) -> alt.X:
+    """Whole powers of ten, as the other figures write them; half a grid step of room at both ends."""
+    low, high = float(lr.min()) / 10**0.05, float(lr.max()) * 10**0.05
+    decades = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    names = json.dumps({decade: power_of_ten(decade) for decade in decades})
+    axis = alt.Axis(values=[10.0**decade for decade in decades], labelExpr=f"{names}[round(log(datum.value) / LN10)]")
+    return alt.X("lr:Q", title="learning rate", scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis)

@@ -1,0 +1,106 @@
+"""What a run ran on: kept with its record, never part of its name."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lrsweep.config import ConfigError, MachineConfig
+
+
+def prepare_device(machine: MachineConfig) -> torch.device:
+    """The device to run on, set up so that equal runs give equal bits on a CPU and the chosen precision on a GPU."""
+    if machine.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"machine.device is {machine.device}, but PyTorch finds no GPU here; use machine.device=cpu")
+    if machine.device.startswith("cuda:") and int(machine.device[5:]) >= torch.cuda.device_count():
+        raise ConfigError(f"machine.device is {machine.device}, but there are {torch.cuda.device_count()} GPUs, from cuda:0 on")
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if machine.device == "auto" else machine.device
+    torch.set_num_threads(machine.threads)
+    # Stock PyTorch uses TF32 for convolutions and not for matrix products.
+    torch.backends.cuda.matmul.allow_tf32 = machine.precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = machine.precision == "tf32"
+    return torch.device(kind)
+
+
+def num_cores() -> int:
+    """Cores that this process may use: its affinity, or its container's quota if that is less."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(allowed, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup, or a quota of "max"
+        return allowed
+
+
+def describe(device: torch.device, workers: int) -> dict[str, Any]:
+    return {
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name(),
+        "cpu_name": _cpu_name(),
+        "cores": num_cores(),
+        "threads": torch.get_num_threads(),
+        "workers": workers,
+        "precision": _precision(device),
+        "peak_memory_bytes": _peak_memory_bytes(),
+        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        "versions": _versions(),
+        **_GIT_STATE,
+    }
+
+
+def _precision(device: torch.device) -> str:
+    """As prepare_device has set both kinds of product. On a CPU it is fp32 whatever was set."""
+    return "tf32" if device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32 else "fp32"
+
+
+def _peak_memory_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+@cache
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = {name: importlib.metadata.version(name) for name in ("torch", "numpy", "hydra-core")}
+    libraries = {"cuda": torch.version.cuda, "cudnn": str(torch.backends.cudnn.version())} if torch.version.cuda else {}
+    return {"python": platform.python_version(), "system": platform.system(), **packages, **libraries}
+
+
+def _git_state() -> dict[str, Any]:
+    """The commit of the code itself, wherever it is run from. No git, or not a checkout of this project: None.
+
+    Dirty is a change of code or configs only: a sweep's own files, under results/reference/, change no run.
+    """
+    source = Path(__file__).parents[1]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(source), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if git("ls-files", "__init__.py"):
+            is_dirty = bool(git("status", "--porcelain", "--", ":/src", ":/conf"))
+            return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": is_dirty}
+    except (OSError, subprocess.CalledProcessError):
+        pass
+    return {"git_commit": None, "git_dirty": None}
+
+
+_GIT_STATE = _git_state()  # as the code is loaded: what is committed later, while a sweep runs, is not what runs

@@ -1,0 +1,33 @@
+"""The losses, and the L1 and L2 penalties.
+
+Shapes: B batch, C classes.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lrsweep.config import LossConfig
+
+
+def loss_of(config: LossConfig, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    """The batch's mean loss.
+
+    The documents' "softmax output" reads two ways. `cross_entropy` is log-softmax and NLL. `double_softmax` hands softmax
+    outputs to a cross-entropy that applies softmax again; it cannot fall below log(e + 9) - 1 = 1.4612.
+    """
+    if config.name == "double_softmax":
+        logits_BC = logits_BC.softmax(dim=1)
+    return F.cross_entropy(logits_BC, labels_B)
+
+
+def penalised(model: nn.Module) -> list[nn.Parameter]:
+    """The weights that `penalty` is of: no biases, nor a batch norm's scales."""
+    return [parameter for parameter in model.parameters() if parameter.dim() > 1]
+
+
+def penalty(config: LossConfig, weights: Iterable[Tensor]) -> Tensor:
+    """What L1 and L2 add to the loss that is minimised; the loss that is recorded is without it."""
+    return torch.stack([config.l1 * weight.abs().sum() + config.l2 / 2 * weight.square().sum() for weight in weights]).sum()

@@ -1,0 +1,282 @@
+"""One run, legible: the reference that every faster engine is held to.
+
+Shapes: B batch, C classes, H × W pixels.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from itertools import takewhile
+
+import torch
+from torch import Tensor, nn
+
+from lrsweep.config import LossConfig, RunConfig
+from lrsweep.data.augmentation import augment
+from lrsweep.data.dataset import Part, Split, batch_order
+from lrsweep.data.seeding import generator
+from lrsweep.records import EpochRecord, Outcome, State, StopReason
+from lrsweep.training.clock import Clock
+from lrsweep.training.early_stopping import EarlyStopping
+from lrsweep.training.losses import loss_of, penalised, penalty
+from lrsweep.training.models import initial_model
+from lrsweep.training.optimizers import build_optimizer, layer_groups, set_lr
+from lrsweep.training.schedules import Pace, PlateauState, batch_size_at, lr_at, pace_of
+
+# conv1's 25 MB of output: glibc maps what is over 32 MiB anew each time, which takes half as long again; 64 take a tenth longer.
+_CPU_EVAL_BATCH = 256
+_GPU_EVAL_BATCH = 2_500
+
+
+@dataclass(frozen=True)
+class Score:
+    loss: float
+    accuracy: float
+
+
+@dataclass
+class Learner:
+    """What training changes: the model, its optimizer, the sources of chance, and how far it has come."""
+
+    run: RunConfig
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    order: torch.Generator
+    augmentation: torch.Generator
+    dropout: torch.Generator
+    pace: Pace
+    plateau: PlateauState = field(default_factory=PlateauState)
+    num_epochs: int = 0
+    num_steps: int = 0
+
+
+def new_learner(run: RunConfig, device: torch.device) -> Learner:
+    dropout = generator(run.seed, "dropout")
+    model = initial_model(run.model, run.seed, device, dropout)
+    return Learner(
+        run=run,
+        model=model,
+        optimizer=build_optimizer(run.optimizer, layer_groups(run.optimizer, model)),
+        order=generator(run.seed, "order"),
+        augmentation=generator(run.seed, "augmentation"),
+        dropout=dropout,
+        pace=pace_of(run),
+    )
+
+
+@dataclass
+class _Progress:
+    """A run under way: all that the rest of it and its outcome depend on."""
+
+    learner: Learner
+    clock: Clock
+    stopping: EarlyStopping
+    best_weights: dict[str, Tensor] | None = None
+    curve: list[EpochRecord] = field(default_factory=list)
+    num_finite: int = 0  # optimizer steps before the first loss that was not finite
+    last_finite_loss: float | None = None
+    has_diverged: bool = False
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """None: the run goes on."""
+        if self.has_diverged:
+            return "diverged"
+        if self.stopping.is_over:
+            return "patience"
+        return "max_epochs" if len(self.curve) >= self.learner.run.training.max_epochs else None
+
+    def state(self) -> State:
+        """Its tensors are the run's own: write or copy them before the run goes on."""
+        learner = self.learner
+        return {
+            "model": learner.model.state_dict(),
+            "optimizer": learner.optimizer.state_dict(),
+            "best_weights": self.best_weights,
+            "generators": {name: source.get_state() for name, source in _generators(learner).items()},
+            "num_epochs": learner.num_epochs,
+            "num_steps": learner.num_steps,
+            "plateau": asdict(learner.plateau),
+            "stopping": asdict(self.stopping),
+            "curve": [asdict(epoch) for epoch in self.curve],
+            "num_finite": self.num_finite,
+            "last_finite_loss": self.last_finite_loss,
+            "wall_seconds": self.clock.wall_seconds,
+            "cpu_seconds": self.clock.cpu_seconds,
+        }
+
+    def go_on_from(self, state: State) -> None:
+        """Take over what `state` gave in a run of the same settings; its tensors may be on any device."""
+        learner = self.learner
+        learner.model.load_state_dict(state["model"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+        for name, source in _generators(learner).items():
+            source.set_state(state["generators"][name])
+        learner.num_epochs, learner.num_steps = state["num_epochs"], state["num_steps"]
+        learner.plateau = PlateauState(**state["plateau"])
+        self.best_weights = state["best_weights"]
+        self.stopping = EarlyStopping(**state["stopping"])
+        self.curve = [EpochRecord(**epoch) for epoch in state["curve"]]
+        self.num_finite, self.last_finite_loss = state["num_finite"], state["last_finite_loss"]
+        self.clock.wall_seconds, self.clock.cpu_seconds = state["wall_seconds"], state["cpu_seconds"]
+
+
+def _generators(learner: Learner) -> dict[str, torch.Generator]:
+    return {"order": learner.order, "augmentation": learner.augmentation, "dropout": learner.dropout}
+
+
+def train(
+    run: RunConfig,
+    split: Split,
+    on_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
+    *,
+    on_best: Callable[[dict[str, Tensor]], None] = lambda weights: None,
+    on_state: Callable[[Callable[[], State]], None] = lambda make_state: None,
+    resume_from: State | None = None,
+) -> Outcome:
+    """Train until early stopping, `max_epochs` or a loss that is not finite; then score the test set once.
+
+    `on_best` is handed the best epoch's weights, if any, at the end. `on_state` is handed, after every epoch but the last, a
+    function that gives the run's state; a run of the same settings that resumes from it goes on as if it had not stopped.
+    """
+    device = split.train.images.device
+    _warm_up(run, split)
+    progress = _Progress(new_learner(run, device), Clock(device), EarlyStopping(patience=run.training.patience))
+    if resume_from is not None:
+        progress.go_on_from(resume_from)
+    while progress.stop_reason is None:
+        _one_epoch(progress, split)
+        if not progress.has_diverged:
+            on_epoch(progress.curve[-1])
+        if progress.stop_reason is None:
+            on_state(progress.state)
+    test = None
+    if progress.best_weights is not None:
+        progress.learner.model.load_state_dict(progress.best_weights)
+        test = evaluate(run, progress.learner.model, split.test)
+        on_best(progress.best_weights)
+    return _outcome(progress, test)
+
+
+def _one_epoch(progress: _Progress, split: Split) -> None:
+    """Train and validate. An epoch that diverges has no record."""
+    learner, clock = progress.learner, progress.clock
+    before = clock.wall_seconds
+    with clock:
+        losses, trained = train_epoch(learner, split.train)
+        valid = evaluate(learner.run, learner.model, split.valid)
+        finite = list(takewhile(math.isfinite, losses))
+        progress.num_finite += len(finite)
+        progress.last_finite_loss = finite[-1] if finite else progress.last_finite_loss
+        # The last step's harm shows in validation only.
+        progress.has_diverged = len(finite) < len(losses) or not math.isfinite(valid.loss)
+        if progress.has_diverged:
+            return
+        learner.plateau = learner.plateau.after(learner.run.schedule, learner.run.optimizer.lr, valid.loss)
+        progress.stopping = progress.stopping.after(valid.accuracy)
+        if progress.stopping.is_record:
+            progress.best_weights = copy.deepcopy(learner.model.state_dict())
+    progress.curve.append(
+        EpochRecord(
+            epoch=progress.stopping.epoch,
+            train_loss=trained.loss,
+            train_accuracy=trained.accuracy,
+            valid_loss=valid.loss,
+            valid_accuracy=valid.accuracy,
+            seconds=clock.wall_seconds - before,
+        )
+    )
+
+
+def _outcome(progress: _Progress, test: Score | None) -> Outcome:
+    assert progress.stop_reason is not None
+    stopping = progress.stopping
+    return Outcome(
+        status="diverged" if progress.has_diverged else "ok",
+        stop_reason=progress.stop_reason,
+        curve=tuple(progress.curve),
+        best_epoch=stopping.best_epoch or None,
+        valid_accuracy=stopping.best_accuracy if stopping.best_epoch else None,
+        test_accuracy=test.accuracy if test else None,
+        test_loss=test.loss if test else None,
+        wall_seconds=progress.clock.wall_seconds,
+        cpu_seconds=progress.clock.cpu_seconds,
+        diverged_step=progress.num_finite if progress.has_diverged else None,
+        last_finite_loss=progress.last_finite_loss,
+    )
+
+
+def train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
+    """One pass over the training images: the loss of every step, and their means over the images."""
+    run, device = learner.run, train.images.device
+    batch_size = batch_size_at(run.schedule, run.training.batch_size, learner.num_epochs)
+    batches = [indices.to(device) for indices in batch_order(len(train), batch_size, learner.order)]
+    losses = torch.empty(len(batches), device=device)  # read once an epoch: a GPU need not wait for each step
+    num_correct = torch.zeros((), dtype=torch.int64, device=device)
+    for i, indices in enumerate(batches):
+        lr = lr_at(run.schedule, run.optimizer.lr, learner.num_steps, learner.pace) * learner.plateau.lr_scale
+        losses[i], logits_BC = train_step(learner, train.images[indices], train.labels[indices], lr)
+        num_correct += (logits_BC.argmax(dim=1) == train.labels[indices]).sum()
+    learner.num_epochs += 1
+    sizes = torch.tensor([len(indices) for indices in batches], device=device)
+    mean_loss = (losses.double() @ sizes.double() / len(train)).item()
+    return losses.tolist(), Score(loss=mean_loss, accuracy=num_correct.item() / len(train))
+
+
+def train_step(learner: Learner, images_BCHW: Tensor, labels_B: Tensor, lr: float) -> tuple[Tensor, Tensor]:
+    """The batch's loss and logits, before the step."""
+    run, model = learner.run, learner.model
+    set_lr(learner.optimizer, lr)
+    learner.optimizer.zero_grad()
+    model.train()
+    with _precision(run, images_BCHW.device):
+        logits_BC = model(augment(run.data, images_BCHW, learner.augmentation))
+        loss = loss_of(run.loss, logits_BC, labels_B)
+    _with_penalty(run.loss, loss, model).backward()
+    learner.optimizer.step()
+    learner.num_steps += 1
+    return loss.detach(), logits_BC.detach()
+
+
+def _with_penalty(config: LossConfig, loss: Tensor, model: nn.Module) -> Tensor:
+    """What is minimised. What is recorded is the loss without it."""
+    return loss + penalty(config, penalised(model)) if config.l1 or config.l2 else loss
+
+
+def _precision(run: RunConfig, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=run.training.precision == "bf16")
+
+
+@torch.inference_mode()
+def evaluate(run: RunConfig, model: nn.Module, part: Part) -> Score:
+    device = part.images.device
+    size = _eval_batch(device)
+    total_loss = torch.zeros((), dtype=torch.float64, device=device)
+    num_correct = torch.zeros((), dtype=torch.int64, device=device)
+    model.eval()
+    with _precision(run, device):
+        for images_BCHW, labels_B in zip(part.images.split(size), part.labels.split(size), strict=True):
+            logits_BC = model(images_BCHW)
+            total_loss += loss_of(run.loss, logits_BC, labels_B) * len(labels_B)
+            num_correct += (logits_BC.argmax(dim=1) == labels_B).sum()
+    return Score(loss=total_loss.item() / len(part), accuracy=num_correct.item() / len(part))
+
+
+def _warm_up(run: RunConfig, split: Split) -> None:
+    """Steps and scores a throwaway model, so that the clock counts no kernel selection or first allocation.
+
+    One full batch and the short last one each: a new batch size makes PyTorch choose anew.
+    """
+    learner = new_learner(run, split.train.images.device)
+    train_epoch(learner, _full_and_last(split.train, run.training.batch_size))
+    evaluate(run, learner.model, _full_and_last(split.valid, _eval_batch(split.train.images.device)))
+
+
+def _full_and_last(part: Part, batch_size: int) -> Part:
+    num_images = batch_size + len(part) % batch_size
+    return Part(part.images[:num_images], part.labels[:num_images])
+
+
+def _eval_batch(device: torch.device) -> int:
+    return _CPU_EVAL_BATCH if device.type == "cpu" else _GPU_EVAL_BATCH

@@ -1,0 +1,102 @@
+"""lrsweep-confirm: the best rates of a study on fresh seeds, and the study's report quoting them and the fixed budget."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
+from lrsweep.analysis.findings import analyse
+from lrsweep.cli import confirm, main
+from lrsweep.config import CONF_DIR, RunConfig, ScheduleConfig
+from lrsweep.records import RunRecord
+from lrsweep.report.build import build
+from lrsweep.storage import store
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["data.num_train=64", "data.num_valid=100", "data.num_test=100"]
+BRIEF = [*SMALL, "training.max_epochs=4", f"machine.data_dir={ROOT / 'data'}"]
+
+
+def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small study that learns at one of its rates, confirmed, and trained again without early stopping."""
+    folder = tmp_path_factory.mktemp("a study")
+    swept = python(folder, "-m", "lrsweep", "-m", "study.name=small", "optimizer.lr=1e-6,1e-2", "seed=0,1", *BRIEF)
+    assert swept.returncode == 0, swept.stderr
+    confirmed = python(folder, "-m", "lrsweep.cli.confirm", "study=small", "seeds=2", f"machine.data_dir={ROOT / 'data'}")
+    assert confirmed.returncode == 0, confirmed.stderr
+    budget = ["study=budget", "study.name=small/budget", "grid.start=-6", "grid.stop=-2", "grid.step=4"]
+    fixed = python(folder, "-m", "lrsweep", *budget, *BRIEF, "training.patience=4")
+    assert fixed.returncode == 0, fixed.stderr
+    return folder / "results" / "small"
+
+
+@pytest.mark.slow
+def test_the_finalists_run_on_fresh_seeds_with_the_settings_of_the_study(folder: Path) -> None:
+    fresh = store.load(folder / "confirm")
+    assert set(fresh["seed"]) == {FIRST_FRESH_SEED, FIRST_FRESH_SEED + 1}
+    assert set(fresh["lr"]) == {1e-2}
+    assert set(fresh["data.num_train"]) == {64}
+    assert set(fresh["training.max_epochs"]) == {4}
+
+
+@pytest.mark.slow
+def test_the_report_quotes_the_fresh_seeds(folder: Path) -> None:
+    accuracy = store.load(folder / "confirm")["test_accuracy"].mean()
+    (line,) = [line for line in (folder / "report.md").read_text().splitlines() if line.startswith("* **On fresh seeds:**")]
+    assert f"10^-2 (0.01) {accuracy:.2%}" in line
+
+
+@pytest.mark.slow
+def test_the_report_quotes_the_fixed_budget(folder: Path) -> None:
+    report = build(folder).read_text()
+    best = store.load(folder / "budget").query("lr == 1e-2")["valid_accuracy"].mean()
+    section = report.split("## Does early stopping decide it?")[1].split("\n## ")[0]
+    assert "Here each had the same, 4 epochs" in section
+    assert f"{best:.2%}" in section
+
+
+@pytest.mark.slow
+def test_a_study_without_records_is_refused_in_one_line(tmp_path: Path) -> None:
+    refused = python(tmp_path, "-m", "lrsweep.cli.confirm", "study=nothing")
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert line == "StoreError: results/nothing holds no records to report; make some with lrsweep study=…"
+
+
+@pytest.mark.parametrize("seeds", ["abc", "0", "-1", "2.5", "", "9" * 5000])
+def test_what_is_no_number_of_seeds_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seeds: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", "study=lr", f"seeds={seeds}"])
+    with pytest.raises(SystemExit) as ended:
+        confirm.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"ConfigError: seeds must be a whole number from 1 to 9999, got {seeds!r}\n"
+
+
+def test_names_and_lists_of_any_kind_are_as_hydra_reads_them(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
+    """The command is given as it is, with no shell that would take quotes away."""
+    steps = ScheduleConfig(name="multi_step", milestones=[5, 10])
+    for lr in (1e-3, 2e-3):
+        record = make_record(lr=lr)
+        store.save(tmp_path, replace(record, config=record.config | {"schedule": asdict(steps)}))
+    given = [
+        word for word in confirm.overrides("학습률 it's", 2, analyse(tmp_path)) if not word.startswith(("seed", "optimizer.lr"))
+    ]
+    main.register()
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        settings = main.to_app_config(compose("config", given))
+    assert settings.study.name == "학습률 it's/confirm"
+    assert settings.run == RunConfig(schedule=steps)

@@ -1,0 +1,136 @@
+"""lrsweep.data on the true MNIST: the split, the pixels, and the separate sources of chance."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrsweep.config import DataConfig
+from lrsweep.data.dataset import Mnist, batch_order, normalise, split, split_indices
+from lrsweep.data.seeding import generator
+
+DOCUMENTS = DataConfig()
+SMALL = DataConfig(num_train=40, num_valid=30, num_test=20)
+
+
+def test_the_test_set_is_all_of_mnists_in_its_order(mnist: Mnist) -> None:
+    test = split(mnist, DOCUMENTS, seed=0).test
+    assert len(test) == 10_000
+    assert torch.equal(test.labels, mnist.test_labels.long())
+    assert torch.equal(test.images, normalise(mnist.test_images))
+    # As published: the first digits and the number of each class.
+    assert test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert torch.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_mnist_is_raw_bytes(mnist: Mnist) -> None:
+    assert mnist.train_images.shape == (60_000, 28, 28)
+    assert mnist.train_images.dtype == torch.uint8
+    assert mnist.train_labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+
+
+@pytest.mark.parametrize(
+    "config", [DOCUMENTS, SMALL, DataConfig(num_train=55_000), DataConfig(num_train=1, num_valid=1)], ids=str
+)
+def test_train_and_valid_are_disjoint_and_of_their_sizes(config: DataConfig) -> None:
+    train, valid = (set(indices.tolist()) for indices in split_indices(config, seed=0))
+    assert (len(train), len(valid)) == (config.num_train, config.num_valid)
+    assert not train & valid
+    assert min(train | valid) >= 0
+    assert max(train | valid) < 60_000
+
+
+def test_a_seed_is_a_split() -> None:
+    first, again, other = (split_indices(DOCUMENTS, seed) for seed in (0, 0, 1))
+    for i in range(2):
+        assert torch.equal(first[i], again[i])
+        assert not torch.equal(first[i], other[i])
+
+
+@given(seed=st.integers(0, 2**31 - 1), skip=st.integers(0, 30_000), sizes=st.tuples(*[st.integers(1, 15_000)] * 2))
+def test_what_is_skipped_is_left_out_and_no_more(seed: int, skip: int, sizes: tuple[int, int]) -> None:
+    num_train, num_valid = sizes
+    config = DataConfig(num_train=num_train, num_valid=num_valid, skip=skip)
+    train, valid = split_indices(config, seed)
+    assert (len(train), len(valid)) == sizes
+    skipped, rest = split_indices(DataConfig(num_train=max(skip, 1), num_valid=num_train + num_valid), seed)
+    if skip:
+        assert torch.equal(torch.cat([train, valid]), rest)
+        assert not set(skipped.tolist()) & set(torch.cat([train, valid]).tolist())
+    if skip >= num_train + num_valid:
+        unskipped = torch.cat(split_indices(DataConfig(num_train=num_train, num_valid=num_valid), seed))
+        assert not set(unskipped.tolist()) & set(torch.cat([train, valid]).tolist())
+
+
+def test_images_keep_their_labels(mnist: Mnist) -> None:
+    parts = split(mnist, SMALL, seed=3)
+    for part, indices in zip((parts.train, parts.valid), split_indices(SMALL, seed=3), strict=True):
+        for i, index in enumerate(indices.tolist()):
+            pixels = ((part.images[i, 0] + 1) * 127.5).round().to(torch.uint8)
+            assert torch.equal(pixels, mnist.train_images[index])
+            assert part.labels[i] == mnist.train_labels[index]
+
+
+def test_class_counts_are_what_numpy_counts(mnist: Mnist) -> None:
+    counts = split(mnist, DOCUMENTS, seed=0).class_counts
+    train, valid = (indices.numpy() for indices in split_indices(DOCUMENTS, seed=0))
+    labels = mnist.train_labels.numpy()
+    assert counts == {
+        "train": np.bincount(labels[train], minlength=10).tolist(),
+        "valid": np.bincount(labels[valid], minlength=10).tolist(),
+        "test": np.bincount(mnist.test_labels.numpy(), minlength=10).tolist(),
+    }
+    assert {name: sum(count) for name, count in counts.items()} == {"train": 3_000, "valid": 5_000, "test": 10_000}
+
+
+def test_a_class_without_images_is_counted_as_none(mnist: Mnist) -> None:
+    counts = split(mnist, DataConfig(num_train=1, num_valid=1, num_test=1), seed=0).class_counts
+    assert counts["test"] == [0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
+    assert sorted(counts["train"]) == sorted(counts["valid"]) == [0] * 9 + [1]
+
+
+def test_pixels_are_scaled_to_one_and_then_normalised() -> None:
+    images = torch.arange(256, dtype=torch.uint8).repeat(4)[: 28 * 28].reshape(1, 28, 28)
+    kept = images.clone()
+    normalised = normalise(images)
+    assert normalised.shape == (1, 1, 28, 28)
+    assert normalised.dtype == torch.float32
+    assert (normalised.min(), normalised.max()) == (-1, 1)
+    expected = (images.numpy().astype(np.float64) / 255 - 0.5) / 0.5  # torchvision's ToTensor and Normalize(0.5, 0.5)
+    np.testing.assert_allclose(normalised[0].numpy(), expected, rtol=0, atol=2e-7)
+    assert torch.equal(images, kept)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "batch_size", "num_batches", "last"),
+    [(3_000, 32, 94, 24), (64, 32, 2, 32), (33, 32, 2, 1), (5, 32, 1, 5), (3, 1, 3, 1)],
+)
+def test_an_epoch_has_every_image_once_and_keeps_the_short_batch(
+    num_images: int, batch_size: int, num_batches: int, last: int
+) -> None:
+    batches = batch_order(num_images, batch_size, generator(0, "order"))
+    assert [len(batch) for batch in batches] == [batch_size] * (num_batches - 1) + [last]
+    assert sorted(torch.cat(batches).tolist()) == list(range(num_images))
+
+
+def test_each_epoch_has_an_order_of_its_own() -> None:
+    order = generator(0, "order")
+    first, second = (torch.cat(batch_order(3_000, 32, order)) for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, torch.cat(batch_order(3_000, 32, generator(0, "order"))))
+
+
+def test_every_seed_and_purpose_is_a_stream_of_its_own() -> None:
+    names = [(seed, purpose) for seed in (0, 1, 2, 2**31 - 1) for purpose in ("split", "weights", "order")]
+    draws = {tuple(torch.rand(4, generator=generator(*name)).tolist()) for name in names}
+    assert len(draws) == len(names)
+
+
+def test_drawing_from_one_stream_shifts_no_other() -> None:
+    torch_state = torch.get_rng_state()
+    alone = torch.rand(8, generator=generator(0, "weights"))
+    split_stream, weights_stream = generator(0, "split"), generator(0, "weights")
+    torch.rand(1_000, generator=split_stream)
+    assert torch.equal(torch.rand(8, generator=weights_stream), alone)
+    assert torch.equal(torch.get_rng_state(), torch_state)

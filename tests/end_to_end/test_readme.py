@@ -1,0 +1,93 @@
+"""What the READMEs tell a reader to type works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from lrsweep.cli import main
+from lrsweep.config import CONF_DIR, RunConfig
+from lrsweep.fused import scheduler
+
+ROOT = Path(__file__).parents[2]
+READMES = ["README.md", "README.ko.md"]
+
+
+def blocks(readme: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / readme).read_text(encoding="utf-8"), re.S)
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_the_pandas_recipe_runs(readme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (recipe,) = blocks(readme, "python")
+    *lines, last = recipe.strip().splitlines()
+    names: dict[str, object] = {}
+    exec("\n".join(lines), names)
+    assert 1e-3 < eval(last, names) < 1e-2
+    assert len(names["curves"]) > len(names["runs"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_every_lrsweep_command_composes(readme: str) -> None:
+    main.register()
+    commands = [
+        line for block in blocks(readme, "sh") for line in block.splitlines() if line.startswith(("lrsweep ", "lrsweep-find "))
+    ]
+    assert len(commands) >= 6
+    for command in commands:
+        overrides = [word for word in shlex.split(command, comments=True)[1:] if not word.startswith("-")]
+        single = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in overrides]  # the first of what is swept
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            main.to_app_config(compose("config", single))
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_every_file_that_is_linked_is_there(readme: str) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)[)#]", (ROOT / readme).read_text(encoding="utf-8")):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_every_make_target_is_there(readme: str) -> None:
+    targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.M)
+    for named in re.findall(r"make ([a-z]+)", "\n".join(blocks(readme, "sh"))):
+        assert named in targets
+
+
+def methods() -> list[tuple[str, list[str], str, list[str]]]:
+    """The table's rows: method, override lines, whether fused, studies. A span without "=" goes on with the group before it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = []
+    for line in re.findall(r"^\| (.*) \|$", text, re.M):
+        name, overrides, is_fused, studies = (cell.strip() for cell in line.split(" | "))
+        group, lines = "", []
+        for span in re.findall(r"`([^`]+)`", overrides):
+            group = span.split("=")[0] if "=" in span else group
+            lines.append(span if "=" in span else f"{group}={span}")
+        if is_fused in ("yes", "no"):
+            rows.append((name, lines, is_fused, re.findall(r"`([^`]+)`", studies)))
+    return rows
+
+
+METHODS = methods()
+
+
+def test_the_methods_table_is_read() -> None:
+    assert len(METHODS) >= 25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "lines", "is_fused", "studies"), METHODS, ids=[row[0] for row in METHODS])
+def test_a_row_of_the_methods_table_is_true(name: str, lines: list[str], is_fused: str, studies: list[str]) -> None:
+    main.register()
+    assert lines
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        for line in lines:
+            run = main.to_app_config(compose("config", shlex.split(line))).run
+            assert run != RunConfig() or line == "optimizer=adamw"  # the default
+            assert (scheduler.reason_not_fusable(run) is None) == (is_fused == "yes"), line
+    for study in studies:
+        assert (CONF_DIR / "study" / f"{study}.yaml").exists()

@@ -1,0 +1,118 @@
+"""lrsweep.report.range_test: what the figure draws and the table says, and which sweep is of the same settings."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from made_study import fill
+from matplotlib.axes import Axes
+
+from lrsweep.config import ModelConfig, OptimizerConfig, RunConfig, TrainingConfig
+from lrsweep.records import RangeTest
+from lrsweep.report.range_test import draw, plot_range_tests, sweep_like, table_text
+
+RATES = tuple(np.geomspace(1e-5, 1e-1, 41).tolist())
+TESTS = [
+    RangeTest(seed=seed, rates=RATES, losses=(2.0,) * 41, smoothed=tuple(np.linspace(2, 1 + seed, 41).tolist()), end="high")
+    for seed in (0, 1)
+]
+BY_SEED = pd.DataFrame(
+    {
+        "rule": ["valley", "valley", "slide", "slide"],
+        "seed": [0, 1, 0, 1],
+        "lr": [1e-3, 1e-2, math.nan, math.nan],
+    }
+)
+COMBINED = pd.DataFrame(
+    {
+        **{"rule": ["valley", "slide"], "lr": [10**-2.5, math.nan], "spread_decades": [1.0, math.nan]},
+        **{"num_given": [2, 0], "num_seeds": [2, 2], "decades_off": [0.5, math.nan], "shortfall": [0.0123, math.nan]},
+    }
+)
+
+
+@pytest.fixture
+def ax() -> Iterator[Axes]:
+    figure, ax = plt.subplots()
+    yield ax
+    plt.close(figure)
+
+
+def test_a_line_a_seed_and_a_mark_on_it_where_a_rule_points(ax: Axes) -> None:
+    plot_range_tests(TESTS, BY_SEED, COMBINED, None, ax)
+    lines = {str(line.get_label()): line for line in ax.lines}
+    first, second = ax.lines[:2]
+    assert tuple(first.get_xdata()) == RATES  # type: ignore[arg-type]
+    assert tuple(second.get_ydata()) == TESTS[1].smoothed  # type: ignore[arg-type]
+    np.testing.assert_allclose(lines["valley: 3.2e-03"].get_xdata(), [1e-3, 1e-2])
+    np.testing.assert_allclose(lines["valley: 3.2e-03"].get_ydata(), [1.5, 2.0])
+    assert "slide: no suggestion" in lines
+
+
+def test_all_seeds_share_an_entry_of_the_legend(ax: Axes) -> None:
+    plot_range_tests(TESTS, BY_SEED, COMBINED, None, ax)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["2 seeds", "valley: 3.2e-03", "slide: no suggestion"]  # type: ignore[union-attr]
+
+
+def test_the_sweeps_best_range_is_shaded(ax: Axes, tmp_path: Path) -> None:
+    best = sweep_like(RunConfig(), fill(tmp_path, [1e-4, 1e-3, 1e-2], range(3)))
+    assert best is not None
+    plot_range_tests(TESTS, BY_SEED, COMBINED, best, ax)
+    assert any(str(patch.get_label()).startswith("best range") for patch in ax.patches)
+
+
+def test_a_curve_that_flies_off_leaves_the_axes(ax: Axes) -> None:
+    high = replace(TESTS[0], smoothed=(*TESTS[0].smoothed[:-1], 100.0))
+    plot_range_tests([high], BY_SEED[:0], COMBINED[:0], None, ax)
+    assert ax.get_ylim()[1] == pytest.approx(3.0)
+
+
+def test_the_same_tests_give_the_same_files(tmp_path: Path) -> None:
+    files = []
+    for name in ("a", "b"):
+        draw(tmp_path / name, TESTS, BY_SEED, COMBINED, None, "A title")
+        files.append([(tmp_path / name / f"finder.{form}").read_bytes() for form in ("png", "svg")])
+    assert files[0] == files[1]
+
+
+def test_the_table_says_what_was_not_measured() -> None:
+    header, valley, slide = table_text(COMBINED).splitlines()
+    assert header.split()[:2] == ["rule", "suggestion"]
+    assert valley.split() == ["valley", "3.16e-03", "2", "of", "2", "1.00", "0.50", "decades", "above", "1.23"]
+    assert slide.count("not measured") == 3
+    assert "no suggestion" in slide
+
+
+@pytest.mark.parametrize(("decades", "told"), [(0.0, "inside"), (-0.25, "0.25 decades below"), (2.0, "2.00 decades above")])
+def test_off_which_side(decades: float, told: str) -> None:
+    assert f"  {told}  " in table_text(COMBINED.assign(decades_off=decades))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        RunConfig(optimizer=OptimizerConfig(name="sgd")),
+        RunConfig(model=ModelConfig(activation="relu")),
+        RunConfig(training=TrainingConfig(patience=None)),
+    ],
+)
+def test_a_sweep_of_other_settings_is_no_sweep(tmp_path: Path, run: RunConfig) -> None:
+    fill(tmp_path, [1e-4, 1e-3, 1e-2], [0])
+    assert sweep_like(RunConfig(seed=7, optimizer=OptimizerConfig(lr=0.5)), tmp_path) is not None
+    assert sweep_like(run, tmp_path) is None
+
+
+def test_a_study_may_hold_several_arms(tmp_path: Path) -> None:
+    fill(tmp_path, [1e-4, 1e-3, 1e-2], [0], losses=("cross_entropy", "double_softmax"))
+    found = sweep_like(RunConfig(), tmp_path)
+    assert found is not None
+    assert found.arm == "cross_entropy"
+
+
+def test_no_study_is_no_sweep(tmp_path: Path) -> None:
+    assert sweep_like(RunConfig(), tmp_path / "none") is None

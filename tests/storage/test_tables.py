@@ -1,0 +1,135 @@
+"""lrsweep.storage.tables: a row a run, a row an epoch, a row a split."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from lrsweep.config import RunConfig, flatten
+from lrsweep.records import RunRecord
+from lrsweep.storage.tables import DRAWN_BY, class_counts_frame, curves_frame, to_frame
+
+MakeRecord = Callable[..., RunRecord]
+
+RUN_COLUMNS = [
+    *("run_id", "lr", "seed", "loss"),
+    *("status", "stop_reason", "epochs", "best_epoch", "valid_accuracy", "test_accuracy", "test_loss"),
+    *("wall_seconds", "cpu_seconds", "diverged_step", "last_finite_loss", "error"),
+    *("engine", "timing"),
+    *("device", "device_name", "cores", "threads", "workers", "precision", "peak_memory_bytes"),
+    *("finished_at", "git_commit", "git_dirty"),
+]
+CURVE_COLUMNS = [
+    *("run_id", "loss", "seed", "lr"),
+    *("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds"),
+]
+_AS_TEXT = {None: "null"}  # None is no number that is missing, and a list compares with nothing
+SETTINGS = {
+    name: "[]" if value == [] else _AS_TEXT.get(value, value)
+    for name, value in flatten(asdict(RunConfig())).items()
+    if name not in ("seed", "optimizer.lr", "loss.name")
+}
+
+
+def test_a_runs_row_is_its_settings_its_outcome_and_its_machine(make_record: MakeRecord) -> None:
+    record = make_record(lr=10**-3.1)
+    frame = to_frame([record])
+    assert list(frame.columns) == [*RUN_COLUMNS, *SETTINGS]
+    (row,) = frame.to_dict("records")
+    expected = {name: value for name, value in asdict(record.outcome).items() if name != "curve"} | SETTINGS
+    expected |= {"run_id": record.run_id, "lr": 10**-3.1, "seed": 0, "loss": "cross_entropy", "epochs": 3}
+    expected |= {"engine": "solo", "timing": "measured", "device": "cpu", "cores": 2}
+    assert {name: value for name, value in row.items() if pd.notna(value)} == {k: v for k, v in expected.items() if v is not None}
+
+
+@pytest.mark.parametrize("statuses", [["ok"], ["diverged"], ["failed"], ["ok", "diverged", "failed"]], ids=" ".join)
+def test_numbers_are_numeric_whatever_came_of_the_runs(make_record: MakeRecord, statuses: list[str]) -> None:
+    frame = to_frame([make_record(seed=seed, status=status) for seed, status in enumerate(statuses)])
+    for name in ("seed", "epochs", "data.num_train", "training.patience"):
+        assert frame[name].dtype == "int64", name
+    for name in ("lr", "valid_accuracy", "test_accuracy", "test_loss", "wall_seconds", "cpu_seconds", "last_finite_loss"):
+        assert frame[name].dtype == "float64", name
+    for name in ("best_epoch", "diverged_step"):
+        assert pd.api.types.is_numeric_dtype(frame[name]), name
+
+
+def test_settings_can_be_compared_also_where_they_are_lists_or_none(make_record: MakeRecord) -> None:
+    record = make_record()
+    config = record.config | {"training": {"patience": None}, "schedule": {"name": "multi_step", "milestones": [5.0, 10.0]}}
+    frame = to_frame([replace(record, config=config)] * 2)
+    for name, cell in (("training.patience", "null"), ("schedule.milestones", "[5.0,10.0]"), ("schedule.shares", "[]")):
+        assert (frame[name] == cell).all(), name
+
+
+def test_without_records_the_columns_are_those_of_any() -> None:
+    runs, curves = to_frame([]), curves_frame([])
+    assert (list(runs.columns), list(curves.columns)) == (RUN_COLUMNS, CURVE_COLUMNS)
+    assert (len(runs), len(curves)) == (0, 0)
+
+
+def test_curves_have_a_row_an_epoch(make_record: MakeRecord) -> None:
+    records = [make_record(lr=1e-2, status=status) for status in ("ok", "diverged", "failed")] + [make_record(lr=1e-3)]
+    curves = curves_frame(records)
+    assert list(curves.columns) == CURVE_COLUMNS
+    assert curves["epoch"].tolist() == [1, 2, 3] * 2  # the diverged and the failed run have none
+    assert curves["valid_accuracy"].tolist() == [0.3, 0.6, 0.6] * 2
+    assert curves["lr"].tolist() == [1e-2] * 3 + [1e-3] * 3
+    assert curves["run_id"].tolist() == [records[0].run_id] * 3 + [records[3].run_id] * 3
+    assert curves["epoch"].dtype == "int64"
+
+
+@pytest.mark.parametrize(
+    ("newer", "column", "default"),
+    [(["schedule"], "schedule.name", "constant"), (["training", "max_epochs"], "training.max_epochs", 1_000)],
+    ids=["a group", "a field"],
+)
+def test_a_record_older_than_a_setting_has_its_default(
+    make_record: MakeRecord, newer: list[str], column: str, default: object
+) -> None:
+    old, new = make_record(lr=1e-4), make_record(lr=1e-3)
+    tree: dict[str, Any] = asdict(old)["config"]
+    group = tree
+    for name in newer[:-1]:
+        group = group[name]
+    del group[newer[-1]]
+    old = replace(old, config=tree)
+    alone, together = to_frame([old]), to_frame([old, new])
+    assert alone[column].tolist() == [default]
+    assert together[column].tolist() == [default, default]
+    assert together["run_id"].tolist() == [old.run_id, new.run_id]  # a run's name is what it was
+    assert list(alone.columns) == list(together.columns) == [*RUN_COLUMNS, *SETTINGS]
+
+
+def test_a_default_does_not_replace_what_was_set(make_record: MakeRecord) -> None:
+    record = make_record()
+    row = to_frame([replace(record, config=record.config | {"training": {"patience": 7}})]).iloc[0]
+    assert (row["training.patience"], row["training.batch_size"]) == (7, 32)
+
+
+def test_class_counts_have_a_row_a_seed_and_split(make_record: MakeRecord) -> None:
+    counts = class_counts_frame([make_record(lr=lr, seed=seed) for seed in (0, 1) for lr in (1e-3, 1e-2)])
+    drawn_by = ["data.skip", "data.num_train", "data.num_valid", "data.num_test"]
+    assert list(counts.columns) == ["seed", *drawn_by, "split", *"0123456789"]
+    assert counts[drawn_by].to_numpy().tolist() == [[0, 3000, 5000, 10000]] * 6
+    assert sorted(zip(counts["seed"], counts["split"], counts["0"], counts["9"], strict=True)) == [
+        *((0, "test", 1000, 1000), (0, "train", 300, 300), (0, "valid", 500, 500)),
+        *((1, "test", 1000, 1000), (1, "train", 300, 300), (1, "valid", 500, 500)),
+    ]
+
+
+@pytest.mark.parametrize("other", [{"num_valid": 50}, {"skip": 8000}])
+def test_another_drawing_of_the_same_seed_is_another_split(make_record: MakeRecord, other: dict[str, int]) -> None:
+    """The first record is from before data.skip, which left out no image."""
+    sizes = {"num_train": 3000, "num_valid": 5000, "num_test": 10000}
+    records = [
+        replace(make_record(), config=make_record().config | {"data": sizes | drawn}, class_counts={"valid": [num] * 10})
+        for drawn, num in (({}, 500), (other, 5))
+    ]
+    counts = class_counts_frame(records)
+    assert counts[DRAWN_BY].to_numpy().tolist() == [
+        [0, 0, 3000, 5000, 10000],
+        [0, *((({"skip": 0} | sizes) | other).values())],
+    ]
+    assert counts["0"].tolist() == [500, 5]
