@@ -1,4 +1,4 @@
-"""What a run leaves. Frozen: a record is a fact.
+"""The results that a run leaves behind. Records are frozen, because a result is a fact.
 
 Accuracies are fractions. Losses and accuracies are means over images.
 """
@@ -11,13 +11,13 @@ SCHEMA_VERSION = 1
 RangeTestEnd = Literal["high", "loss_rose", "not_finite"]
 Status = Literal["ok", "diverged", "failed"]
 StopReason = Literal["patience", "max_epochs", "diverged", "error"]
-State = dict[str, Any]  # a run in progress: tensors, numbers, text, None, and lists and dicts of them
+State = dict[str, Any]  # an unfinished run: nested dicts and lists of tensors, numbers, strings and None
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochRecord:
     epoch: int  # from 1
-    train_loss: float  # of the epoch's batches as they were trained on, so an average over moving weights
+    train_loss: float  # averaged during the epoch, while the weights changed
     train_accuracy: float
     valid_loss: float
     valid_accuracy: float
@@ -26,17 +26,17 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What training gave. `failed` outcomes carry an error and nothing measured."""
+    """The result of training. If `status` is "failed", there is an error and nothing was measured."""
 
     status: Status
     stop_reason: StopReason
     curve: tuple[EpochRecord, ...] = ()
     best_epoch: int | None = None
     valid_accuracy: float | None = None  # at the best epoch
-    test_accuracy: float | None = None  # once, with the best epoch's weights
+    test_accuracy: float | None = None  # measured once, with the weights of the best epoch
     test_loss: float | None = None
-    wall_seconds: float | None = None  # training and validation, without set-up, warm-up and the test
-    cpu_seconds: float | None = None  # the process's own; on a CPU, well below wall_seconds: the machine was busy
+    wall_seconds: float | None = None  # training and validation, without set-up, warm-up and test
+    cpu_seconds: float | None = None  # of this process; far below wall_seconds on a CPU means that the machine was busy
     diverged_step: int | None = None  # optimizer steps before the first loss that was not finite
     last_finite_loss: float | None = None
     error: str | None = None
@@ -49,7 +49,7 @@ class Outcome:
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     run_id: str
-    config: dict[str, Any]  # the full RunConfig, nested
+    config: dict[str, Any]  # the whole RunConfig, nested
     outcome: Outcome
     engine: str
     timing: Literal["measured", "calibrated"]
@@ -60,22 +60,22 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RangeTest:
-    """What a training whose learning rate rises at every step leaves: a value a step, all of them finite."""
+    """The result of one range test. It has one value per step, and all of them are finite."""
 
     seed: int
     rates: tuple[float, ...]
-    losses: tuple[float, ...]  # of the step's batch, before its update
-    smoothed: tuple[float, ...]  # the losses' moving average
-    end: RangeTestEnd  # at the highest rate | the smoothed loss had risen too far | the next loss was not finite
+    losses: tuple[float, ...]  # of the batch, before its update
+    smoothed: tuple[float, ...]  # moving average of the losses
+    end: RangeTestEnd  # reached the highest rate, the smoothed loss rose too far, or the next loss was not finite
 
 
 @dataclass(frozen=True, kw_only=True)
 class RangeTests:
-    """One call of `lrsweep-find`. The suggestions follow from the tests; they are kept to be read without this software."""
+    """The result of one call of `lrsweep-find`. It keeps the suggestions, so that they can be read without this program."""
 
-    config: dict[str, Any]  # the full RunConfig, nested; its seed is the first test's, its rate and schedule are unused
-    find: dict[str, Any]  # the full FindConfig
+    config: dict[str, Any]  # the whole RunConfig, nested; its seed is that of the first test, its rate and schedule are unused
+    find: dict[str, Any]  # the whole FindConfig
     environment: dict[str, Any]
-    tests: tuple[RangeTest, ...]  # one a seed
-    suggestions: list[dict[str, Any]]  # a row a rule, as analysis/suggest.py has them; None: no suggestion, or not measured
+    tests: tuple[RangeTest, ...]  # one per seed
+    suggestions: list[dict[str, Any]]  # one row per rule; None: no suggestion, or not measured
     schema_version: int = SCHEMA_VERSION

@@ -1,7 +1,5 @@
-"""conf/: every file composes, and says what the schema says."""
+"""Every file in conf/ composes to the settings it holds."""
 
-import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
@@ -19,117 +17,108 @@ from omegaconf import DictConfig
 from lrsweep.cli.main import register, to_app_config
 from lrsweep.config import CONF_DIR, AppConfig, GridConfig, flatten, log_grid, run_id
 
-GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir() and path.name != "hydra")  # whose groups are Hydra's
-OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))]
-STUDIES = [option for group, option in OPTIONS if group == "study"]
-PACKAGES = ("study", "technique")  # their files change other groups' settings; all others' hold their own
+FILES = [path.relative_to(CONF_DIR).with_suffix("") for path in sorted(CONF_DIR.glob("*/*.yaml"))]
+OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent.name != "study"]
+STUDIES = [path.stem for path in FILES if path.parent.name == "study"]
+LAUNCHERS = [path.stem for path in sorted((CONF_DIR / "hydra" / "launcher").glob("*.yaml"))]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _hydra() -> Iterator[None]:
     register()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         yield
 
 
-def composed(*overrides: str, **options: Any) -> DictConfig:
-    return compose("config", overrides=list(overrides), **options)
+def text_of(group: str, option: str) -> str:
+    return (CONF_DIR / group / f"{option}.yaml").read_text(encoding="utf-8")
 
 
-def said_in(group: str, option: str) -> dict[str, Any]:
-    """The settings that a file names, as dotted names."""
-    said = yaml.safe_load((CONF_DIR / group / f"{option}.yaml").read_text(encoding="utf-8"))
-    return flatten(said if group in PACKAGES else {group: said})
+def app_of(*overrides: str) -> AppConfig:
+    return to_app_config(compose("config", list(overrides)))
 
 
-NOT_STUDIES = [pair for pair in OPTIONS if pair[0] != "study"]
-
-
-@pytest.mark.parametrize(("group", "option"), NOT_STUDIES, ids=["/".join(pair) for pair in NOT_STUDIES])
-def test_every_option_composes_to_what_it_says(group: str, option: str) -> None:
-    app = flatten(asdict(to_app_config(composed(f"{group}={option}"))))
-    for name, value in said_in(group, option).items():
-        # YAML 1.1 reads 1e-3 as text, OmegaConf as a number.
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}/{option}" for group, option in OPTIONS])
+def test_an_option_composes_to_the_settings_in_its_file(group: str, option: str) -> None:
+    app = flatten(asdict(app_of(f"{group}={option}")))
+    content = yaml.safe_load(text_of(group, option))
+    for name, value in flatten(content if group == "technique" else {group: content}).items():
+        # YAML 1.1 reads 1e-3 as a string, OmegaConf as a number.
         assert app[name] == (float(value) if isinstance(app[name], float) else value)
 
 
-@pytest.mark.parametrize("option", [path.stem for path in sorted((CONF_DIR / "hydra" / "launcher").glob("*.yaml"))])
-def test_every_launcher_composes_to_one_of_ours(option: str) -> None:
-    launcher = composed(f"hydra/launcher={option}", return_hydra_config=True).hydra.launcher
-    assert launcher._target_.startswith("hydra_plugins.lrsweep_launchers.launchers.")
+@pytest.mark.parametrize("option", LAUNCHERS)
+def test_a_launcher_composes(option: str) -> None:
+    config = compose("config", [f"hydra/launcher={option}"], return_hydra_config=True)
+    assert config.hydra.launcher._target_.startswith("hydra_plugins.lrsweep_launchers.launchers.")
+    assert config.hydra.job.chdir is False  # no job leaves the folder it was started in
 
 
-def test_the_yaml_defaults_are_the_dataclasses_defaults() -> None:
-    assert to_app_config(composed()) == AppConfig()
+def test_the_defaults_in_conf_are_those_of_the_dataclasses() -> None:
+    assert app_of() == AppConfig()
 
 
-def test_every_folder_is_a_group_of_the_defaults_list() -> None:
+def test_every_folder_is_in_the_defaults_list() -> None:
     listed = yaml.safe_load((CONF_DIR / "config.yaml").read_text(encoding="utf-8"))["defaults"]
-    assert {name for entry in listed if isinstance(entry, dict) for name in entry if " " not in name} == set(GROUPS)
+    names = {name for entry in listed if isinstance(entry, dict) for name in entry if " " not in name}
+    assert names == {path.parent.name for path in FILES}
 
 
 # The studies.
 
-SIZED = [study for study in STUDIES if "${study.size}" in said_in("study", study)["study.name"]]
-SIZES = [(study, size) for study in STUDIES for size in (("small", "full") if study in SIZED else ("small",))]
-COMMON = ("optimizer.lr", "grid.offset", "seed")  # what a study has many values of for each of the things that it compares
+SIZED = [study for study in STUDIES if "${study.size}" in text_of("study", study)]
+SIZES = [(study, "small") for study in STUDIES] + [(study, "full") for study in SIZED]
 
 
 @cache
 def sweep_of(study: str, size: str) -> DictConfig:
-    """What all of a study's runs have in common."""
-    return composed(f"study={study}", f"study.size={size}", return_hydra_config=True)
+    """The config that all runs of a study share."""
+    return compose("config", [f"study={study}", f"study.size={size}"], return_hydra_config=True)
 
 
+@cache
 def jobs_of(study: str, size: str) -> list[list[str]]:
-    """The overrides of each of a study's runs, as Hydra's own sweeper takes them apart."""
+    """The overrides of each run of a study, split by Hydra's own sweeper."""
     params = sweep_of(study, size).hydra.sweeper.params or {}
     overrides = OverridesParser.create().parse_overrides([f"{name}={values}" for name, values in params.items()])
     (jobs,) = BasicSweeper.split_arguments(overrides, None)
     return [list(job) for job in jobs]
 
 
-def app_of(study: str, size: str, job: list[str]) -> AppConfig:
-    return to_app_config(composed(f"study={study}", f"study.size={size}", *job))
-
-
 def opening_of(study: str) -> list[str]:
-    lines = (CONF_DIR / "study" / f"{study}.yaml").read_text(encoding="utf-8").splitlines()
-    return [line.removeprefix("#").strip() for line in takewhile(lambda line: line.startswith("#"), lines)]
+    lines = takewhile(lambda line: line.startswith("#"), text_of("study", study).splitlines())
+    return [line.removeprefix("#").strip() for line in lines]
 
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_opens_with_the_command_that_runs_it(study: str) -> None:
-    command = next(line for line in opening_of(study) if re.match(r"lrsweep\b", line))
-    cfg = composed(*shlex.split(command)[1:], return_hydra_config=True)
-    assert cfg.study.name == (f"{study}/small" if study in SIZED else study)
-    assert cfg.hydra.mode == (None if study == "single" else RunMode.MULTIRUN)
+    assert opening_of(study)[:2] == ["@package _global_", "lrsweep" if study == "single" else f"lrsweep study={study}"]
+    assert sweep_of(study, "small").hydra.mode == (None if study == "single" else RunMode.MULTIRUN)
 
 
-@pytest.mark.parametrize(
-    ("study", "size"), [pytest.param(*pair, marks=pytest.mark.slow if pair[1] == "full" else ()) for pair in SIZES]
-)
-def test_a_study_is_named_after_its_file_and_its_first_run_composes(study: str, size: str) -> None:
-    app = app_of(study, size, jobs_of(study, size)[0])
-    assert app.study.name == (f"{study}/{size}" if study in SIZED else study)
+@pytest.mark.parametrize(("study", "size"), SIZES)
+def test_a_study_is_named_after_its_file(study: str, size: str) -> None:
+    assert sweep_of(study, size).study.name == (f"{study}/{size}" if study in SIZED else study)
 
 
-@pytest.mark.parametrize(("study", "size"), [pair for pair in SIZES if pair[0] in SIZED])
-def test_a_study_has_as_many_runs_and_epochs_as_it_opens_with(study: str, size: str) -> None:
-    label = {"small": "Small", "full": r"Full \(study\.size=full\)"}[size]
-    told = re.search(label + r": ([\d,]+) runs of (\d+) epochs", " ".join(opening_of(study)))
-    assert told is not None
-    num_runs, max_epochs = len(jobs_of(study, size)), sweep_of(study, size).training.max_epochs
-    assert (f"{num_runs:,}", str(max_epochs)) == told.groups()
+@pytest.mark.parametrize("study", SIZED)
+def test_a_study_opens_with_its_numbers_of_runs_and_epochs(study: str) -> None:
+    sizes = []
+    for label, size in (("Small", "small"), ("Full (study.size=full)", "full")):
+        sizes.append(f"{label}: {len(jobs_of(study, size)):,} runs of {sweep_of(study, size).training.max_epochs} epochs")
+    opening = " ".join(opening_of(study))
+    assert all(size in opening for size in sizes), sizes
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
-def test_everything_that_a_study_compares_composes(study: str) -> None:
-    """One run each; that a setting means something to its schedule or optimizer is checked on the way."""
-    compared = {tuple(o for o in job if not o.startswith(COMMON)): job for job in jobs_of(study, "small")}
-    names = [run_id(app_of(study, "small", job).run) for job in compared.values()]
+def test_the_runs_of_a_study_compose(study: str) -> None:
+    """One run for each thing that is compared, whatever its rate and seed. Of the full study, the first run."""
+    repeated = ("optimizer.lr", "grid.offset", "seed")
+    compared = {tuple(o for o in job if not o.startswith(repeated)): job for job in jobs_of(study, "small")}
+    names = [run_id(app_of(f"study={study}", *job).run) for job in compared.values()]
     assert len(set(names)) == len(compared)
+    app_of(f"study={study}", "study.size=full", *jobs_of(study, "full")[0])
 
 
 @pytest.mark.parametrize(
@@ -141,10 +130,5 @@ def test_everything_that_a_study_compares_composes(study: str) -> None:
     ids=["default", "coarse"],
 )
 def test_the_lr_study_sweeps_its_grid(overrides: list[str], grid: GridConfig) -> None:
-    hydra = composed("study=lr", *overrides, return_hydra_config=True).hydra
-    assert hydra.mode.name == "MULTIRUN"
-    assert [float(lr) for lr in hydra.sweeper.params["optimizer.lr"].split(",")] == log_grid(grid)
-
-
-def test_no_job_leaves_the_folder_it_was_started_in() -> None:
-    assert composed(return_hydra_config=True).hydra.job.chdir is False
+    params: Any = compose("config", ["study=lr", *overrides], return_hydra_config=True).hydra.sweeper.params
+    assert [float(lr) for lr in params["optimizer.lr"].split(",")] == log_grid(grid)

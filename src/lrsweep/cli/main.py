@@ -9,10 +9,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, get_origin
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -34,10 +34,20 @@ class SweepIncomplete(Exception):
 
 
 def register() -> None:
-    """Tell Hydra the schema and the resolvers of conf/."""
+    """Give Hydra the schema and the resolvers of conf/."""
+    _hide_literals(AppConfig)
     ConfigStore.instance().store(name="schema", node=AppConfig)
     for name, resolver in RESOLVERS.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)
+
+
+def _hide_literals(config: Any) -> None:
+    """Let OmegaConf see str where a setting is a Literal, which it does not know before 2.4. The dataclass checks the choice."""
+    for field in fields(config):
+        if is_dataclass(field.type):
+            _hide_literals(field.type)
+        elif get_origin(field.type) is Literal:
+            config.__annotations__[field.name] = str  # OmegaConf reads these; our own checks read dataclasses.fields
 
 
 def to_app_config(cfg: DictConfig) -> AppConfig:

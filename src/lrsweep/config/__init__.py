@@ -1,30 +1,24 @@
-"""Every setting, with its unit and its bound. Other packages import settings from here only.
+"""Every setting, with its unit and its bounds. Other packages import settings from here only.
 
-`RunConfig` holds the settings that define a run; `AppConfig` adds those that do not (study, grid, machine, tracker).
+`RunConfig` holds the settings that define a run; `AppConfig` adds those that do not (study, grid, find, machine, tracker).
 """
 
+from lrsweep.config.app import ALL_STUDIES, CONF_DIR, AppConfig, FindConfig, MachineConfig, StudyConfig, TrackerConfig
 from lrsweep.config.grid import RESOLVERS, GridConfig, log_grid
 from lrsweep.config.optimizer import LAYERS, LayerFactors, OptimizerConfig
-from lrsweep.config.schedule import ScheduleConfig
-from lrsweep.config.schema import (
-    ALL_STUDIES,
-    CONF_DIR,
+from lrsweep.config.run import (
     NUM_MNIST_TEST,
     NUM_MNIST_TRAIN,
-    AppConfig,
     DataConfig,
-    FindConfig,
     LossConfig,
-    MachineConfig,
     ModelConfig,
     RunConfig,
-    StudyConfig,
-    TrackerConfig,
     TrainingConfig,
     flatten,
     per_seed,
     run_id,
 )
+from lrsweep.config.schedule import ScheduleConfig
 from lrsweep.config.validation import ConfigError, require
 
 __all__ = [

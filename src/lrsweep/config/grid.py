@@ -1,4 +1,4 @@
-"""The grid of learning rates, and the resolvers that put one, or a part of one, into a study's file."""
+"""The grid of learning rates, and the resolvers that files in conf/ use to build sweeps."""
 
 import math
 from collections.abc import Callable
@@ -11,12 +11,19 @@ from lrsweep.config.validation import ConfigError, require, require_inside
 
 @dataclass(kw_only=True)
 class GridConfig:
-    """Learning rates 10^start, 10^(start+step), …, 10^stop, both ends included."""
+    """The learning rates 10^start, 10^(start+step), …, 10^stop."""
 
-    start: float = -6.0  # exponent
-    stop: float = -1.5  # exponent
-    step: float = 0.1  # decades
-    offset: float = 0.0  # decades, from a rate that a study centres each of its methods on
+    start: float = -6.0
+    """Exponent of the smallest rate."""
+
+    stop: float = -1.5
+    """Exponent of the largest rate."""
+
+    step: float = 0.1
+    """Decades between two rates."""
+
+    offset: float = 0.0
+    """Decades from the central rate, in studies that give each optimizer or batch size a central rate."""
 
     def __post_init__(self) -> None:
         for name in ("start", "stop", "step", "offset"):
@@ -29,7 +36,7 @@ class GridConfig:
 
 
 def log_grid(grid: GridConfig) -> list[float]:
-    """The grid's learning rates, each exactly Python's `10 ** m` of the decimal exponent m."""
+    """The learning rates of the grid. Each equals Python's `10 ** m` exactly, for a decimal exponent m."""
     return [10**exponent for exponent in _exponents(grid)]
 
 
@@ -40,33 +47,33 @@ def _exponents(grid: GridConfig) -> list[float]:
 
 
 def resolve_log_grid(start: float, stop: float, step: float) -> str:
-    """`${log_grid:start,stop,step}` in a config: the grid as a Hydra choice sweep."""
-    return ",".join(repr(lr) for lr in log_grid(GridConfig(start=start, stop=stop, step=step)))
+    """`${log_grid:start,stop,step}`: the rates of a grid, as a Hydra choice sweep."""
+    return ",".join(map(repr, log_grid(GridConfig(start=start, stop=stop, step=step))))
 
 
 def resolve_offsets(start: float, stop: float, step: float) -> str:
-    """`${offsets:start,stop,step}`: a grid's exponents themselves, as a Hydra choice sweep."""
+    """`${offsets:start,stop,step}`: the exponents of a grid, as a Hydra choice sweep."""
     return ",".join(map(repr, _exponents(GridConfig(start=start, stop=stop, step=step))))
 
 
 def resolve_ten_to(*exponents: float) -> float:
-    """`${ten_to:a,b}`: 10^(a+b), of decimal exponents."""
-    require(abs(sum(exponents)) <= 300, "a rate's exponent", "from -300 to 300", sum(exponents))
+    """`${ten_to:a,b}`: 10^(a+b). The sum is taken in decimal, so 0.1 and 0.2 give exactly 10^0.3."""
+    require(abs(sum(exponents)) <= 300, "the exponent of a learning rate", "from -300 to 300", sum(exponents))
     return float(10 ** float(sum(Decimal(str(exponent)) for exponent in exponents)))
 
 
 def resolve_pick(key: Any, *cases: Any) -> Any:
-    """`${pick:key,a,1,b,2,else,3}`: the value after the word that equals the key."""
-    known = dict(zip(cases[::2], cases[1::2], strict=True))
-    if key in known:
-        return known[key]
-    if "else" not in known:
-        raise ConfigError(f"{key!r} is none of this study's " + ", ".join(map(str, known)))
-    return known["else"]
+    """`${pick:key,a,1,b,2,else,3}`: 1 if the key is a, 2 if it is b, otherwise 3."""
+    choices = dict(zip(cases[::2], cases[1::2], strict=True))
+    if key in choices:
+        return choices[key]
+    if "else" not in choices:
+        raise ConfigError(f"this study has no value for {key!r}, only for {', '.join(map(str, choices))}")
+    return choices["else"]
 
 
 def resolve_inside(folder: str) -> str:
-    """`${inside:${study.name}}`: the folder, refused before Hydra makes one elsewhere."""
+    """`${inside:${study.name}}`: the folder itself, checked before Hydra creates it."""
     require_inside("study.name", str(folder))
     return folder
 

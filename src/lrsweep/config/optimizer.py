@@ -1,12 +1,14 @@
-"""The optimizer's settings: which optimizers there are, and which settings each of them reads."""
+"""Settings of the optimizer."""
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
-from lrsweep.config.validation import read_floats, refuse_unused, require, require_one_of
+from lrsweep.config.validation import convert_floats, require, require_choices, require_one_of, require_used
 
+# All optimizers, each with the settings that it uses and that some other optimizer does not.
 _OPTIMIZER_USES: dict[str, tuple[str, ...]] = {
-    "gd": (),  # gradient descent on all training images at once
+    "gd": (),
     "sgd": (),
     "momentum": ("momentum",),
     "nesterov": ("momentum",),
@@ -16,12 +18,12 @@ _OPTIMIZER_USES: dict[str, tuple[str, ...]] = {
     "adam": (),
     "adamw": (),
 }
-LAYERS = ("conv1", "conv2", "conv3", "dense", "output")  # from the input on
+LAYERS = ("conv1", "conv2", "conv3", "dense", "output")  # from the input to the output
 
 
 @dataclass(kw_only=True)
 class LayerFactors:
-    """What each layer's learning rate is multiplied by. 0 freezes a layer."""
+    """Factors that multiply the learning rate of each layer. 0 freezes a layer."""
 
     conv1: float = 1.0
     conv2: float = 1.0
@@ -30,7 +32,7 @@ class LayerFactors:
     output: float = 1.0
 
     def __post_init__(self) -> None:
-        read_floats(self)
+        convert_floats(self)
         for name in LAYERS:
             value = getattr(self, name)
             require(0 <= value < math.inf, f"optimizer.layers.{name}", "finite and at least 0", value)
@@ -38,29 +40,42 @@ class LayerFactors:
 
 @dataclass(kw_only=True)
 class OptimizerConfig:
-    """What is not here is PyTorch's default."""
+    """Everything that is not set here has PyTorch's default."""
 
     name: str = "adamw"
+    """A key of `_OPTIMIZER_USES`. `gd` is gradient descent: every batch holds all training images."""
+
     lr: float = 1e-3
+    """Base learning rate. The schedule and the layer factors multiply it."""
+
     momentum: float = 0.9
-    weight_decay: float | None = None  # None: PyTorch's default, 0.01 for AdamW and 0 for all others
-    layerwise: str = "uniform"  # uniform | rising | falling: the rates from the input to the output
-    layer_factor: float = 2.0  # from one layer to the next; the middle one has the rate itself
-    layers: LayerFactors = field(default_factory=LayerFactors)  # by name, on top of it
+    """Share of the previous update that is kept in the next one."""
+
+    weight_decay: float | None = None
+    """None means PyTorch's default: 0.01 for AdamW, 0 for all others."""
+
+    layerwise: Literal["uniform", "rising", "falling"] = "uniform"
+    """How the learning rate changes from the input layer to the output layer."""
+
+    layer_factor: float = 2.0
+    """Ratio of the rates of two neighbouring layers. The middle layer keeps the base rate. Unused if layerwise is uniform."""
+
+    layers: LayerFactors = field(default_factory=LayerFactors)
+    """A further factor for each layer by name, in addition to `layerwise`."""
 
     def __post_init__(self) -> None:
-        read_floats(self)
+        convert_floats(self)
         require_one_of("optimizer.name", _OPTIMIZER_USES, self.name)
+        require_choices("optimizer", self)
         require(math.isfinite(self.lr) and self.lr > 0, "optimizer.lr", "positive and finite", self.lr)
-        refuse_unused("optimizer", self, _OPTIMIZER_USES)
+        require_used("optimizer", self, _OPTIMIZER_USES)
         require(0 < self.momentum < 1, "optimizer.momentum", "between 0 and 1", self.momentum)
         decay = self.weight_decay or 0.0
         require(0 <= decay < math.inf, "optimizer.weight_decay", "finite and at least 0", self.weight_decay)
-        require_one_of("optimizer.layerwise", ("uniform", "rising", "falling"), self.layerwise)
         require(1 < self.layer_factor <= 100, "optimizer.layer_factor", "above 1 and at most 100", self.layer_factor)
 
     def layer_rates(self) -> dict[str, float]:
-        """Each layer's share of the learning rate."""
+        """The factor of each layer's learning rate."""
         sign = {"uniform": 0, "rising": 1, "falling": -1}[self.layerwise]
         middle = len(LAYERS) // 2
         return {name: getattr(self.layers, name) * self.layer_factor ** (sign * (i - middle)) for i, name in enumerate(LAYERS)}

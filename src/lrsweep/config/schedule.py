@@ -1,11 +1,13 @@
-"""The schedule's settings: which schedules there are, and which settings each of them reads."""
+"""Settings of the learning-rate schedule."""
 
 import math
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Literal
 
-from lrsweep.config.validation import ConfigError, read_floats, refuse_unused, require, require_one_of
+from lrsweep.config.validation import ConfigError, convert_floats, require, require_choices, require_one_of, require_used
 
+# All schedules, each with the settings that it uses and that some other schedule does not.
 _SCHEDULE_USES: dict[str, tuple[str, ...]] = {
     "constant": (),
     "step": ("factor", "every"),
@@ -24,49 +26,92 @@ _SCHEDULE_USES: dict[str, tuple[str, ...]] = {
     "plateau": ("factor", "patience", "threshold", "cooldown", "final", "final_lr"),
     "grow_batch": ("factor", "every", "max_batch_size"),
 }
-MAX_LENGTH = 1_000_000_000  # epochs or steps: longer than any run, and still a number of steps
-DEFAULT_LENGTH = 20  # epochs, of a schedule that ends, where early stopping leaves the run's length open
+MAX_LENGTH = 1_000_000_000  # in epochs or steps
+DEFAULT_LENGTH = 20  # in epochs, if early stopping decides how long a run is
 
 
 @dataclass(kw_only=True)
 class ScheduleConfig:
-    """The rate at every step as a share of `optimizer.lr`. Lengths are in `unit`s; each name reads what it needs."""
+    """The learning rate at every step, relative to `optimizer.lr`. Lengths are in epochs or steps, as `unit` says."""
 
     name: str = "constant"
-    unit: str = "epoch"  # of all lengths here: epoch | step
-    warmup: float = 0.0  # length of a linear rise in front of any schedule, which begins after it
-    warmup_start: float = 0.001  # share of the rate that the rise begins at
-    warmup_start_lr: float | None = None  # or that rate itself
-    length: float | None = None  # until the end, warm-up included; None: all of a fixed budget, else 20 epochs
-    final: float = 0.0  # share of the rate at the end; of `plateau`, the least
-    final_lr: float | None = None  # or that rate itself
-    factor: float = 0.1  # the rate is multiplied by it …
-    every: float = 10.0  # … so often; of `power`, the length after which the rate is halved (for power 1)
-    milestones: list[float] = field(default_factory=list)  # lengths from the schedule's begin, ascending
-    shares: list[float] = field(default_factory=list)  # of the rate: before the first milestone, and after each
+    """A key of `_SCHEDULE_USES`, which lists the settings that each schedule uses. conf/schedule/ describes them."""
+
+    unit: Literal["epoch", "step"] = "epoch"
+    """Unit of every length in this group."""
+
+    warmup: float = 0.0
+    """Length of a linear warm-up. Any schedule can have one and starts after it."""
+
+    warmup_start: float = 0.001
+    """Rate at the start of the warm-up, as a fraction of `optimizer.lr`."""
+
+    warmup_start_lr: float | None = None
+    """The same as an absolute rate. None: `warmup_start` applies."""
+
+    length: float | None = None
+    """Length of the whole schedule, warm-up included. None: `max_epochs` if there is no early stopping, otherwise 20 epochs."""
+
+    final: float = 0.0
+    """Rate at the end, as a fraction of `optimizer.lr`. For `plateau`, the lowest rate."""
+
+    final_lr: float | None = None
+    """The same as an absolute rate. None: `final` applies."""
+
+    factor: float = 0.1
+    """Multiplies the rate every `every`, at each milestone or on a plateau. `grow_batch` divides the batch size by it."""
+
+    every: float = 10.0
+    """Length over which `factor` applies once. For `power`, the length after which the rate is halved (if `power` is 1)."""
+
+    milestones: list[float] = field(default_factory=list)
+    """Lengths from the start of the schedule, ascending."""
+
+    shares: list[float] = field(default_factory=list)
+    """Fractions of `optimizer.lr`: before the first milestone, then after each milestone."""
+
     power: float = 1.0
-    period: float = 10.0  # length of the first cycle
-    period_growth: float = 1.0  # each cycle's length over the one before
-    low: float = 0.04  # share of the rate where a cycle begins
-    tail: float = 0.1  # share of the length that 1cycle spends below `low`
-    rise: float = 0.3  # share of the length that PyTorch's 1cycle spends rising
-    patience: int = 2  # epochs without a lower validation loss before the rate is lowered
-    threshold: float = 1e-4  # share by which a validation loss must be lower to count
-    cooldown: int = 0  # epochs after a lowering that do not count
-    max_batch_size: int = 512  # images; growing stops there
+    """Exponent of `power` and `polynomial`."""
+
+    period: float = 10.0
+    """Length of the first cycle."""
+
+    period_growth: float = 1.0
+    """Length of each cycle relative to the cycle before."""
+
+    low: float = 0.04
+    """Rate at the start of a cycle, as a fraction of `optimizer.lr`."""
+
+    tail: float = 0.1
+    """Fraction of the length during which `one_cycle` is below `low`."""
+
+    rise: float = 0.3
+    """Fraction of the length during which `one_cycle_torch` rises."""
+
+    patience: int = 2
+    """Epochs in a row without a lower validation loss that `plateau` tolerates. After one more it lowers the rate."""
+
+    threshold: float = 1e-4
+    """How much lower a validation loss must be to count as lower, as a fraction of the lowest loss so far."""
+
+    cooldown: int = 0
+    """Epochs after the rate was lowered that `patience` does not count."""
+
+    max_batch_size: int = 512
+    """Images per batch at which `grow_batch` stops growing."""
 
     def __post_init__(self) -> None:
-        read_floats(self)
+        convert_floats(self)
         require_one_of("schedule.name", _SCHEDULE_USES, self.name)
-        refuse_unused("schedule", self, _SCHEDULE_USES)
-        require_one_of("schedule.unit", ("epoch", "step"), self.unit)
+        require_choices("schedule", self)
+        require_used("schedule", self, _SCHEDULE_USES)
         self._check_lengths()
         for name in ("warmup_start", "final", "tail", "rise"):
             require(0 <= getattr(self, name) < 1, f"schedule.{name}", "from 0 to below 1", getattr(self, name))
         for name in ("factor", "low"):
             require(0 < getattr(self, name) <= 1, f"schedule.{name}", "above 0 and at most 1", getattr(self, name))
         for name in ("warmup_start", "final"):
-            self._check_rate(name, f"{name}_lr")
+            self._check_absolute_rate(name)
         require(0 < self.power < math.inf, "schedule.power", "positive and finite", self.power)
         require(0 <= self.threshold < 1, "schedule.threshold", "from 0 to below 1", self.threshold)
         require(self.patience >= 1, "schedule.patience", "at least 1", self.patience)
@@ -74,14 +119,14 @@ class ScheduleConfig:
 
     @property
     def ends(self) -> bool:
-        """Whether it has a length after which the rate stays as it is."""
+        """Does the schedule end at `length`? The rate stays the same after that."""
         return "length" in _SCHEDULE_USES[self.name]
 
-    def _check_rate(self, share: str, rate: str) -> None:
-        value = getattr(self, rate)
-        require(value is None or 0 <= value < math.inf, f"schedule.{rate}", "finite and at least 0", value)
-        if value is not None and getattr(self, share) != getattr(type(self), share):
-            raise ConfigError(f"schedule.{share} means nothing where schedule.{rate} gives the rate; drop one of them")
+    def _check_absolute_rate(self, name: str) -> None:
+        rate = getattr(self, f"{name}_lr")
+        require(rate is None or 0 <= rate < math.inf, f"schedule.{name}_lr", "finite and at least 0", rate)
+        if rate is not None and getattr(self, name) != getattr(ScheduleConfig, name):
+            raise ConfigError(f"schedule.{name} and schedule.{name}_lr set the same rate; drop one of them")
 
     def _check_lengths(self) -> None:
         require(0 <= self.warmup <= MAX_LENGTH, "schedule.warmup", f"from 0 to {MAX_LENGTH:,}", self.warmup)
@@ -90,13 +135,14 @@ class ScheduleConfig:
             require(value is None or 0 < value <= MAX_LENGTH, f"schedule.{name}", f"above 0 and at most {MAX_LENGTH:,}", value)
         require(1 <= self.period_growth <= 100, "schedule.period_growth", "from 1 to 100", self.period_growth)
         require(self.length is None or self.warmup < self.length, "schedule.warmup", "below schedule.length", self.warmup)
-        ascending = all(a < b <= MAX_LENGTH for a, b in pairwise([0.0, *self.milestones]))
-        require(ascending, "schedule.milestones", f"above 0, ascending and at most {MAX_LENGTH:,}", self.milestones)
+        is_ascending = all(a < b <= MAX_LENGTH for a, b in pairwise([0.0, *self.milestones]))
+        require(is_ascending, "schedule.milestones", f"above 0, ascending and at most {MAX_LENGTH:,}", self.milestones)
         if self.name in ("multi_step", "piecewise"):
-            require(bool(self.milestones), "schedule.milestones", "given, as [5,10]", self.milestones)
+            require(bool(self.milestones), "schedule.milestones", "given, for example [5,10]", self.milestones)
         if self.name == "piecewise":
-            wanted = f"{len(self.milestones) + 1} shares of the rate, one more than schedule.milestones"
-            require(len(self.shares) == len(self.milestones) + 1, "schedule.shares", wanted, self.shares)
+            num_shares = len(self.milestones) + 1
+            bound = f"a list of {num_shares}, one more than schedule.milestones"
+            require(len(self.shares) == num_shares, "schedule.shares", bound, self.shares)
         require(all(0 <= share < math.inf for share in self.shares), "schedule.shares", "finite and at least 0", self.shares)
         if self.name == "grow_batch":
             require(self.unit == "epoch", "schedule.unit", "epoch for schedule=grow_batch", self.unit)

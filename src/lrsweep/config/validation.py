@@ -1,9 +1,9 @@
-"""How a setting is refused: in one line that names it, its bound and its value."""
+"""Checks of settings. An error is one line with the setting's name, its bound and the value it got."""
 
 from collections.abc import Iterable
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 
 class ConfigError(ValueError):
@@ -15,35 +15,39 @@ def require(holds: bool, name: str, bound: str, value: object) -> None:
         raise ConfigError(f"{name} must be {bound}, got {value!r}")
 
 
-def require_one_of(name: str, known: Iterable[str], value: str) -> None:
-    require(value in known, name, "one of " + ", ".join(known), value)
+def require_one_of(name: str, choices: Iterable[str], value: str) -> None:
+    require(value in choices, name, "one of " + ", ".join(choices), value)
+
+
+def require_choices(group: str, config: Any) -> None:
+    """Check every setting whose type is a Literal."""
+    for field in fields(config):
+        if get_origin(field.type) is Literal:
+            require_one_of(f"{group}.{field.name}", get_args(field.type), getattr(config, field.name))
+
+
+def require_used(group: str, config: Any, uses: dict[str, tuple[str, ...]]) -> None:
+    """Refuse a setting that differs from its default but is not used by the chosen optimizer or schedule: it is a mistake."""
+    unused = {name for names in uses.values() for name in names} - set(uses[config.name])
+    for field in fields(config):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if field.name in unused and getattr(config, field.name) != default:
+            users = ", ".join(user for user, names in uses.items() if field.name in names)
+            raise ConfigError(f"{group}.{field.name} is not used by {group}={config.name}, only by {users}")
 
 
 def require_inside(name: str, folder: str) -> None:
-    """A folder below another on any system, that hides from no listing and that no command takes for an option."""
+    """Require a relative path that cannot leave its parent folder on any OS, is not hidden, and does not look like an option."""
     parts = Path(folder).parts
     is_plain = parts and all(part[0] not in "/.-" for part in parts) and "\\" not in folder and folder.isprintable()
     require(bool(is_plain), name, "a plain relative path, with no backslash and no part that begins with '.' or '-'", folder)
 
 
-def refuse_unused(group: str, config: Any, uses: dict[str, tuple[str, ...]]) -> None:
-    """A setting that this choice of the group does not read is a mistake, not a wish to be ignored."""
-    default = type(config).__dataclass_fields__
-    for name in sorted({name for names in uses.values() for name in names} - set(uses[config.name])):
-        if getattr(config, name) != _default(default[name]):
-            users = ", ".join(user for user, names in uses.items() if name in names)
-            raise ConfigError(f"{group}.{name} means nothing to {group}={config.name}; it is a setting of {users}")
-
-
-def _default(of: Field[Any]) -> Any:
-    return of.default if of.default_factory is MISSING else of.default_factory()
-
-
-def read_floats(config: Any) -> None:
-    """1 and 1.0 are one setting, and one name of a run."""
-    for of in fields(config):
-        value = getattr(config, of.name)
-        if of.type in (float, float | None) and isinstance(value, int):
-            setattr(config, of.name, float(value))
-        elif of.type == list[float]:
-            setattr(config, of.name, [float(x) for x in value])
+def convert_floats(config: Any) -> None:
+    """Store 1 as 1.0 where a setting is a float, so that both give a run the same name."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.type in (float, float | None) and isinstance(value, int):
+            setattr(config, field.name, float(value))
+        elif field.type == list[float]:
+            setattr(config, field.name, [float(x) for x in value])

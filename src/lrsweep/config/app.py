@@ -1,0 +1,141 @@
+"""The settings of the commands that do not define a run: study, range test, machine and tracker."""
+
+import math
+import re
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Literal
+
+from lrsweep.config.grid import GridConfig
+from lrsweep.config.run import RunConfig
+from lrsweep.config.validation import ConfigError, require, require_choices, require_inside
+
+CONF_DIR = next(p for p in (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf") if p.is_dir())
+
+ALL_STUDIES = "all"  # in place of the name of a study: a report on all of them
+
+
+@dataclass(kw_only=True)
+class StudyConfig:
+    name: str = "single"
+    """Folder of the study inside machine.results_dir. Runs that belong to no study are in `single`."""
+
+    size: Literal["small", "full"] = "small"
+    """Which version of the study to run, if it has two."""
+
+    extend: bool = False
+    """Add runs whose other settings differ from those of the stored runs. Without it, such a sweep stops with an error."""
+
+    def __post_init__(self) -> None:
+        require_choices("study", self)
+        require_inside("study.name", self.name)
+        require(self.name != ALL_STUDIES, "study.name", "another name, because study=all reports on every study", self.name)
+
+    @property
+    def is_open(self) -> bool:
+        """Does the study accept runs with any settings?"""
+        return self.extend or self.name == StudyConfig.name
+
+
+@dataclass(kw_only=True)
+class FindConfig:
+    """The range test of `lrsweep-find`: a short training run whose learning rate rises at every step."""
+
+    num_seeds: int = 3
+    """Number of tests. Their seeds are seed, seed + 1, …"""
+
+    low: float = 1e-7
+    """Learning rate of the first step."""
+
+    high: float = 10.0
+    """Learning rate of the last step."""
+
+    num_steps: int = 300
+    """Optimizer steps of one test."""
+
+    spacing: Literal["exponential", "linear"] = "exponential"
+    """How the learning rate rises from `low` to `high`."""
+
+    smoothing: float = 0.98
+    """Weight of the past in the moving average of the losses. 0.98 is the default of fastai."""
+
+    against: str = "lr"
+    """Study that scores the suggested rates, if its runs have the same settings."""
+
+    def __post_init__(self) -> None:
+        require(self.num_seeds >= 1, "find.num_seeds", "at least 1", self.num_seeds)
+        require(0 < self.low < math.inf, "find.low", "positive and finite", self.low)
+        require(self.low < self.high < math.inf, "find.high", f"finite and above find.low ({self.low})", self.high)
+        require(self.num_steps >= 20, "find.num_steps", "at least 20", self.num_steps)
+        require_choices("find", self)
+        require(0 <= self.smoothing < 1, "find.smoothing", "from 0 to below 1", self.smoothing)
+        require_inside("find.against", self.against)
+
+
+@dataclass(kw_only=True)
+class MachineConfig:
+    """Where and how fast runs are executed. Nothing here is part of the name of a run."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    threads: int = 1
+    """CPU threads of one run. They change the order in which numbers are summed, so another number gives other bits."""
+
+    precision: Literal["fp32", "tf32"] = "fp32"
+    """Precision of matrix products and convolutions on a GPU. A CPU always uses fp32."""
+
+    data_dir: str = "data"
+    """Folder of the MNIST files."""
+
+    results_dir: str = "results"
+    """Folder of all studies."""
+
+    save_weights: str | None = None
+    """File for the weights of the best epoch. {seed} in the path is replaced by the seed of the run."""
+
+    checkpoint_seconds: float | None = 10.0
+    """Minimum seconds between two checkpoints of a run. 0: after every epoch. None: no checkpoints."""
+
+    def __post_init__(self) -> None:
+        is_known = re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device) is not None
+        require(is_known, "machine.device", "auto, cpu, cuda or cuda:N", self.device)
+        require(1 <= self.threads <= 1024, "machine.threads", "from 1 to 1024", self.threads)
+        require_choices("machine", self)
+        seconds = self.checkpoint_seconds
+        require(seconds is None or 0 <= seconds < math.inf, "machine.checkpoint_seconds", "finite and at least 0", seconds)
+
+
+@dataclass(kw_only=True)
+class TrackerConfig:
+    """A second place that shows the runs. Nothing here is part of the name of a run."""
+
+    name: Literal["none", "tensorboard", "mlflow"] = "none"
+
+    uri: str | None = None
+    """Server or database of MLflow. None: mlflow.db in machine.results_dir."""
+
+    def __post_init__(self) -> None:
+        require_choices("tracker", self)
+        if self.uri is not None and self.name != "mlflow":
+            raise ConfigError(f"tracker.uri is not used by tracker={self.name}, only by mlflow")
+
+
+@dataclass(kw_only=True)
+class AppConfig(RunConfig):
+    """All settings, as Hydra composes them from conf/."""
+
+    study: StudyConfig = field(default_factory=StudyConfig)
+    grid: GridConfig = field(default_factory=GridConfig)
+    find: FindConfig = field(default_factory=FindConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+
+    @property
+    def run(self) -> RunConfig:
+        return RunConfig(**{f.name: getattr(self, f.name) for f in fields(RunConfig)})
+
+    @property
+    def folder(self) -> Path:
+        """The folder with the records and the report of the study."""
+        return Path(self.machine.results_dir) / self.study.name

@@ -1,0 +1,196 @@
+"""The settings that define a run, and the name of a run."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lrsweep.config.optimizer import OptimizerConfig
+from lrsweep.config.schedule import DEFAULT_LENGTH, ScheduleConfig
+from lrsweep.config.validation import ConfigError, convert_floats, require, require_choices
+
+NUM_MNIST_TRAIN = 60_000
+NUM_MNIST_TEST = 10_000
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    num_train: int = 3_000
+    """Training images, drawn from MNIST's 60,000."""
+
+    num_valid: int = 5_000
+    """Validation images, drawn from the other training images of MNIST."""
+
+    num_test: int = NUM_MNIST_TEST
+    """Test images. Use fewer only for a quick try."""
+
+    skip: int = 0
+    """Images at the start of the seed's shuffled order to leave out. 8,000 leaves out all images of the default split."""
+
+    max_shift: float = 0.0
+    """Largest random shift of a training image, in pixels in each direction. Drawn anew in each epoch."""
+
+    max_rotation: float = 0.0
+    """Largest random rotation of a training image, in degrees in each direction. Drawn anew in each epoch."""
+
+    def __post_init__(self) -> None:
+        convert_floats(self)
+        for name in ("num_train", "num_valid"):
+            require(getattr(self, name) >= 1, f"data.{name}", "at least 1", getattr(self, name))
+        require(self.skip >= 0, "data.skip", "at least 0", self.skip)
+        total = self.skip + self.num_train + self.num_valid
+        require(total <= NUM_MNIST_TRAIN, "data.skip + data.num_train + data.num_valid", f"at most {NUM_MNIST_TRAIN}", total)
+        require(0 <= self.max_shift <= 14, "data.max_shift", "from 0 to 14", self.max_shift)
+        require(0 <= self.max_rotation <= 180, "data.max_rotation", "from 0 to 180", self.max_rotation)
+        require(1 <= self.num_test <= NUM_MNIST_TEST, "data.num_test", f"from 1 to {NUM_MNIST_TEST}", self.num_test)
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    name: Literal["cnn"] = "cnn"
+
+    activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu"] = "sigmoid"
+    """Activation of the dense layer."""
+
+    dropout: float = 0.0
+    """Probability of dropping an output of the dense layer in training."""
+
+    batch_norm: bool = False
+    """Batch normalisation after each convolution."""
+
+    init: Literal["pytorch", "xavier", "he"] = "pytorch"
+    """Initial weights. `pytorch` is its default, He's initialisation for a leaky ReLU of slope √5."""
+
+    init_from: str | None = None
+    """File of weights to start from, as machine.save_weights writes it. {seed} in the path is replaced by the seed of the run."""
+
+    def __post_init__(self) -> None:
+        convert_floats(self)
+        require_choices("model", self)
+        require(0 <= self.dropout < 1, "model.dropout", "from 0 to below 1", self.dropout)
+        if self.init_from is not None and self.init != "pytorch":
+            raise ConfigError(f"model.init={self.init} has no effect because model.init_from sets the weights; drop one of them")
+
+
+@dataclass(kw_only=True)
+class LossConfig:
+    name: Literal["cross_entropy", "double_softmax"] = "cross_entropy"
+    """`double_softmax` applies softmax to the output layer and again in the cross-entropy."""
+
+    l1: float = 0.0
+    """L1 penalty: this times the sum of the absolute weights is added to the loss. Biases have no penalty."""
+
+    l2: float = 0.0
+    """L2 penalty: this times half the sum of the squared weights is added to the loss. It is not the optimizer's weight decay."""
+
+    def __post_init__(self) -> None:
+        convert_floats(self)
+        require_choices("loss", self)
+        for name in ("l1", "l2"):
+            require(0 <= getattr(self, name) < math.inf, f"loss.{name}", "finite and at least 0", getattr(self, name))
+
+
+@dataclass(kw_only=True)
+class TrainingConfig:
+    batch_size: int = 32
+    """Images per batch. The last batch of an epoch may be smaller."""
+
+    patience: int | None = 5
+    """Epochs without a new best validation accuracy before training stops. None: no early stopping."""
+
+    max_epochs: int = 1_000
+    """Epochs after which training stops in any case."""
+
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16` is mixed precision by PyTorch's autocast."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "patience", "max_epochs"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"training.{name}", "at least 1", value)
+        require(self.batch_size <= NUM_MNIST_TRAIN, "training.batch_size", f"at most {NUM_MNIST_TRAIN}", self.batch_size)
+        require_choices("training", self)
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """Everything that defines a run. Equal configs give the same bits on a CPU, for the same number of threads and versions."""
+
+    seed: int = 0
+    """Seed of everything random: the split, the initial weights, the batch order, augmentation and dropout."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**31, "seed", "from 0 to 2147483647", self.seed)
+        if self.optimizer.name == "gd":
+            self._use_full_batch()
+        if self.schedule.name == "grow_batch":
+            largest, first = self.schedule.max_batch_size, self.training.batch_size
+            require(largest >= first, "schedule.max_batch_size", f"at least training.batch_size ({first})", largest)
+            require(largest <= NUM_MNIST_TRAIN, "schedule.max_batch_size", f"at most {NUM_MNIST_TRAIN}", largest)
+        for name in ("warmup_start_lr", "final_lr"):
+            rate, lr = getattr(self.schedule, name), self.optimizer.lr
+            require(rate is None or rate <= lr, f"schedule.{name}", f"at most optimizer.lr ({lr})", rate)
+        self._check_warmup()
+
+    @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps per epoch. With `grow_batch`, before the batch grows."""
+        return math.ceil(self.data.num_train / self.training.batch_size)
+
+    @property
+    def num_scheduled(self) -> int:
+        """Length in epochs of a schedule that ends, if `schedule.length` is None."""
+        return DEFAULT_LENGTH if self.training.patience is not None else self.training.max_epochs
+
+    def _check_warmup(self) -> None:
+        """The warm-up must end before the schedule and the run do. ScheduleConfig compares it with `schedule.length`."""
+        ends = self.schedule.ends and self.schedule.length is None
+        limit = min(self.num_scheduled, self.training.max_epochs) if ends else self.training.max_epochs
+        if self.schedule.unit == "step":
+            limit *= self.epoch_steps
+        bound = f"shorter than the {'schedule' if ends else 'run'} ({limit} {self.schedule.unit}s)"
+        require(self.schedule.warmup == 0 or self.schedule.warmup < limit, "schedule.warmup", bound, self.schedule.warmup)
+
+    def _use_full_batch(self) -> None:
+        """Set the batch size of gradient descent, so that the record of the run shows it."""
+        if self.schedule.name == "grow_batch":
+            raise ConfigError("schedule=grow_batch cannot grow the batch of optimizer=gd, which holds all training images")
+        if self.training.batch_size not in (TrainingConfig.batch_size, self.data.num_train):
+            raise ConfigError(
+                f"training.batch_size={self.training.batch_size} contradicts optimizer=gd, whose batch is all training images; "
+                "optimizer=sgd takes a batch size"
+            )
+        self.training = replace(self.training, batch_size=self.data.num_train)
+
+
+def per_seed(path: str, seed: int) -> Path:
+    """The path, with {seed} replaced by the seed."""
+    return Path(path.replace("{seed}", str(seed)))
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted names: {"optimizer": {"lr": 1}} becomes {"optimizer.lr": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def run_id(run: RunConfig) -> str:
+    """The name of a run: a hash of all settings that differ from their defaults.
+
+    So a new setting does not rename stored runs if its default changes nothing. A changed default would give old names a new
+    meaning: raise records.SCHEMA_VERSION with it. A test compares the defaults.
+    """
+    defaults = flatten(asdict(RunConfig()))
+    chosen = {name: value for name, value in flatten(asdict(run)).items() if name in defaults and value != defaults[name]}
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:16]
