@@ -146,7 +146,7 @@ def _keep_barrier(barrier: threading.Barrier) -> None:
 
 def _train(seed: int, contender: Contender, sizes: DataConfig, epochs: int) -> dict[str, Any]:
     """In a process of its own. Scoring the test set, at the end, keeps its core busy while slower ones finish."""
-    device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision, threads=1))
+    device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision, threads=1))  # type: ignore[arg-type]
     run = RunConfig(seed=seed, data=sizes, optimizer=OptimizerConfig(lr=LR), training=TrainingConfig(max_epochs=1 + epochs))
     split = dataset.split(dataset.load(ROOT / "data", device), run.data, run.seed)
     _barrier.wait(BARRIER_SECONDS)

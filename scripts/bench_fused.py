@@ -58,7 +58,7 @@ def contenders(device: str) -> list[Contender]:
 
 def measure(contender: Contender, like: RunConfig, epochs: int) -> dict[str, Any]:
     """Seconds an epoch and run, after one epoch of warm-up."""
-    device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision))
+    device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision))  # type: ignore[arg-type]
     mnist = dataset.load(ROOT / "data", device)
     run = replace(like, training=TrainingConfig(max_epochs=1 + epochs, patience=1 + epochs))
     is_gpu = device.type == "cuda"
@@ -127,7 +127,7 @@ SWEEPS = [
 
 def measure_sweep(sweep: Sweep, like: RunConfig, device_name: str) -> dict[str, Any]:
     """A warm one makes its buffers and CUDA graphs anew, no more."""
-    device = prepare_device(MachineConfig(device=device_name, precision=sweep.precision))
+    device = prepare_device(MachineConfig(device=device_name, precision=sweep.precision))  # type: ignore[arg-type]
     seconds, epochs = _command_sweep(sweep, device_name) if sweep.how == "command" else _warm_sweep(sweep, like, device)
     return asdict(sweep) | {"seconds": seconds, "epochs": epochs, "product_flops_per_second": _product_rate(device)}
 

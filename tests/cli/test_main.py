@@ -74,8 +74,7 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
         ),
         (
             ["schedule=cosine", "schedule.every=3"],
-            "ConfigError: schedule.every means nothing to schedule=cosine; it is a setting of step, exponential, power, "
-            "exp_range, grow_batch",
+            "ConfigError: schedule.every is not used by schedule=cosine, only by step, exponential, power, exp_range, grow_batch",
         ),
         (["model.init_from='nowhere-{seed}.pt'", "seed=3"], "ConfigError: model.init_from: there is no nowhere-3.pt"),
         (["study=lr", "grid.step=4", "model.init_from=no.pt"], "ConfigError: model.init_from: there is no no.pt"),

@@ -286,7 +286,7 @@ def test_a_missing_package_is_one_line_before_anything_runs(
 
 def test_a_setting_of_another_tracker_is_refused(lrsweep: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
     assert lrsweep("tracker=tensorboard", "tracker.uri=http://localhost:5000") == 2
-    told = "ConfigError: tracker.uri means nothing to tracker=tensorboard; it is a setting of mlflow\n"
+    told = "ConfigError: tracker.uri is not used by tracker=tensorboard, only by mlflow\n"
     assert capsys.readouterr().err == told
 
 
