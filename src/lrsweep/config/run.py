@@ -30,10 +30,10 @@ class DataConfig:
     """Images at the start of the seed's shuffled order to leave out. 8,000 leaves out all images of the default split."""
 
     max_shift: float = 0.0
-    """Largest random shift of a training image, in pixels in each direction. Drawn anew in each epoch."""
+    """Largest random shift of a training image, in pixels in each direction. Each epoch draws a new one."""
 
     max_rotation: float = 0.0
-    """Largest random rotation of a training image, in degrees in each direction. Drawn anew in each epoch."""
+    """Largest random rotation of a training image, in degrees in each direction. Each epoch draws a new one."""
 
     def __post_init__(self) -> None:
         convert_floats(self)
