@@ -45,7 +45,6 @@ SIZES = {"num_train": 64, "num_valid": 50, "num_test": 50}
 
 RUNS: dict[str, dict[str, Any]] = {
     "adamw": {},
-    "gd": {"optimizer": OptimizerConfig(name="gd", lr=0.1)},
     "momentum, layer-wise rates, one_cycle": {
         "optimizer": OptimizerConfig(name="nesterov", lr=0.01, layerwise="falling"),
         "schedule": ScheduleConfig(name="one_cycle", length=4.0),
@@ -98,22 +97,13 @@ def without_times(outcome: Outcome) -> Outcome:
     return replace(outcome, curve=curve, wall_seconds=None, cpu_seconds=None)
 
 
-def assert_equal(actual: Any, expected: Any) -> None:
-    """Trees of tensors and plain values are equal, bit for bit, except for times."""
-    assert type(actual) is type(expected)
-    if isinstance(expected, Tensor):
-        assert torch.equal(actual, expected)
-        assert actual.stride() == expected.stride()
-    elif isinstance(expected, dict):
-        assert actual.keys() == expected.keys()
-        for name in expected.keys() - {"wall_seconds", "cpu_seconds", "seconds"}:
-            assert_equal(actual[name], expected[name])
-    elif isinstance(expected, list | tuple):
-        assert len(actual) == len(expected)
-        for one, other in zip(actual, expected, strict=True):
-            assert_equal(one, other)
-    else:
-        assert actual == expected
+def comparable(tree: Any) -> Any:
+    """A tree of tensors and plain values in a form that == compares bit for bit, without times."""
+    if isinstance(tree, Tensor):
+        return tree.dtype, tree.shape, tree.stride(), tree.numpy().tobytes()
+    if isinstance(tree, dict):
+        return {name: comparable(value) for name, value in tree.items() if "seconds" not in str(name)}
+    return list(map(comparable, tree)) if isinstance(tree, list | tuple) else tree
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "adamw" else pytest.mark.slow) for name in RUNS])
@@ -122,9 +112,10 @@ def test_a_run_interrupted_after_every_epoch_gives_the_same_bits(mnist: Mnist, m
     whole, resumed = (Trained(run, mnist, interrupt=interrupt) for interrupt in (False, True))
     assert resumed.outcome.epochs == 4
     assert without_times(resumed.outcome) == without_times(whole.outcome)
-    assert_equal(resumed.best, whole.best)
+    assert comparable(resumed.best) == comparable(whole.best)
     assert len(whole.states) == 3
-    assert_equal([decode(state, MADE_BY) for state in resumed.states], [decode(state, MADE_BY) for state in whole.states])
+    for resumed_state, whole_state in zip(resumed.states, whole.states, strict=True):
+        assert comparable(decode(resumed_state, MADE_BY)) == comparable(decode(whole_state, MADE_BY))
 
 
 def test_an_interrupted_run_that_diverges_gives_the_same_outcome(
@@ -132,15 +123,9 @@ def test_an_interrupted_run_that_diverges_gives_the_same_outcome(
 ) -> None:
     monkeypatch.setattr(solo, "lr_at", lambda schedule, base_lr, step, pace: 1e-3 if step < 4 else 1e30)
     run = make_run(**SIZES, max_epochs=5)
-    whole, resumed = (Trained(run, mnist, interrupt=interrupt).outcome for interrupt in (False, True))
+    resumed = Trained(run, mnist, interrupt=True).outcome
     assert (resumed.status, resumed.diverged_step, resumed.epochs) == ("diverged", 5, 2)
-    assert without_times(resumed) == without_times(whole)
-
-
-def test_making_states_does_not_change_a_run(mnist: Mnist, make_run: MakeRun) -> None:
-    run = make_run(**SIZES, max_epochs=3)
-    outcome = train(run, dataset.split(mnist, run.data, run.seed))
-    assert without_times(Trained(run, mnist, interrupt=False).outcome) == without_times(outcome)
+    assert without_times(resumed) == without_times(train(run, dataset.split(mnist, run.data, run.seed)))
 
 
 def test_the_times_before_and_after_an_interruption_are_added(mnist: Mnist, make_run: MakeRun) -> None:
@@ -184,7 +169,7 @@ def test_a_checkpoint_is_read_back(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "runs" / "a.checkpoint", MADE_BY, every_seconds=0)
     assert checkpoint.read() is None
     checkpoint.keep(lambda: STATE)
-    assert_equal(checkpoint.read(), STATE)
+    assert comparable(checkpoint.read()) == comparable(STATE)
 
 
 def test_a_checkpoint_is_removed_with_the_temporary_file_of_a_killed_write(
@@ -221,17 +206,14 @@ def test_a_file_with_a_changed_byte_is_refused(at: int, mask: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"run_id": "b"}, {"threads": 2}, {"git_commit": "0a1b"}, {"versions": {"torch": "3"}}], ids=str
+    ("change", "version"), [({"run_id": "b"}, 2), ({"threads": 2}, 2), ({"versions": {"torch": "3"}}, 2), ({}, 3)], ids=str
 )
-def test_a_checkpoint_of_another_run_machine_or_version_is_refused(change: dict[str, Any]) -> None:
+def test_a_checkpoint_of_another_run_machine_or_version_is_refused(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], version: int
+) -> None:
+    monkeypatch.setattr(checkpoints, "_FORMAT", version)
     with pytest.raises(CheckpointError, match="comes from another run, machine, commit or version"):
         decode(CONTENT, MADE_BY | change)
-
-
-def test_another_format_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "_FORMAT", 3)
-    with pytest.raises(CheckpointError, match="comes from another"):
-        decode(CONTENT, MADE_BY)
 
 
 def with_digest(content: bytes) -> bytes:

@@ -60,7 +60,7 @@ outcomes = st.builds(
     best_epoch=st.none() | st.integers(1, 1000),
     wall_seconds=st.none() | any_float,
     last_finite_loss=st.none() | any_float,
-    error=st.none() | st.text(),
+    error=st.none() | st.text() | st.text('한😀\n\r\u2028\x85\x1c\x0b\x0c"\\\0'),  # line ends must not split a packed record
 )
 
 
@@ -78,15 +78,6 @@ def test_a_record_is_read_back_with_every_bit(make_record: MakeRecord, scratch: 
             assert replace(read, outcome=outcome) == record
 
 
-@pytest.mark.parametrize("text", ["한국어", "two\nlines\r\n", "\u2028", "\x85", "\x1c\x0b\x0c", '"\\', "\0", "😀"], ids=ascii)
-def test_any_text_is_kept(make_record: MakeRecord, tmp_path: Path, text: str) -> None:
-    record = make_record(status="failed", error=f"a{text}b")
-    save(tmp_path, record)
-    assert read_run(tmp_path, record.run_id) == record
-    save_packed(tmp_path, record)
-    assert scan(tmp_path) == ({record.run_id: record}, [])
-
-
 def test_nan_is_refused_and_leaves_no_file(make_record: MakeRecord, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         save(tmp_path, make_record(wall_seconds=math.nan))
@@ -99,22 +90,6 @@ def test_saving_again_replaces_the_record(make_record: MakeRecord, tmp_path: Pat
     assert save(tmp_path, done) == path_of(tmp_path, done.run_id)
     assert read_run(tmp_path, done.run_id) == done
     assert files_in(tmp_path) == {f"runs/{done.run_id}.json"}
-
-
-def test_one_record_is_read_without_opening_the_other_runs_files(
-    make_record: MakeRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wanted, other = make_record(seed=0), make_record(seed=1)
-    save(tmp_path, wanted)
-    other_path = save(tmp_path, other)
-    read_text = Path.read_text
-
-    def refuse_other(path: Path, *args: Any, **options: Any) -> str:
-        assert path != other_path
-        return read_text(path, *args, **options)
-
-    monkeypatch.setattr(Path, "read_text", refuse_other)
-    assert read_run(tmp_path, wanted.run_id) == wanted
 
 
 def test_a_runs_own_file_is_preferred_to_its_packed_record(make_record: MakeRecord, tmp_path: Path) -> None:
@@ -133,15 +108,13 @@ def test_the_checksum_covers_the_records_canonical_json(make_record: MakeRecord,
     assert outer == json.loads(with_checksum(outer["record"]))
 
 
-def test_a_missing_folder_is_an_empty_study(study: Path, tmp_path: Path) -> None:
-    nowhere = tmp_path / "none"
-    assert scan(nowhere) == ({}, [])
-    assert read_run(nowhere, "0") is None
-    for read in (load, store.load_curves):
-        empty = read(nowhere)
-        assert len(empty) == 0
-        assert list(empty.columns) == list(read(study).columns)[: len(empty.columns)]  # without the settings of its runs
-    assert not nowhere.exists()
+def test_a_missing_folder_is_an_empty_study_and_is_not_created(tmp_path: Path) -> None:
+    folder = tmp_path / "none"
+    assert scan(folder) == ({}, [])
+    assert read_run(folder, "0") is None
+    assert load(folder).empty
+    assert store.load_curves(folder).empty
+    assert not folder.exists()
 
 
 # Tables
@@ -188,24 +161,18 @@ def with_checksum(tree: Any) -> str:
 NOT_VALID = "is not a valid record, or is truncated"
 NOT_RECORDS = {
     "empty": b"",
-    "white space": b" \n",
     "null": b"null",
     "a number": b"3",
-    "a text": b'"record"',
     "a list": b"[1, 2]",
     "an empty object": b"{}",
     "no checksum": b'{"record": {"schema_version": 1}}',
     "no record": b'{"checksum": "0"}',
-    "no version": b'{"record": {}, "checksum": "0"}',
     "a record that is a list": b'{"record": [], "checksum": "0"}',
-    "a record that is null": b'{"record": null, "checksum": "0"}',
     "half of a surrogate pair": b'{"record": {"schema_version": 1, "x": "\\ud800"}, "checksum": "0"}',
     "endless nesting": b"[" * 100_000,
     "valid checksum, no outcome": with_checksum({"schema_version": 1}).encode(),
     "valid checksum, outcome null": with_checksum({"schema_version": 1, "outcome": None}).encode(),
-    "valid checksum, only a curve": with_checksum({"schema_version": 1, "outcome": {"curve": {}}}).encode(),
     "valid checksum, uneven curve": with_checksum({"schema_version": 1, "outcome": {"curve": {"epoch": [1], "x": []}}}).encode(),
-    "valid checksum, a list": with_checksum([]).encode(),
     "invalid UTF-8": b'{"record": "\xff"}',
     "UTF-16": '{"record": {}}'.encode("utf-16"),
     "zeros": bytes(4096),  # some file systems leave this after a power cut
@@ -331,33 +298,24 @@ def test_a_packed_file_is_never_set_aside(make_record: MakeRecord, tmp_path: Pat
 # The runs that a sweep will make
 
 
-@pytest.mark.parametrize("run_ids", [[], ["0a"], ["b", "a", "c"]], ids=["none", "one", "in no order"])
-def test_the_expected_runs_are_read_back(tmp_path: Path, run_ids: list[str]) -> None:
+def test_the_expected_runs_of_the_last_sweep_are_read_back(tmp_path: Path) -> None:
     folder = tmp_path / "학습률 결과"
-    store.expect(folder, ["an earlier sweep"])
-    store.expect(folder, run_ids)
-    assert store.read_expected(folder) == set(run_ids)
+    for run_ids in (["b", "a", "c"], ["0a"], []):
+        store.expect(folder, run_ids)
+        assert store.read_expected(folder) == set(run_ids)
     assert files_in(folder) == {"expected.json"}
     assert scan(folder) == ({}, [])
 
 
-def test_without_a_sweep_no_runs_are_expected(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_list_of_expected_runs_is_ignored(tmp_path: Path) -> None:
     assert store.read_expected(tmp_path / "none") is None
+    path = tmp_path / "expected.json"
+    for content in (b"", b'["a", "b', b"a, b", b"null", b"3", b"[3]", b'["\xff"]', bytes(64), '["a"]'.encode("utf-16")):
+        path.write_bytes(content)
+        assert store.read_expected(tmp_path) is None
+    path.unlink()
+    path.mkdir()
     assert store.read_expected(tmp_path) is None
-    (tmp_path / "expected.json").mkdir()
-    assert store.read_expected(tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b'["a", "b', b"a, b", b"null", b"3", b'["\xff"]', bytes(64), '["a"]'.encode("utf-16")],
-    ids=["empty", "truncated", "not JSON", "null", "a number", "invalid UTF-8", "zeros", "UTF-16"],
-)
-def test_a_damaged_list_of_expected_runs_is_ignored_until_the_next_sweep(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "expected.json").write_bytes(content)
-    assert store.read_expected(tmp_path) is None
-    store.expect(tmp_path, ["c"])
-    assert store.read_expected(tmp_path) == {"c"}
 
 
 # Packed records
@@ -395,19 +353,8 @@ def test_a_study_with_a_damaged_record_is_not_packed(make_record: MakeRecord, tm
     assert not any("gz" in name for name in files_in(tmp_path))
 
 
-def test_the_temporary_file_of_a_killed_process_is_not_a_record(
-    make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def kill(*args: object, **options: object) -> None:
-        raise KeyboardInterrupt
-
+def test_the_temporary_file_of_a_killed_process_is_not_a_record(make_record: MakeRecord, tmp_path: Path) -> None:
     record = make_record()
-    with monkeypatch.context() as killed:
-        killed.setattr(Path, "replace", kill)
-        killed.setattr(Path, "unlink", kill)
-        with pytest.raises(KeyboardInterrupt):
-            save(tmp_path, record)
-    assert len(files_in(tmp_path)) == 1
-    assert scan(tmp_path) == ({}, [])
-    save(tmp_path, record)
+    path = save(tmp_path, record)
+    path.with_name(f".{path.name}.0a1b2c3d").write_bytes(path.read_bytes()[:100])
     assert scan(tmp_path) == ({record.run_id: record}, [])

@@ -239,10 +239,7 @@ def kill(*args: object) -> None:
 # Trackers that fail, or are not wanted
 
 
-@pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorBoard raises at every call."""
-
+def break_tensorboard(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(content: object) -> None:
         raise OSError("No space left\non device")
 
@@ -255,10 +252,13 @@ def lrsweep(lrsweep: Callable[..., int]) -> Callable[..., int]:
     return partial(lrsweep, *SMALL)
 
 
-@pytest.mark.usefixtures("broken")
 def test_an_error_in_a_tracker_is_one_line_and_then_it_stops(
-    app: Callable[..., AppConfig], stored: list[RunRecord], capsys: pytest.CaptureFixture[str]
+    app: Callable[..., AppConfig],
+    stored: list[RunRecord],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    break_tensorboard(monkeypatch)
     tracking = Tracking(app("tensorboard"))
     for record in stored:
         tracking.log_run(record)
@@ -266,13 +266,18 @@ def test_an_error_in_a_tracker_is_one_line_and_then_it_stops(
     assert capsys.readouterr().err == STOPPED.format("tensorboard", "OSError: No space left on device")
 
 
-@pytest.mark.usefixtures("broken")
-def test_an_error_in_a_tracker_does_not_stop_a_run(
-    lrsweep: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_ends_well_although_its_tracker_fails_and_is_logged_by_the_same_command(
+    lrsweep: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert lrsweep("tracker=tensorboard") == 0
+    pytest.importorskip("tensorboard")
+    with monkeypatch.context() as patched:
+        break_tensorboard(patched)
+        assert lrsweep("tracker=tensorboard") == 0
     assert capsys.readouterr().err.count("has stopped") == 1
-    assert len(store.read(tmp_path / "results" / "single")) == 1
+    assert lrsweep("tracker=tensorboard") == 0
+    (record,) = store.read(tmp_path / "results" / "single")
+    events = events_in(tmp_path / "results" / "single" / "tensorboard" / run_name(record))
+    assert len(events.Scalars("epoch/valid_accuracy")) == 2
 
 
 @pytest.mark.parametrize("how", [["tracker=tensorboard"], ["tracker=mlflow", "study=lr", "grid.step=4"]], ids=["run", "sweep"])
@@ -302,18 +307,6 @@ def test_without_a_tracker_nothing_is_written(app: Callable[..., AppConfig], sto
 
 def test_a_tracker_does_not_change_a_runs_id() -> None:
     assert run_id(AppConfig(tracker=TrackerConfig(name="mlflow", uri="http://localhost:5000")).run) == run_id(RunConfig())
-
-
-# Commands with a tracker
-
-
-def test_a_finished_single_run_is_logged_afterwards(lrsweep: Callable[..., int], tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    assert lrsweep() == 0
-    assert lrsweep("tracker=tensorboard") == 0
-    (record,) = store.read(tmp_path / "results" / "single")
-    events = events_in(tmp_path / "results" / "single" / "tensorboard" / run_name(record))
-    assert len(events.Scalars("epoch/valid_accuracy")) == 2
 
 
 @pytest.mark.slow

@@ -137,8 +137,7 @@ def _write_cache(cache: Path, files: dict[str, bytes]) -> None:
         with part.open("wb") as stream:
             with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name in SHA256:
-                    # ZipInfo sets a fixed date, so the same data give the same bytes.
-                    archive.writestr(zipfile.ZipInfo(name), files[name], zipfile.ZIP_DEFLATED)
+                    archive.writestr(name, files[name])
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(cache)
