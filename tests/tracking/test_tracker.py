@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lrsweep.config import AppConfig, MachineConfig, RunConfig, StudyConfig, TrackerConfig, run_id
+from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, StudyConfig, TrackerConfig, run_id
 from lrsweep.records import RunRecord
 from lrsweep.storage import store, tables
 from lrsweep.tracking import tracker
@@ -266,7 +266,7 @@ def test_an_error_in_a_tracker_is_one_line_and_then_it_stops(
     assert capsys.readouterr().err == STOPPED.format("tensorboard", "OSError: No space left on device")
 
 
-def test_a_run_ends_well_although_its_tracker_fails_and_is_logged_by_the_same_command(
+def test_a_failing_tracker_does_not_stop_a_run_and_the_same_command_logs_it_later(
     lrsweep: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("tensorboard")
@@ -305,23 +305,27 @@ def test_without_a_tracker_nothing_is_written(app: Callable[..., AppConfig], sto
     assert sorted(results.rglob("*")) == before
 
 
+def test_a_uri_is_refused_with_another_tracker_than_mlflow() -> None:
+    with pytest.raises(ConfigError, match=r"tracker\.uri"):
+        TrackerConfig(name="tensorboard", uri="http://localhost:5000")
+
+
 def test_a_tracker_does_not_change_a_runs_id() -> None:
     assert run_id(AppConfig(tracker=TrackerConfig(name="mlflow", uri="http://localhost:5000")).run) == run_id(RunConfig())
 
 
 @pytest.mark.slow
-def test_every_launcher_logs_the_runs_and_figures_of_a_sweep(tmp_path: Path) -> None:
+def test_a_sweep_logs_its_runs_and_the_figures_of_its_report(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
+    words = ["-m", "study.name=s", "optimizer.lr=0.01,0.001", "tracker=tensorboard", f"machine.data_dir={ROOT / 'data'}", *SMALL]
+    command = [sys.executable, "-m", "lrsweep", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
     folder = tmp_path / "results" / "s"
-    for launcher, rates in (("pool", "0.01"), ("fused", "0.01,0.001")):
-        words = ["-m", "study.name=s", f"optimizer.lr={rates}", "tracker=tensorboard", f"hydra/launcher={launcher}"]
-        command = [sys.executable, "-m", "lrsweep", *words, f"machine.data_dir={ROOT / 'data'}", *SMALL]
-        environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
-        records = store.read(folder)
-        assert {path.name for path in (folder / "tensorboard").iterdir()} == {"report", *map(run_name, records)}
-        for record in records:
-            assert len(events_in(folder / "tensorboard" / run_name(record)).Scalars("epoch/train_loss")) == 2
+    records = store.read(folder)
+    assert {path.name for path in (folder / "tensorboard").iterdir()} == {"report", *map(run_name, records)}
+    for record in records:
+        assert len(events_in(folder / "tensorboard" / run_name(record)).Scalars("epoch/train_loss")) == 2
     figures = {path.stem for path in (folder / "figures").glob("*.png")}
     assert set(events_in(folder / "tensorboard" / "report").Tags()["images"]) == figures

@@ -73,7 +73,7 @@ def reason(error: BaseException) -> str:
 
 
 def collect_local(folder: Path, files: dict[str, bytes], attempts: list[str]) -> None:
-    """Take files that the user has put into `folder`, also under the names and in the subfolder that torchvision uses."""
+    """Use files in `folder` or in torchvision's subfolder of it, under either spelling of their names."""
     folders = (folder, folder / "MNIST" / "raw")
     absent: list[str] = []
     for name in missing(files):

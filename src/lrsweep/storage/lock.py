@@ -1,4 +1,4 @@
-"""Locks on a study's folder. A sweep locks the whole study; single runs share it, but each run is trained only once.
+"""Locks on a study's folder. A sweep locks the whole study; a single run locks only itself.
 
 The operating system locks bytes of one file, so a lock ends with its process, even if that is killed.
 """

@@ -45,7 +45,7 @@ def to_frame(records: list[RunRecord]) -> pd.DataFrame:
         | {name: record.environment.get(name) for name in _ENVIRONMENT}
         for record in records
     ]
-    # A column that is None in every record would have no numeric type.
+    # Without the cast, a column that is None in every record would not be numeric.
     frame = pd.DataFrame(rows, columns=None if rows else _RUN_COLUMNS).astype(dict.fromkeys(_FLOAT_COLUMNS, "float64"))
     return frame[_RUN_COLUMNS + [name for name in frame.columns if name not in _RUN_COLUMNS]]
 

@@ -1,4 +1,4 @@
-"""The name, metrics and content hash under which every tracker logs a run."""
+"""The parts of a record that trackers log: its name, its metrics with their times, and a hash of its content."""
 
 import hashlib
 import json
