@@ -1,4 +1,4 @@
-"""lrsweep.data.augmentation.augment: images moved as asked, and by amounts drawn as asked.
+"""Images are moved by the right amounts, which are uniform within their bounds.
 
 Shapes: B batch, H × W pixels.
 """
@@ -23,7 +23,7 @@ def images(num_images: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 @pytest.fixture
 def choose(monkeypatch: pytest.MonkeyPatch) -> Choose:
-    """Every image's move as a share, from -1 to 1, of its bounds."""
+    """Choose the move of every image, as a fraction from -1 to 1 of its bound."""
 
     def choose(*, right: float = 0, down: float = 0, counterclockwise: float = 0) -> None:
         draw = torch.tensor([right, down, counterclockwise]) / 2 + 0.5
@@ -32,34 +32,34 @@ def choose(monkeypatch: pytest.MonkeyPatch) -> Choose:
     return choose
 
 
-def test_without_bounds_the_images_are_themselves_and_nothing_is_drawn() -> None:
-    batch, draws = images(3), generator(0, "augment")
-    before = draws.get_state()
-    assert augment(DataConfig(), batch, draws) is batch
-    assert torch.equal(draws.get_state(), before)
+def test_without_bounds_the_images_are_unchanged_and_nothing_is_drawn() -> None:
+    batch, source = images(3), generator(0, "augment")
+    before = source.get_state()
+    assert augment(DataConfig(), batch, source) is batch
+    assert torch.equal(source.get_state(), before)
 
 
 @pytest.mark.parametrize(("right", "down"), [(3, 0), (-3, 0), (0, 3), (0, -3), (2, -1)])
-def test_a_shift_by_whole_pixels_moves_exactly_and_lets_black_in(choose: Choose, right: int, down: int) -> None:
+def test_a_shift_by_whole_pixels_is_exact_and_fills_with_black(choose: Choose, right: int, down: int) -> None:
     batch = images(2)
     choose(right=right / 4, down=down / 4)
     moved = augment(DataConfig(max_shift=4), batch, generator(0, "augment"))
     expected = torch.full_like(batch, -1)
     rows, columns = (slice(max(by, 0), 28 + min(by, 0)) for by in (down, right))
-    came_from = [slice(max(-by, 0), 28 + min(-by, 0)) for by in (down, right)]
-    expected[..., rows, columns] = batch[..., came_from[0], came_from[1]]
+    source_rows, source_columns = (slice(max(-by, 0), 28 + min(-by, 0)) for by in (down, right))
+    expected[..., rows, columns] = batch[..., source_rows, source_columns]
     torch.testing.assert_close(moved, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("num_quarters", [1, -1, 2])
-def test_quarter_turns_are_rot90s(choose: Choose, num_quarters: int) -> None:
+def test_a_rotation_by_quarters_equals_rot90(choose: Choose, num_quarters: int) -> None:
     batch = images(2)
     choose(counterclockwise=num_quarters / 2)
-    turned = augment(DataConfig(max_rotation=180), batch, generator(0, "augment"))
-    torch.testing.assert_close(turned, torch.rot90(batch, num_quarters, dims=(2, 3)), rtol=0, atol=1e-7)
+    rotated = augment(DataConfig(max_rotation=180), batch, generator(0, "augment"))
+    torch.testing.assert_close(rotated, torch.rot90(batch, num_quarters, dims=(2, 3)), rtol=0, atol=1e-7)
 
 
-def test_it_turns_first_and_then_shifts(choose: Choose) -> None:
+def test_images_are_rotated_before_they_are_shifted(choose: Choose) -> None:
     batch = images(2)
     choose(right=1, counterclockwise=1)
     moved = augment(DataConfig(max_shift=5, max_rotation=90), batch, generator(0, "augment"))
@@ -67,67 +67,59 @@ def test_it_turns_first_and_then_shifts(choose: Choose) -> None:
     assert (moved[..., :5] + 1).abs().max() < 1e-6
 
 
-def test_pixels_between_are_bilinear(choose: Choose) -> None:
+def test_a_shift_by_a_quarter_of_a_pixel_interpolates_linearly(choose: Choose) -> None:
     batch = images(2)
     choose(right=0.5)
-    moved = augment(DataConfig(max_shift=0.5), batch, generator(0, "augment"))  # by a quarter of a pixel
+    moved = augment(DataConfig(max_shift=0.5), batch, generator(0, "augment"))
     torch.testing.assert_close(moved[..., 1:], 0.75 * batch[..., 1:] + 0.25 * batch[..., :-1], rtol=0, atol=1e-12)
 
 
 def centroids(batch: Tensor) -> tuple[Tensor, Tensor]:
-    """[B] each: right of and below the image's centre, in pixels."""
+    """[B] each: pixels to the right of the image's centre, and below it."""
     light_BHW = batch[:, 0] + 1
     place = torch.arange(28, dtype=batch.dtype) - 13.5
     total_B = light_BHW.sum(dim=(1, 2))
     return (light_BHW.sum(dim=1) @ place) / total_B, (light_BHW.sum(dim=2) @ place) / total_B
 
 
-def is_uniform(values: Tensor, bound: float) -> bool:
-    """By bounds, mean and variance, each within four standard errors."""
-    share, num = values / bound, len(values)
-    variance_error = math.sqrt(4 / 45 / num)  # of the mean of squares, around 1/3
-    within = share.abs().max() <= 1.001
-    return bool(
-        within and share.mean().abs() < 4 / math.sqrt(3 * num) and abs(share.square().mean() - 1 / 3) < 4 * variance_error
-    )
+def assert_uniform(values: Tensor, bound: float) -> None:
+    """Check the bounds, and the mean and variance within four standard errors."""
+    fractions, num = values / bound, len(values)
+    assert fractions.abs().max() <= 1.001
+    assert fractions.mean().abs() < 4 / math.sqrt(3 * num)
+    assert abs(fractions.square().mean() - 1 / 3) < 4 * math.sqrt(4 / 45 / num)
 
 
 def spot(right: float, down: float) -> Tensor:
-    """[1, 1, 28, 28]: a soft spot of light on black."""
+    """[1, 1, 28, 28]: a soft white spot on black."""
     place = torch.arange(28, dtype=torch.float64) - 13.5
     return (2 * torch.exp(-((place - right) ** 2 + (place[:, None] - down) ** 2) / 4.5) - 1)[None, None]
 
 
-def test_shifts_are_uniform_within_their_bound_each_way() -> None:
+def test_shifts_are_uniform_and_independent_in_both_directions() -> None:
     batch = spot(0, 0).expand(4_000, -1, -1, -1)
     right, down = centroids(augment(DataConfig(max_shift=3), batch, generator(0, "augment")))
-    assert is_uniform(right, 3)
-    assert is_uniform(down, 3)
+    assert_uniform(right, 3)
+    assert_uniform(down, 3)
     assert abs(torch.corrcoef(torch.stack([right, down]))[0, 1]) < 4 / math.sqrt(4_000)
 
 
-def test_rotations_are_uniform_within_their_bound_about_the_centre() -> None:
+def test_rotations_are_uniform_and_about_the_centre() -> None:
     batch = spot(6, 0).expand(4_000, -1, -1, -1)
     right, down = centroids(augment(DataConfig(max_rotation=30), batch, generator(0, "augment")))
     torch.testing.assert_close(right.hypot(down), torch.full_like(right, 6), rtol=0, atol=0.01)
-    assert is_uniform(torch.atan2(-down, right), math.radians(30))
+    assert_uniform(torch.atan2(-down, right), math.radians(30))
 
 
-def test_a_seed_is_a_set_of_moves() -> None:
-    config, batch = DataConfig(max_shift=2, max_rotation=15), images(4, torch.float32)
-    draws = generator(0, "augment")
-    first, second = (augment(config, batch, draws) for _ in range(2))
+def test_the_moves_depend_only_on_the_generator() -> None:
+    config, batch, before = DataConfig(max_shift=2, max_rotation=15), images(4, torch.float32), torch.get_rng_state()
+    kept, source = batch.clone(), generator(0, "augment")
+    first, second = (augment(config, batch, source) for _ in range(2))
     assert torch.equal(first, augment(config, batch, generator(0, "augment")))
     assert not torch.equal(first, second)
     assert not torch.equal(first, augment(config, batch, generator(1, "augment")))
-
-
-def test_the_global_generator_and_the_images_are_left_alone() -> None:
-    batch, before = images(4, torch.float32), torch.get_rng_state()
-    kept = batch.clone()
-    moved = augment(DataConfig(max_shift=2, max_rotation=15), batch, generator(0, "augment"))
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(batch, kept)
-    assert (moved.shape, moved.dtype) == (batch.shape, batch.dtype)
-    assert moved.min() >= -1
-    assert moved.max() <= 1 + 1e-6
+    assert (first.shape, first.dtype) == (batch.shape, batch.dtype)
+    assert first.min() >= -1
+    assert first.max() <= 1 + 1e-6

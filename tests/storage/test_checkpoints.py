@@ -1,4 +1,4 @@
-"""lrsweep.storage.checkpoints: a resumed run equals an uninterrupted one, and a damaged checkpoint does no harm."""
+"""A resumed run equals an uninterrupted one, and a damaged checkpoint does no harm."""
 
 import dataclasses
 import hashlib
@@ -41,116 +41,96 @@ MADE_BY: dict[str, Any] = {"run_id": "a", "threads": 1, "git_commit": None, "ver
 SIZES = {"num_train": 64, "num_valid": 50, "num_test": 50}
 
 
-class Interrupted(Exception):
-    """In the place of a kill."""
-
-
-# Stopped after every epoch, and on again.
+# Runs that are interrupted after every epoch
 
 RUNS: dict[str, dict[str, Any]] = {
     "adamw": {},
-    "rmsprop": {"optimizer": OptimizerConfig(name="rmsprop")},
-    "adadelta": {"optimizer": OptimizerConfig(name="adadelta", lr=1.0)},
-    "gd": {"optimizer": OptimizerConfig(name="gd", lr=0.1)},
-    "one_cycle": {
+    "momentum, layer-wise rates, one_cycle": {
         "optimizer": OptimizerConfig(name="nesterov", lr=0.01, layerwise="falling"),
         "schedule": ScheduleConfig(name="one_cycle", length=4.0),
     },
-    "plateau": {"schedule": ScheduleConfig(name="plateau", patience=1, threshold=0.5)},
-    "grow_batch": {"schedule": ScheduleConfig(name="grow_batch", every=1.0, factor=0.5)},
-    "dropout and augmentation": {
-        "model": ModelConfig(dropout=0.5),
+    "rmsprop, plateau": {
+        "optimizer": OptimizerConfig(name="rmsprop"),
+        "schedule": ScheduleConfig(name="plateau", patience=1, threshold=0.5),
+    },
+    "adadelta, grow_batch": {
+        "optimizer": OptimizerConfig(name="adadelta", lr=1.0),
+        "schedule": ScheduleConfig(name="grow_batch", every=1.0, factor=0.5),
+    },
+    "dropout, batch_norm, augmentation": {
+        "model": ModelConfig(dropout=0.5, batch_norm=True),
         "data": DataConfig(**SIZES, max_shift=2.0, max_rotation=10.0),
     },
-    "batch_norm": {"model": ModelConfig(batch_norm=True)},
-    "bf16": {"training": TrainingConfig(max_epochs=4, precision="bf16")},
     "patience": {"optimizer": OptimizerConfig(lr=1e-30), "training": TrainingConfig(patience=3)},
 }
 
 
-def timeless(outcome: Outcome) -> Outcome:
-    curve = tuple(replace(epoch, seconds=0.0) for epoch in outcome.curve)
-    return replace(outcome, curve=curve, wall_seconds=None, cpu_seconds=None)
+class Interrupted(Exception):
+    pass
 
 
-def assert_equal(found: Any, expected: Any) -> None:
-    """Trees of tensors and plain values, bit for bit, but for times."""
-    assert type(found) is type(expected)
-    if isinstance(expected, Tensor):
-        assert torch.equal(found, expected)
-        assert found.stride() == expected.stride()
-    elif isinstance(expected, dict):
-        assert found.keys() == expected.keys()
-        for name in expected.keys() - {"wall_seconds", "cpu_seconds", "seconds"}:
-            assert_equal(found[name], expected[name])
-    elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_equal(one, other)
-    else:
-        assert found == expected
+class Trained:
+    """A run's outcome, its best weights, and its encoded state after each epoch but the last."""
 
-
-class Leg:
-    """Trains from a state until the next epoch's end, or to the end of the run."""
-
-    def __init__(self, run: RunConfig, mnist: Mnist) -> None:
-        self.run, self.mnist = run, mnist
+    def __init__(self, run: RunConfig, mnist: Mnist, *, interrupt: bool) -> None:
+        """With `interrupt`, the run stops after each epoch and resumes from its state."""
         self.best: list[dict[str, Tensor]] = []
-        self.files: list[bytes] = []
+        self.states: list[bytes] = []
+        split = dataset.split(mnist, run.data, run.seed)
 
-    def stop(self, make_state: Callable[[], State]) -> None:
-        self.keep(make_state)
-        raise Interrupted
+        def on_state(make_state: Callable[[], State]) -> None:
+            self.states.append(encode(make_state(), MADE_BY))
+            if interrupt:
+                raise Interrupted
 
-    def keep(self, make_state: Callable[[], State]) -> None:
-        self.files.append(encode(make_state(), MADE_BY))
-
-    def train(self, on_state: Callable[[Callable[[], State]], None], resume_from: State | None = None) -> Outcome:
-        split = dataset.split(self.mnist, self.run.data, self.run.seed)
-        return train(self.run, split, on_best=self.best.append, on_state=on_state, resume_from=resume_from)
-
-    def train_in_parts(self) -> Outcome:
         while True:
+            state = decode(self.states[-1], MADE_BY) if self.states else None
             try:
-                return self.train(self.stop, decode(self.files[-1], MADE_BY) if self.files else None)
+                self.outcome = train(run, split, on_best=self.best.append, on_state=on_state, resume_from=state)
+                break
             except Interrupted:
                 pass
 
 
+def without_times(outcome: Outcome) -> Outcome:
+    curve = tuple(replace(epoch, seconds=0.0) for epoch in outcome.curve)
+    return replace(outcome, curve=curve, wall_seconds=None, cpu_seconds=None)
+
+
+def comparable(tree: Any) -> Any:
+    """A tree of tensors and plain values in a form that == compares bit for bit, without times."""
+    if isinstance(tree, Tensor):
+        return tree.dtype, tree.shape, tree.stride(), tree.numpy().tobytes()
+    if isinstance(tree, dict):
+        return {name: comparable(value) for name, value in tree.items() if "seconds" not in str(name)}
+    return list(map(comparable, tree)) if isinstance(tree, list | tuple) else tree
+
+
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "adamw" else pytest.mark.slow) for name in RUNS])
-def test_a_run_that_is_stopped_after_every_epoch_is_the_same_run(mnist: Mnist, make_run: MakeRun, name: str) -> None:
+def test_a_run_interrupted_after_every_epoch_gives_the_same_bits(mnist: Mnist, make_run: MakeRun, name: str) -> None:
     run = replace(make_run(**SIZES, max_epochs=4), **RUNS[name])
-    whole, parts = Leg(run, mnist), Leg(run, mnist)
-    expected, found = whole.train(whole.keep), parts.train_in_parts()
-    assert found.epochs == 4
-    assert timeless(found) == timeless(expected)
-    assert_equal(parts.best, whole.best)
-    assert len(whole.files) == 3  # none after the last epoch
-    assert_equal([decode(file, MADE_BY) for file in parts.files], [decode(file, MADE_BY) for file in whole.files])
+    whole, resumed = (Trained(run, mnist, interrupt=interrupt) for interrupt in (False, True))
+    assert resumed.outcome.epochs == 4
+    assert without_times(resumed.outcome) == without_times(whole.outcome)
+    assert comparable(resumed.best) == comparable(whole.best)
+    assert len(whole.states) == 3
+    for resumed_state, whole_state in zip(resumed.states, whole.states, strict=True):
+        assert comparable(decode(resumed_state, MADE_BY)) == comparable(decode(whole_state, MADE_BY))
 
 
-def test_a_run_that_diverges_later_is_the_same_run(mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    def rate(schedule: ScheduleConfig, base_lr: float, step: int, pace: Any) -> float:
-        return 1e-3 if step < 4 else 1e30
-
-    monkeypatch.setattr(solo, "lr_at", rate)
+def test_an_interrupted_run_that_diverges_gives_the_same_outcome(
+    mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(solo, "lr_at", lambda schedule, base_lr, step, pace: 1e-3 if step < 4 else 1e30)
     run = make_run(**SIZES, max_epochs=5)
-    whole, parts = Leg(run, mnist), Leg(run, mnist)
-    expected, found = whole.train(whole.keep), parts.train_in_parts()
-    assert (found.status, found.diverged_step, found.epochs) == ("diverged", 5, 2)
-    assert timeless(found) == timeless(expected)
+    resumed = Trained(run, mnist, interrupt=True).outcome
+    assert (resumed.status, resumed.diverged_step, resumed.epochs) == ("diverged", 5, 2)
+    assert without_times(resumed) == without_times(train(run, dataset.split(mnist, run.data, run.seed)))
 
 
-def test_keeping_states_changes_nothing(mnist: Mnist, make_run: MakeRun) -> None:
-    leg = Leg(make_run(**SIZES, max_epochs=3), mnist)
-    assert timeless(leg.train(leg.keep)) == timeless(leg.train(lambda make_state: None))
-
-
-def test_the_time_of_the_parts_is_added_up(mnist: Mnist, make_run: MakeRun) -> None:
-    leg = Leg(make_run(**SIZES, max_epochs=3), mnist)
-    outcome = leg.train_in_parts()
-    last = decode(leg.files[-1], MADE_BY)
+def test_the_times_before_and_after_an_interruption_are_added(mnist: Mnist, make_run: MakeRun) -> None:
+    resumed = Trained(make_run(**SIZES, max_epochs=3), mnist, interrupt=True)
+    outcome, last = resumed.outcome, decode(resumed.states[-1], MADE_BY)
     assert [epoch.seconds for epoch in outcome.curve[:2]] == [epoch["seconds"] for epoch in last["curve"]]
     assert outcome.wall_seconds == pytest.approx(sum(epoch.seconds for epoch in outcome.curve))
     assert outcome.wall_seconds == pytest.approx(last["wall_seconds"] + outcome.curve[-1].seconds)
@@ -158,11 +138,9 @@ def test_the_time_of_the_parts_is_added_up(mnist: Mnist, make_run: MakeRun) -> N
     assert outcome.cpu_seconds > last["cpu_seconds"] > 0
 
 
-def test_what_a_state_holds_is_a_format(mnist: Mnist, make_run: MakeRun) -> None:
-    """Another one? Then raise checkpoints._FORMAT as well, so that older files are of no use."""
-    leg = Leg(make_run(**SIZES, max_epochs=2), mnist)
-    leg.train(leg.keep)
-    state = decode(leg.files[0], MADE_BY)
+def test_the_contents_of_a_state_belong_to_format_2(mnist: Mnist, make_run: MakeRun) -> None:
+    """If you change them, raise checkpoints._FORMAT, so that older files are refused."""
+    state = decode(Trained(make_run(**SIZES, max_epochs=2), mnist, interrupt=False).states[0], MADE_BY)
     assert checkpoints._FORMAT == 2
     assert {name: set(part) if isinstance(part, dict) else None for name, part in state.items() if name != "model"} == {
         "optimizer": {"state", "param_groups"},
@@ -178,52 +156,78 @@ def test_what_a_state_holds_is_a_format(mnist: Mnist, make_run: MakeRun) -> None
         "wall_seconds": None,
         "cpu_seconds": None,
     }
-    assert set(state["curve"][0]) == {of.name for of in dataclasses.fields(EpochRecord)}
+    assert set(state["curve"][0]) == {f.name for f in dataclasses.fields(EpochRecord)}
 
 
-# Files that are of no use.
+# Files that are refused
 
 STATE: State = {"weights": torch.arange(6.0).view(2, 3), "best": math.inf, "curve": [{"epoch": 1}], "none": None}
 CONTENT = encode(STATE, MADE_BY)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    kept = Checkpoint(tmp_path / "runs" / "a.checkpoint", MADE_BY, every_seconds=0)
-    assert kept.read() is None
-    kept.keep(lambda: STATE)
-    assert_equal(kept.read(), STATE)
+def test_a_checkpoint_is_read_back(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "runs" / "a.checkpoint", MADE_BY, every_seconds=0)
+    assert checkpoint.read() is None
+    checkpoint.keep(lambda: STATE)
+    assert comparable(checkpoint.read()) == comparable(STATE)
+
+
+def test_a_checkpoint_is_removed_with_the_temporary_file_of_a_killed_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def kill(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    removed, other = (Checkpoint(tmp_path / f"{name}.checkpoint", MADE_BY, every_seconds=0) for name in "ab")
+    removed.keep(lambda: STATE)
+    with monkeypatch.context() as killed:
+        killed.setattr(Path, "replace", kill)
+        killed.setattr(Path, "unlink", kill)
+        for checkpoint in (removed, other):
+            with pytest.raises(KeyboardInterrupt):
+                checkpoint.keep(lambda: STATE)
+    assert len(list(tmp_path.iterdir())) == 3
+    removed.remove()
+    removed.remove()
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".b.checkpoint.")
 
 
 @given(length=st.integers(0, len(CONTENT) - 1))
-def test_a_file_cut_short_is_of_no_use(length: int) -> None:
-    with pytest.raises(CheckpointError, match="cut short or altered"):
+def test_a_truncated_file_is_refused(length: int) -> None:
+    with pytest.raises(CheckpointError, match="truncated or altered"):
         decode(CONTENT[:length], MADE_BY)
 
 
-@given(place=st.integers(0, len(CONTENT) - 1), mask=st.integers(1, 255))
-def test_a_file_altered_at_any_byte_is_of_no_use(place: int, mask: int) -> None:
-    content = bytearray(CONTENT)
-    content[place] ^= mask
-    with pytest.raises(CheckpointError, match="cut short or altered"):
-        decode(bytes(content), MADE_BY)
+@given(at=st.integers(0, len(CONTENT) - 1), mask=st.integers(1, 255))
+def test_a_file_with_a_changed_byte_is_refused(at: int, mask: int) -> None:
+    with pytest.raises(CheckpointError, match="truncated or altered"):
+        decode(CONTENT[:at] + bytes([CONTENT[at] ^ mask]) + CONTENT[at + 1 :], MADE_BY)
 
 
 @pytest.mark.parametrize(
-    "change", [{"run_id": "b"}, {"threads": 2}, {"git_commit": "0a1b"}, {"versions": {"torch": "3"}}], ids=str
+    ("change", "version"), [({"run_id": "b"}, 2), ({"threads": 2}, 2), ({"versions": {"torch": "3"}}, 2), ({}, 3)], ids=str
 )
-def test_what_another_run_machine_or_version_made_is_of_no_use(change: dict[str, Any]) -> None:
-    with pytest.raises(CheckpointError, match="is of another run, machine, commit or version"):
+def test_a_checkpoint_of_another_run_machine_or_version_is_refused(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], version: int
+) -> None:
+    monkeypatch.setattr(checkpoints, "_FORMAT", version)
+    with pytest.raises(CheckpointError, match="comes from another run, machine, commit or version"):
         decode(CONTENT, MADE_BY | change)
 
 
-def test_another_format_is_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "_FORMAT", 3)
-    with pytest.raises(CheckpointError, match="is of another"):
-        decode(CONTENT, MADE_BY)
+def with_digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest() + content
+
+
+@given(content=st.binary(max_size=200))
+def test_other_content_is_refused_although_its_digest_is_right(content: bytes) -> None:
+    with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
+        decode(with_digest(content), MADE_BY)
 
 
 class Code:
-    """Read as the object that it says it is, it makes a folder of this name."""
+    """Unpickling it makes a folder."""
 
     def __init__(self, name: Path) -> None:
         self.name = name
@@ -232,43 +236,32 @@ class Code:
         return os.mkdir, (str(self.name),)
 
 
-def sealed(content: bytes) -> bytes:
-    """With the digest that it should have: made on purpose."""
-    return hashlib.sha256(content).digest() + content
-
-
-@given(content=st.binary(max_size=200))
-def test_a_sealed_file_of_anything_is_of_no_use(content: bytes) -> None:
-    with pytest.raises(CheckpointError, match="no checkpoint of this program"):
-        decode(sealed(content), MADE_BY)
-
-
-def test_a_sealed_file_of_code_runs_none_of_it(tmp_path: Path) -> None:
-    code, before_zip = Code(tmp_path / "ran"), io.BytesIO()
-    torch.save(code, before_zip, _use_new_zipfile_serialization=False)
-    for content in (before_zip.getvalue(), encode({"code": code}, MADE_BY)[len(sealed(b"")) :]):
-        with pytest.raises(CheckpointError, match="no checkpoint of this program"):
-            decode(sealed(content), MADE_BY)
+def test_code_in_a_checkpoint_never_runs(tmp_path: Path) -> None:
+    code, old_format = Code(tmp_path / "ran"), io.BytesIO()
+    torch.save(code, old_format, _use_new_zipfile_serialization=False)
+    for content in (old_format.getvalue(), encode({"code": code}, MADE_BY)[len(with_digest(b"")) :]):
+        with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
+            decode(with_digest(content), MADE_BY)
         assert list(tmp_path.iterdir()) == []
-        torch.load(io.BytesIO(content), weights_only=False)  # to trust it is to run it
+        torch.load(io.BytesIO(content), weights_only=False)  # would run the code
         (tmp_path / "ran").rmdir()
 
 
-def test_what_cannot_be_read_is_of_no_use(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read"):
         Checkpoint(tmp_path, MADE_BY, every_seconds=0).read()
 
 
-# When it is written, and when it is gone.
+# When a checkpoint is written and removed
 
 
 @pytest.mark.parametrize(("every_seconds", "written_at"), [(10, [110, 121]), (0, [100, 109, 110, 119, 121]), (None, [])])
-def test_it_is_written_when_it_is_time(
+def test_a_checkpoint_is_written_when_it_is_due(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_seconds: float | None, written_at: list[int]
 ) -> None:
     now = [100.0]
     monkeypatch.setattr(checkpoints, "monotonic", lambda: now[0])
-    kept = Checkpoint(tmp_path / "a.checkpoint", MADE_BY, every_seconds, now[0])
+    checkpoint = Checkpoint(tmp_path / "a.checkpoint", MADE_BY, every_seconds, now[0])
     written: list[float] = []
 
     def make_state() -> State:
@@ -276,39 +269,29 @@ def test_it_is_written_when_it_is_time(
         return STATE
 
     for now[0] in (100.0, 109.0, 110.0, 119.0, 121.0):
-        kept.keep(make_state)
+        checkpoint.keep(make_state)
     assert written == written_at
 
 
-def test_what_a_killed_write_left_goes_with_it(tmp_path: Path) -> None:
-    kept = Checkpoint(tmp_path / "a.checkpoint", MADE_BY, every_seconds=0)
-    kept.keep(lambda: STATE)
-    for name in (".a.checkpoint.123", ".b.checkpoint.123", "a.json"):
-        (tmp_path / name).touch()
-    kept.remove()
-    kept.remove()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.checkpoint.123", "a.json"]
-
-
 class Study:
-    """One run of a study, on the way from its settings to its record."""
+    """A study with one run of four epochs."""
 
     def __init__(self, run: RunConfig, folder: Path) -> None:
         self.run, self.folder = run, folder
         self.machine = MachineConfig(device="cpu", data_dir=str(ROOT / "data"), checkpoint_seconds=0)
         self.path = store.checkpoint_path(folder, run_id(run))
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self.epochs: list[int] = []
 
-    def train(self, until: int = 100, error: BaseException | None = None) -> Any:
-        """Until that epoch has ended and its state is kept; then the error comes, in the next one."""
+    def train(self, error: BaseException | None = None) -> Any:
+        """Train the run and store its record. The error, if any, is raised in the epoch after the second checkpoint."""
 
         def on_epoch(epoch: EpochRecord) -> None:
             self.epochs.append(epoch.epoch)
-            if error is not None and epoch.epoch > until:
+            if error is not None and epoch.epoch == 3:
                 raise error
 
-        return execution.run_one(self.run, self.machine, self.folder, workers=1, on_epoch=on_epoch, say=self.said.append)
+        return execution.run_one(self.run, self.machine, self.folder, workers=1, on_epoch=on_epoch, say=self.messages.append)
 
 
 @pytest.fixture
@@ -316,35 +299,62 @@ def study(tmp_path: Path, make_run: MakeRun) -> Study:
     return Study(make_run(**SIZES, max_epochs=4), tmp_path)
 
 
-def test_ctrl_c_leaves_a_checkpoint_and_the_record_takes_its_place(study: Study) -> None:
+@pytest.fixture
+def interrupted(study: Study) -> Study:
     with pytest.raises(KeyboardInterrupt):
-        study.train(2, KeyboardInterrupt())
-    assert study.path.exists()
-    assert store.scan(study.folder) == ({}, [])
-    record = study.train()
-    assert study.said == ["goes on after epoch 2"]
-    assert study.epochs == [1, 2, 3, 3, 4]
+        study.train(KeyboardInterrupt())
+    return study
+
+
+def test_a_run_resumes_after_ctrl_c_and_its_record_replaces_the_checkpoint(interrupted: Study) -> None:
+    assert interrupted.path.exists()
+    assert store.scan(interrupted.folder) == ({}, [])
+    record = interrupted.train()
+    assert len(interrupted.messages) == 1
+    assert interrupted.epochs == [1, 2, 3, 3, 4]
     assert record.outcome.epochs == 4
-    assert [path.name for path in study.path.parent.iterdir()] == [f"{run_id(study.run)}.json"]
+    assert [path.name for path in interrupted.path.parent.iterdir()] == [f"{run_id(interrupted.run)}.json"]
 
 
-def test_an_error_leaves_no_checkpoint_to_meet_it_again_from(study: Study) -> None:
-    with pytest.raises(RuntimeError, match="at epoch 3"):
-        study.train(2, RuntimeError("at epoch 3"))
-    assert list(study.path.parent.iterdir()) == []
+def test_a_checkpoint_made_with_other_threads_is_reported_and_the_run_starts_again(
+    interrupted: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert interrupted.train().outcome.epochs == 4
+    assert interrupted.epochs == [1, 2, 3, 1, 2, 3, 4]
+    (message,) = interrupted.messages
+    assert f"{interrupted.path.name} comes from another run, machine, commit or version" in message
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_run_starts_again(study: Study) -> None:
+    study.path.parent.mkdir()
+    study.path.write_bytes(b"damaged")
+    assert store.scan(study.folder) == ({}, [])
     assert study.train().outcome.epochs == 4
-    assert study.said == []
-
-
-def test_a_run_recorded_as_failed_leaves_no_checkpoint(study: Study) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        study.train(2, KeyboardInterrupt())
-    execution.record_failure(study.run, study.machine, study.folder, workers=1, error="killed twice")
+    (message,) = study.messages
+    assert f"{study.path.name} is not a checkpoint" in message
     assert not study.path.exists()
 
 
-def test_weights_that_cannot_be_written_cost_no_record(study: Study, tmp_path: Path) -> None:
-    """A folder has come to be where they should be, after the run began."""
+def test_a_run_that_raises_leaves_no_checkpoint(study: Study) -> None:
+    with pytest.raises(RuntimeError, match="at epoch 3"):
+        study.train(RuntimeError("at epoch 3"))
+    assert list(study.path.parent.iterdir()) == []
+
+
+def test_a_run_recorded_as_failed_leaves_no_checkpoint(interrupted: Study) -> None:
+    execution.record_failure(interrupted.run, interrupted.machine, interrupted.folder, workers=1, error="killed twice")
+    assert not interrupted.path.exists()
+
+
+def test_without_checkpoint_seconds_no_checkpoint_is_written(study: Study) -> None:
+    study.machine = replace(study.machine, checkpoint_seconds=None)
+    with pytest.raises(KeyboardInterrupt):
+        study.train(KeyboardInterrupt())
+    assert not study.path.parent.exists()
+
+
+def test_a_record_is_kept_although_the_weights_cannot_be_written(study: Study, tmp_path: Path) -> None:
     (tmp_path / "weights.pt").mkdir()
     study.machine = replace(study.machine, save_weights=str(tmp_path / "weights.pt"))
     with pytest.raises(files.StoreError, match=r"weights\.pt cannot be written \(Is a directory\)"):
@@ -354,31 +364,3 @@ def test_weights_that_cannot_be_written_cost_no_record(study: Study, tmp_path: P
     assert kept.outcome.status == "ok"
     assert execution.record_failure(study.run, study.machine, study.folder, workers=1, error="no weights") == kept
     assert store.read_run(study.folder, run_id(study.run)) == kept
-
-
-@pytest.mark.parametrize("content", [b"", b"torn", sealed(b"torn"), CONTENT], ids=["empty", "torn", "foreign", "other"])
-def test_a_checkpoint_of_no_use_is_one_line_and_the_run_starts_anew(study: Study, content: bytes) -> None:
-    study.path.parent.mkdir()
-    study.path.write_bytes(content)
-    assert store.scan(study.folder) == ({}, [])
-    assert study.train().outcome.epochs == 4
-    assert study.epochs == [1, 2, 3, 4]
-    (line,) = study.said
-    assert line.startswith(f"starts anew: {study.path.name} is ")
-    assert not study.path.exists()
-
-
-def test_a_checkpoint_of_other_threads_is_of_no_use(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        study.train(2, KeyboardInterrupt())
-    described = execution.describe
-    monkeypatch.setattr(execution, "describe", lambda *args, **options: described(*args, **options) | {"threads": 2})
-    study.train()
-    assert study.said == [f"starts anew: {study.path.name} is of another run, machine, commit or version"]
-
-
-def test_none_is_written_where_none_is_wanted(study: Study) -> None:
-    study.machine = replace(study.machine, checkpoint_seconds=None)
-    with pytest.raises(KeyboardInterrupt):
-        study.train(2, KeyboardInterrupt())
-    assert not study.path.parent.exists()

@@ -1,4 +1,4 @@
-"""lrsweep.storage.lock: who may be at work beside whom, and that a lock ends with its process."""
+"""Who may use a study's folder at the same time, and that a lock ends with its process."""
 
 import os
 import subprocess
@@ -14,11 +14,12 @@ A, B = "0123456789abcdef", "fedcba9876543210"
 HOLD = (
     "import sys; from pathlib import Path; from lrsweep.storage.lock import hold\n"
     "with hold(Path(sys.argv[1]), sys.argv[2] or None):\n"
+    "    print('held', flush=True); sys.stdin.read()"
 )
 
 
 @pytest.mark.parametrize(
-    ("held", "asked", "who"),
+    ("held", "requested", "holder"),
     [
         ("", None, "a sweep (process"),
         ("", A, "a sweep (process"),
@@ -27,26 +28,27 @@ HOLD = (
         (A, B, None),
     ],
 )
-def test_a_sweep_is_alone_and_a_run_is_done_once(tmp_path: Path, held: str, asked: str | None, who: str | None) -> None:
-    program = HOLD + "    print('held', flush=True); sys.stdin.read()"
+def test_a_study_is_used_by_one_sweep_or_by_different_runs_until_they_end(
+    tmp_path: Path, held: str, requested: str | None, holder: str | None
+) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", program, tmp_path, held]
+    command = [sys.executable, "-c", HOLD, tmp_path, held]
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        if who is None:
-            with hold(tmp_path, asked):
+        if holder is None:
+            with hold(tmp_path, requested):
                 pass
         else:
-            with pytest.raises(InUseError) as refused, hold(tmp_path, asked):
+            with pytest.raises(InUseError) as error, hold(tmp_path, requested):
                 pass
-            assert str(refused.value).startswith(who)
+            assert str(error.value).startswith(holder)
         other.kill()
-    with hold(tmp_path, asked):
+    with hold(tmp_path, requested):
         pass
 
 
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match="cannot be written"), hold(tmp_path / "file"):
         pass

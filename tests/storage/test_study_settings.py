@@ -1,4 +1,4 @@
-"""lrsweep.storage.study_settings: which runs a sweep may add to a study, tried with real multiruns too."""
+"""Which runs a sweep may add to a study."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -27,50 +27,44 @@ from lrsweep.storage.study_settings import refuse_changes
 FOLDER = Path("results/lr")
 
 
-def refusal_of(stored: list[RunConfig], asked: list[RunConfig]) -> str | None:
-    try:
-        refuse_changes(FOLDER, [asdict(run) for run in stored], asked)
-    except ConfigError as error:
-        return str(error)
-    return None
-
-
 def with_patience(patience: int | None) -> RunConfig:
     return RunConfig(training=TrainingConfig(patience=patience))
 
 
-def test_another_setting_is_refused_with_what_changed_and_two_ways_on() -> None:
-    asked = RunConfig(training=TrainingConfig(patience=None), model=ModelConfig(dropout=0.2))
-    assert refusal_of([RunConfig()], [asked]) == (
-        f"{FOLDER} holds runs with other settings: model.dropout 0.0 → 0.2; training.patience 5 → null. Give this sweep a "
-        "study.name of its own, or add its runs to that study with study.extend=true"
+def test_changed_settings_are_refused_with_their_values_and_two_ways_out() -> None:
+    requested = RunConfig(training=TrainingConfig(patience=None), model=ModelConfig(dropout=0.2))
+    with pytest.raises(ConfigError) as error:
+        refuse_changes(FOLDER, [asdict(RunConfig())], [requested])
+    assert str(error.value) == (
+        f"{FOLDER} holds runs with other settings: model.dropout 0.0 → 0.2; training.patience 5 → null. "
+        "Choose a new study.name for this sweep, or add its runs to this study with study.extend=true"
     )
 
 
-@given(
-    stored=st.lists(st.tuples(st.integers(0, 9), st.floats(1e-6, 1e-1)), max_size=4),
-    asked=st.lists(st.tuples(st.integers(0, 9), st.floats(1e-6, 1e-1)), min_size=1, max_size=4),
-)
-def test_seeds_and_rates_may_always_be_added(stored: list[tuple[int, float]], asked: list[tuple[int, float]]) -> None:
-    def runs(points: list[tuple[int, float]]) -> list[RunConfig]:
-        return [RunConfig(seed=seed, optimizer=OptimizerConfig(lr=lr)) for seed, lr in points]
+points = st.tuples(st.integers(0, 9), st.floats(1e-6, 1e-1))
 
-    assert refusal_of(runs(stored), runs(asked)) is None
+
+@given(stored=st.lists(points, max_size=4), requested=st.lists(points, min_size=1, max_size=4))
+def test_seeds_and_rates_may_always_be_added(stored: list[tuple[int, float]], requested: list[tuple[int, float]]) -> None:
+    before, after = (
+        [RunConfig(seed=seed, optimizer=OptimizerConfig(lr=lr)) for seed, lr in runs] for runs in (stored, requested)
+    )
+    refuse_changes(FOLDER, map(asdict, before), after)
 
 
 @pytest.mark.parametrize(
-    ("stored", "asked"),
+    ("stored", "requested"),
     [
-        ([5, 10], [20]),  # an axis of the study
-        ([5], [5, 10]),  # a new axis, on which what is there has its place
+        ([5, 10], [20]),  # the study varies this setting already
+        ([5], [5, 10]),  # the sweep varies it, and the stored value is one of its values
         ([], [10]),
     ],
 )
-def test_points_on_an_axis_may_be_added(stored: list[int], asked: list[int]) -> None:
-    assert refusal_of(list(map(with_patience, stored)), list(map(with_patience, asked))) is None
+def test_values_of_a_varied_setting_may_be_added(stored: list[int], requested: list[int]) -> None:
+    refuse_changes(FOLDER, [asdict(with_patience(patience)) for patience in stored], map(with_patience, requested))
 
 
-def test_a_setting_newer_than_the_records_had_its_default() -> None:
+def test_a_record_from_before_a_setting_existed_has_its_default() -> None:
     older = asdict(RunConfig())
     del older["model"]["dropout"]
     refuse_changes(FOLDER, [older], [RunConfig()])
@@ -78,50 +72,46 @@ def test_a_setting_newer_than_the_records_had_its_default() -> None:
         refuse_changes(FOLDER, [older], [RunConfig(model=ModelConfig(dropout=0.5))])
 
 
-def job_of(folder: Path, run: RunConfig, *, name: str = "lr", extend: bool = False) -> Job:
-    settings = AppConfig(
+# Sweeps
+
+
+def job_of(folder: Path, run: RunConfig, *, study: str = "lr", extend: bool = False) -> Job:
+    app = AppConfig(
         **{name: getattr(run, name) for name in vars(run)},
-        study=StudyConfig(name=name, extend=extend),
+        study=StudyConfig(name=study, extend=extend),
         machine=MachineConfig(results_dir=str(folder)),
     )
-    return Job(settings, settings.run, run_id(settings.run))
+    return Job(app, app.run, run_id(app.run))
 
 
 @pytest.fixture
 def stored_run(tmp_path: Path, make_record: Callable[..., RunRecord]) -> RunRecord:
     record = replace(make_record(), config=asdict(RunConfig()), run_id=run_id(RunConfig()))
-    store.save(tmp_path / "lr", record)
+    for study in ("lr", "other", "single"):
+        store.save(tmp_path / study, record)
     return record
 
 
-def test_a_refused_sweep_leaves_the_study_as_it_was(tmp_path: Path, stored_run: RunRecord) -> None:
+@pytest.mark.parametrize("studies", [("lr", "other"), ("other", "lr")], ids=" ".join)
+def test_a_sweep_over_two_studies_that_is_refused_by_one_changes_neither(
+    tmp_path: Path, stored_run: RunRecord, studies: tuple[str, str]
+) -> None:
     before = sorted(tmp_path.rglob("*"))
+    unchanged, changed = studies
     with pytest.raises(ConfigError, match=r"training\.patience 5 → 10"):
-        split_by_store([job_of(tmp_path, with_patience(10))])
+        split_by_store([job_of(tmp_path, RunConfig(), study=unchanged), job_of(tmp_path, with_patience(10), study=changed)])
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_sweep_over_two_studies_that_one_refuses_leaves_both_as_they_were(tmp_path: Path, stored_run: RunRecord) -> None:
-    store.save(tmp_path / "other", stored_run)
-    before = sorted(tmp_path.rglob("*"))
-    for fits, changed in (("lr", "other"), ("other", "lr")):  # whichever is looked at first
-        with pytest.raises(ConfigError, match=r"training\.patience 5 → 10"):
-            split_by_store([job_of(tmp_path, RunConfig(), name=fits), job_of(tmp_path, with_patience(10), name=changed)])
-        assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_extend_adds_them(tmp_path: Path, stored_run: RunRecord) -> None:
-    job = job_of(tmp_path, with_patience(10), extend=True)
+@pytest.mark.parametrize(("study", "extend"), [("lr", True), ("single", False)], ids=["study.extend", "no study"])
+def test_other_settings_may_be_added_if_asked_for_or_outside_of_studies(
+    tmp_path: Path, stored_run: RunRecord, study: str, extend: bool
+) -> None:
+    job = job_of(tmp_path, with_patience(10), study=study, extend=extend)
     assert split_by_store([job]) == ([job], [])
 
 
-def test_runs_that_belong_to_no_study_hold_nothing_still(tmp_path: Path, stored_run: RunRecord) -> None:
-    store.save(tmp_path / "single", stored_run)
-    job = job_of(tmp_path, with_patience(10), name="single")
-    assert split_by_store([job]) == ([job], [])
-
-
-def test_a_failed_run_holds_nothing_still(tmp_path: Path, stored_run: RunRecord) -> None:
+def test_a_failed_run_does_not_fix_the_settings_of_a_study(tmp_path: Path, stored_run: RunRecord) -> None:
     failed = replace(stored_run, outcome=Outcome(status="failed", stop_reason="error", error="no such thing"))
     store.save(tmp_path / "lr", failed)
     job = job_of(tmp_path, with_patience(10))

@@ -1,4 +1,4 @@
-"""lrsweep.storage.tables: a row a run, a row an epoch, a row a split."""
+"""Tables with one row per run, per epoch and per split."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -25,15 +25,14 @@ CURVE_COLUMNS = [
     *("run_id", "loss", "seed", "lr"),
     *("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds"),
 ]
-_AS_TEXT = {None: "null"}  # None is no number that is missing, and a list compares with nothing
 SETTINGS = {
-    name: "[]" if value == [] else _AS_TEXT.get(value, value)
+    name: {None: "null"}.get(value, value) if value != [] else "[]"
     for name, value in flatten(asdict(RunConfig())).items()
     if name not in ("seed", "optimizer.lr", "loss.name")
 }
 
 
-def test_a_runs_row_is_its_settings_its_outcome_and_its_machine(make_record: MakeRecord) -> None:
+def test_a_row_has_the_settings_the_outcome_and_the_environment_of_a_run(make_record: MakeRecord) -> None:
     record = make_record(lr=10**-3.1)
     frame = to_frame([record])
     assert list(frame.columns) == [*RUN_COLUMNS, *SETTINGS]
@@ -45,7 +44,7 @@ def test_a_runs_row_is_its_settings_its_outcome_and_its_machine(make_record: Mak
 
 
 @pytest.mark.parametrize("statuses", [["ok"], ["diverged"], ["failed"], ["ok", "diverged", "failed"]], ids=" ".join)
-def test_numbers_are_numeric_whatever_came_of_the_runs(make_record: MakeRecord, statuses: list[str]) -> None:
+def test_numbers_have_numeric_columns_even_if_no_run_has_one(make_record: MakeRecord, statuses: list[str]) -> None:
     frame = to_frame([make_record(seed=seed, status=status) for seed, status in enumerate(statuses)])
     for name in ("seed", "epochs", "data.num_train", "training.patience"):
         assert frame[name].dtype == "int64", name
@@ -55,7 +54,7 @@ def test_numbers_are_numeric_whatever_came_of_the_runs(make_record: MakeRecord, 
         assert pd.api.types.is_numeric_dtype(frame[name]), name
 
 
-def test_settings_can_be_compared_also_where_they_are_lists_or_none(make_record: MakeRecord) -> None:
+def test_none_and_lists_are_text_that_can_be_compared(make_record: MakeRecord) -> None:
     record = make_record()
     config = record.config | {"training": {"patience": None}, "schedule": {"name": "multi_step", "milestones": [5.0, 10.0]}}
     frame = to_frame([replace(record, config=config)] * 2)
@@ -63,13 +62,13 @@ def test_settings_can_be_compared_also_where_they_are_lists_or_none(make_record:
         assert (frame[name] == cell).all(), name
 
 
-def test_without_records_the_columns_are_those_of_any() -> None:
+def test_tables_without_records_have_columns() -> None:
     runs, curves = to_frame([]), curves_frame([])
     assert (list(runs.columns), list(curves.columns)) == (RUN_COLUMNS, CURVE_COLUMNS)
     assert (len(runs), len(curves)) == (0, 0)
 
 
-def test_curves_have_a_row_an_epoch(make_record: MakeRecord) -> None:
+def test_curves_have_one_row_per_epoch(make_record: MakeRecord) -> None:
     records = [make_record(lr=1e-2, status=status) for status in ("ok", "diverged", "failed")] + [make_record(lr=1e-3)]
     curves = curves_frame(records)
     assert list(curves.columns) == CURVE_COLUMNS
@@ -81,38 +80,37 @@ def test_curves_have_a_row_an_epoch(make_record: MakeRecord) -> None:
 
 
 @pytest.mark.parametrize(
-    ("newer", "column", "default"),
-    [(["schedule"], "schedule.name", "constant"), (["training", "max_epochs"], "training.max_epochs", 1_000)],
+    ("path", "default"),
+    [(["schedule"], "constant"), (["training", "max_epochs"], 1_000)],
     ids=["a group", "a field"],
 )
-def test_a_record_older_than_a_setting_has_its_default(
-    make_record: MakeRecord, newer: list[str], column: str, default: object
+def test_a_record_from_before_a_setting_existed_has_its_default(
+    make_record: MakeRecord, path: list[str], default: object
 ) -> None:
     old, new = make_record(lr=1e-4), make_record(lr=1e-3)
-    tree: dict[str, Any] = asdict(old)["config"]
-    group = tree
-    for name in newer[:-1]:
+    config: dict[str, Any] = asdict(old)["config"]
+    group = config
+    for name in path[:-1]:
         group = group[name]
-    del group[newer[-1]]
-    old = replace(old, config=tree)
-    alone, together = to_frame([old]), to_frame([old, new])
-    assert alone[column].tolist() == [default]
-    assert together[column].tolist() == [default, default]
-    assert together["run_id"].tolist() == [old.run_id, new.run_id]  # a run's name is what it was
-    assert list(alone.columns) == list(together.columns) == [*RUN_COLUMNS, *SETTINGS]
+    del group[path[-1]]
+    old = replace(old, config=config)
+    column = ".".join(path) if len(path) > 1 else f"{path[0]}.name"
+    frame = to_frame([old, new])
+    assert frame[column].tolist() == [default, default]
+    assert frame["run_id"].tolist() == [old.run_id, new.run_id]
+    assert list(frame.columns) == list(to_frame([old]).columns) == [*RUN_COLUMNS, *SETTINGS]
 
 
-def test_a_default_does_not_replace_what_was_set(make_record: MakeRecord) -> None:
+def test_a_setting_of_a_record_is_not_replaced_by_the_default(make_record: MakeRecord) -> None:
     record = make_record()
     row = to_frame([replace(record, config=record.config | {"training": {"patience": 7}})]).iloc[0]
     assert (row["training.patience"], row["training.batch_size"]) == (7, 32)
 
 
-def test_class_counts_have_a_row_a_seed_and_split(make_record: MakeRecord) -> None:
+def test_class_counts_have_one_row_per_seed_and_split(make_record: MakeRecord) -> None:
     counts = class_counts_frame([make_record(lr=lr, seed=seed) for seed in (0, 1) for lr in (1e-3, 1e-2)])
-    drawn_by = ["data.skip", "data.num_train", "data.num_valid", "data.num_test"]
-    assert list(counts.columns) == ["seed", *drawn_by, "split", *"0123456789"]
-    assert counts[drawn_by].to_numpy().tolist() == [[0, 3000, 5000, 10000]] * 6
+    assert list(counts.columns) == [*DRAWN_BY, "split", *"0123456789"]
+    assert counts[DRAWN_BY[1:]].to_numpy().tolist() == [[0, 3000, 5000, 10000]] * 6
     assert sorted(zip(counts["seed"], counts["split"], counts["0"], counts["9"], strict=True)) == [
         *((0, "test", 1000, 1000), (0, "train", 300, 300), (0, "valid", 500, 500)),
         *((1, "test", 1000, 1000), (1, "train", 300, 300), (1, "valid", 500, 500)),
@@ -120,16 +118,16 @@ def test_class_counts_have_a_row_a_seed_and_split(make_record: MakeRecord) -> No
 
 
 @pytest.mark.parametrize("other", [{"num_valid": 50}, {"skip": 8000}])
-def test_another_drawing_of_the_same_seed_is_another_split(make_record: MakeRecord, other: dict[str, int]) -> None:
-    """The first record is from before data.skip, which left out no image."""
+def test_other_data_settings_give_another_split_of_the_same_seed(make_record: MakeRecord, other: dict[str, int]) -> None:
+    """The first record has no data.skip, like the oldest records; it counts as 0."""
     sizes = {"num_train": 3000, "num_valid": 5000, "num_test": 10000}
     records = [
-        replace(make_record(), config=make_record().config | {"data": sizes | drawn}, class_counts={"valid": [num] * 10})
-        for drawn, num in (({}, 500), (other, 5))
+        replace(make_record(), config=make_record().config | {"data": data}, class_counts={"valid": [count] * 10})
+        for data, count in ((sizes, 500), (sizes | other, 5))
     ]
     counts = class_counts_frame(records)
     assert counts[DRAWN_BY].to_numpy().tolist() == [
         [0, 0, 3000, 5000, 10000],
-        [0, *((({"skip": 0} | sizes) | other).values())],
+        [0, *({"skip": 0} | sizes | other).values()],
     ]
     assert counts["0"].tolist() == [500, 5]

@@ -1,4 +1,6 @@
-"""MNIST on the device: one seeded split, normalised, and a seeded batch order. No DataLoader.
+"""MNIST on the device: a seeded split, normalised images and a seeded batch order.
+
+All images fit in memory, so there is no DataLoader.
 
 Shapes: N images, B batch, C = 1 channel, H × W = 28 × 28 pixels.
 """
@@ -54,12 +56,12 @@ def load(folder: Path, device: torch.device) -> Mnist:
 
 
 def normalise(images: Tensor) -> Tensor:
-    """uint8 [N, 28, 28] → float32 [N, 1, 28, 28] from -1 to 1: scaled to [0, 1], then mean 0.5, standard deviation 0.5."""
+    """uint8 [N, 28, 28] → float32 [N, 1, 28, 28] in [-1, 1]: scaled to [0, 1], then minus 0.5, divided by 0.5."""
     return images.unsqueeze(1).float().div_(255).sub_(0.5).div_(0.5)
 
 
 def split_indices(config: DataConfig, seed: int) -> tuple[Tensor, Tensor]:
-    """Disjoint indices of training and validation images; the same at every learning rate."""
+    """Disjoint indices of training and validation images."""
     shuffled = torch.randperm(NUM_MNIST_TRAIN, generator=generator(seed, "split"))[config.skip :]
     return shuffled[: config.num_train], shuffled[config.num_train :][: config.num_valid]
 
@@ -78,5 +80,5 @@ def split(mnist: Mnist, config: DataConfig, seed: int) -> Split:
 
 
 def batch_order(num_images: int, batch_size: int, order: torch.Generator) -> tuple[Tensor, ...]:
-    """One epoch's batches of indices. The last is short where it must be: dropping it would change the 94 steps."""
+    """One epoch's batches of indices, shuffled. A short last batch is kept: the documents count 94 steps per epoch."""
     return torch.split(torch.randperm(num_images, generator=order), batch_size)

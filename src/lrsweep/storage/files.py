@@ -1,17 +1,19 @@
-"""Write a file completely or not at all."""
+"""Write files completely or not at all."""
 
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
 
 class StoreError(Exception):
-    """Records that are not what they should be, or cannot be written. The message is for a person."""
+    """A stored file is damaged or cannot be written. The message is for the user."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """All of the file or nothing; StoreError where it cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write the whole file or nothing. StoreError if it cannot be written."""
+    # A random name, because containers that share a folder can have the same process ids.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -19,8 +21,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:  # a full disk, one that is read-only, …
+    except OSError as error:
         raise StoreError(f"{path} cannot be written ({error.strerror})") from error
     finally:
-        with suppress(OSError):  # what kept us from writing may keep us from this
+        with suppress(OSError):  # on a read-only disk this fails as well
             temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The learning-rate range tests of a study, on disk in `finder.json`."""
+"""Store a study's learning-rate range tests in `finder.json`."""
 
 import dataclasses
 import json
@@ -8,32 +8,32 @@ from typing import Any
 from lrsweep.records import SCHEMA_VERSION, RangeTest, RangeTests
 from lrsweep.storage.files import StoreError, write_atomically
 
-_RANGE_TESTS = "finder.json"
+_FILE_NAME = "finder.json"
 
 
-def save_range_tests(folder: Path, found: RangeTests) -> Path:
-    path = folder / _RANGE_TESTS
-    write_atomically(path, (json.dumps(dataclasses.asdict(found), allow_nan=False) + "\n").encode())
+def save_range_tests(folder: Path, range_tests: RangeTests) -> Path:
+    path = folder / _FILE_NAME
+    write_atomically(path, (json.dumps(dataclasses.asdict(range_tests), allow_nan=False) + "\n").encode())
     return path
 
 
 def has_range_tests(folder: Path) -> bool:
-    return (folder / _RANGE_TESTS).exists()
+    return (folder / _FILE_NAME).exists()
 
 
 def read_range_tests(folder: Path) -> RangeTests:
-    """StoreError where there are none, or none to trust."""
-    path = folder / _RANGE_TESTS
+    """StoreError if the file is missing or damaged."""
+    path = folder / _FILE_NAME
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["schema_version"] != SCHEMA_VERSION:
-            raise StoreError(f"{path} has format {found['schema_version']!r}, not {SCHEMA_VERSION}")
-        found["tests"] = tuple(_range_test(test) for test in found["tests"])
-        return RangeTests(**found)
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree["schema_version"] != SCHEMA_VERSION:
+            raise StoreError(f"{path} has format {tree['schema_version']!r}, not {SCHEMA_VERSION}")
+        tree["tests"] = tuple(_range_test(test) for test in tree["tests"])
+        return RangeTests(**tree)
     except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read ({type(error).__name__}: {error}); make it with lrsweep-find") from None
+        raise StoreError(f"{path} cannot be read ({type(error).__name__}: {error}); create it with lrsweep-find") from None
 
 
-def _range_test(columns: dict[str, Any]) -> RangeTest:
-    curves = {name: tuple(map(float, columns[name])) for name in ("rates", "losses", "smoothed")}
-    return RangeTest(**columns | curves)
+def _range_test(tree: dict[str, Any]) -> RangeTest:
+    curves = {name: tuple(map(float, tree[name])) for name in ("rates", "losses", "smoothed")}
+    return RangeTest(**tree | curves)

@@ -1,8 +1,10 @@
 """Records on disk. The only owner of the record format.
 
-A study's folder holds `runs/<run_id>.json`, one record a file, or the same records packed in `runs.jsonl.gz`; a run under
-way has its checkpoint beside its record to come. Each record is
-`{"checksum": sha256 of the record's canonical JSON, "record": {...}}`; curves are columns, not rows, to keep it small.
+A study's folder holds one record per file, `runs/<run_id>.json`, or the same records packed in `runs.jsonl.gz`. The
+checkpoint of a run in progress lies in `runs/` as well.
+
+A record is `{"checksum": sha256 of the record's canonical JSON, "record": {...}}`. Its curve is stored as columns, which
+takes less space than rows.
 """
 
 import dataclasses
@@ -13,6 +15,7 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,17 +50,19 @@ def checkpoint_path(folder: Path, run_id: str) -> Path:
 
 
 def save(folder: Path, record: RunRecord) -> Path:
-    """Write one record so that a reader finds all of it or nothing, whatever dies in between."""
+    """Write one record, completely or not at all."""
     path = path_of(folder, record.run_id)
     write_atomically(path, _encode(record).encode() + b"\n")
     return path
 
 
 def scan(folder: Path) -> Scan:
-    """All records of a study, and what looks like one but is not. Changes nothing on disk."""
+    """All records of a study, valid and damaged. Changes nothing on disk."""
     records: dict[str, RunRecord] = {}
     damaged: list[Damaged] = []
-    for path, text in _texts(folder, damaged):
+    own_files = sorted((folder / "runs").glob("*.json"))
+    # Packed records first: a run's own file is newer and replaces them.
+    for path, text in chain(_packed_texts(folder, damaged), _file_texts(own_files, damaged)):
         try:
             record = _decode(text)
         except StoreError as error:
@@ -71,23 +76,23 @@ def scan(folder: Path) -> Scan:
 
 
 def expect(folder: Path, run_ids: list[str]) -> None:
-    """Keep which runs a sweep is to leave, so that a report of a sweep under way knows what is missing."""
+    """Store which runs the sweep will make, so that a report made during the sweep can say how many are missing."""
     write_atomically(folder / _EXPECTED, (json.dumps(sorted(run_ids)) + "\n").encode())
 
 
 def read_expected(folder: Path) -> set[str] | None:
-    """What the last sweep of this study was to leave; None where no sweep has said so, or its word is damaged."""
+    """The runs of this study's last sweep; None if no sweep has stored them, or the file is damaged."""
     try:
-        named = json.loads((folder / _EXPECTED).read_text(encoding="utf-8"))
+        run_ids = json.loads((folder / _EXPECTED).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return set(named) if isinstance(named, list) and all(isinstance(name, str) for name in named) else None
+    return set(run_ids) if isinstance(run_ids, list) and all(isinstance(run_id, str) for run_id in run_ids) else None
 
 
 def set_aside(damaged: Damaged) -> Path:
-    """Move a damaged record out of the way, so that its run is done again and the file can still be looked at.
+    """Move a damaged record to `damaged/`, so that its run is repeated and the file is kept.
 
-    A packed file is refused: it holds good records as well, and came from elsewhere.
+    StoreError for a packed file, because it also holds valid records.
     """
     if damaged.path.name == _PACKED:
         raise StoreError(f"{damaged.path} holds a record that {damaged.reason}; restore the file, or move it away")
@@ -97,10 +102,10 @@ def set_aside(damaged: Damaged) -> Path:
 
 
 def read_run(folder: Path, run_id: str) -> RunRecord | None:
-    """One record, or None where there is none to trust. The other runs' files, of which there may be thousands, stay closed."""
-    texts = [text for _, text in _own_texts([path_of(folder, run_id)], [])]
+    """One record; None if there is no valid one. Does not open the files of other runs, which can be thousands."""
+    texts = [text for _, text in _file_texts([path_of(folder, run_id)], [])]  # first, because it is newer than a packed one
     texts += [text for _, text in _packed_texts(folder, []) if run_id in text]
-    for text in texts:  # a file of its own first, which is newer
+    for text in texts:
         with suppress(StoreError):
             record = _decode(text)
             if record.run_id == run_id:
@@ -109,58 +114,51 @@ def read_run(folder: Path, run_id: str) -> RunRecord | None:
 
 
 def pack(folder: Path) -> Path:
-    """All records of a study in one small file, in order of learning rate: for results that are kept under version control."""
-    found = scan(folder)
-    if found.damaged:
-        raise StoreError(f"{found.damaged[0].path}: {found.damaged[0].reason}")
-    ordered = sorted(found.records.values(), key=tables.order_of)
-    content = "".join(_encode(record) + "\n" for record in ordered).encode()
+    """Write all records of a study to one small file, in the order of `load`, for version control."""
+    records, damaged = scan(folder)
+    if damaged:
+        raise StoreError(f"{damaged[0].path}: {damaged[0].reason}")
+    content = "".join(_encode(record) + "\n" for record in sorted(records.values(), key=tables.sort_key)).encode()
     path = folder / _PACKED
-    write_atomically(path, gzip.compress(content, mtime=0))  # no time stamp: the same records give the same bytes
+    write_atomically(path, gzip.compress(content, mtime=0))  # no time stamp, so the same records give the same bytes
     return path
 
 
 def load(folder: Path) -> pd.DataFrame:
-    """One row a run, sorted by loss, seed and learning rate: what was set, what came of it, and where it ran.
+    """One row per run, sorted by loss, seed and learning rate: its settings, its outcome and its environment.
 
-    Settings have their dotted names ("training.patience"), None and lists as text ("null", "[5,10]"); the three that studies
-    turn on most are `lr`, `seed`, `loss`.
+    The columns of settings have dotted names ("training.patience"), except `lr`, `seed` and `loss`. None and lists are
+    text ("null", "[5,10]").
     """
     return tables.to_frame(read(folder))
 
 
 def load_curves(folder: Path) -> pd.DataFrame:
-    """One row an epoch: run_id, loss, seed, lr, then EpochRecord's fields."""
+    """One row per epoch: run_id, loss, seed, lr, then the fields of EpochRecord."""
     return tables.curves_frame(read(folder))
 
 
 def read(folder: Path) -> list[RunRecord]:
-    """All records to trust, sorted as in `load`. What is left out is warned of."""
-    found = scan(folder)
-    for path, reason in found.damaged:
+    """All valid records, in the order of `load`. Warns about each damaged one."""
+    records, damaged = scan(folder)
+    for path, reason in damaged:
         warnings.warn(f"left out {path}: {reason}", stacklevel=2)
-    return sorted(found.records.values(), key=tables.order_of)
-
-
-def _texts(folder: Path, damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
-    """Packed records first, so that a file of its own, which is newer, wins."""
-    yield from _packed_texts(folder, damaged)
-    yield from _own_texts(sorted((folder / "runs").glob("*.json")), damaged)
+    return sorted(records.values(), key=tables.sort_key)
 
 
 def _packed_texts(folder: Path, damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
     packed = folder / _PACKED
     if packed.exists():
         try:
-            lines = gzip.decompress(packed.read_bytes()).decode().split("\n")  # and nothing else that Unicode calls a line's end
+            lines = gzip.decompress(packed.read_bytes()).decode().split("\n")  # splitlines() also splits at U+2028 and others
             if lines.pop() != "" or not lines:
-                raise ValueError("it was cut short")
+                raise ValueError("it is truncated")
             yield from ((packed, line) for line in lines)
         except (OSError, EOFError, ValueError, zlib.error) as error:
             damaged.append(Damaged(packed, f"cannot be read ({error})"))
 
 
-def _own_texts(paths: Iterable[Path], damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
+def _file_texts(paths: Iterable[Path], damaged: list[Damaged]) -> Iterator[tuple[Path, str]]:
     for path in paths:
         try:
             yield path, path.read_text(encoding="utf-8")
@@ -185,6 +183,7 @@ def _encode(record: RunRecord) -> str:
 
 
 def _decode(text: str) -> RunRecord:
+    """StoreError, with a reason that follows the file's name, if this is not a valid record."""
     try:
         outer = json.loads(text)
         tree, checksum = outer["record"], outer["checksum"]
@@ -196,7 +195,7 @@ def _decode(text: str) -> RunRecord:
         columns = tree["outcome"]["curve"]
         curve = tuple(EpochRecord(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
         record = RunRecord(**tree | {"outcome": Outcome(**tree["outcome"] | {"curve": curve})})
-        tables.key_of(record), tables.drawn_by_of(record)  # KeyError where they are missing
+        tables.run_key(record), tables.split_key(record)  # KeyError if settings that tables need are missing
         return record
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise StoreError("is not a record, or was cut short") from None
+        raise StoreError("is not a valid record, or is truncated") from None

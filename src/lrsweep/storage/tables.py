@@ -1,4 +1,4 @@
-"""Records as tables: the names and types of their columns, and how a record's settings stand in them."""
+"""Records as tables: the names and types of the columns, and how settings are written in the cells."""
 
 import dataclasses
 import json
@@ -22,14 +22,14 @@ _ENVIRONMENT = [
     "git_commit",
     "git_dirty",
 ]
-_KEY = ["run_id", "loss", "seed", "lr"]
-DRAWN_BY = ["seed", "data.skip", "data.num_train", "data.num_valid", "data.num_test"]  # what gives the same splits
-_NUMBERS = dict.fromkeys([f.name for f in dataclasses.fields(Outcome) if f.type in (int | None, float | None)], "float64")
-_RUN = ["run_id", "lr", "seed", "loss", *_OUTCOME[:2], "epochs", *_OUTCOME[2:], "engine", "timing", *_ENVIRONMENT]
+_RUN_KEY = ["run_id", "loss", "seed", "lr"]
+_RUN_COLUMNS = ["run_id", "lr", "seed", "loss", *_OUTCOME[:2], "epochs", *_OUTCOME[2:], "engine", "timing", *_ENVIRONMENT]
+_FLOAT_COLUMNS = [f.name for f in dataclasses.fields(Outcome) if f.type in (int | None, float | None)]
+DRAWN_BY = ["seed", "data.skip", "data.num_train", "data.num_valid", "data.num_test"]  # these settings determine the split
 
 
 def setting_cell(value: Any) -> Any:
-    """A setting as tables hold it: None and lists as an override's text, because pandas finds no None equal to another."""
+    """A setting as a table cell. None and lists become the text of an override, because pandas never finds None equal to None."""
     return json.dumps(value, separators=(",", ":")) if value is None or isinstance(value, list) else value
 
 
@@ -37,68 +37,69 @@ DEFAULT_SETTINGS = {name: setting_cell(value) for name, value in flatten(datacla
 
 
 def to_frame(records: list[RunRecord]) -> pd.DataFrame:
-    """A row a record: see store.load."""
+    """One row per record: see store.load."""
     rows = [
-        _settings(record)
+        _setting_columns(record)
         | {name: getattr(record.outcome, name) for name in _OUTCOME}
         | {"epochs": record.outcome.epochs, "engine": record.engine, "timing": record.timing}
         | {name: record.environment.get(name) for name in _ENVIRONMENT}
         for record in records
     ]
-    frame = pd.DataFrame(rows, columns=None if rows else _RUN).astype(_NUMBERS)  # numbers also where no run has one
-    return frame[_RUN + [name for name in frame.columns if name not in _RUN]]
+    # Without the cast, a column that is None in every record would not be numeric.
+    frame = pd.DataFrame(rows, columns=None if rows else _RUN_COLUMNS).astype(dict.fromkeys(_FLOAT_COLUMNS, "float64"))
+    return frame[_RUN_COLUMNS + [name for name in frame.columns if name not in _RUN_COLUMNS]]
 
 
 def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
-    """A row an epoch: see store.load_curves."""
+    """One row per epoch: see store.load_curves."""
     rows = [
-        key | vars(epoch)  # asdict copies deep, which takes 28 times as long
+        key | vars(epoch)  # asdict makes deep copies, which is 28× slower
         for record in records
-        for key in [key_of(record)]
+        for key in [run_key(record)]
         for epoch in record.outcome.curve
     ]
-    return pd.DataFrame(rows, columns=_KEY + [f.name for f in dataclasses.fields(EpochRecord)])
+    return pd.DataFrame(rows, columns=_RUN_KEY + [f.name for f in dataclasses.fields(EpochRecord)])
 
 
 def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
-    """One row a split: what it was drawn by (DRAWN_BY), split, then the images of each class ("0" … "9") in it."""
+    """One row per split: the settings that determine it (DRAWN_BY), its name, and its number of images per class ("0" … "9")."""
     rows = [
-        drawn_by_of(record) | {"split": split} | {str(i): n for i, n in enumerate(counts)}
+        split_key(record) | {"split": split} | {str(i): n for i, n in enumerate(counts)}
         for record in records
         for split, counts in record.class_counts.items()
     ]
     return pd.DataFrame(rows, columns=[*DRAWN_BY, "split", *map(str, range(10))]).drop_duplicates(ignore_index=True)
 
 
-# Some settings of a record without the others, which take ten times as long.
+# The next two read a few settings directly: flattening all of them is ten times slower.
 
 
-def key_of(record: RunRecord) -> dict[str, Any]:
-    """What names a run in every table."""
+def run_key(record: RunRecord) -> dict[str, Any]:
+    """The columns that identify a run in every table."""
     config = record.config
-    return dict(zip(_KEY, (record.run_id, config["loss"]["name"], config["seed"], config["optimizer"]["lr"]), strict=True))
+    return dict(zip(_RUN_KEY, (record.run_id, config["loss"]["name"], config["seed"], config["optimizer"]["lr"]), strict=True))
 
 
-def drawn_by_of(record: RunRecord) -> dict[str, Any]:
-    """By DRAWN_BY's names."""
-    drawn = record.config["data"]
-    skip = drawn.get("skip", DataConfig.skip)  # newer than the first records
-    drawn_by = record.config["seed"], skip, drawn["num_train"], drawn["num_valid"], drawn["num_test"]
-    return dict(zip(DRAWN_BY, drawn_by, strict=True))
+def split_key(record: RunRecord) -> dict[str, Any]:
+    """The settings in DRAWN_BY."""
+    data = record.config["data"]
+    skip = data.get("skip", DataConfig.skip)  # the oldest records do not have it
+    values = record.config["seed"], skip, data["num_train"], data["num_valid"], data["num_test"]
+    return dict(zip(DRAWN_BY, values, strict=True))
+
+
+def sort_key(record: RunRecord) -> tuple[str, int, float, str]:
+    """Sorts tables and packed records by loss, seed and learning rate."""
+    key = run_key(record)
+    return key["loss"], key["seed"], key["lr"], record.run_id
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
-    """A record's config as tables hold it. A setting newer than the record has its default, which means "as before"."""
+    """A record's config as table cells. A setting that did not exist yet gets its default, which means "as before"."""
     return DEFAULT_SETTINGS | {name: setting_cell(value) for name, value in flatten(config).items()}
 
 
-def _settings(record: RunRecord) -> dict[str, Any]:
-    config = settings_of(record.config)
-    short = {"lr": config.pop("optimizer.lr"), "seed": config.pop("seed"), "loss": config.pop("loss.name")}
-    return {"run_id": record.run_id} | short | config
-
-
-def order_of(record: RunRecord) -> tuple[str, int, float, str]:
-    """Loss, seed and learning rate: how tables and packed records are sorted."""
-    key = key_of(record)
-    return key["loss"], key["seed"], key["lr"], record.run_id
+def _setting_columns(record: RunRecord) -> dict[str, Any]:
+    settings = settings_of(record.config)
+    short = {"lr": settings.pop("optimizer.lr"), "seed": settings.pop("seed"), "loss": settings.pop("loss.name")}
+    return {"run_id": record.run_id} | short | settings

@@ -1,4 +1,4 @@
-"""What every tracker shows of a record, and the stamp of its content."""
+"""The parts of a record that trackers log: its name, its metrics with their times, and a hash of its content."""
 
 import hashlib
 import json
@@ -11,22 +11,27 @@ from typing import NamedTuple
 
 from lrsweep.records import RunRecord
 
-_CURVES = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")
-_FINAL = ("valid_accuracy", "test_accuracy", "wall_seconds")
+_EPOCH_FIELDS = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")
+_OUTCOME_FIELDS = ("valid_accuracy", "test_accuracy", "wall_seconds")
+FINAL_METRICS = tuple(f"final/{name}" for name in _OUTCOME_FIELDS)
 
 
-class Point(NamedTuple):
+class EpochMetric(NamedTuple):
     name: str
     epoch: int
     value: float
-    time: float  # when the epoch ended; seconds since 1970
+    time: float  # end of the epoch, in seconds since 1970
 
 
 class Times(NamedTuple):
-    """Seconds since 1970, as if the run had trained without a break until it was recorded."""
+    """Seconds since 1970, as if the run had trained without a break until it was stored."""
 
     started: float
     finished: float
+
+
+def run_name(record: RunRecord) -> str:
+    return f"lr={record.config['optimizer']['lr']:.2e}_seed={record.config['seed']}_{record.run_id}"
 
 
 def times_of(record: RunRecord) -> Times:
@@ -34,36 +39,28 @@ def times_of(record: RunRecord) -> Times:
     return Times(finished - (record.outcome.wall_seconds or 0.0), finished)
 
 
-def points(record: RunRecord) -> Iterator[Point]:
-    """Every value of every epoch. `epoch/valid_accuracy` is one epoch's, `final/valid_accuracy` the best one's."""
+def epoch_metrics(record: RunRecord) -> Iterator[EpochMetric]:
+    """The metrics of every epoch. `epoch/valid_accuracy` belongs to one epoch, `final/valid_accuracy` to the best one."""
     started = times_of(record).started
     elapsed = accumulate(epoch.seconds for epoch in record.outcome.curve)
     for epoch, seconds in zip(record.outcome.curve, elapsed, strict=True):
-        for name in _CURVES:
-            yield Point(f"epoch/{name}", epoch.epoch, getattr(epoch, name), started + seconds)
+        for name in _EPOCH_FIELDS:
+            yield EpochMetric(f"epoch/{name}", epoch.epoch, getattr(epoch, name), started + seconds)
 
 
-def final_names() -> dict[str, str]:
-    return {f"final/{name}": name for name in _FINAL}
+def final_metrics(record: RunRecord) -> dict[str, float]:
+    """The measured FINAL_METRICS: none for a failed run."""
+    values = (getattr(record.outcome, name) for name in _OUTCOME_FIELDS)
+    return {name: value for name, value in zip(FINAL_METRICS, values, strict=True) if value is not None}
 
 
-def final_values(record: RunRecord) -> dict[str, float]:
-    """What was measured: nothing of a failed run."""
-    found = {name: getattr(record.outcome, of) for name, of in final_names().items()}
-    return {name: value for name, value in found.items() if value is not None}
+def record_hash(record: RunRecord) -> str:
+    return _hash(json.dumps(asdict(record), sort_keys=True).encode())
 
 
-def title_of(record: RunRecord) -> str:
-    return f"lr={record.config['optimizer']['lr']:.2e}_seed={record.config['seed']}_{record.run_id}"
+def files_hash(paths: list[Path]) -> str:
+    return _hash(b"".join(path.name.encode() + path.read_bytes() for path in paths))
 
 
-def stamp_of(record: RunRecord) -> str:
-    return _stamp(json.dumps(asdict(record), sort_keys=True).encode())
-
-
-def stamp_of_files(paths: list[Path]) -> str:
-    return _stamp(b"".join(path.name.encode() + path.read_bytes() for path in paths))
-
-
-def _stamp(content: bytes) -> str:
+def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]

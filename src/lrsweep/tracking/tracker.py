@@ -1,8 +1,7 @@
-"""Trackers that people already use: the runs of the store, shown in TensorBoard or MLflow as well.
+"""Show the stored runs in TensorBoard or MLflow.
 
-The store stays the truth, a tracker is a view of it: each run is there once, named by its learning rate, seed and run_id,
-however often it is logged. A stamp of its content goes with it; another content of the same run takes its place. Only the
-process that was started logs, never a worker: a database has one writer.
+The store remains the source of truth. A tracker shows each run once, however often it is logged: a run with the same
+content hash is skipped, and one with another hash is replaced. Only the main process logs, never a worker.
 """
 
 import sys
@@ -20,11 +19,11 @@ from lrsweep.storage import store
 from lrsweep.tracking.mlflow import MLflow
 from lrsweep.tracking.tensorboard import TensorBoard
 
-_NEEDS = {"none": (), "tensorboard": ("tensorboard",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
+_REQUIRED_PACKAGES = {"none": (), "tensorboard": ("tensorboard",), "mlflow": ("mlflow", "sqlalchemy", "alembic")}
 
 
 class Tracker(Protocol):
-    """What is there already, with the same content, is left as it is. May raise anything."""
+    """Skips a run or figures that it has already logged. May raise any exception."""
 
     def log_run(self, record: RunRecord) -> None: ...
 
@@ -35,14 +34,14 @@ _TRACKERS: dict[str, Callable[[AppConfig], Tracker]] = {"tensorboard": TensorBoa
 
 
 class Tracking:
-    """A study's tracker as a sweep holds it. It costs no run: what it raises is one line, and then it is left alone."""
+    """The tracker of a study. It never stops a sweep: after its first error it prints one line and logs nothing more."""
 
     def __init__(self, app: AppConfig) -> None:
-        """ConfigError where the tracker's package is not installed. Nothing of it is imported before there is a run."""
+        """ConfigError if the tracker's packages are not installed. They are imported when the first run is logged."""
         self._app = app
         self._tracker: Tracker | None = None
         self._is_on = app.tracker.name != "none"
-        if any(find_spec(package) is None for package in _NEEDS[app.tracker.name]):
+        if any(find_spec(package) is None for package in _REQUIRED_PACKAGES[app.tracker.name]):
             name = app.tracker.name
             raise ConfigError(f"tracker={name} needs packages that are not installed: pip install 'lrsweep[{name}]'")
 
@@ -50,7 +49,7 @@ class Tracking:
         self._try(lambda tracker: tracker.log_run(record))
 
     def log_study(self) -> None:
-        """All that the study's store holds, runs from before there was a tracker too, and the report's figures."""
+        """Log every stored run of the study, old ones too, and the report's figures."""
 
         def log(tracker: Tracker) -> None:
             for record in store.scan(self._app.folder).records.values():
@@ -66,11 +65,11 @@ class Tracking:
         try:
             self._tracker = self._tracker or _TRACKERS[self._app.tracker.name](self._app)
             log(self._tracker)
-        except Exception as error:  # whatever it is: a full disk, a locked database, a server that is away, its own bug
+        except Exception as error:  # a full disk, a locked database, a server that is down, a bug in the tracker
             self._is_on = False
-            told = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" …")
+            message = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" …")
             tqdm.write(
-                f"tracker={self._app.tracker.name} has stopped ({told}); the runs are not affected, "
-                "and the same command logs later what is missing.",
+                f"tracker={self._app.tracker.name} has stopped ({message}). The runs are not affected; "
+                "run the same command again later to log the missing ones.",
                 file=sys.stderr,
             )
