@@ -95,7 +95,7 @@ class BlockDesign:
         kept = near.loc[:, dependable(near.to_numpy(dtype=float), np.ones(near.shape[1], dtype=bool))]
         df = (kept.shape[0] - 1) * (kept.shape[1] - 1)
         variance = float((residuals(kept.to_numpy(dtype=float)) ** 2).sum()) / df if df else math.nan
-        return variance, df, {(str(arm), float(lr)) for arm, lr in kept.columns}
+        return variance, df, {(str(column[0]), float(column[1])) for column in kept.columns}
 
     @cached_property
     def target(self) -> float:
