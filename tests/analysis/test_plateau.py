@@ -377,7 +377,7 @@ def test_doubts(accuracy_SR: list[list[float]], columns: dict[str, Any], num_mis
 
 
 def test_a_range_that_reaches_the_end_of_the_grid_is_in_doubt_even_if_the_best_rate_does_not() -> None:
-    found = plateau_of(centred_noise(3, 4, sd=0.002) + [0.9598, 0.96, 0.9, 0.9])
+    found = plateau_of(np.array([0.9598, 0.96, 0.9, 0.9]) + centred_noise(3, 4, sd=0.002))
     assert (found.low, found.best_lr) == (0.001, 0.002)
     assert found.doubts == ("at_lower_end",)
 
