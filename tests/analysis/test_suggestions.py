@@ -80,6 +80,19 @@ def test_a_curve_without_an_answer_gives_no_suggestion(curve: str) -> None:
     assert [rule(RATES[: len(losses)], losses) for rule in RULES.values()] == [None] * len(RULES)
 
 
+@pytest.mark.parametrize(
+    ("rule", "losses"),
+    [
+        ("valley", 2.3 - np.clip((EXPONENTS + 6.5) / 0.5, 0, 1) ** 8 + np.maximum(0, EXPONENTS + 6)),
+        ("slide", np.minimum(7.5**2, (EXPONENTS - 1) ** 2)),
+    ],
+)
+def test_an_answer_in_the_first_tenth_of_the_steps_is_not_suggested(rule: str, losses: Array) -> None:
+    """Both curves begin to fall at 10^-6.5. The first tenth ends at 10^-6.2."""
+    assert has_learned(losses)
+    assert RULES[rule](RATES, losses) is None
+
+
 def test_only_the_steepest_point_needs_no_rise_at_the_end() -> None:
     others = [rule for name, rule in RULES.items() if name != "steepest"]
     assert [rule(RATES, dip(-3)) for rule in others] == [None] * len(others)
