@@ -1,4 +1,4 @@
-"""lrsweep.analysis.suggestions: the rules on curves whose answer is known, and what they make of noise."""
+"""The rules on curves with a known answer, with and without noise, and their score against a sweep."""
 
 import math
 from itertools import combinations, pairwise
@@ -14,22 +14,23 @@ from lrsweep.analysis.suggestions import RULES, Array, combine, has_learned, lon
 from lrsweep.records import RangeTest
 
 NUM_STEPS = 401
-EXPONENTS = np.linspace(-7, 1, NUM_STEPS)  # 0.02 decades a step
+EXPONENTS = np.linspace(-7, 1, NUM_STEPS)
 RATES: Array = 10**EXPONENTS
-STEP = 0.02
+STEP = 0.02  # decades
 
 
 def dip(at: float, width: float = 0.2, depth: float = 2.0) -> Array:
-    """A smooth fall from 2.3, the steepest at 10^at: the logistic function's steepest point is its middle."""
+    """A smooth fall from 2.3, a logistic function that is steepest at 10^at."""
     return 2.3 - depth / (1 + np.exp(-(EXPONENTS - at) / width))
 
 
 def rise(at: float) -> Array:
-    """None to speak of before 10^at, then faster and faster."""
+    """Negligible before 10^at, then faster and faster."""
     return np.exp2((EXPONENTS - at) / 0.2)
 
 
 VALLEY = dip(-3) + rise(0.5)
+LINEAR = np.interp(EXPONENTS, [-7, -4, -2, 1], [2.3, 2.3, 0.3, 5.0])  # flat to 10^-4, straight down to 10^-2, then up
 
 
 def smoothed(losses: Array, smoothing: float = 0.98) -> Array:
@@ -43,37 +44,22 @@ def exponent(lr: float | None) -> float:
     return math.log10(lr)
 
 
-def test_steepest_is_where_the_curve_was_made_the_steepest() -> None:
-    assert exponent(RULES["steepest"](RATES, VALLEY)) == pytest.approx(-3, abs=STEP)
-
-
-def test_a_tenth_of_the_minimum() -> None:
-    parabola = np.minimum(2.3, (EXPONENTS + 2) ** 2)
-    assert exponent(RULES["minimum/10"](RATES, parabola)) == pytest.approx(-3, abs=STEP)
-
-
-def test_the_valley_is_the_middle_of_the_descent() -> None:
-    """From flat at 10^-4 straight down to 10^-2, then up."""
-    losses = np.interp(EXPONENTS, [-7, -4, -2, 1], [2.3, 2.3, 0.3, 5.0])
-    assert exponent(RULES["valley"](RATES, losses)) == pytest.approx(-3, abs=2 * STEP)
-
-
-def test_slide_is_an_interval_below_where_both_ends_are_as_steep() -> None:
-    """The loss falls straight until 10^-2 and rises as a parabola after it: there the interval's upper end comes to lie."""
-    losses = np.interp(EXPONENTS, [-7, -5, -2, 1], [3.3, 3.3, 0.3, 0.3]) + np.maximum(0, EXPONENTS + 2) ** 2
-    assert exponent(RULES["slide"](RATES, losses)) == pytest.approx(-2 - 1.2, abs=2 * STEP)
-
-
-def test_the_range_to_cycle_in_is_from_where_the_loss_begins_to_fall_to_where_it_ends_to() -> None:
-    """From flat at 10^-4 straight down to 10^-2: a tenth of the fall is done at 10^-3.8."""
-    losses = np.interp(EXPONENTS, [-7, -4, -2, 1], [2.3, 2.3, 0.3, 5.0])
-    assert exponent(RULES["cycle low"](RATES, losses)) == pytest.approx(-3.8, abs=STEP)
-    assert exponent(RULES["cycle high"](RATES, losses)) == pytest.approx(-2, abs=STEP)
-
-
-def test_a_fall_that_is_taken_back_is_not_where_the_loss_begins_to_fall() -> None:
-    losses = np.interp(EXPONENTS, [-7, -5, -4.5, -4, -2, 1], [2.3, 2.3, 1.3, 2.3, 0.3, 5.0])
-    assert exponent(RULES["cycle low"](RATES, losses)) == pytest.approx(-3.8, abs=STEP)
+@pytest.mark.parametrize(
+    ("rule", "losses", "expected", "num_steps"),
+    [
+        ("steepest", VALLEY, -3, 1),
+        ("steepest", dip(-3), -3, 1),  # it does not need the loss to rise again
+        ("minimum/10", np.minimum(2.3, (EXPONENTS + 2) ** 2), -3, 1),
+        ("valley", LINEAR, -3, 2),
+        # The loss falls straight to 10^-2 and then rises as a parabola, so the upper end of the interval stops there.
+        ("slide", np.interp(EXPONENTS, [-7, -5, -2, 1], [3.3, 3.3, 0.3, 0.3]) + np.maximum(0, EXPONENTS + 2) ** 2, -3.2, 2),
+        ("cycle low", LINEAR, -3.8, 1),  # a tenth of the fall is done there
+        ("cycle low", np.interp(EXPONENTS, [-7, -5, -4.5, -4, -2, 1], [2.3, 2.3, 1.3, 2.3, 0.3, 5.0]), -3.8, 1),  # a fall undone
+        ("cycle high", LINEAR, -2, 1),
+    ],
+)
+def test_a_rule_finds_the_known_answer(rule: str, losses: Array, expected: float, num_steps: int) -> None:
+    assert exponent(RULES[rule](RATES, losses)) == pytest.approx(expected, abs=num_steps * STEP)
 
 
 NO_ANSWER = {
@@ -81,39 +67,46 @@ NO_ANSWER = {
     "diverging from the start": 2.3 + np.exp((EXPONENTS + 7) / 2),
     "noise": 2.3 + np.random.default_rng(0).normal(0, 0.1, NUM_STEPS),
     "smoothed noise": smoothed(2.3 + np.random.default_rng(1).normal(0, 0.1, NUM_STEPS)),
+    "still falling at the end": dip(1.0),
     "too short": VALLEY[:4],
     "one step": VALLEY[:1],
-    "none": VALLEY[:0],
+    "no steps": VALLEY[:0],
 }
 
 
-@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("curve", NO_ANSWER)
-def test_a_curve_that_never_learned_suggests_nothing(rule: str, curve: str) -> None:
+def test_a_curve_without_an_answer_gives_no_suggestion(curve: str) -> None:
     losses = NO_ANSWER[curve]
-    assert RULES[rule](RATES[: len(losses)], losses) is None
+    assert [rule(RATES[: len(losses)], losses) for rule in RULES.values()] == [None] * len(RULES)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_a_fall_that_the_range_cuts_off_suggests_nothing(rule: str) -> None:
-    assert RULES[rule](RATES, dip(1.0)) is None
+@pytest.mark.parametrize(
+    ("rule", "losses"),
+    [
+        ("valley", 2.3 - np.clip((EXPONENTS + 6.5) / 0.5, 0, 1) ** 8 + np.maximum(0, EXPONENTS + 6)),
+        ("slide", np.minimum(7.5**2, (EXPONENTS - 1) ** 2)),
+    ],
+)
+def test_an_answer_in_the_first_tenth_of_the_steps_is_not_suggested(rule: str, losses: Array) -> None:
+    """Both curves begin to fall at 10^-6.5. The first tenth ends at 10^-6.2."""
+    assert has_learned(losses)
+    assert RULES[rule](RATES, losses) is None
 
 
-def test_the_steepest_point_can_be_trusted_where_the_loss_does_not_rise_again() -> None:
-    assert exponent(RULES["steepest"](RATES, dip(-3))) == pytest.approx(-3, abs=STEP)
-    others = [rule for rule in RULES if rule != "steepest"]
-    assert [RULES[rule](RATES, dip(-3)) for rule in others] == [None] * len(others)
+def test_only_the_steepest_point_needs_no_rise_at_the_end() -> None:
+    others = [rule for name, rule in RULES.items() if name != "steepest"]
+    assert [rule(RATES, dip(-3)) for rule in others] == [None] * len(others)
 
 
-def test_a_tenth_that_was_not_tried_is_not_suggested() -> None:
-    near = RATES > 1e-3  # 0.6 decades of the curve are left of its minimum at 10^-2.4
+def test_a_tenth_of_the_best_rate_is_not_suggested_if_it_was_not_tried() -> None:
+    tried = RATES > 1e-3  # the minimum at 10^-2.4 is 0.6 decades above
     losses = np.interp(EXPONENTS, [-3.0, -2.6, -2.4, 1], [2.3, 2.3, 1.0, 5.0])
-    assert RULES["minimum/10"](RATES[near], losses[near]) is None
+    assert RULES["minimum/10"](RATES[tried], losses[tried]) is None
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_rules_find_a_noisy_curve_as_they_find_it_without_noise(seed: int) -> None:
-    """Noise of 0.1 a batch, on a loss that falls straight by 2; smoothed both times, as smoothing itself lags."""
+def test_noise_changes_a_suggestion_by_less_than_half_a_decade(seed: int) -> None:
+    """Both curves are smoothed, because smoothing itself lags."""
     losses = np.interp(EXPONENTS, [-7, -4, -2, 1], [2.3, 2.3, 0.3, 0.3]) + rise(0.5)
     noisy = smoothed(losses + np.random.default_rng(seed).normal(0, 0.1, NUM_STEPS))
     for name, rule in RULES.items():
@@ -122,43 +115,36 @@ def test_the_rules_find_a_noisy_curve_as_they_find_it_without_noise(seed: int) -
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.9, 0.98])
 @pytest.mark.parametrize("num_steps", [100, 300])
-def test_noise_hardly_ever_looks_like_learning(num_steps: int, smoothing: float) -> None:
-    """Fewer than 1 % of 2,000 curves of noise alone."""
+def test_fewer_than_1_percent_of_curves_of_noise_count_as_learned(num_steps: int, smoothing: float) -> None:
     noise = np.random.default_rng(5).normal(2.3, 0.1, (2000, num_steps))
     averages = smoothed(noise.T, smoothing).T
     assert sum(map(has_learned, averages)) < 20
 
 
-def test_a_fall_well_above_the_noise_is_seen() -> None:
-    """1,000 curves: noise of 0.1 a batch, and a fall by 1."""
+def test_a_fall_well_above_the_noise_counts_as_learned() -> None:
+    """A fall of 1, with noise of 0.1 per batch."""
     noise = np.random.default_rng(6).normal(0, 0.1, (1000, NUM_STEPS))
     assert all(map(has_learned, smoothed((dip(-3, depth=1.0) + noise).T).T))
 
 
-@given(
-    factor=st.floats(0.01, 100),
-    shift=st.floats(-100, 100),
-    at=st.floats(-4, -2),
-    edge=st.floats(0, 0.7),
-)
-def test_a_loss_in_other_units_gives_the_same_answers(factor: float, shift: float, at: float, edge: float) -> None:
+@given(factor=st.floats(0.01, 100), shift=st.floats(-100, 100), at=st.floats(-4, -2), edge=st.floats(0, 0.7))
+def test_scaling_and_shifting_the_loss_changes_no_suggestion(factor: float, shift: float, at: float, edge: float) -> None:
     losses = dip(at) + rise(edge)
     for name, rule in RULES.items():
         expected, found = rule(RATES, losses), rule(RATES, factor * losses + shift)
         assert (found is None) == (expected is None), name
-        # Equal neighbours may part by rounding: a step or two of 0.02 decades.
+        # Rounding can move an answer by a step or two.
         assert found is None or exponent(found) == pytest.approx(exponent(expected), abs=2.5 * STEP), name
 
 
 @given(shift=st.floats(-3, 3))
-def test_rates_in_other_units_give_answers_in_these_units(shift: float) -> None:
+def test_scaling_the_rates_scales_the_suggestions(shift: float) -> None:
     for name, rule in RULES.items():
         assert exponent(rule(RATES * 10**shift, VALLEY)) == pytest.approx(exponent(rule(RATES, VALLEY)) + shift, abs=1e-6), name
 
 
 @given(losses=st.lists(st.integers(0, 6), min_size=1, max_size=9))
-def test_the_longest_descent_is_one_and_none_is_longer(losses: list[int]) -> None:
-    """Against all subsequences."""
+def test_no_descending_subsequence_is_longer(losses: list[int]) -> None:
     found = longest_descent(np.array(losses, dtype=float))
     values = [losses[i] for i in found]
     assert found == sorted(found)
@@ -167,10 +153,7 @@ def test_the_longest_descent_is_one_and_none_is_longer(losses: list[int]) -> Non
     assert not any(all(a > b for a, b in pairwise(chosen)) for chosen in longer)
 
 
-# Over seeds.
-
-
-def test_each_rule_is_asked_for_each_seed() -> None:
+def test_there_is_one_row_per_rule_and_seed() -> None:
     curve = tuple(VALLEY.tolist())
     tests = [
         RangeTest(seed=seed, rates=tuple(RATES.tolist()), losses=curve, smoothed=losses, end="high")
@@ -185,9 +168,9 @@ def test_each_rule_is_asked_for_each_seed() -> None:
     ("rates", "lr", "spread", "num_given"),
     [
         ([1e-3, 1e-4, 1e-2], 1e-3, 2.0, 3),
-        ([1e-3, 1e-5], 1e-4, 2.0, 2),  # between two, as a ratio
+        ([1e-3, 1e-5], 1e-4, 2.0, 2),  # the geometric mean of two
         ([1e-3, math.nan, 1e-2], 10**-2.5, 1.0, 2),
-        ([1e-3, math.nan], 1e-3, math.nan, 1),  # half of them, of which one has no spread
+        ([1e-3, math.nan], 1e-3, math.nan, 1),  # half of the seeds
         ([1e-3, math.nan, math.nan], math.nan, math.nan, 1),  # fewer than half
         ([math.nan], math.nan, math.nan, 0),
     ],
@@ -200,11 +183,8 @@ def test_seeds_are_combined_by_their_median(rates: list[float], lr: float, sprea
     assert (row["rule"], row["num_given"], row["num_seeds"]) == ("valley", num_given, len(rates))
 
 
-# Against a sweep.
-
-SWEPT = pd.DataFrame({"lr": [1e-4, 1e-3, 1e-2, 1e-1], "shortfall": [0.2, 0.01, 0.0, math.nan]})
 PLATEAU = Plateau(
-    rates=SWEPT,
+    rates=pd.DataFrame({"lr": [1e-4, 1e-3, 1e-2, 1e-1], "shortfall": [0.2, 0.01, 0.0, math.nan]}),
     seeds=(0, 1, 2),
     best_lr=1e-2,
     low=1e-3,
@@ -220,22 +200,21 @@ PLATEAU = Plateau(
     ("lr", "decades_off", "shortfall"),
     [
         (1e-3, 0.0, 0.01),
-        (2e-3, 0.0, 0.01),  # the nearest rate as a ratio: 1e-3
+        (2e-3, 0.0, 0.01),  # 1e-3 is the nearest rate in decades
         (8e-3, 0.0, 0.0),
         (1e-4, -1.0, 0.2),
-        (1e-1, 1.0, math.nan),  # a rate that was not scored
+        (1e-1, 1.0, math.nan),  # this rate was not scored
         (1e-5, -2.0, math.nan),  # beyond the grid
         (1.0, 2.0, math.nan),
         (math.nan, math.nan, math.nan),
     ],
 )
-def test_a_suggestion_is_scored_by_how_far_off_it_is(lr: float, decades_off: float, shortfall: float) -> None:
+def test_a_suggestion_is_scored_by_its_distance_from_the_best_range(lr: float, decades_off: float, shortfall: float) -> None:
     (row,) = score(pd.DataFrame({"lr": [lr]}), PLATEAU).to_dict("records")
     assert row["decades_off"] == pytest.approx(decades_off, nan_ok=True)
     assert row["shortfall"] == pytest.approx(shortfall, nan_ok=True)
 
 
-def test_without_a_sweep_nothing_is_measured() -> None:
+def test_without_a_sweep_there_is_no_score() -> None:
     (row,) = score(pd.DataFrame({"lr": [1e-3]}), None).to_dict("records")
-    assert math.isnan(row["decades_off"])
-    assert math.isnan(row["shortfall"])
+    assert np.isnan([row["decades_off"], row["shortfall"]]).all()

@@ -72,7 +72,7 @@ def test_a_study_without_records_is_refused_in_one_line(tmp_path: Path) -> None:
     refused = python(tmp_path, "-m", "lrsweep.cli.confirm", "study=nothing")
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
-    assert line == "StoreError: results/nothing holds no records to report; make some with lrsweep study=…"
+    assert line == "StoreError: results/nothing holds no records to report; run lrsweep study=… first"
 
 
 @pytest.mark.parametrize("seeds", ["abc", "0", "-1", "2.5", "", "9" * 5000])

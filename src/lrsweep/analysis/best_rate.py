@@ -1,6 +1,6 @@
-"""The two questions of the documents: which range is the most accurate, and which rate is the best bargain.
+"""The documents' two questions: which range of learning rates is the most accurate, and which rate is the best trade-off?
 
-Rates are chosen on validation accuracy and reported on test accuracy: choosing on the test set would flatter the choice.
+Rates are chosen on validation accuracy and reported on test accuracy, so that the choice does not bias the reported number.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from lrsweep.analysis.trade_off import find_best_trade_off, find_knee, is_near, 
 
 @dataclass(frozen=True)
 class Best:
-    """Answers for one arm, from the seeds that have a run at every rate."""
+    """The answers for one arm. "Row" and "rows" are those of `summarise`, over the seeds that have a run at every rate."""
 
     arm: str
     plateau: Plateau
-    best: pd.Series  # the summary's row of the highest validation accuracy
-    rows: pd.DataFrame  # the summary's rows of the range
-    delta: float  # validation accuracy that the bargain may lack
-    trade_off: pd.Series  # the row of the least time among those of `rows` within delta of the best
-    front: pd.DataFrame  # the summary's rows on the Pareto front, the fastest first
-    knee_lr: float | None  # the front's knee
+    best: pd.Series  # row with the highest validation accuracy
+    rows: pd.DataFrame  # rows of the best range
+    delta: float  # validation accuracy that the best trade-off may lose against the best rate
+    trade_off: pd.Series  # the fastest of `rows` within delta of the best
+    front: pd.DataFrame  # rows on the Pareto front of accuracy and time, the fastest first
+    knee_lr: float | None  # knee of that front; None if it has none
 
     @property
     def low(self) -> float:
@@ -43,36 +43,40 @@ class Best:
 
     @property
     def num_near(self) -> int:
-        """Rates of the range within delta of the best, itself included: of one, time had nothing to decide."""
+        """How many rates of the range lie within delta of the best, which is one of them. If it is 1, time plays no part."""
         return int(is_near(self.rows, self.delta).sum())
 
     @property
     def time_saved(self) -> float:
-        """The share of the best rate's time that the bargain saves."""
+        """Fraction of the best rate's time that the best trade-off saves."""
         return 1 - float(self.trade_off["seconds_median"] / self.best["seconds_median"])
 
     @property
     def is_knee_in_range(self) -> bool | None:
-        """Does Kneedle point at the range as well? None where the front has no knee."""
+        """None if there is no knee."""
         return None if self.knee_lr is None else self.low <= self.knee_lr <= self.high
 
 
 def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = None) -> Best | None:
-    """`runs` of one arm; None where no run has an accuracy. `delta`: None for one standard error of the best."""
+    """The answers for the `runs` of one arm; None if no rate was scored on every seed.
+
+    `delta` is one standard error of the best rate's mean by default.
+    """
     plateau = find_plateau(runs, int(runs["data.num_valid"].iloc[0]), num_missing)
     if plateau is None:
         return None
     summary = summarise(runs[runs["seed"].isin(plateau.seeds)])
     rows = summary[summary["lr"].between(plateau.low, plateau.high) & summary["valid_mean"].notna()]
-    chosen = plateau.standard_error if delta is None else delta
+    if delta is None:
+        delta = plateau.standard_error
     front = summary[pareto_front(summary)].sort_values("seconds_median")
     return Best(
         arm=str(runs["arm"].iloc[0]),
         plateau=plateau,
         best=summary[summary["lr"] == plateau.best_lr].iloc[0],
         rows=rows,
-        delta=chosen,
-        trade_off=rows.iloc[find_best_trade_off(rows, chosen)],
+        delta=delta,
+        trade_off=rows.iloc[find_best_trade_off(rows, delta)],
         front=front,
         knee_lr=find_knee(front),
     )

@@ -1,6 +1,6 @@
-"""The documents' claims as data (conf/claims.yaml), and the one rule that judges them.
+"""The documents' claims, read from conf/claims.yaml, and the rule that judges them.
 
-A claim has up to three tests; its verdict is that of the weakest.
+A claim has up to three tests. Its verdict is that of the weakest.
 """
 
 import math
@@ -18,7 +18,7 @@ from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.config import CONF_DIR
 
 Word = Literal["refuted", "inconclusive", "supported", "filled in", "true by definition"]  # the weakest first
-LEVEL = 0.05  # the share of wrong ones to expect, at most, among the tests that are decided
+LEVEL = 0.05  # false discovery rate: expected share of wrong verdicts among the tests that are decided
 CONTRASTS: dict[str, Callable[..., Effect]] = {
     "difference": contrasts.difference,
     "share": contrasts.share,
@@ -27,24 +27,24 @@ CONTRASTS: dict[str, Callable[..., Effect]] = {
     "shape": contrasts.shape,
     "suggestions": contrasts.suggestions,
 }
-TESTED = ("difference", "share", "suggestions")  # the others are facts, which need no level
+STATISTICAL = ("difference", "share", "suggestions")  # the other contrasts state facts, which need no significance level
 
 
 @dataclass(frozen=True)
 class Test:
-    asks: str  # what is compared, in a sentence
+    asks: str  # the question, in one sentence
     contrast: str
     study: str = ""
-    finder: str = ""  # the study that lrsweep-find wrote into
-    beyond: float = 0.0  # the claim says that the effect is above it
-    margin: float = 0.0  # … and an effect below it is too small for the claim to matter
-    settings: Mapping[str, Any] = field(default_factory=dict)  # the contrast's own
+    finder: str = ""  # study folder of lrsweep-find's range tests
+    beyond: float = 0.0  # the claim says that the effect is larger than this
+    margin: float = 0.0  # a smaller effect than this is too small for the claim to matter
+    settings: Mapping[str, Any] = field(default_factory=dict)  # other arguments of the contrast
 
-    __test__ = False  # no class of pytest's
+    __test__ = False  # pytest must not collect it
 
     @property
     def is_statistical(self) -> bool:
-        return self.contrast in TESTED
+        return self.contrast in STATISTICAL
 
     @property
     def refuted_below(self) -> float:
@@ -59,7 +59,7 @@ class Claim:
     korean: str
     tests: tuple[Test, ...]
     caveat: str = ""
-    not_measured: str = ""
+    not_measured: str = ""  # why there is no test
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Verdict:
 @dataclass(frozen=True)
 class Judged:
     claim: Claim
-    verdicts: tuple[Verdict, ...]  # one a test
+    verdicts: tuple[Verdict, ...]  # one per test
 
     @property
     def word(self) -> Word:
@@ -98,52 +98,54 @@ def _claim(row: dict[str, Any]) -> Claim:
 
 
 def _test(row: dict[str, Any]) -> Test:
-    own = {name: row.pop(name) for name in ("asks", "contrast", "study", "finder", "beyond", "margin") if name in row}
-    if own["contrast"] not in CONTRASTS:
-        raise ValueError(f"no contrast {own['contrast']!r}; there are {', '.join(CONTRASTS)}")
-    return Test(**{"margin": own.get("beyond", 0.0)} | own, settings=row)
+    fields = {name: row.pop(name) for name in ("asks", "contrast", "study", "finder", "beyond", "margin") if name in row}
+    if fields["contrast"] not in CONTRASTS:
+        raise ValueError(f"unknown contrast {fields['contrast']!r}; choose one of {', '.join(CONTRASTS)}")
+    return Test(**{"margin": fields.get("beyond", 0.0)} | fields, settings=row)
 
 
 @dataclass(frozen=True)
 class Audit:
     judged: tuple[Judged, ...]
-    level: float  # of each statistical test: its interval is at 1 - level
+    level: float  # significance level of each statistical test: its confidence interval is at 1 - level
     num_tests: int  # statistical ones
     num_decided: int
-    weaker: frozenset[str]  # ids of the claims whose verdict falls to inconclusive where all tests share LEVEL (Bonferroni)
+    weaker: frozenset[str]  # ids of the claims that would be inconclusive at the stricter Bonferroni level
 
 
 def judge_all(claims: list[Claim], read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame]) -> Audit:
-    """`read`: a study by its name, None where it has no runs; `suggestions`: its finder's, as `suggest` gives them.
+    """Judge every claim, with the false discovery rate held at LEVEL.
 
-    The level is Benjamini and Hochberg's: of m tests, the largest k·LEVEL/m at which at least k are decided. Intervals at that
-    level are Benjamini and Yekutieli's (2005): of those that decide something, at most LEVEL miss, on average.
+    `read` gives a study by its name, or None if it has no runs. `suggestions` gives the rate finder's, as `suggest` does.
+
+    The level is Benjamini and Hochberg's: with m tests, the largest k·LEVEL/m at which at least k tests are decided. Confidence
+    intervals at that level are Benjamini and Yekutieli's (2005): of those that decide a test, at most LEVEL miss on average.
     """
     num_tests = sum(test.is_statistical for claim in claims for test in claim.tests)
 
     def judge_at(level: float) -> tuple[Judged, ...]:
         return tuple(_judge(claim, level, read, suggestions) for claim in claims)
 
-    allowed = max(1, num_tests)
+    k = max(1, num_tests)
     while True:
-        level = LEVEL * allowed / max(1, num_tests)
+        level = LEVEL * k / max(1, num_tests)
         judged = judge_at(level)
         num_decided = sum(map(_num_decided, judged))
-        if num_decided >= allowed or allowed == 1:
+        if num_decided >= k or k == 1:
             break
-        allowed = max(1, num_decided)
-    strict = judge_at(LEVEL / max(1, num_tests))
-    weaker = frozenset(one.claim.id for one, same in zip(judged, strict, strict=True) if one.word != same.word)
+        k = max(1, num_decided)
+    at_bonferroni = judge_at(LEVEL / max(1, num_tests))
+    weaker = frozenset(one.claim.id for one, strict in zip(judged, at_bonferroni, strict=True) if one.word != strict.word)
     return Audit(judged, level, num_tests, num_decided, weaker)
 
 
-def _num_decided(one: Judged) -> int:
-    verdicts = zip(one.claim.tests, one.verdicts, strict=True)
+def _num_decided(judged: Judged) -> int:
+    verdicts = zip(judged.claim.tests, judged.verdicts, strict=True)
     return sum(test.is_statistical and verdict.word != "inconclusive" for test, verdict in verdicts)
 
 
 def _judge(claim: Claim, level: float, read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame]) -> Judged:
-    def evaluate(test: Test) -> Verdict:
+    def verdict_on(test: Test) -> Verdict:
         study = read(test.study) if test.study else None
         if study is None and test.study:
             return Verdict("inconclusive", f"no runs of {test.study}")
@@ -159,32 +161,30 @@ def _judge(claim: Claim, level: float, read: Callable[[str], Study | None], sugg
         except NoSuchRuns as missing:
             return Verdict("inconclusive", str(missing))
 
-    return Judged(claim, tuple(map(evaluate, claim.tests)))
+    return Judged(claim, tuple(map(verdict_on, claim.tests)))
 
 
 def judge(effect: Effect, beyond: float = 0.0, margin: float = 0.0) -> Verdict:
-    """Supported: the interval lies above `beyond`. Refuted: it lies below `margin` or below `beyond`. Else inconclusive.
+    """Supported if the confidence interval lies above `beyond`; refuted if it lies below `beyond` or `margin`.
 
-    A blank of the documents that was filled in, and a definition that holds, are called that instead of supported.
-
-    Inconclusive as well where runs or seeds are missing, and where arms whose best rate is the first or last one tried could
-    change the answer by going on beyond it.
+    Otherwise inconclusive. So is an effect with doubts (missing runs, too few seeds), and one that might change if arms whose
+    best rate is at the edge of the grid were tried beyond it. Effects that were not tested have words of their own.
     """
     if effect.doubts:
         return Verdict("inconclusive", ", ".join(effect.doubts), effect)
     word = _word(effect.low, effect.high, beyond, margin)
     if word != _word(effect.low - effect.reach_low, effect.high + effect.reach_high, beyond, margin):
         return Verdict("inconclusive", f"it would be {word}, but a best rate lies at the edge of those tried", effect)
-    what = "the whole interval" if effect.low < effect.high else "the effect"
+    subject = "the whole interval" if effect.low < effect.high else "the effect"
     if word == "supported":
-        name, reason = _AS_CLAIMED.get(effect.unit, (word, f"{what} is above the bar"))
+        name, reason = _UNTESTED.get(effect.unit, (word, f"{subject} is above the bar"))
         return Verdict(name, reason, effect)
     if word == "inconclusive":
         return Verdict(word, "the interval holds both what the claim says and what it denies", effect)
-    return Verdict(word, f"{what} is below {'the bar' if effect.high < beyond else 'the least effect worth having'}", effect)
+    return Verdict(word, f"{subject} is below {'the bar' if effect.high < beyond else 'the least effect worth having'}", effect)
 
 
-_AS_CLAIMED: dict[str, tuple[Word, str]] = {  # by an effect's unit: those that have no interval
+_UNTESTED: dict[str, tuple[Word, str]] = {  # unit of an effect without an interval → verdict and reason if it is as claimed
     "answer": ("filled in", "the document leaves a blank, and the runs fill it in; nothing was tested"),
     "number": ("true by definition", "this program's own formula is so; no run was asked"),
     "bound": ("supported", "even at this bound the difference is as small as the claim needs"),

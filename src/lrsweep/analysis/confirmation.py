@@ -1,4 +1,4 @@
-"""The winner's curse: the best of many noisy points looks better than it is. So the finalists run again, on fresh seeds."""
+"""Run the finalists again on fresh seeds. The best of many noisy results looks better than it is: the winner's curse."""
 
 from dataclasses import dataclass
 
@@ -13,46 +13,55 @@ FIRST_FRESH_SEED = 1_000  # far above the seeds of any study
 
 @dataclass(frozen=True)
 class Confirmation:
-    """`rows`: the fresh runs' summary, a row a finalist, with `study_valid_mean` and `optimism` (that less the fresh mean)."""
+    """`rows` is the summary of the fresh runs, one row per finalist, with two more columns:
+
+    - study_valid_mean: mean validation accuracy in the study
+    - optimism: study_valid_mean minus the fresh mean
+    """
 
     rows: pd.DataFrame
     num_seeds: int
     best: pd.Series  # the fresh row of the study's best rate
-    trade_off: pd.Series
-    cost: float  # the best's fresh test accuracy less the bargain's, paired by seed; 0 where they are one rate
-    cost_low: float
+    trade_off: pd.Series  # the fresh row of its best trade-off
+    cost: float  # fresh test accuracy of the best rate minus the best trade-off's, paired by seed; 0 if they are the same
+    cost_low: float  # confidence interval
     cost_high: float
 
     @property
     def winner(self) -> pd.Series:
-        """The fresh row of the highest validation accuracy: is it the rate that the study picked?"""
+        """The fresh row with the highest validation accuracy. It need not be the rate that the study chose."""
         return self.rows.iloc[int(np.nanargmax(self.rows["valid_mean"].to_numpy()))]
 
 
 def finalists(best: Best) -> list[float]:
-    """The rates that a conclusion names: the range's ends, the best and the bargain."""
+    """The rates that a conclusion names: both ends of the range, the best rate and the best trade-off."""
     return sorted({best.low, float(best.trade_off["lr"]), float(best.best["lr"]), best.high})
 
 
 def confirm(best: Best, fresh: pd.DataFrame) -> Confirmation | None:
-    """`fresh`: runs of the same arm on seeds that chose nothing; None where they lack one of the rates the conclusion names."""
+    """`fresh` are runs of the same arm on other seeds. None if they lack the best rate or the best trade-off."""
     rows = summarise(fresh[fresh["lr"].isin(finalists(best))])
-    named = [float(best.best["lr"]), float(best.trade_off["lr"])]
-    if not set(named) <= set(rows.loc[rows["num_scored"] > 0, "lr"]):
+    best_lr, trade_off_lr = float(best.best["lr"]), float(best.trade_off["lr"])
+    if not {best_lr, trade_off_lr} <= set(rows.loc[rows["num_scored"] > 0, "lr"]):
         return None
-    study = best.plateau.rates.set_index("lr")["mean"]
-    rows["study_valid_mean"] = rows["lr"].map(study)
+    rows["study_valid_mean"] = rows["lr"].map(best.plateau.rates.set_index("lr")["mean"])
     rows["optimism"] = rows["study_valid_mean"] - rows["valid_mean"]
-    of_best, of_best_trade_off = (rows[rows["lr"] == lr].iloc[0] for lr in named)
-    cost, low, high = _paired(fresh, *named)
-    num_seeds = int(rows["num_scored"].min())
-    return Confirmation(rows, num_seeds, of_best, of_best_trade_off, cost, low, high)
+    cost, low, high = paired_difference(fresh, best_lr, trade_off_lr)
+    return Confirmation(
+        rows=rows,
+        num_seeds=int(rows["num_scored"].min()),
+        best=rows[rows["lr"] == best_lr].iloc[0],
+        trade_off=rows[rows["lr"] == trade_off_lr].iloc[0],
+        cost=cost,
+        cost_low=low,
+        cost_high=high,
+    )
 
 
-def _paired(fresh: pd.DataFrame, one: float, other: float) -> tuple[float, float, float]:
-    """Mean difference in test accuracy over the seeds that both rates have, and its t interval."""
-    by_seed = fresh.pivot(index="seed", columns="lr", values="test_accuracy")
-    differences = (by_seed[one] - by_seed[other]).dropna()
+def paired_difference(runs: pd.DataFrame, lr: float, other_lr: float) -> tuple[float, float, float]:
+    """Mean difference in test accuracy between two rates over the seeds they share, and its t interval."""
+    by_seed = runs.pivot(index="seed", columns="lr", values="test_accuracy")
+    differences = (by_seed[lr] - by_seed[other_lr]).dropna()
     mean = float(differences.mean())
     half = float(half_interval(pd.Series([differences.std()]), pd.Series([len(differences)])).iloc[0])
     return mean, mean - half, mean + half

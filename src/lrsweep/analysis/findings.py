@@ -1,4 +1,4 @@
-"""A study, read and analysed once: what every figure and text of its report is made from."""
+"""Read and analyse a study once; its report is written from the result."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +14,19 @@ from lrsweep.analysis.time_to_target import median_to_target, target_below, time
 from lrsweep.records import RunRecord
 from lrsweep.storage import files, store, tables
 
-CONFIRM, BUDGET = "confirm", "budget"  # studies inside a study's folder, which its report quotes
-SAVING_FROM = 0.05  # a smaller share of the time is no saving to speak of
+CONFIRM, BUDGET = "confirm", "budget"  # subfolders with studies that the report quotes
+SAVING_FROM = 0.05  # a smaller share of the time is not called a saving
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What the conclusions are written from."""
+    """The results of one arm.
+
+    - best: the best range, the best rate, and the best trade-off of accuracy and time
+    - very_small, small: the runs below 1e-5 and from 1e-5 to 1e-4; None if there are none
+    - confirmation: the finalists on fresh seeds; None if they were not run
+    - sensitivity: the effect of early stopping, from runs with a fixed budget; None if there are none
+    """
 
     best: Best
     very_small: VerySmall | None
@@ -31,7 +37,11 @@ class Findings:
 
 @dataclass(frozen=True)
 class Target:
-    """How long until a validation accuracy of `accuracy`: a row a run of an epoch or more; a row a rate, of all runs."""
+    """How long training takes to reach the validation accuracy `accuracy`.
+
+    - times: one row per run that finished at least one epoch, see `time_to_target`
+    - medians: one row per rate, over all its runs, see `median_to_target`
+    """
 
     accuracy: float
     times: pd.DataFrame
@@ -40,87 +50,106 @@ class Target:
 
 @dataclass(frozen=True)
 class Analysis:
-    """`findings` are by arm, the main one first; arms of which no rate was scored are missing."""
+    """A study, analysed. An arm is a loss together with every other setting that varies in the study, except rate and seed.
+
+    - runs: one row per run: settings, results and machine; `arm`; `learned`, whether it beat chance; `seconds`, the time that is
+      compared between rates, and `time`, which clock it is from
+    - curves: one row per epoch of every run
+    - class_counts: images per class, one row per data split
+    - summary: one row per arm and learning rate, see `summarise`
+    - findings: arm → results, the main arm first; arms without a scored rate are left out
+    - target: time to reach one percentage point below the best validation accuracy, in the main arm; None if no arm was scored
+    - expected: run_ids of all runs that the last sweep planned; None if it was not recorded
+    - quoted: "confirm" or "budget" → runs of that subfolder, if the main arm's findings use them
+    """
 
     runs: pd.DataFrame
     curves: pd.DataFrame
     class_counts: pd.DataFrame
     summary: pd.DataFrame
     findings: dict[str, Findings]
-    target: Target | None  # of the main arm
-    expected: set[str] | None  # the run_ids that the last sweep was to leave
-    quoted: dict[str, pd.DataFrame] = field(default_factory=dict)  # runs of the studies in its folder that the main arm quotes
+    target: Target | None
+    expected: set[str] | None
+    quoted: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
     def main(self) -> Findings | None:
+        """The results of the main arm: the one with the fewest settings that differ from the defaults."""
         return next(iter(self.findings.values()), None)
 
     def of_arm(self, arm: str) -> pd.DataFrame:
+        """The rows of `runs` for one arm."""
         return self.runs[self.runs["arm"] == arm]
 
 
 def analyse(folder: Path, delta: float | None = None) -> Analysis:
-    """StoreError where the study has no records. `delta`: what the bargain may lack; None: one standard error."""
+    """Analyse the study in `folder`. Raises StoreError if it has no records.
+
+    `delta` is the validation accuracy that the best trade-off may lose against the best rate; by default one standard error.
+    """
     records = store.read(folder)
     if not records:
-        raise files.StoreError(f"{folder} holds no records to report; make some with lrsweep study=…")
-    class_counts = tables.class_counts_frame(records)
+        raise files.StoreError(f"{folder} holds no records to report; run lrsweep study=… first")
     runs = _to_runs(records)
     curves = tables.curves_frame(records).merge(runs[["run_id", "arm"]], on="run_id")
     expected = store.read_expected(folder)
     num_missing = len(expected - set(runs["run_id"])) if expected else 0
     patience = check_patience(runs, curves)
-    inside = {name: store.read(folder / name) for name in (CONFIRM, BUDGET)}
+    subfolders = {name: store.read(folder / name) for name in (CONFIRM, BUDGET)}
     findings: dict[str, Findings] = {}
-    for arm in _plainest_first(runs):
-        of_arm = runs[runs["arm"] == arm]
-        best = find_best(of_arm, num_missing, delta)
+    for arm in _arms_by_num_changes(runs):
+        arm_runs = runs[runs["arm"] == arm]
+        best = find_best(arm_runs, num_missing, delta)
         if best is not None:
             is_main = not findings
             findings[arm] = Findings(
                 best,
-                explain_very_small(of_arm, patience),
-                explain_small(of_arm, patience, best),
-                confirmation=_confirmation(inside[CONFIRM], best, of_arm) if is_main else None,
-                sensitivity=_sensitivity(inside[BUDGET], of_arm) if is_main else None,
+                explain_very_small(arm_runs, patience),
+                explain_small(arm_runs, patience, best),
+                confirmation=_confirmation(subfolders[CONFIRM], best, arm_runs) if is_main else None,
+                sensitivity=_sensitivity(subfolders[BUDGET], arm_runs) if is_main else None,
             )
     main = next(iter(findings.values()), None)
     target = None if main is None else _target(runs[runs["arm"] == main.best.arm], curves, main.best)
-    used = {CONFIRM: main and main.confirmation, BUDGET: main and main.sensitivity}
-    quoted = {name: _to_runs(inside[name]) for name, found in used.items() if found}
-    return Analysis(runs, curves, class_counts, summarise(runs), findings, target, expected, quoted)
+    results = {CONFIRM: main and main.confirmation, BUDGET: main and main.sensitivity}
+    quoted = {name: _to_runs(subfolders[name]) for name, result in results.items() if result}
+    return Analysis(runs, curves, tables.class_counts_frame(records), summarise(runs), findings, target, expected, quoted)
 
 
-def _plainest_first(runs: pd.DataFrame) -> list[str]:
-    """The arms, by how many of their settings are not the defaults: the documents' own answers first."""
+def _arms_by_num_changes(runs: pd.DataFrame) -> list[str]:
+    """The arms, those with the fewest settings that differ from the defaults first."""
     first = runs.drop_duplicates("arm").rename(columns={"loss": "loss.name"})
     names = [name for name in tables.DEFAULT_SETTINGS if name in first and name not in ("optimizer.lr", "seed")]
-    changes = (first[names] != pd.Series(tables.DEFAULT_SETTINGS)[names]).sum(axis="columns")
-    return first.assign(changes=changes).sort_values(["changes", "arm"])["arm"].tolist()
+    num_changes = (first[names] != pd.Series(tables.DEFAULT_SETTINGS)[names]).sum(axis="columns")
+    return first.assign(num_changes=num_changes).sort_values(["num_changes", "arm"])["arm"].tolist()
 
 
 def _to_runs(records: list[RunRecord]) -> pd.DataFrame:
     return with_arms(with_seconds(with_chance(tables.to_frame(records), tables.class_counts_frame(records))))
 
 
-def _confirmation(records: list[RunRecord], best: Best, of_arm: pd.DataFrame) -> Confirmation | None:
-    fresh = _like(of_arm, _to_runs(records)) if records else pd.DataFrame(columns=["seed"])
-    fresh = fresh[~fresh["seed"].isin(of_arm["seed"])]  # a seed that chose cannot confirm
+def _confirmation(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -> Confirmation | None:
+    if not records:
+        return None
+    fresh = _with_settings_of(arm_runs, _to_runs(records))
+    fresh = fresh[~fresh["seed"].isin(arm_runs["seed"])]  # a seed that helped to choose cannot confirm the choice
     return None if fresh.empty else confirm(best, fresh)
 
 
-def _sensitivity(records: list[RunRecord], of_arm: pd.DataFrame) -> Sensitivity | None:
-    same = _like(of_arm, _to_runs(records), but=("training.max_epochs", "training.patience")) if records else pd.DataFrame()
-    return None if same.empty else analyse_budget(same, tables.curves_frame(records))
+def _sensitivity(records: list[RunRecord], arm_runs: pd.DataFrame) -> Sensitivity | None:
+    if not records:
+        return None
+    runs = _with_settings_of(arm_runs, _to_runs(records), ignored=("training.max_epochs", "training.patience"))
+    return None if runs.empty else analyse_budget(runs, tables.curves_frame(records))
 
 
-def _like(of_arm: pd.DataFrame, runs: pd.DataFrame, but: tuple[str, ...] = ()) -> pd.DataFrame:
-    """Those of `runs` with the settings of an arm, called by its name."""
-    settings = [name for name in of_arm.columns if (name == "loss" or "." in name) and name not in but]
-    return runs[(runs[settings] == of_arm[settings].iloc[0]).all(axis="columns")].assign(arm=of_arm["arm"].iloc[0])
+def _with_settings_of(arm_runs: pd.DataFrame, runs: pd.DataFrame, ignored: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The rows of `runs` that have the settings of an arm, with the arm's name."""
+    settings = [name for name in arm_runs.columns if (name == "loss" or "." in name) and name not in ignored]
+    return runs[(runs[settings] == arm_runs[settings].iloc[0]).all(axis="columns")].assign(arm=arm_runs["arm"].iloc[0])
 
 
-def _target(of_arm: pd.DataFrame, curves: pd.DataFrame, best: Best) -> Target:
+def _target(arm_runs: pd.DataFrame, curves: pd.DataFrame, best: Best) -> Target:
     accuracy = target_below(float(best.best["valid_mean"]))
-    times = time_to_target(of_arm, curves, accuracy)
+    times = time_to_target(arm_runs, curves, accuracy)
     return Target(accuracy, times[times["epochs_to_target"] > 0], median_to_target(times))

@@ -1,13 +1,15 @@
-"""Which learning rates are tied with the best: paired by seed, corrected for many comparisons.
+"""Which learning rates are tied with the best one? Paired by seed and corrected for multiple comparisons.
 
-Rates are chosen on validation accuracy. A rate can be tied only if it is dependable: it learned on every seed, and its
-accuracy does not vary from seed to seed far more than that of the others (an F test). Of the dependable rates,
-those are tied that a step-down studentized range test (Tukey's, with seeds as blocks) cannot tell from the best. The two
-tests share LEVEL, so that a rate which is as good as the best is left out with at most that probability. The range test covers
-every pair of rates, so it allows for the best having been picked because it looked best.
+Rates are compared by validation accuracy. A rate must first be dependable: it learned on every seed, and its variance between
+seeds is not far larger than that of the other rates (an F test). Of the dependable rates, those are tied with the best that a
+step-down studentized range test (Tukey's, with seeds as blocks) cannot tell from it. The range test compares all pairs, so it
+allows for the best rate having been chosen because it looked best. Both tests share LEVEL: a rate as good as the best is left out
+with at most that probability.
 
-Fewer than MIN_SEEDS seeds have no spread to judge by. Then those are tied that lie within one binomial standard error of so
-many validation images: indicative only.
+With fewer than MIN_SEEDS seeds there is no variance to test with. Then the rates within one binomial standard error, given the
+number of validation images, count as tied; that is indicative only.
+
+Shapes: S seeds, R rates.
 """
 
 import math
@@ -19,7 +21,7 @@ import pandas as pd
 from scipy import stats
 
 LEVEL = 0.05
-_SPREAD_LEVEL = 0.005  # of LEVEL, for the test of spreads; the range test has the rest
+SPREAD_LEVEL = 0.005  # the F test's share of LEVEL; the range test gets the rest
 MIN_SEEDS = 3
 NUM_RESAMPLES = 10_000
 
@@ -29,19 +31,27 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class Plateau:
-    """`rates`: a row a rate, ascending: lr, mean (validation accuracy over the seeds used), shortfall (the best's mean less
-    that), learned (on every seed), dependable, tied, in_range, wins (share of bootstrap resamples of seeds that it is best in).
+    """The range of rates around the best one that are tied with it.
+
+    `rates` has one row per rate, ascending:
+
+    - lr
+    - mean: validation accuracy, over the seeds used
+    - shortfall: the best rate's mean minus this one's
+    - learned: on every seed
+    - dependable, tied, in_range
+    - wins: share of bootstrap resamples of the seeds in which it has the highest mean
     """
 
     rates: pd.DataFrame
-    seeds: tuple[int, ...]  # those with a run at every rate
+    seeds: tuple[int, ...]  # seeds with a run at every rate
     best_lr: float
     low: float  # the range: tied rates around the best, without a gap
     high: float
     learning_low: float  # the rates around the best at which every run learned, without a gap
     learning_high: float
-    standard_error: float  # of the best's mean
-    doubts: tuple[Doubt, ...]  # why the range is not conclusive; "few_seeds" alone: indicative
+    standard_error: float  # of the best rate's mean
+    doubts: tuple[Doubt, ...]  # why the range is not conclusive; with "few_seeds" alone it is indicative
 
     @property
     def num_decades(self) -> float:
@@ -53,7 +63,10 @@ class Plateau:
 
 
 def find_plateau(runs: pd.DataFrame, num_valid: int, num_missing: int = 0) -> Plateau | None:
-    """`runs` of one arm with `learned`; `num_missing`: runs still to be made. None where no rate was scored on every seed."""
+    """`runs` of one arm, from `with_chance`. None if no rate was scored on every seed.
+
+    `num_valid` is the number of validation images, `num_missing` the number of planned runs that are not in `runs`.
+    """
     measured = runs[runs["status"] != "failed"]
     if measured.empty:
         return None
@@ -64,18 +77,18 @@ def find_plateau(runs: pd.DataFrame, num_valid: int, num_missing: int = 0) -> Pl
     candidates = rates["dependable"] if rates["dependable"].any() else rates["mean"].notna()
     if not candidates.any():
         return None
-    best = int(np.nanargmax(rates["mean"].where(candidates).to_numpy()))  # the smaller rate of two equal ones
+    best = int(np.nanargmax(rates["mean"].where(candidates).to_numpy()))  # the smallest rate, if several are equal
     rates["shortfall"] = rates["mean"].iloc[best] - rates["mean"]
 
-    chosen = accuracy_SR.to_numpy()[:, candidates.to_numpy()]
-    is_tied, standard_error = _tied_with_best(chosen, num_valid)
+    accuracy_SC = accuracy_SR.to_numpy()[:, candidates.to_numpy()]
+    is_tied, standard_error = tied_with_best(accuracy_SC, num_valid)
     rates["tied"] = False
     rates.loc[candidates, "tied"] = is_tied
     rates["wins"] = 0.0
-    rates.loc[candidates, "wins"] = _wins(chosen)
-    first, last = _run_around(best, rates["tied"].tolist())
+    rates.loc[candidates, "wins"] = _wins(accuracy_SC)
+    first, last = _stretch_around(best, rates["tied"].tolist())
     rates["in_range"] = rates.index.to_series().between(first, last)
-    learned_first, learned_last = _run_around(best, rates["learned"].tolist())
+    learned_first, learned_last = _stretch_around(best, rates["learned"].tolist())
     lr = rates["lr"].to_numpy()
     doubts = {
         "no_rate_dependable": not rates["dependable"].any(),
@@ -98,62 +111,65 @@ def find_plateau(runs: pd.DataFrame, num_valid: int, num_missing: int = 0) -> Pl
 
 
 def _complete_seeds(measured: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Validation accuracy and `learned`, a row a seed that has a run at every rate; where there is none, of the fullest seed."""
+    """Validation accuracy and `learned` as seeds × rates, for the seeds that have a run at every rate.
+
+    If there is no such seed, then for the one seed with the most rates: seeds that lack different rates cannot be paired.
+    """
     accuracy = measured.pivot(index="seed", columns="lr", values="valid_accuracy")
     learned = measured.assign(learned=measured["learned"] & (measured["status"] != "diverged"))
     learned_SR = learned.pivot(index="seed", columns="lr", values="learned")
     num_rates = learned_SR.notna().sum(axis="columns")
-    fullest = num_rates[num_rates == num_rates.max()].index
+    seeds = num_rates[num_rates == num_rates.max()].index
     if num_rates.max() < len(learned_SR.columns):
-        fullest = fullest[:1]  # two seeds that lack different rates cannot be paired
-    used = learned_SR.loc[fullest].dropna(axis="columns")
-    return accuracy.loc[fullest, used.columns], used.astype(bool)
+        seeds = seeds[:1]
+    used = learned_SR.loc[seeds].dropna(axis="columns")
+    return accuracy.loc[seeds, used.columns], used.astype(bool)
 
 
 def dependable(accuracy_SR: Array, learned_R: Array) -> Array:
-    """Learned on every seed; and, where that can be told, not far more variable than the other rates."""
+    """The rates that learned, without those that vary far more between seeds than the others: at most SPREAD_LEVEL by chance."""
     kept = learned_R.copy()
     while len(accuracy_SR) >= MIN_SEEDS and kept.sum() > 2:
-        chosen = np.flatnonzero(kept)
-        widest, p_value = _widest(accuracy_SR[:, chosen])
-        if p_value >= _SPREAD_LEVEL:
+        indices = np.flatnonzero(kept)
+        widest, p_value = _test_widest(accuracy_SR[:, indices])
+        if p_value >= SPREAD_LEVEL:
             break
-        kept[chosen[widest]] = False
+        kept[indices[widest]] = False
     return kept
 
 
-def _widest(accuracy_SR: Array) -> tuple[int, float]:
-    """The rate that varies most against the mean of the others, and how likely chance is to make one of them vary so.
+def _test_widest(accuracy_SR: Array) -> tuple[int, float]:
+    """The rate that varies most against the mean of the others, and the p-value of its variance (Bonferroni over the rates).
 
-    Where all vary alike, a rate's own part of the residuals is independent of what the others leave among themselves, and
-    their ratio has an F distribution: for any number of rates and whatever their means, which Cochran's C lacks here.
+    If all rates vary equally, a rate's part of the residuals is independent of the residuals of the others among themselves, so
+    their ratio has an F distribution, for any number of rates and any means. Cochran's C does not, because seeds are blocks.
     """
     num_seeds, num_rates = accuracy_SR.shape
     squares_R = (residuals(accuracy_SR) ** 2).sum(axis=0)
     own_R = squares_R * num_rates / (num_rates - 1)
     widest = int(own_R.argmax())
-    others = max((squares_R.sum() - own_R[widest]) / (num_rates - 2), 1e-24)  # not 0 where the others do not vary at all
+    others = max((squares_R.sum() - own_R[widest]) / (num_rates - 2), 1e-24)  # avoids dividing by 0
     p_value = stats.f.sf(own_R[widest] / others, num_seeds - 1, (num_seeds - 1) * (num_rates - 2))
     return widest, min(1.0, num_rates * float(p_value))
 
 
-def _tied_with_best(accuracy_SR: Array, num_valid: int) -> tuple[Array, float]:
-    """Which columns are tied with the best one, and the standard error of the best's mean."""
+def tied_with_best(accuracy_SR: Array, num_valid: int) -> tuple[Array, float]:
+    """Which rates are tied with the best one, all being dependable; and the standard error of the best rate's mean."""
     means = accuracy_SR.mean(axis=0)
     if len(accuracy_SR) < MIN_SEEDS:
         best = means.max()
         standard_error = math.sqrt(best * (1 - best) / (num_valid * len(accuracy_SR)))
         return means >= best - standard_error, standard_error
-    downward = means.argsort()[::-1]
+    descending = means.argsort()[::-1]
     num_tied = len(means)
-    while num_tied > 1 and _range_differs(accuracy_SR[:, downward[:num_tied]]):
+    while num_tied > 1 and _range_differs(accuracy_SR[:, descending[:num_tied]]):
         num_tied -= 1
-    tied = means >= means[downward[num_tied - 1]]  # equals share a verdict
+    tied = means >= means[descending[num_tied - 1]]  # equal means are treated alike
     return tied, _standard_error(accuracy_SR[:, tied])
 
 
 def _standard_error(accuracy_SR: Array) -> float:
-    """Of a rate's mean, from what rates and seeds leave unexplained; of a single rate, from its spread."""
+    """Of a rate's mean: from the residuals of the two-way layout, or from the variance over seeds if there is one rate."""
     num_seeds, num_rates = accuracy_SR.shape
     if num_rates == 1:
         return float(accuracy_SR.std(ddof=1)) / math.sqrt(num_seeds)
@@ -161,35 +177,36 @@ def _standard_error(accuracy_SR: Array) -> float:
 
 
 def residuals(accuracy_SR: Array) -> Array:
-    of_rates, of_seeds = accuracy_SR.mean(axis=0), accuracy_SR.mean(axis=1, keepdims=True)
-    return np.asarray(accuracy_SR - of_rates - of_seeds + accuracy_SR.mean())
+    """Of the two-way layout: accuracy minus the effects of rate and seed."""
+    rate_means, seed_means = accuracy_SR.mean(axis=0), accuracy_SR.mean(axis=1, keepdims=True)
+    return np.asarray(accuracy_SR - rate_means - seed_means + accuracy_SR.mean())
 
 
 def _range_differs(accuracy_SR: Array) -> bool:
-    """Do the rates differ: is the range of their means larger than chance would make it?"""
+    """Is the range of the means significantly larger than chance would make it?"""
     num_seeds, num_rates = accuracy_SR.shape
     means = accuracy_SR.mean(axis=0)
     standard_error, gap = _standard_error(accuracy_SR), float(means.max() - means.min())
-    if standard_error < 1e-12:  # all seeds say the same
+    if standard_error < 1e-12:  # no residual variance
         return gap > 1e-12
-    level, df = LEVEL - _SPREAD_LEVEL, (num_seeds - 1) * (num_rates - 1)
+    level, df = LEVEL - SPREAD_LEVEL, (num_seeds - 1) * (num_rates - 1)
     one_pair = 2 * stats.t.sf(gap / standard_error / math.sqrt(2), df)
-    # The exact probability lies between that of one pair and the sum over all, and takes long to integrate.
+    # The exact p-value lies between that of one pair and the sum over all pairs, and is slow to integrate.
     if one_pair * num_rates * (num_rates - 1) / 2 < level:
         return True
     return bool(one_pair < level and stats.studentized_range.sf(gap / standard_error, num_rates, df) < level)
 
 
 def _wins(accuracy_SR: Array) -> Array:
-    """In which share of bootstrap resamples of seeds each rate has the highest mean."""
+    """The share of bootstrap resamples of the seeds in which each rate has the highest mean."""
     num_seeds, num_rates = accuracy_SR.shape
     counts = np.random.default_rng(0).multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), size=NUM_RESAMPLES)
     winners = (counts @ accuracy_SR).argmax(axis=1)
     return np.bincount(winners, minlength=num_rates) / NUM_RESAMPLES
 
 
-def _run_around(index: int, holds: list[bool]) -> tuple[int, int]:
-    """The first and last index of the run of True that holds `index`; itself alone where it is False."""
+def _stretch_around(index: int, holds: list[bool]) -> tuple[int, int]:
+    """First and last index of the unbroken stretch of True around `index`; `index` itself always belongs to it."""
     first = last = index
     while first > 0 and holds[first - 1]:
         first -= 1

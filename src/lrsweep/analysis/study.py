@@ -1,4 +1,4 @@
-"""A study's tables and its arms: which arm a claim means, what it is called, and the rate that it is judged at."""
+"""A study's tables and arms: find the arm that a claim means, name it, and choose its learning rate."""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ import pandas as pd
 from lrsweep.analysis.plateau import Plateau, find_plateau
 from lrsweep.storage.tables import DEFAULT_SETTINGS
 
-_BY_VALUE = (".name", ".activation", ".layerwise")  # settings that are called by their value alone
+_BY_VALUE = (".name", ".activation", ".layerwise")  # settings that an arm's short name gives by value only
 
 
 class NoSuchRuns(LookupError):
-    """What a claim asks for is not in the study. The message says what."""
+    """The study lacks the runs that a claim needs; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -30,24 +30,20 @@ class Choice:
         return self.lr == self.rates[0]
 
     @property
-    def is_highest(self) -> bool:
-        return self.lr == self.rates[-1]
-
-    @property
     def is_at_edge(self) -> bool:
-        return self.is_lowest or self.is_highest
+        return self.lr in (self.rates[0], self.rates[-1])
 
     @property
     def neighbour(self) -> float | None:
-        """The rate beside one at the edge."""
+        """The rate next to a best rate at the edge; None if only one rate was tried."""
         return None if len(self.rates) < 2 else self.rates[1 if self.is_lowest else -2]
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study's tables: `runs` as `with_chance`, `with_seconds`, `with_arms` leave them.
+    """The tables of one study. `runs` has been through `with_chance`, `with_seconds` and `with_arms`.
 
-    `num_missing`: runs still to be made, those that failed among them.
+    `num_missing` counts the planned runs without a result: not made, or failed.
     """
 
     name: str
@@ -61,20 +57,24 @@ class Study:
         return self.runs[self.runs["status"] != "failed"]
 
     def table(self, values: pd.Series) -> pd.DataFrame:
-        """A value a run, in the order of `measured`, as seeds × (arm, lr)."""
-        told = self.measured[["seed", "arm", "lr"]].assign(value=values)
-        return told.pivot(index="seed", columns=["arm", "lr"], values="value").sort_index(axis="columns")
+        """Reshape one value per run, in the order of `measured`, to seeds × (arm, lr)."""
+        runs = self.measured[["seed", "arm", "lr"]].assign(value=values)
+        return runs.pivot(index="seed", columns=["arm", "lr"], values="value").sort_index(axis="columns")
 
     @cached_property
     def valid(self) -> pd.DataFrame:
         """Validation accuracy, seeds × (arm, lr)."""
         return self.table(self.measured["valid_accuracy"])
 
-    def of_arm(self, settings: Mapping[str, Any]) -> pd.DataFrame:
+    def runs_of(self, settings: Mapping[str, Any]) -> pd.DataFrame:
+        """The runs of the arm with these settings, see `find_arm`."""
         return self.runs[self.runs["arm"] == self.find_arm(settings)]
 
     def find_arm(self, settings: Mapping[str, Any]) -> str:
-        """The arm with these settings; of several, the one whose other settings are the defaults. "not null": any but none."""
+        """The arm with these settings. If there are several, the one with defaults for all others.
+
+        The value "not null" stands for any value but "null".
+        """
         arms = self._arms
         for name, value in settings.items():
             if name not in arms:
@@ -88,13 +88,13 @@ class Study:
         return str(arms.index[0])
 
     def called(self, arm: str) -> str:
-        """An arm in short: what it has set otherwise than by default."""
-        return _in_short(dict(self._arms[self._varying].loc[[arm]].iloc[0]))
+        """An arm's short name: its settings that are not the defaults."""
+        return _short_name(dict(self._arms[self._varying].loc[[arm]].iloc[0]))
 
     def choose(self, arm: str) -> Choice:
-        """The rate of the highest mean validation accuracy among those that learned on every seed; of all where none did.
+        """The rate with the highest mean validation accuracy, of those that learned on every seed, or of all if none did.
 
-        NoSuchRuns where no rate was scored on every seed that the arm has.
+        Raises NoSuchRuns if no rate was scored on every seed.
         """
         choice = self._choices[arm]
         if choice is None:
@@ -106,7 +106,7 @@ class Study:
         return {str(arm): _choose(runs) for arm, runs in self.measured.groupby("arm", sort=False)}
 
     def plateau(self, arm: str) -> Plateau:
-        """NoSuchRuns as in `choose`."""
+        """Raises NoSuchRuns if no rate was scored on every seed."""
         if arm not in self._plateaus:
             runs = self.runs[self.runs["arm"] == arm]
             self._plateaus[arm] = find_plateau(runs, int(runs["data.num_valid"].iloc[0]), self.num_missing)
@@ -120,7 +120,7 @@ class Study:
 
     @cached_property
     def _arms(self) -> pd.DataFrame:
-        """One row of settings per arm. The seed is not one of them: the runs of an arm differ in it."""
+        """One row of settings per arm, without the seed."""
         first = self.runs.drop_duplicates("arm").set_index("arm").rename(columns={"loss": "loss.name"})
         return first[[name for name in DEFAULT_SETTINGS if name in first and name != "seed"]]
 
@@ -136,16 +136,18 @@ def _choose(runs: pd.DataFrame) -> Choice | None:
     return None if scored.empty else Choice(float(scored.index[int(scored.argmax())]), tuple(float(lr) for lr in means.index))
 
 
-def _in_short(settings: dict[Any, Any]) -> str:
-    """What is not the default; where all is, the group's choice by its value."""
-    chosen = {str(name): value for name, value in settings.items()}
-    changed = [name for name, value in chosen.items() if value != DEFAULT_SETTINGS[name]]
-    told = changed or [name for name in chosen if name.endswith(_BY_VALUE)]
-    words = [str(chosen[name]) if name.endswith(_BY_VALUE) else f"{name.split('.')[1]}={_cut(chosen[name])}" for name in told]
+def _short_name(settings: dict[str, Any]) -> str:
+    """The settings that are not the defaults; if all are, the values of those in _BY_VALUE."""
+    changed = [name for name, value in settings.items() if value != DEFAULT_SETTINGS[name]]
+    names = changed or [name for name in settings if name.endswith(_BY_VALUE)]
+    words = [
+        str(settings[name]) if name.endswith(_BY_VALUE) else f"{name.split('.')[1]}={_shortened(settings[name])}"
+        for name in names
+    ]
     return ", ".join(words) or "base"
 
 
-def _cut(value: object) -> str:
+def _shortened(value: object) -> str:
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 20 else "…" + text[-19:]
 
@@ -155,5 +157,5 @@ def described(settings: Mapping[str, Any]) -> str:
 
 
 def power(lr: float) -> str:
-    """10^-2.5"""
+    """As a power of ten: 10^-2.5."""
     return f"10^{round(math.log10(lr), 2):g}"

@@ -1,11 +1,11 @@
-"""What a range test suggests: rules, each from (rates, losses) to a rate or to none, and their score against a sweep.
+"""Rules that read a learning rate off a range test, and their score against a sweep.
 
-Four rules name a rate; two the ends of the range for a rate that cycles, as Smith reads them off the same test.
+Four rules suggest a learning rate. Two suggest the ends of the range for a cyclic schedule, after Smith.
 
-`losses` are smoothed, one a step, at ascending rates. Every rule looks at shape only: losses times or plus a constant give
-the same answer. None means that the curve gives no answer to trust: it never learned (`has_learned`), or what the rule looks
-for lies where the curve begins or is cut off. The first tenth of the steps is never part of an answer, as in fastai: the
-moving average has hardly anything to average yet.
+A rule takes ascending rates and the smoothed loss at each step. Scaling or shifting the losses does not change its answer. It
+returns None if the curve gives no answer to trust: the model never learned (`has_learned`), or the feature that the rule looks
+for lies at the beginning or at the end of the curve. As in fastai, no rule uses the first tenth of the steps, where the moving
+average covers only a few of them.
 """
 
 import math
@@ -22,42 +22,42 @@ from lrsweep.records import RangeTest
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Rule = Callable[[Array, Array], float | None]
 
-_LEAST_SETTLING = 5  # steps
-_NOISES = 5.0  # the loss must fall by more than so many standard deviations of its first tenth
-_SLIDE_DECADES = 1.2  # fastai's 15 of 100 steps over 8 decades
-_BEGUN = 0.1  # share of the whole fall
-_SLIDE_TOLERANCE = 0.03  # share of the whole fall per decade: about fastai's 0.005 a step for a fall by 2
+_MIN_WARM_UP = 5  # steps
+_MIN_FALL = 5.0  # standard deviations of the loss in the first tenth of the steps
+_SLIDE_DECADES = 1.2  # fastai: 15 of 100 steps over 8 decades
+_SLIDE_TOLERANCE = 0.03  # fraction of the whole fall, per decade; about fastai's 0.005 per step for a fall of 2
+_FALL_BEGUN = 0.1  # fraction of the whole fall
 
 
-def _num_settling(losses: Array) -> int:
-    return max(_LEAST_SETTLING, len(losses) // 10)
+def _num_warm_up(losses: Array) -> int:
+    return max(_MIN_WARM_UP, len(losses) // 10)
 
 
 def has_learned(losses: Array) -> bool:
-    """Does the loss fall, below all of its first tenth, by more than five standard deviations of that tenth?
+    """Does the loss fall below its minimum in the first tenth of the steps, by more than five standard deviations of that tenth?
 
-    In the first tenth the rates are too small to learn, so what moves is noise; and the average is at its noisiest. Of curves of
-    100 steps or more that are noise alone, fewer than 1 % pass (tests/analysis/test_suggest.py). A curve that already learns in
-    its first tenth fails as well: its range begins too high to show where learning begins.
+    The rates of the first tenth are too small to learn, so its loss shows only noise. Of curves that are noise alone, with 100
+    steps or more, fewer than 1 % pass. A curve that already learns in its first tenth fails too: its rates start too high to
+    show where learning begins.
     """
-    num_first = _num_settling(losses)
+    num_first = _num_warm_up(losses)
     if len(losses) <= num_first:
         return False
     first = losses[:num_first]
-    return bool(first.min() - losses.min() > _NOISES * first.std())
+    return bool(first.min() - losses.min() > _MIN_FALL * first.std())
 
 
 def steepest(rates: Array, losses: Array) -> float | None:
-    """Where the loss falls the fastest against the logarithm of the rate. None at either end of the curve."""
+    """Where the loss falls fastest per decade. None if that is at an end of the curve."""
     if not has_learned(losses):
         return None
-    first, last = _num_settling(losses), len(losses) - 1
+    first, last = _num_warm_up(losses), len(losses) - 1
     index = first + int(_slopes(rates, losses)[first:].argmin())
     return float(rates[index]) if first < index < last else None
 
 
 def minimum_tenth(rates: Array, losses: Array) -> float | None:
-    """A tenth of the rate with the lowest loss. None where the loss still falls as the curve ends, or a tenth was not tried."""
+    """A tenth of the rate with the lowest loss. None if the loss still falls at the end, or if that tenth was not tried."""
     if not has_learned(losses):
         return None
     index = int(losses.argmin())
@@ -66,19 +66,19 @@ def minimum_tenth(rates: Array, losses: Array) -> float | None:
 
 
 def valley(rates: Array, losses: Array) -> float | None:
-    """The middle of the longest decreasing subsequence, after fastai's `valley`. None where it reaches the curve's end."""
+    """The middle of the longest decreasing subsequence, as in fastai. None if it reaches the end of the curve."""
     if not has_learned(losses):
         return None
     descent = longest_descent(losses)
     middle = descent[len(descent) // 2]
-    return float(rates[middle]) if descent[-1] < len(losses) - 1 and middle >= _num_settling(losses) else None
+    return float(rates[middle]) if descent[-1] < len(losses) - 1 and middle >= _num_warm_up(losses) else None
 
 
 def slide(rates: Array, losses: Array) -> float | None:
-    """After fastai's `slide`: an interval of 1.2 decades moves down from the curve's end until the loss no longer rises
-    faster (falls slower) at its upper end than at its lower one, which is the answer.
+    """The lower end of an interval of 1.2 decades that moves down from the end of the curve, as in fastai.
 
-    None where that is so at the curve's end already (the loss does not rise there, or not faster and faster), or nowhere.
+    It stops where the slope of the loss at its upper end no longer exceeds the slope at its lower end. None if that is already so
+    at the end of the curve, or nowhere.
     """
     if not has_learned(losses):
         return None
@@ -86,7 +86,7 @@ def slide(rates: Array, losses: Array) -> float | None:
     last = len(losses) - 1
     for upper in range(last, 0, -1):
         lower = int(np.searchsorted(rates, rates[upper] / 10**_SLIDE_DECADES, side="right")) - 1
-        if lower < _num_settling(losses):
+        if lower < _num_warm_up(losses):
             return None
         if slopes[upper] - slopes[lower] <= tolerance:
             return float(rates[lower]) if upper < last else None
@@ -94,20 +94,20 @@ def slide(rates: Array, losses: Array) -> float | None:
 
 
 def cycle_low(rates: Array, losses: Array) -> float | None:
-    """Where the loss begins to fall: from here to its minimum it stays below the first tenth of its whole fall.
+    """Where the loss begins to fall: from there to its minimum, at least a tenth of the whole fall is behind it.
 
-    None where that is so at the end of the settling steps already, and where the minimum is the curve's end.
+    None if that is already so after the first tenth of the steps, or if the minimum is at the end of the curve.
     """
     if cycle_high(rates, losses) is None:
         return None
-    first, lowest = _num_settling(losses), int(losses.argmin())
+    first, lowest = _num_warm_up(losses), int(losses.argmin())
     start = float(losses[:first].mean())
-    above = np.flatnonzero(losses[first:lowest] > start - _BEGUN * (start - float(losses[lowest])))
+    above = np.flatnonzero(losses[first:lowest] > start - _FALL_BEGUN * (start - float(losses[lowest])))
     return float(rates[first + int(above[-1]) + 1]) if len(above) else None
 
 
 def cycle_high(rates: Array, losses: Array) -> float | None:
-    """Where the loss ends to fall: its minimum. None where that is the curve's end."""
+    """Where the loss stops falling: its minimum. None if that is at the end of the curve."""
     lowest = int(losses.argmin()) if has_learned(losses) else len(losses) - 1
     return float(rates[lowest]) if lowest < len(losses) - 1 else None
 
@@ -129,22 +129,22 @@ def _slopes(rates: Array, losses: Array) -> Array:
 
 
 def longest_descent(losses: Array) -> list[int]:
-    """The indices of a longest strictly decreasing subsequence. Patience sorting."""
-    ends: list[float] = []  # the least steep end of a descent of each length, negated: ascending
-    ends_at: list[int] = []
-    before: list[int] = []  # of each step, the step before it in its descent
+    """The indices of a longest strictly decreasing subsequence, by patience sorting."""
+    last_losses: list[float] = []  # for each length, the highest last loss of a descent so far, negated so that they ascend
+    last_indices: list[int] = []
+    previous: list[int] = []  # for each index, the one before it in its descent; -1 at the start
     for index, loss in enumerate(losses.tolist()):
-        place = bisect_left(ends, -loss)
-        before.append(ends_at[place - 1] if place else -1)
-        ends[place : place + 1], ends_at[place : place + 1] = [-loss], [index]
-    descent = [ends_at[-1]]
-    while before[descent[-1]] >= 0:
-        descent.append(before[descent[-1]])
+        place = bisect_left(last_losses, -loss)
+        previous.append(last_indices[place - 1] if place else -1)
+        last_losses[place : place + 1], last_indices[place : place + 1] = [-loss], [index]
+    descent = [last_indices[-1]]
+    while previous[descent[-1]] >= 0:
+        descent.append(previous[descent[-1]])
     return descent[::-1]
 
 
 def suggest(tests: Sequence[RangeTest]) -> pd.DataFrame:
-    """One row a rule and seed: rule, seed, lr (NaN: no suggestion)."""
+    """One row per rule and seed: rule, seed, lr (NaN if there is no suggestion)."""
     rows = [
         {"rule": name, "seed": test.seed, "lr": rule(np.array(test.rates), np.array(test.smoothed))}
         for name, rule in RULES.items()
@@ -154,8 +154,12 @@ def suggest(tests: Sequence[RangeTest]) -> pd.DataFrame:
 
 
 def combine(suggestions: pd.DataFrame) -> pd.DataFrame:
-    """One row a rule: lr, the median over the seeds that gave one; spread_decades, from the lowest to the highest of them;
-    num_given of num_seeds. No suggestion (NaN) where fewer than half of the seeds gave one.
+    """One row per rule:
+
+    - rule
+    - lr: geometric median of the suggestions; NaN if fewer than half of the seeds gave one
+    - spread_decades: from the lowest to the highest suggestion
+    - num_given, num_seeds: seeds with a suggestion, and all seeds
     """
     return pd.DataFrame([_combine(str(rule), rows["lr"]) for rule, rows in suggestions.groupby("rule", sort=False)])
 
@@ -173,8 +177,10 @@ def _combine(rule: str, lr: pd.Series) -> dict[str, object]:
 
 
 def score(suggestions: pd.DataFrame, plateau: Plateau | None) -> pd.DataFrame:
-    """`suggestions` with decades_off, from the sweep's best range (0 inside, negative below), and shortfall, the validation
-    accuracy that the sweep's nearest rate lacks to the best. NaN: not measured.
+    """`suggestions` with two more columns, NaN if they cannot be known:
+
+    - decades_off: distance from the sweep's best range; 0 inside, negative below
+    - shortfall: validation accuracy of the best rate minus that of the sweep's nearest rate
     """
     scores = [_score(lr, plateau) if plateau else (math.nan, math.nan) for lr in suggestions["lr"].tolist()]
     decades_off, shortfall = zip(*scores, strict=True)
@@ -187,6 +193,6 @@ def _score(lr: float, plateau: Plateau) -> tuple[float, float]:
     decades_off = min(0.0, math.log10(lr / plateau.low)) + max(0.0, math.log10(lr / plateau.high))
     swept = plateau.rates
     if not swept["lr"].min() <= lr <= swept["lr"].max():
-        return decades_off, math.nan  # the sweep says nothing of a rate beyond its grid
+        return decades_off, math.nan  # the sweep has no rate near it
     nearest = (np.log10(swept["lr"]) - math.log10(lr)).abs().idxmin()
     return decades_off, float(swept.loc[nearest, "shortfall"])

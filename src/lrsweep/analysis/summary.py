@@ -1,4 +1,4 @@
-"""One row a learning rate: what the runs of all seeds came to."""
+"""Summarise the runs of each arm and learning rate over the seeds."""
 
 import numpy as np
 import pandas as pd
@@ -6,30 +6,29 @@ from scipy import stats
 
 from lrsweep.storage import tables
 
-BUSY_FROM = 1.1  # wall time over CPU time, in the quarter of the runs with the most
-CHANCE_LEVEL = 0.01  # of a binomial test: a larger p-value means that luck would do as well
+BUSY_FROM = 1.1  # wall time divided by CPU time, see `busyness`
+CHANCE_LEVEL = 0.01  # significance level of the binomial test in `with_chance`
 CONFIDENCE = 0.95  # of every interval
 
 
 def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
-    """`runs` with `learned`: is the best validation accuracy more than the largest class and luck would give?
+    """Add the column `learned`: is the best validation accuracy above chance?
 
-    A one-sided binomial test at CHANCE_LEVEL against always naming the split's largest class. Runs without a validation
-    accuracy have not learned.
+    A one-sided binomial test against always predicting the largest class of the validation split. A run without a validation
+    accuracy has not learned.
     """
-    valid = (
-        class_counts[class_counts["split"] == "valid"].set_index(tables.DRAWN_BY).drop(columns="split").astype(float)
-    )  # no splits are no numbers
+    valid = class_counts[class_counts["split"] == "valid"].set_index(tables.DRAWN_BY).drop(columns="split")
+    valid = valid.astype(float)  # an empty table has no numeric type
     num_images = valid.sum(axis="columns")
-    share = valid.max(axis="columns") / num_images
-    needed = pd.Series(stats.binom.isf(CHANCE_LEVEL, num_images, share) / num_images, index=valid.index, name="needed")
+    largest_share = valid.max(axis="columns") / num_images
+    needed = pd.Series(stats.binom.isf(CHANCE_LEVEL, num_images, largest_share) / num_images, index=valid.index, name="needed")
     return runs.assign(learned=(runs["valid_accuracy"] > runs.join(needed, on=tables.DRAWN_BY)["needed"]).to_numpy())
 
 
 def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
-    """`runs` with `arm`: what is compared at every learning rate. The loss, and each other setting that differs in the study.
+    """Add the column `arm`: the loss, and every other setting that varies in the study.
 
-    Runs of one arm differ in nothing but learning rate and seed, so that means over seeds mean something.
+    Runs of one arm differ only in learning rate and seed, so they can be averaged over seeds.
     """
     settings = [name for name in runs.columns if "." in name]
     varying = [name for name in settings if (runs[name] != runs[name].iloc[0]).any()]
@@ -40,21 +39,22 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def busyness(runs: pd.DataFrame) -> float:
-    """Wall time over CPU time, reached by a quarter of the runs on a CPU; 1 on a machine with nothing else to do.
+    """The upper quartile of wall time divided by CPU time, over the runs on a CPU; about 1 on an idle machine.
 
-    Not the median, which would be 1 where all of some seeds were disturbed. NaN where no run was on a CPU: on a GPU the two
-    say different things.
+    Not the median: that would be 1 even if every run of some seeds was slowed down. NaN if no run was on a CPU, because on a GPU
+    the two times measure different things.
     """
     on_cpu = runs[runs["device"] == "cpu"]
     return float((on_cpu["wall_seconds"] / on_cpu["cpu_seconds"]).quantile(0.75))
 
 
 def with_seconds(runs: pd.DataFrame) -> pd.DataFrame:
-    """`runs` with `seconds`, the time that rates are compared by, and `time`, which that is.
+    """Add the columns `seconds`, the time used to compare rates, and `time`, its source:
 
-    "wall": wall time, as the documents ask. "cpu": the machine was busy with other work; wall time would compare neighbours of
-    the moment, not learning rates, and the CPU time of the same runs takes its place. "calibrated": runs that were trained
-    together, see records.py. "mixed": measured and calibrated ones, which a text must say.
+    - wall: wall time
+    - cpu: CPU time, because the machine was busy with other work and wall time would not be comparable
+    - calibrated: wall time of runs that were trained together, see records.py
+    - mixed: some runs are calibrated, some are not
     """
     timings = set(runs.loc[runs["status"] != "failed", "timing"])
     is_on_cpu = runs["device"].dropna().eq("cpu").all()
@@ -66,16 +66,21 @@ def with_seconds(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row an arm and learning rate, ascending: counts by status, means and spreads over seeds, median costs.
+    """One row per arm and learning rate, ascending. A diverged run counts with the accuracy of its best epoch, if it has one.
 
-    Accuracies are of all runs that have one: a diverged run keeps what its best epoch gave. Standard deviations are of the
-    sample; `valid_low` to `valid_high` is the mean's t interval, `test_…` likewise (NaN for one seed). `bad` is the share of
-    measured runs that diverged or stayed at chance, `bad_low` to `bad_high` its Wilson interval.
+    - arm, lr, num_runs, num_ok, num_diverged, num_failed
+    - num_scored, num_learned, num_measured: runs with a validation accuracy, above chance, and not failed
+    - valid_mean, valid_sd, valid_low, valid_high: validation accuracy, its sample standard deviation and the confidence interval
+      of the mean (NaN for one seed)
+    - test_mean, test_sd, test_low, test_high: the same for test accuracy
+    - epochs_median, seconds_median, wall_median, and time, the source of the seconds
+    - num_bad, bad, bad_low, bad_high: measured runs that diverged or stayed at chance, their share, and its Wilson interval
     """
-    measured = runs["status"] != "failed"  # a failed run has measured nothing, not 0 epochs
-    is_bad = measured & ((runs["status"] == "diverged") | ~runs["learned"])
-    told = runs.assign(epochs=runs["epochs"].where(measured), measured=measured, is_bad=is_bad)
-    table = told.groupby(["arm", "lr"], sort=True).agg(
+    is_measured = runs["status"] != "failed"
+    is_bad = is_measured & ((runs["status"] == "diverged") | ~runs["learned"])
+    # The 0 epochs of a failed run are no measurement.
+    runs = runs.assign(epochs=runs["epochs"].where(is_measured), measured=is_measured, is_bad=is_bad)
+    table = runs.groupby(["arm", "lr"], sort=True).agg(
         num_runs=("run_id", "size"),
         valid_mean=("valid_accuracy", "mean"),
         valid_sd=("valid_accuracy", "std"),
@@ -97,19 +102,19 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         half = half_interval(table[f"{name}_sd"], table["num_scored"])
         table[f"{name}_low"], table[f"{name}_high"] = table[f"{name}_mean"] - half, table[f"{name}_mean"] + half
     table["bad"] = table["num_bad"] / table["num_measured"]
-    intervals = [share_interval(bad, of) for bad, of in zip(table["num_bad"], table["num_measured"], strict=True)]
+    intervals = [share_interval(bad, total) for bad, total in zip(table["num_bad"], table["num_measured"], strict=True)]
     table["bad_low"], table["bad_high"] = np.array(intervals).reshape(-1, 2).T
     return table.reset_index()
 
 
 def half_interval(sd: pd.Series, num: pd.Series) -> pd.Series:
-    """Half a mean's interval, by Student's t: at few seeds a percentile bootstrap covers far less than it says."""
+    """Half the confidence interval of a mean, by Student's t. With few seeds, a percentile bootstrap covers far too little."""
     return (sd / num**0.5).mul(stats.t.isf((1 - CONFIDENCE) / 2, num - 1))  # NaN where num is 1
 
 
-def share_interval(num: int, of: int) -> tuple[float, float]:
-    """Wilson's, which keeps its promise for none of few as well."""
-    if not of:
+def share_interval(num: int, total: int) -> tuple[float, float]:
+    """Wilson's confidence interval of a share; its coverage holds for small numbers, and for 0 too."""
+    if not total:
         return np.nan, np.nan
-    interval = stats.binomtest(int(num), int(of)).proportion_ci(CONFIDENCE, method="wilson")
+    interval = stats.binomtest(int(num), int(total)).proportion_ci(CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
