@@ -163,7 +163,7 @@ def test_what_a_state_holds_is_a_format(mnist: Mnist, make_run: MakeRun) -> None
     leg = Leg(make_run(**SIZES, max_epochs=2), mnist)
     leg.train(leg.keep)
     state = decode(leg.files[0], MADE_BY)
-    assert checkpoints._FORMAT == 2
+    assert checkpoints._FORMAT == 3
     assert {name: set(part) if isinstance(part, dict) else None for name, part in state.items() if name != "model"} == {
         "optimizer": {"state", "param_groups"},
         "best_weights": set(state["model"]),
@@ -217,7 +217,7 @@ def test_what_another_run_machine_or_version_made_is_of_no_use(change: dict[str,
 
 
 def test_another_format_is_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "_FORMAT", 3)
+    monkeypatch.setattr(checkpoints, "_FORMAT", 4)
     with pytest.raises(CheckpointError, match="is of another"):
         decode(CONTENT, MADE_BY)
 

@@ -18,7 +18,7 @@ import torch
 from lrsweep.records import State
 from lrsweep.storage.files import StoreError, write_atomically
 
-_FORMAT = 2  # raise it with any change of what a state holds
+_FORMAT = 3  # raise it with any change of what a state holds
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
