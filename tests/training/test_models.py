@@ -1,6 +1,6 @@
 """The model and the losses against the documents' layers, PyTorch's initialisation and closed forms.
 
-Shapes: B batch, C channels or classes, D outputs of the dense layer, O output channels, H × W pixels, K kernel.
+Shapes: B batch, C classes, D outputs of the dense layer.
 """
 
 import math
@@ -105,30 +105,6 @@ def test_pooling_before_relu_gives_the_bits_of_the_documents_order() -> None:
         F.cross_entropy(output, labels).backward()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.equal(a.grad, b.grad)
-
-
-def convolve(x_BCHW: Tensor, layer: nn.Conv2d, padding: int) -> Tensor:
-    """A 3 × 3 convolution as one matrix product over the unfolded patches."""
-    patches_BKP = F.unfold(x_BCHW, kernel_size=3, padding=padding)
-    side = x_BCHW.shape[-1] + 2 * padding - 2
-    weights_OK = layer.weight.reshape(layer.out_channels, -1)
-    return (weights_OK @ patches_BKP + layer.bias[:, None]).reshape(-1, layer.out_channels, side, side)
-
-
-def relu_and_pool(x_BCHW: Tensor) -> Tensor:
-    side = x_BCHW.shape[-1] // 2 * 2  # pooling ignores an odd last row or column
-    corners = [x_BCHW[..., i:side:2, j:side:2] for i in range(2) for j in range(2)]
-    return torch.stack(corners).amax(dim=0).clamp_min(0)
-
-
-def test_logits_equal_explicit_matrix_products() -> None:
-    model, batch = cnn().double(), images(4, torch.float64)
-    x = relu_and_pool(convolve(batch, model.conv1, padding=1))
-    x = relu_and_pool(convolve(x, model.conv2, padding=0))
-    x = convolve(x, model.conv3, padding=0).clamp_min(0)
-    assert x.shape == (4, 64, 4, 4)
-    x = 1 / (1 + torch.exp(-(x.reshape(4, -1) @ model.dense.weight.T + model.dense.bias)))
-    torch.testing.assert_close(model(batch), x @ model.output.weight.T + model.output.bias, rtol=1e-12, atol=1e-12)
 
 
 ACTIVATIONS = {"sigmoid": nn.Sigmoid(), "tanh": nn.Tanh(), "relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.01), "elu": nn.ELU()}

@@ -195,13 +195,3 @@ def test_factor_0_freezes_a_layer_bit_for_bit(name: str) -> None:
     for parameter, weights in model.named_parameters():
         is_changed[layer_of(parameter)].add(bits(weights) != bits(before[parameter]))
     assert is_changed == {"conv1": {False}, "conv2": {True}, "conv3": {True}, "dense": {False}, "output": {True}}
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_uniform_layers_equal_the_plain_optimizer_bit_for_bit(name: str) -> None:
-    config, (kind, settings) = OptimizerConfig(name=name, lr=0.01), OPTIMIZERS[name]
-    model, plain = model_of(), model_of()
-    train(model, build_optimizer(config, layer_groups(config, model)))
-    train(plain, kind(plain.parameters(), **{"lr": 0.01} | settings))
-    for weights, expected in zip(model.parameters(), plain.parameters(), strict=True):
-        assert bits(weights) == bits(expected)

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,10 +18,31 @@ from lrsweep.training.schedules import Pace, PlateauState, batch_size_at, lr_at,
 LR = 0.3
 NUM_STEPS = 64
 PACE = Pace(epoch_steps=4, num_epochs=15)  # 60 steps: a run of NUM_STEPS goes on after the schedule's end
-NAMES = (
-    *("constant", "step", "multi_step", "piecewise", "exponential", "power", "polynomial", "cosine", "cosine_restarts"),
-    *("triangular", "triangular2", "exp_range", "one_cycle", "one_cycle_torch", "plateau", "grow_batch"),
-)
+
+USES: dict[str, tuple[str, ...]] = {
+    "constant": (),
+    "step": ("factor", "every"),
+    "multi_step": ("factor", "milestones"),
+    "piecewise": ("milestones", "shares"),
+    "exponential": ("factor", "every"),
+    "power": ("every", "power"),
+    "polynomial": ("length", "power", "final"),
+    "cosine": ("length", "final"),
+    "cosine_restarts": ("period", "period_growth", "final"),
+    "triangular": ("period", "low"),
+    "triangular2": ("period", "low"),
+    "exp_range": ("period", "low", "factor", "every"),
+    "one_cycle": ("length", "low", "final", "tail"),
+    "one_cycle_torch": ("length", "low", "final", "rise"),
+    "plateau": ("factor", "patience", "threshold", "cooldown", "final"),
+    "grow_batch": ("factor",),
+}
+NAMES = tuple(USES)
+
+
+def example(name: str, **settings: Any) -> ScheduleConfig:
+    needed: dict[str, Any] = {"milestones": [2.0, 7.5], "shares": [1.0, 0.3, 0.1]}
+    return ScheduleConfig(name=name, **{key: needed[key] for key in USES[name] if key in needed}, **settings)
 
 
 def steps(name: str, **settings: Any) -> ScheduleConfig:
@@ -35,8 +55,7 @@ def rates(schedule: ScheduleConfig, num_steps: int = NUM_STEPS, *, base_lr: floa
 
 # Against PyTorch.
 
-Scheduler = lr_scheduler.LRScheduler
-BuildScheduler = Callable[[torch.optim.Optimizer], Scheduler]
+BuildScheduler = Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler]
 
 
 def rates_of_pytorch(build: BuildScheduler, num_steps: int = NUM_STEPS) -> list[float]:
@@ -46,9 +65,7 @@ def rates_of_pytorch(build: BuildScheduler, num_steps: int = NUM_STEPS) -> list[
     for _ in range(num_steps):
         lrs.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        with warnings.catch_warnings():  # SequentialLR passes a parameter that PyTorch has deprecated
-            warnings.filterwarnings("ignore", "The epoch parameter in `scheduler.step", UserWarning)
-            scheduler.step()
+        scheduler.step()
     return lrs
 
 
@@ -126,24 +143,12 @@ def test_every_step_equals_pytorchs(case: str) -> None:
 
 @pytest.mark.parametrize("case", AGAINST_PYTORCH)
 def test_a_warm_up_can_precede_every_schedule(case: str) -> None:
-    ours, theirs, num_steps = AGAINST_PYTORCH[case]
+    ours, _, num_steps = AGAINST_PYTORCH[case]
     length = None if ours.length is None else ours.length + 5
     warmed = replace(ours, warmup=5, warmup_start=0.1, length=length)
-
-    def linear_rise(o: torch.optim.Optimizer) -> Scheduler:
-        return lr_scheduler.LinearLR(o, start_factor=0.1, total_iters=5)
-
-    rise = rates_of_pytorch(linear_rise, 5)
+    rise = rates_of_pytorch(lambda o: lr_scheduler.LinearLR(o, start_factor=0.1, total_iters=5), 5)
     assert rates(warmed, num_steps + 5) == pytest.approx([*rise, *rates(ours, num_steps)], rel=1e-9)
-    if case in CHAINABLE:
-        sequential = rates_of_pytorch(
-            lambda o: lr_scheduler.SequentialLR(o, [linear_rise(o), theirs(o)], milestones=[5]), num_steps + 5
-        )
-        assert rates(warmed, num_steps + 5) == pytest.approx(sequential, rel=1e-9, abs=1e-15)
 
-
-# Building CyclicLR or OneCycleLR changes the optimizer's rate, which would spoil the warm-up.
-CHAINABLE = {name for name in AGAINST_PYTORCH if not name.startswith(("triangular", "exp_range", "one_cycle"))}
 
 losses = st.lists(
     st.one_of(st.floats(0, 10), st.sampled_from([math.nan, math.inf, 0.5, 0.5 * (1 - 1e-4), 1.0])), min_size=1, max_size=60
@@ -293,12 +298,12 @@ def test_the_last_step_of_a_fixed_budget_has_the_final_rate(name: str) -> None:
 # Properties of all settings.
 
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
-    "length": st.none() | st.floats(1e-3, 1e4),
+    "length": st.none() | st.sampled_from([1e-9, 1.0, 2.0, 3.0, 1e7]) | st.floats(1e-3, 1e4),
     "final": st.sampled_from([0.0, 0.99]) | st.floats(0, 0.99),
     "factor": st.sampled_from([5e-324, 1.0]) | st.floats(1e-3, 1),
-    "every": st.floats(1e-3, 1e6),
+    "every": st.sampled_from([1e-9, 1e7]) | st.floats(1e-3, 1e6),
     "power": st.floats(1e-3, 1e300),
-    "period": st.floats(1e-3, 1e4),
+    "period": st.sampled_from([1e-9, 1.0, 2.0, 1e7]) | st.floats(1e-3, 1e4),
     "period_growth": st.sampled_from([1.0, 2.0]) | st.floats(1.1, 100),
     "low": st.floats(1e-6, 1),
     "tail": st.sampled_from([0.0, 0.99, math.nextafter(1, 0)]) | st.floats(0, 0.99),
@@ -309,29 +314,6 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "patience": st.integers(1, 5),
     "cooldown": st.integers(0, 5),
 }
-USES: dict[str, tuple[str, ...]] = {
-    "constant": (),
-    "step": ("factor", "every"),
-    "multi_step": ("factor", "milestones"),
-    "piecewise": ("milestones", "shares"),
-    "exponential": ("factor", "every"),
-    "power": ("every", "power"),
-    "polynomial": ("length", "power", "final"),
-    "cosine": ("length", "final"),
-    "cosine_restarts": ("period", "period_growth", "final"),
-    "triangular": ("period", "low"),
-    "triangular2": ("period", "low"),
-    "exp_range": ("period", "low", "factor", "every"),
-    "one_cycle": ("length", "low", "final", "tail"),
-    "one_cycle_torch": ("length", "low", "final", "rise"),
-    "plateau": ("factor", "patience", "threshold", "cooldown", "final"),
-    "grow_batch": ("factor",),
-}
-
-
-def example(name: str, **settings: Any) -> ScheduleConfig:
-    needed: dict[str, Any] = {"milestones": [2.0, 7.5], "shares": [1.0, 0.3, 0.1]}
-    return ScheduleConfig(name=name, **{key: needed[key] for key in USES[name] if key in needed}, **settings)
 
 
 @st.composite
@@ -371,21 +353,3 @@ def test_lengths_in_steps_equal_lengths_in_epochs(schedule: ScheduleConfig, pace
     in_epochs = replace(schedule, unit="epoch")
     in_steps = replace(schedule, unit="step", milestones=milestones, **lengths)
     assert [lr_at(in_epochs, LR, step, pace) for step in at] == [lr_at(in_steps, LR, step, pace) for step in at]
-
-
-DEGENERATE = [
-    *({"length": length} for length in (1e-9, 1, 2, 1e9)),
-    *({"length": length, "tail": tail} for length in (1, 2, 3, 50) for tail in (0.0, 0.99, math.nextafter(1, 0))),
-    *({"length": length, "rise": rise} for length in (1, 2, 3, 50) for rise in (0.0, 0.99, math.nextafter(1, 0))),
-    *({"period": period} for period in (1e-9, 1, 2, 1e9)),
-    *({"every": every} for every in (1e-9, 1, 1e9)),
-]
-
-
-@pytest.mark.parametrize("settings", DEGENERATE, ids=str)
-@pytest.mark.parametrize("unit", ["epoch", "step"])
-def test_extreme_lengths_have_valid_rates(settings: dict[str, float], unit: str) -> None:
-    names = [name for name in NAMES if set(settings) <= set(USES[name]) and name != "grow_batch"]
-    assert names
-    for name, pace in itertools.product(names, (Pace(1, 1), Pace(94, 1_000))):
-        assert all(0 <= rate <= LR for rate in rates(ScheduleConfig(name=name, unit=unit, **settings), pace=pace)), name

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lrsweep.config import LossConfig, RunConfig
 from lrsweep.data import dataset
-from lrsweep.data.dataset import Mnist, Part, Split, batch_order
+from lrsweep.data.dataset import Mnist, Part, Split
 from lrsweep.data.seeding import generator
 from lrsweep.records import EpochRecord, Outcome
 from lrsweep.training import solo
@@ -109,21 +109,6 @@ def test_random_numbers_are_drawn_on_the_cpu_for_every_device(make_run: MakeRun)
     learner = new_learner(make_run(), torch.device("meta"))  # in place of a GPU
     assert {p.device.type for p in learner.model.parameters()} == {"meta"}
     assert learner.order.device == learner.augmentation.device == learner.dropout.device == CPU
-
-
-def test_every_epoch_has_a_new_order(mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = make_run(max_epochs=2)
-    orders: list[list[int]] = []
-
-    def spy(*args: Any) -> tuple[Tensor, ...]:
-        batches = batch_order(*args)
-        orders.append(torch.cat(batches).tolist())
-        return batches
-
-    monkeypatch.setattr(solo, "batch_order", spy)
-    train(run, split_of(mnist, run))
-    random = generator(run.seed, "order")
-    assert orders[-2:] == [torch.randperm(64, generator=random).tolist() for _ in range(2)]
 
 
 # Steps and scores against plain loops.
