@@ -1,4 +1,4 @@
-"""What many tests need: MNIST, small run configs, and records that no training had to make."""
+"""Fixtures for many tests: MNIST, small run configs, records without training, and commands run in this process."""
 
 import logging
 import sys
@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
-from hypothesis import settings
 
 from lrsweep.cli import main
 from lrsweep.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainingConfig, run_id
@@ -22,14 +22,14 @@ ROOT = Path(__file__).parents[1]
 
 torch.set_num_threads(1)
 
-# The same examples at every run; a slow machine is no failure; nothing is left in the working directory.
-settings.register_profile("lrsweep", deadline=None, derandomize=True, database=None)
-settings.load_profile("lrsweep")
+# Every test run tries the same examples, without time limits, and writes nothing to the working directory.
+hypothesis.settings.register_profile("lrsweep", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("lrsweep")
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """Hydra sets up the root logger for its jobs, and leaves it so."""
+def _restore_logging() -> Iterator[None]:
+    """Hydra changes the root logger for its jobs and does not restore it."""
     root = logging.getLogger()
     level, handlers = root.level, root.handlers[:]
     yield
@@ -41,19 +41,19 @@ def _logging_as_before() -> Iterator[None]:
 
 @pytest.fixture
 def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`in_process(main, "lrsweep", …)`: a command of Hydra's in an empty folder, here and on the CPU; its exit code."""
+    """`in_process(main, "lrsweep", …)` runs a command in this process, in an empty folder, on the CPU. Returns the exit code."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for processes that it starts
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for child processes
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
 
     def command(main: Callable[[], None], name: str, *overrides: str) -> int:
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main() sets it: have it put back
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main() sets it, so monkeypatch must restore it
         monkeypatch.setattr(sys, "argv", [name, f"machine.data_dir={ROOT / 'data'}", *overrides])
         try:
             main()
-        except SystemExit as ended:
-            return int(ended.code or 0)
+        except SystemExit as exit_:
+            return int(exit_.code or 0)
         return 0
 
     return command
@@ -61,7 +61,7 @@ def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 @pytest.fixture
 def lrsweep(in_process: Callable[..., int]) -> Callable[..., int]:
-    """`lrsweep(…)`, likewise."""
+    """`lrsweep(…)` runs the command lrsweep in the same way."""
     return partial(in_process, main.main, "lrsweep")
 
 
@@ -72,18 +72,18 @@ def mnist() -> Mnist:
 
 @pytest.fixture(scope="session")
 def make_run() -> Callable[..., RunConfig]:
-    """A run of a few images; a keyword of `training` or `data` sets that field."""
+    """Build a run with few images. Keywords set fields of `training` and `data`."""
 
     def make(*, lr: float = 1e-3, seed: int = 0, loss: str = "cross_entropy", **fields: int) -> RunConfig:
         sizes = {"num_train": 64, "num_valid": 100, "num_test": 100}
         limits = {"patience": 5, "max_epochs": 3}
-        chosen = sizes | limits | fields
+        settings = sizes | limits | fields
         return RunConfig(
             seed=seed,
-            data=DataConfig(**{name: chosen.pop(name) for name in sizes}),
+            data=DataConfig(**{name: settings.pop(name) for name in sizes}),
             loss=LossConfig(name=loss),
             optimizer=OptimizerConfig(lr=lr),
-            training=TrainingConfig(**chosen),
+            training=TrainingConfig(**settings),
         )
 
     return make
@@ -91,7 +91,7 @@ def make_run() -> Callable[..., RunConfig]:
 
 @pytest.fixture(scope="session")
 def make_record() -> Callable[..., RunRecord]:
-    """The record of a run on the documents' sizes; keywords but `lr`, `seed` and `loss` set fields of its outcome."""
+    """Build a record with the documents' split sizes. Keywords other than `lr`, `seed` and `loss` set fields of its outcome."""
 
     def make(*, lr: float = 1e-3, seed: int = 0, loss: str = "cross_entropy", **outcome: Any) -> RunRecord:
         run = RunConfig(seed=seed, optimizer=OptimizerConfig(lr=lr), loss=LossConfig(name=loss))

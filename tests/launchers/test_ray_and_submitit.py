@@ -210,7 +210,7 @@ def test_what_cannot_be_fused_is_a_task_of_its_own_and_said(cluster: Any, tmp_pa
     code, out, err = sweep(tmp_path, *cluster.overrides, *overrides)
     assert code == 0, err
     assert "1 of 2 runs are fused; programs: 1" in out
-    assert "1 of 2 runs run solo: images that move (data.max_shift, data.max_rotation) have no stacked form" in out
+    assert "1 of 2 runs run solo: augmentation (data.max_shift, data.max_rotation) cannot be fused" in out
     found = {record.config["data"]["max_shift"]: record.engine for record in store.read(tmp_path / "mixed" / "lr")}
     assert found == {0.0: "fused", 1.0: "solo"}
 

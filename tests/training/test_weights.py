@@ -1,4 +1,4 @@
-"""Files of weights: what lrsweep.model writes it reads, and it refuses all else in one line, running nothing of it."""
+"""Weights files: what is written can be read, and any other file is refused in one line, without running code from it."""
 
 import os
 import zipfile
@@ -13,7 +13,7 @@ from torch import nn
 from lrsweep.config import ConfigError, ModelConfig
 from lrsweep.data.seeding import generator
 from lrsweep.training.models import build_model
-from lrsweep.training.weights import holds_weights_of, load_weights, start_from, weights_file
+from lrsweep.training.weights import holds_weights_of, load_weights, set_weights, weights_file
 
 RUN_ID = "0123456789abcdef"
 
@@ -27,122 +27,120 @@ def save_weights(path: Path, state_dict: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_what_is_written_is_read(tmp_path: Path, batch_norm: bool) -> None:
+def test_written_weights_are_read_back(tmp_path: Path, batch_norm: bool) -> None:
     path = tmp_path / "seed-0.pt"
     written, model = cnn(batch_norm=batch_norm), cnn(seed=1, batch_norm=batch_norm)
     save_weights(path, written.state_dict())
-    start_from(model, load_weights(path))
+    set_weights(model, load_weights(path))
     for name, weights in written.state_dict().items():
         assert torch.equal(model.state_dict()[name], weights)
     assert model.conv2.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_file_says_whose_weights_it_holds(tmp_path: Path) -> None:
+def test_a_file_names_the_run_of_its_weights(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     save_weights(path, cnn().state_dict())
     assert holds_weights_of(path, RUN_ID)
     assert not holds_weights_of(path, RUN_ID[::-1])
-    assert torch.load(path, weights_only=True).keys() == cnn().state_dict().keys()  # for others it is a file like any other
+    assert torch.load(path, weights_only=True).keys() == cnn().state_dict().keys()  # PyTorch can still read it
 
 
-def test_a_file_that_does_not_say_so_can_be_started_from(tmp_path: Path) -> None:
-    """As they were written before."""
+def test_a_plain_torch_file_names_no_run_but_can_be_loaded(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save(cnn().state_dict(), path)
     assert not holds_weights_of(path, RUN_ID)
-    start_from(cnn(seed=1), load_weights(path))
+    set_weights(cnn(seed=1), load_weights(path))
 
 
-@pytest.mark.parametrize("what", ["missing", "text", "folder"])
-def test_what_is_no_file_of_weights_holds_nobodys(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("name", ["missing", "text", "folder"])
+def test_other_files_hold_no_runs_weights(tmp_path: Path, name: str) -> None:
     (tmp_path / "text").write_text(RUN_ID)
     (tmp_path / "folder").mkdir()
-    assert not holds_weights_of(tmp_path / what, RUN_ID)
+    assert not holds_weights_of(tmp_path / name, RUN_ID)
 
 
 class Code:
-    """Read as the object that it says it is, it makes a folder of this name."""
+    """Unpickling this object creates a folder."""
 
-    def __init__(self, name: Path) -> None:
-        self.name = name
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
     def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
-        return os.mkdir, (str(self.name),)
+        return os.mkdir, (str(self.folder),)
 
 
-def other_zip(path: Path) -> None:
+def write_other_zip(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a", "b")
 
 
-def flipped(path: Path) -> None:
-    """One bit of one weight is another: PyTorch alone would read on."""
+def write_flipped_bit(path: Path) -> None:
+    """One bit of one weight differs. PyTorch alone would not notice."""
     save_weights(path, cnn().state_dict())
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
-def cut(path: Path) -> None:
+def write_part(path: Path) -> None:
     save_weights(path, cnn().state_dict())
     path.write_bytes(path.read_bytes()[:10_000])
 
 
-NO_WEIGHTS: dict[str, Callable[[Path], Any]] = {
+BAD_FILES: dict[str, Callable[[Path], Any]] = {
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("hello world\n"),
-    "other zip": other_zip,
-    "flipped bit": flipped,
-    "cut short": cut,
+    "other zip": write_other_zip,
+    "flipped bit": write_flipped_bit,
+    "truncated": write_part,
     "code": lambda path: torch.save(Code(path.with_name("ran")), path),
     "code among weights": lambda path: torch.save(cnn().state_dict() | {"code": Code(path.with_name("ran"))}, path),
-    "code before zip": lambda path: torch.save(Code(path.with_name("ran")), path, _use_new_zipfile_serialization=False),
+    "code in the old format": lambda path: torch.save(Code(path.with_name("ran")), path, _use_new_zipfile_serialization=False),
     "module": lambda path: torch.save(cnn(), path),
     "list": lambda path: torch.save([torch.zeros(1)], path),
     "numbers": lambda path: torch.save({"conv1.weight": 1}, path),
 }
 
 
-@pytest.mark.parametrize("write", NO_WEIGHTS.values(), ids=NO_WEIGHTS.keys())
-def test_what_is_no_file_of_weights_is_refused_in_one_line(tmp_path: Path, write: Callable[[Path], Any]) -> None:
+@pytest.mark.parametrize("write", BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_a_file_of_anything_but_weights_is_refused_in_one_line(tmp_path: Path, write: Callable[[Path], Any]) -> None:
     path = tmp_path / "weights.pt"
     write(path)
-    with pytest.raises(ConfigError) as refusal:
+    with pytest.raises(ConfigError) as error:
         load_weights(path)
-    assert str(refusal.value) == f"model.init_from={path} is not an intact file of weights; machine.save_weights writes one"
+    message = f"model.init_from={path} is damaged or is not a weights file; machine.save_weights writes weights files"
+    assert str(error.value) == message
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["code", "code among weights", "code before zip"])
-def test_such_code_runs_where_a_file_is_trusted(tmp_path: Path, name: str) -> None:
-    """What the test above refuses is no straw man."""
-    NO_WEIGHTS[name](tmp_path / "weights.pt")
+@pytest.mark.parametrize("name", ["code", "code among weights", "code in the old format"])
+def test_the_code_in_these_files_would_run_without_the_check(tmp_path: Path, name: str) -> None:
+    BAD_FILES[name](tmp_path / "weights.pt")
     torch.load(tmp_path / "weights.pt", weights_only=False)
     assert (tmp_path / "ran").is_dir()
 
 
-def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as missing:
-        load_weights(tmp_path / "none.pt")
-    assert str(missing.value) == f"model.init_from={tmp_path}/none.pt cannot be read: No such file or directory"
-    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory$"):
-        load_weights(tmp_path)
+@pytest.mark.parametrize(("name", "reason"), [("none.pt", "No such file or directory"), ("", "Is a directory")])
+def test_a_file_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_weights(tmp_path / name)
+    assert str(error.value) == f"model.init_from={tmp_path / name} cannot be read: {reason}"
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "difference"),
     [
-        ({"output.bias": torch.zeros(9)}, "output.bias is [9] there and [10] here"),
-        ({"norm1.weight": torch.ones(32)}, "norm1.weight is [32] there and missing here"),
-        ({"conv1.bias": None}, "conv1.bias is missing there and [32] here"),
+        ({"output.bias": torch.zeros(9)}, "output.bias is [9] in the file, but [10] in this model"),
+        ({"norm1.weight": torch.ones(32)}, "norm1.weight is [32] in the file, but missing in this model"),
+        ({"conv1.bias": None}, "conv1.bias is missing in the file, but [32] in this model"),
     ],
     ids=["shape", "extra", "missing"],
 )
-def test_weights_of_another_model_are_refused_and_change_nothing(change: dict[str, Any], told: str) -> None:
+def test_weights_of_another_model_are_refused_and_change_nothing(change: dict[str, Any], difference: str) -> None:
     model = cnn()
     weights = {name: tensor for name, tensor in (cnn(seed=1).state_dict() | change).items() if tensor is not None}
-    with pytest.raises(ConfigError) as refusal:
-        start_from(model, weights)
-    assert str(refusal.value) == f"model.init_from holds weights of another model: {told}"
+    with pytest.raises(ConfigError) as error:
+        set_weights(model, weights)
+    assert str(error.value) == f"model.init_from holds the weights of a different model: {difference}"
     for name, tensor in cnn().state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor)

@@ -1,17 +1,16 @@
-"""Many runs in one program: what they share is done once for all, and a slot whose run ends takes the next.
+"""Train many runs in one program: runs share every step, and when a run ends, the next one takes its slot.
 
-Each run has what solo gives it: the same split, initial weights and batches, its own learning rate, solo's rule for
-stopping, one score of the test set. Only the order of sums differs, so that weights part after some steps, as they do
+Each run gets what solo gives it: the same split, initial weights and batches, its own learning rate, the same stopping rule and
+one score on the test set. Only the order of floating-point sums differs, so weights drift apart after some steps, as they do
 between two machines.
 
-Shapes: K slots, N images, S steps of an epoch.
+Shapes: K slots, N images, S steps per epoch.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,31 +19,39 @@ from lrsweep.config import LayerFactors, RunConfig
 from lrsweep.data.dataset import Mnist, batch_order
 from lrsweep.data.seeding import generator
 from lrsweep.fused.block import BLOCK_SLOTS, Block, EpochResult
-from lrsweep.fused.stacked_cnn import reason_not_fusable as reason_not_stacked
+from lrsweep.fused.stacked_cnn import FORWARD
 from lrsweep.records import EpochRecord, Outcome, StopReason
 from lrsweep.training.early_stopping import EarlyStopping
 from lrsweep.training.schedules import Pace, PlateauState, lr_at, pace_of
 
-_SHARE_OF_FREE_MEMORY = 0.8
-_OWN_LAYERS: dict[str, Any] = {"layerwise": "uniform", "layer_factor": 2.0, "layers": LayerFactors()}  # any, in one program
+_USABLE_MEMORY = 0.8  # of the free GPU memory
 
 
 def reason_not_fusable(run: RunConfig) -> str | None:
-    """Why this run cannot be fused; None if it can."""
+    """Why this run cannot be fused, or None if it can."""
     if run.schedule.name == "grow_batch":
-        return "schedule=grow_batch gives each epoch its own batch size"
+        return "schedule=grow_batch cannot be fused"
     if run.training.precision != "fp32":
-        return f"training.precision={run.training.precision} has no stacked form"
+        return f"training.precision={run.training.precision} cannot be fused"
     if run.data.max_shift or run.data.max_rotation:
-        return "images that move (data.max_shift, data.max_rotation) have no stacked form"
-    return reason_not_stacked(run.model)
+        return "augmentation (data.max_shift, data.max_rotation) cannot be fused"
+    if run.model.name not in FORWARD:
+        return f"model.name={run.model.name} cannot be fused"
+    if run.model.dropout:
+        return f"model.dropout={run.model.dropout} cannot be fused"
+    if run.model.batch_norm:
+        return "model.batch_norm=true cannot be fused"
+    return None
 
 
 def cohorts(runs: Sequence[RunConfig]) -> list[list[int]]:
-    """The runs, by their positions, in groups that can share a program: equal but for rate, seed, schedule, layers and limits."""
+    """Group the positions of runs that can train in one program.
+
+    They may differ in learning rate, seed, schedule, layer factors, patience and max_epochs, but in nothing else.
+    """
     groups: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
-        optimizer = replace(run.optimizer, lr=1.0, **_OWN_LAYERS)
+        optimizer = replace(run.optimizer, lr=1.0, layerwise="uniform", layer_factor=2.0, layers=LayerFactors())
         key = (run.data, run.model, run.loss, optimizer, run.training.batch_size)
         groups.setdefault(repr(key), []).append(i)
     return list(groups.values())
@@ -64,58 +71,58 @@ def train(
 ) -> None:
     """Train the runs of one cohort, at most `num_slots` at a time.
 
-    Each is handed to `on_outcome`, by its position, as soon as it ends. Its wall time is not measured, because it has none
-    of its own: every epoch counts as `epoch_seconds`. Where memory runs out, the runs under way begin again with half the
-    slots, which `on_halved` is told; with one slot, torch.OutOfMemoryError is raised.
+    `on_outcome` gets each run's position and outcome as soon as the run ends. A fused run has no wall time of its own, so every
+    epoch counts as `epoch_seconds`. If memory runs out, the unfinished runs start again with half the slots, and `on_halved`
+    gets the new number; with one slot, torch.OutOfMemoryError is raised.
     """
     unfinished = list(range(len(runs)))
     num_slots = min(num_slots, len(runs))
     while unfinished:
         try:
-            for i, outcome in _lockstep(runs, unfinished, mnist, num_slots, block_slots, dtype, epoch_seconds, on_epoch):
+            for i, outcome in _train_in_slots(runs, unfinished, mnist, num_slots, block_slots, dtype, epoch_seconds, on_epoch):
                 on_outcome(i, outcome)
                 unfinished.remove(i)
             return
         except torch.OutOfMemoryError:
             if num_slots == 1:
                 raise
-        # Outside of `except`, where the error would keep the memory of what it interrupted.
+        # Not inside `except`: there, the traceback would keep the tensors of the interrupted step alive.
         num_slots = min(num_slots // 2, len(unfinished))
         if mnist.train_images.is_cuda:
             torch.cuda.empty_cache()
         on_halved(num_slots)
 
 
-def num_slots_that_fit(like: RunConfig, mnist: Mnist) -> int:
-    """On a GPU: how many slots the free memory holds, from what two blocks of them take."""
+def num_slots_that_fit(template: RunConfig, mnist: Mnist) -> int:
+    """How many slots the free GPU memory holds, estimated by building two blocks."""
     block_slots = BLOCK_SLOTS["cuda"]
     torch.cuda.empty_cache()
     free = torch.cuda.mem_get_info(mnist.train_images.device)[0]
     try:
-        shared, kept = _memory_of_blocks(like, mnist, block_slots)
+        shared, per_block = _memory_of_blocks(template, mnist, block_slots)
     except torch.OutOfMemoryError:
-        return block_slots // 2  # `train` halves it further, if need be
-    return max(1, int((_SHARE_OF_FREE_MEMORY * free - shared) / kept * block_slots))
+        return block_slots // 2  # `train` halves it again if that is still too many
+    return max(1, int((_USABLE_MEMORY * free - shared) / per_block * block_slots))
 
 
-def _memory_of_blocks(like: RunConfig, mnist: Mnist, block_slots: int) -> tuple[int, int]:
-    """Bytes that all blocks share, such as a step's tensors and the libraries' workspaces, and bytes that each keeps."""
+def _memory_of_blocks(template: RunConfig, mnist: Mnist, block_slots: int) -> tuple[int, int]:
+    """Two numbers of bytes: what all blocks share (temporary tensors, library workspaces), and what each block keeps."""
     device = mnist.train_images.device
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     pool = torch.cuda.graph_pool_handle()
-    blocks = [Block(like, block_slots, mnist, torch.float32, pool)]
+    blocks = [Block(template, block_slots, mnist, torch.float32, pool)]
     with_one = torch.cuda.memory_allocated(device)
-    blocks.append(Block(like, block_slots, mnist, torch.float32, pool))
-    kept = torch.cuda.memory_allocated(device) - with_one
-    order_KN = torch.zeros(block_slots, like.data.num_train, dtype=torch.int64)
-    blocks[1].epoch(order_KN, torch.zeros(_num_steps(like), block_slots))
-    return torch.cuda.max_memory_allocated(device) - before - 2 * kept, kept
+    blocks.append(Block(template, block_slots, mnist, torch.float32, pool))
+    per_block = torch.cuda.memory_allocated(device) - with_one
+    order_KN = torch.zeros(block_slots, template.data.num_train, dtype=torch.int64)
+    blocks[1].epoch(order_KN, torch.zeros(_num_steps(template), block_slots))
+    return torch.cuda.max_memory_allocated(device) - before - 2 * per_block, per_block
 
 
 @dataclass
-class _Slot:
-    """The run in a slot and what solo would know of it after as many epochs."""
+class _ActiveRun:
+    """The run in a slot, with the state that solo would have after the same number of epochs."""
 
     position: int
     run: RunConfig
@@ -126,7 +133,7 @@ class _Slot:
     plateau: PlateauState = field(default_factory=PlateauState)
     curve: list[EpochRecord] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # of every step
-    stop_reason: StopReason | None = None  # None: goes on
+    stop_reason: StopReason | None = None  # None while the run goes on
 
     def __post_init__(self) -> None:
         self.order = generator(self.run.seed, "order")
@@ -142,7 +149,7 @@ class _Slot:
         return [lr_at(self.run.schedule, self.run.optimizer.lr, step, self.pace) * self.plateau.lr_scale for step in steps]
 
     def after_epoch(self, losses: list[float], train_accuracy: float, valid_loss: float, valid_accuracy: float) -> bool:
-        """Solo's rule. True if the weights are the best so far."""
+        """Apply solo's stopping rule. Return whether the weights are the best so far."""
         self.losses += losses
         if not all(map(math.isfinite, [*losses, valid_loss])):
             self.stop_reason = "diverged"
@@ -163,10 +170,10 @@ class _Slot:
             self.stop_reason = "patience"
         elif len(self.curve) >= self.run.training.max_epochs:
             self.stop_reason = "max_epochs"
-        return self.stopping.is_record
+        return self.stopping.is_improvement
 
     def outcome(self, test: tuple[float, float] | None) -> Outcome:
-        """What the run leaves; `test` is loss and accuracy with the best weights, None where no epoch left any."""
+        """`test` is the loss and accuracy of the best weights on the test set, or None if no epoch succeeded."""
         assert self.stop_reason is not None
         is_diverged = self.stop_reason == "diverged"
         num_finite = next((step for step, loss in enumerate(self.losses) if not math.isfinite(loss)), len(self.losses))
@@ -178,7 +185,7 @@ class _Slot:
             valid_accuracy=self.stopping.best_accuracy if self.stopping.best_epoch else None,
             test_loss=test[0] if test else None,
             test_accuracy=test[1] if test else None,
-            wall_seconds=(len(self.curve) + is_diverged) * self.epoch_seconds,  # solo counts the epoch that diverged, too
+            wall_seconds=(len(self.curve) + is_diverged) * self.epoch_seconds,  # as in solo, the diverged epoch counts
             diverged_step=num_finite if is_diverged else None,
             last_finite_loss=self.losses[num_finite - 1] if num_finite else None,
         )
@@ -193,7 +200,7 @@ def _num_steps(run: RunConfig) -> int:
     return -(-run.data.num_train // run.training.batch_size)
 
 
-def _lockstep(
+def _train_in_slots(
     runs: Sequence[RunConfig],
     positions: Sequence[int],
     mnist: Mnist,
@@ -203,56 +210,56 @@ def _lockstep(
     epoch_seconds: float,
     on_epoch: Callable[[int], None],
 ) -> Iterator[tuple[int, Outcome]]:
-    """Position and outcome of each run as it ends. Slots are refilled between epochs, in the runs' order."""
+    """Yield each run's position and outcome when it ends. Free slots are filled between epochs, in the order of the runs."""
     waiting = deque(positions)
     device = mnist.train_images.device
     pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
     per_block = block_slots or BLOCK_SLOTS[device.type]
     sizes = [min(per_block, num_slots - first) for first in range(0, num_slots, per_block)]
     blocks = [Block(runs[positions[0]], size, mnist, dtype, pool) for size in sizes]
-    slots: list[list[_Slot | None]] = [[None] * size for size in sizes]
+    slots: list[list[_ActiveRun | None]] = [[None] * size for size in sizes]
     while True:
         for block, block_runs in zip(blocks, slots, strict=True):
-            for k, slot in enumerate(block_runs):
-                if slot is None and waiting:
+            for k, active in enumerate(block_runs):
+                if active is None and waiting:
                     position = waiting.popleft()
                     block.load(k, runs[position])
-                    block_runs[k] = _Slot(position, runs[position], epoch_seconds)
-        active = [(block, block_runs) for block, block_runs in zip(blocks, slots, strict=True) if any(block_runs)]
-        if not active:
+                    block_runs[k] = _ActiveRun(position, runs[position], epoch_seconds)
+        busy = [(block, block_runs) for block, block_runs in zip(blocks, slots, strict=True) if any(block_runs)]
+        if not busy:
             return
-        results = [_epoch(block, block_runs) for block, block_runs in active]  # a GPU works on while the next are set up
-        on_epoch(sum(slot is not None for _, block_runs in active for slot in block_runs))
-        for (block, block_runs), result in zip(active, results, strict=True):
-            yield from _after_epoch(block, block_runs, result)
+        results = [_start_epoch(block, block_runs) for block, block_runs in busy]  # a GPU computes while the next one starts
+        on_epoch(sum(active is not None for _, block_runs in busy for active in block_runs))
+        for (block, block_runs), result in zip(busy, results, strict=True):
+            yield from _finish_epoch(block, block_runs, result)
 
 
-def _epoch(block: Block, slots: list[_Slot | None]) -> EpochResult:
-    running = {k: slot for k, slot in enumerate(slots) if slot is not None}
-    like = next(iter(running.values())).run
-    order_KN = torch.zeros(len(slots), like.data.num_train, dtype=torch.int64)
-    rates_SK = torch.zeros(_num_steps(like), len(slots), dtype=torch.float64)
-    for k, slot in running.items():
-        order_KN[k] = slot.next_order()
-        rates_SK[:, k] = torch.tensor(slot.next_rates(), dtype=torch.float64)
+def _start_epoch(block: Block, slots: list[_ActiveRun | None]) -> EpochResult:
+    active_runs = {k: active for k, active in enumerate(slots) if active is not None}
+    template = next(iter(active_runs.values())).run
+    order_KN = torch.zeros(len(slots), template.data.num_train, dtype=torch.int64)
+    rates_SK = torch.zeros(_num_steps(template), len(slots), dtype=torch.float64)
+    for k, active in active_runs.items():
+        order_KN[k] = active.next_order()
+        rates_SK[:, k] = torch.tensor(active.next_rates(), dtype=torch.float64)
     return block.epoch(order_KN, rates_SK)
 
 
-def _after_epoch(block: Block, slots: list[_Slot | None], result: EpochResult) -> Iterator[tuple[int, Outcome]]:
-    """Keep the weights of records, and empty the slots of runs that have ended."""
+def _finish_epoch(block: Block, slots: list[_ActiveRun | None], result: EpochResult) -> Iterator[tuple[int, Outcome]]:
+    """Keep the weights of runs that improved, and free the slots of runs that ended."""
     losses_KS, train_K, valid_loss_K, valid_K = (tensor.tolist() for tensor in result)
-    records, ended = [], []
-    for k, slot in enumerate(slots):
-        if slot is not None:
-            data = slot.run.data
-            if slot.after_epoch(losses_KS[k], train_K[k] / data.num_train, valid_loss_K[k], valid_K[k] / data.num_valid):
-                records.append(k)
-            if slot.stop_reason is not None:
-                ended.append((k, slot))
-    if records:
-        block.keep_best(records)
-    scored = [k for k, slot in ended if slot.stopping.best_epoch]
+    improved, ended = [], []
+    for k, active in enumerate(slots):
+        if active is not None:
+            data = active.run.data
+            if active.after_epoch(losses_KS[k], train_K[k] / data.num_train, valid_loss_K[k], valid_K[k] / data.num_valid):
+                improved.append(k)
+            if active.stop_reason is not None:
+                ended.append((k, active))
+    if improved:
+        block.keep_best(improved)
+    scored = [k for k, active in ended if active.stopping.best_epoch]
     tests = dict(zip(scored, block.score_test(scored), strict=True)) if scored else {}
-    for k, slot in ended:
+    for k, active in ended:
         slots[k] = None
-        yield slot.position, slot.outcome(tests.get(k))
+        yield active.position, active.outcome(tests.get(k))

@@ -1,10 +1,10 @@
-"""The documents' CNN, K runs of it at once: plain functions of tensors with a leading run axis.
+"""The documents' CNN for K runs at once: plain functions of tensors with a leading run axis.
 
-A convolution is a batched matrix product of 3 × 3 windows laid out as columns, in NHWC. Grouped convolutions, and vmap over
-a convolution, which becomes one, are often slow backward. No operation mixes runs, so no run can disturb another.
+A convolution is im2col and a batched matrix product, in NHWC. Grouped convolutions often have a slow backward pass, and vmap
+turns a convolution into a grouped one. No operation mixes runs, so a run that diverges does not affect the others.
 
 Shapes: K runs, B batch, H × W pixels, I and O channels or features in and out, R × S pixels of a kernel, M = B·H·W rows,
-J = R·S·I columns, C classes, P floats of a run's row.
+J = R·S·I columns, C classes, P floats per run.
 """
 
 from collections.abc import Callable
@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from lrsweep.config import LossConfig, ModelConfig
 from lrsweep.training.models import ACTIVATIONS
 
-Weights = dict[str, Tensor]  # name as in the module's state dict → [K, *the module's shape]
+Weights = dict[str, Tensor]  # name in the module's state dict → [K, *shape in the module]
 
-_ALIGNMENT = 32  # floats: each tensor of a row begins at a multiple of 128 bytes, as a GPU's wide loads want it
+_ALIGNMENT = 32  # floats: each tensor of a row starts at a multiple of 128 bytes, which allows wide loads on a GPU
 _SIDE = 3  # pixels of every kernel
 
 
 @dataclass(frozen=True)
 class RowLayout:
-    """Where each of a model's tensors lies in a run's row of floats. The gaps between them stay zero."""
+    """Where each tensor of a model is stored in its run's row of floats. The gaps between tensors stay zero."""
 
     places: dict[str, tuple[int, torch.Size]]  # name → first float, shape
     num_floats: int
@@ -41,7 +41,7 @@ def row_layout(model: nn.Module) -> RowLayout:
 
 
 def views(rows_KP: Tensor, layout: RowLayout) -> Weights:
-    """Every tensor of every run, sharing the rows' memory. Kernels lie there as [O, R, S, I]: channels_last, as in solo."""
+    """Every tensor of every run, as views of the rows. Kernels are stored as [O, R, S, I]: channels_last, as in solo."""
     weights = {}
     for name, (start, shape) in layout.places.items():
         flat = rows_KP[:, start : start + shape.numel()]
@@ -54,39 +54,28 @@ def views(rows_KP: Tensor, layout: RowLayout) -> Weights:
 
 
 def forward_cnn(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
-    """[K, B, 28, 28] → logits [K, B, 10]: model.CNN, run by run."""
+    """[K, B, 28, 28] → logits [K, B, 10]. The same function as models.CNN, for each run."""
 
-    def of(layer: str) -> tuple[Tensor, Tensor]:
-        return weights[f"{layer}.weight"], weights[f"{layer}.bias"]
+    def convolve(x_KBHWI: Tensor, layer: str) -> Tensor:
+        return _convolve(x_KBHWI, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
 
     def linear(x_KBI: Tensor, layer: str) -> Tensor:
-        weight_KOI, bias_KO = of(layer)
+        weight_KOI, bias_KO = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
         return torch.baddbmm(bias_KO.unsqueeze(1), x_KBI, weight_KOI.transpose(1, 2))
 
     x = F.pad(images_KBHW, (1, 1, 1, 1)).unsqueeze(-1)
-    x = F.relu(_max_pool(_convolve(x, *of("conv1"))))
-    x = F.relu(_max_pool(_convolve(x, *of("conv2"))))
-    x = F.relu(_convolve(x, *of("conv3")))
-    x = x.permute(0, 1, 4, 2, 3).flatten(2)  # the module flattens channels first
+    x = F.relu(_max_pool(convolve(x, "conv1")))
+    x = F.relu(_max_pool(convolve(x, "conv2")))
+    x = F.relu(convolve(x, "conv3"))
+    x = x.permute(0, 1, 4, 2, 3).flatten(2)  # the module flattens in the order C, H, W
     return linear(ACTIVATIONS[config.activation](linear(x, "dense")), "output")
 
 
 FORWARD: dict[str, Callable[[ModelConfig, Weights, Tensor], Tensor]] = {"cnn": forward_cnn}  # by model.name
 
 
-def reason_not_fusable(config: ModelConfig) -> str | None:
-    """Why this model has no stacked form; None if it has."""
-    if config.name not in FORWARD:
-        return f"model.name={config.name} has no stacked form"
-    if config.dropout:
-        return f"model.dropout={config.dropout} has no stacked form"
-    if config.batch_norm:
-        return "model.batch_norm=true has no stacked form"
-    return None
-
-
 def losses_of(config: LossConfig, logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
-    """[K]: the batch's mean loss of each run, as model.loss_of has it for one."""
+    """[K]: the mean loss of each run's batch. The same as losses.loss_of for each run."""
     if config.name == "double_softmax":
         logits_KBC = logits_KBC.softmax(dim=2)
     losses_M = F.cross_entropy(logits_KBC.flatten(0, 1), labels_KB.flatten(), reduction="none")
@@ -94,13 +83,14 @@ def losses_of(config: LossConfig, logits_KBC: Tensor, labels_KB: Tensor) -> Tens
 
 
 def penalties_of(config: LossConfig, weights: Weights) -> Tensor:
-    """[K]: model.penalty of each run's own weights."""
+    """[K]: the same as losses.penalty for each run."""
 
-    def summed(tensor: Tensor) -> Tensor:
+    def sum_per_run(tensor: Tensor) -> Tensor:
         return tensor.sum(dim=tuple(range(1, tensor.dim())))
 
     penalised = [weight for weight in weights.values() if weight.dim() > 2]  # [K, out, in, …]; a bias is [K, out]
-    return torch.stack([config.l1 * summed(w.abs()) + config.l2 / 2 * summed(w.square()) for w in penalised]).sum(dim=0)
+    terms = [config.l1 * sum_per_run(w.abs()) + config.l2 / 2 * sum_per_run(w.square()) for w in penalised]
+    return torch.stack(terms).sum(dim=0)
 
 
 def num_correct(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
@@ -109,10 +99,10 @@ def num_correct(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
 
 
 def _convolve(x_KBHWI: Tensor, weight_KOIRS: Tensor, bias_KO: Tensor) -> Tensor:
-    """[K, B, H-2, W-2, O]: only where the whole kernel fits."""
+    """[K, B, H-2, W-2, O]: without padding."""
     num_runs, num_images, height, width, _ = x_KBHWI.shape
     columns_KMJ: Tensor = _Columns.apply(x_KBHWI)
-    weight_KJO = weight_KOIRS.permute(0, 3, 4, 2, 1).flatten(1, 3)  # a view, by the memory's order
+    weight_KJO = weight_KOIRS.permute(0, 3, 4, 2, 1).flatten(1, 3)  # a view: kernels are channels_last
     out_KMO = torch.baddbmm(bias_KO.unsqueeze(1), columns_KMJ, weight_KJO)
     return out_KMO.view(num_runs, num_images, height - _SIDE + 1, width - _SIDE + 1, -1)
 
@@ -120,7 +110,7 @@ def _convolve(x_KBHWI: Tensor, weight_KOIRS: Tensor, bias_KO: Tensor) -> Tensor:
 class _Columns(torch.autograd.Function):
     """im2col: every 3 × 3 window of [K, B, H, W, I] as a row of [K, M, J].
 
-    Its own backward, because autograd's would write a full-sized tensor for each of the nine shifts.
+    With its own backward, because autograd's would write a full-sized tensor for each of the nine shifts.
     """
 
     @staticmethod
@@ -142,6 +132,6 @@ class _Columns(torch.autograd.Function):
 
 
 def _max_pool(x_KBHWO: Tensor) -> Tensor:
-    """2 × 2, by PyTorch's own, which takes NHWC as channels_last."""
+    """2 × 2 max pooling. PyTorch treats the permuted NHWC tensor as channels_last."""
     pooled = F.max_pool2d(x_KBHWO.flatten(0, 1).permute(0, 3, 1, 2), 2)
     return pooled.permute(0, 2, 3, 1).view(*x_KBHWO.shape[:2], *pooled.shape[2:], -1)

@@ -1,7 +1,4 @@
-"""A stopwatch for a device: monotonic, and it waits for the device before it reads the time.
-
-It counts only while it runs, so that set-up and warm-up, outside of it, never count.
-"""
+"""A stopwatch for wall time and CPU time. On a GPU it waits for queued work before it reads the time."""
 
 import time
 from types import TracebackType
@@ -21,7 +18,7 @@ class Clock:
         self._start = self._now()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         wall, cpu = self._now()
         self.wall_seconds += wall - self._start[0]
         self.cpu_seconds += cpu - self._start[1]

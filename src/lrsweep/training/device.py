@@ -1,4 +1,4 @@
-"""What a run ran on: kept with its record, never part of its name."""
+"""Choose and set up the device, and describe the machine for the records. The machine is not part of a run's name."""
 
 import importlib.metadata
 import os
@@ -17,26 +17,26 @@ from lrsweep.config import ConfigError, MachineConfig
 
 
 def prepare_device(machine: MachineConfig) -> torch.device:
-    """The device to run on, set up so that equal runs give equal bits on a CPU and the chosen precision on a GPU."""
+    """Select the device, and set the number of threads and the precision. On a CPU, equal runs then give equal bits."""
     if machine.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"machine.device is {machine.device}, but PyTorch finds no GPU here; use machine.device=cpu")
     if machine.device.startswith("cuda:") and int(machine.device[5:]) >= torch.cuda.device_count():
-        raise ConfigError(f"machine.device is {machine.device}, but there are {torch.cuda.device_count()} GPUs, from cuda:0 on")
+        raise ConfigError(f"machine.device is {machine.device}, but the last GPU here is cuda:{torch.cuda.device_count() - 1}")
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if machine.device == "auto" else machine.device
     torch.set_num_threads(machine.threads)
-    # Stock PyTorch uses TF32 for convolutions and not for matrix products.
+    # PyTorch's default is TF32 for convolutions, but not for matrix products.
     torch.backends.cuda.matmul.allow_tf32 = machine.precision == "tf32"
     torch.backends.cudnn.allow_tf32 = machine.precision == "tf32"
     return torch.device(kind)
 
 
 def num_cores() -> int:
-    """Cores that this process may use: its affinity, or its container's quota if that is less."""
+    """The cores that this process may use: its CPU affinity, or the quota of its container if that is lower."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return max(1, min(allowed, int(quota) // int(period)))
-    except (OSError, ValueError):  # no cgroup, or a quota of "max"
+    except (OSError, ValueError):  # no cgroup, or the quota is "max"
         return allowed
 
 
@@ -49,17 +49,12 @@ def describe(device: torch.device, workers: int) -> dict[str, Any]:
         "cores": num_cores(),
         "threads": torch.get_num_threads(),
         "workers": workers,
-        "precision": _precision(device),
+        "precision": "tf32" if device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32 else "fp32",
         "peak_memory_bytes": _peak_memory_bytes(),
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         "versions": _versions(),
         **_GIT_STATE,
     }
-
-
-def _precision(device: torch.device) -> str:
-    """As prepare_device has set both kinds of product. On a CPU it is fp32 whatever was set."""
-    return "tf32" if device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32 else "fp32"
 
 
 def _peak_memory_bytes() -> int:
@@ -84,9 +79,9 @@ def _versions() -> dict[str, str]:
 
 
 def _git_state() -> dict[str, Any]:
-    """The commit of the code itself, wherever it is run from. No git, or not a checkout of this project: None.
+    """The commit of this code, whatever the working directory. None without git, or if the code is not in a git checkout.
 
-    Dirty is a change of code or configs only: a sweep's own files, under results/reference/, change no run.
+    Only changes in src/ and conf/ make it dirty: the result files that a sweep writes do not affect a run.
     """
     source = Path(__file__).parents[1]
 
@@ -103,4 +98,4 @@ def _git_state() -> dict[str, Any]:
     return {"git_commit": None, "git_dirty": None}
 
 
-_GIT_STATE = _git_state()  # as the code is loaded: what is committed later, while a sweep runs, is not what runs
+_GIT_STATE = _git_state()  # read at import: a commit made during a sweep does not change the code that runs

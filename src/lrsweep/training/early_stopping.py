@@ -1,4 +1,4 @@
-"""Early stopping as a pure state machine: `state = state.after(accuracy)`, once an epoch."""
+"""Early stopping as a pure state machine: `state = state.after(accuracy)`, once per epoch."""
 
 import math
 from dataclasses import dataclass, replace
@@ -6,18 +6,19 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
-    patience: int | None  # epochs without a record that end a run; None: none do
-    epoch: int = 0  # epochs seen
+    patience: int | None  # stop after this many epochs without improvement; None: never
+    epoch: int = 0  # epochs so far
     best_epoch: int = 0  # 0: none yet
     best_accuracy: float = -math.inf
 
     def after(self, accuracy: float) -> "EarlyStopping":
-        """The state after one more epoch. A tie is no record, and neither is NaN."""
-        seen = replace(self, epoch=self.epoch + 1)
-        return replace(seen, best_epoch=seen.epoch, best_accuracy=accuracy) if accuracy > self.best_accuracy else seen
+        """The state after one more epoch. A tie is not an improvement, and neither is NaN."""
+        state = replace(self, epoch=self.epoch + 1)
+        return replace(state, best_epoch=state.epoch, best_accuracy=accuracy) if accuracy > self.best_accuracy else state
 
     @property
-    def is_record(self) -> bool:
+    def is_improvement(self) -> bool:
+        """Whether the last epoch is the best so far."""
         return 0 < self.epoch == self.best_epoch
 
     @property

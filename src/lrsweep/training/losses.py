@@ -13,21 +13,21 @@ from lrsweep.config import LossConfig
 
 
 def loss_of(config: LossConfig, logits_BC: Tensor, labels_B: Tensor) -> Tensor:
-    """The batch's mean loss.
+    """The mean loss of the batch.
 
-    The documents' "softmax output" reads two ways. `cross_entropy` is log-softmax and NLL. `double_softmax` hands softmax
-    outputs to a cross-entropy that applies softmax again; it cannot fall below log(e + 9) - 1 = 1.4612.
+    The documents' "softmax output" can be read in two ways. `cross_entropy` is log-softmax and NLL. `double_softmax` passes
+    softmax outputs to a cross-entropy that applies softmax again; its minimum is log(e + 9) - 1 = 1.4612.
     """
     if config.name == "double_softmax":
         logits_BC = logits_BC.softmax(dim=1)
     return F.cross_entropy(logits_BC, labels_B)
 
 
-def penalised(model: nn.Module) -> list[nn.Parameter]:
-    """The weights that `penalty` is of: no biases, nor a batch norm's scales."""
+def penalised_weights(model: nn.Module) -> list[nn.Parameter]:
+    """All weights except biases and the scales of batch norm."""
     return [parameter for parameter in model.parameters() if parameter.dim() > 1]
 
 
 def penalty(config: LossConfig, weights: Iterable[Tensor]) -> Tensor:
-    """What L1 and L2 add to the loss that is minimised; the loss that is recorded is without it."""
+    """The L1 and L2 terms that training adds to the loss."""
     return torch.stack([config.l1 * weight.abs().sum() + config.l2 / 2 * weight.square().sum() for weight in weights]).sum()

@@ -1,4 +1,4 @@
-"""torch.optim from config, with a learning rate of its own for each layer where that is asked for."""
+"""Build torch.optim optimizers from config, with a separate learning rate for each layer if asked."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,15 +19,15 @@ _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
-_HAS_FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)  # on every device
+_HAS_FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)  # on CPU and GPU
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[Tensor] | list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Parameters, or the groups of them that `layer_groups` makes, from rate `config.lr` on."""
+    """`parameters` are tensors, or the parameter groups from `layer_groups`."""
     kind = _OPTIMIZERS[config.name]
     settings: dict[str, Any] = {}
     if kind in _HAS_FUSED:
-        settings["fused"] = True  # PyTorch's own version of the same update in one call for all tensors
+        settings["fused"] = True  # PyTorch's implementation that updates all tensors in one call
     if config.name in ("momentum", "nesterov"):
         settings |= {"momentum": config.momentum, "nesterov": config.name == "nesterov"}
     if config.weight_decay is not None:
@@ -38,18 +38,18 @@ def build_optimizer(config: OptimizerConfig, parameters: Iterable[Tensor] | list
 
 
 def layer_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, Any]]:
-    """The model's parameters, a group for each share of the rate that a layer has."""
+    """The model's parameters in one group per `layer_lr_scale`."""
     groups: dict[float, list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         groups.setdefault(layer_lr_scale(config, name), []).append(parameter)
-    return [{"params": parameters, "share": share} for share, parameters in groups.items()]
+    return [{"params": parameters, "lr_scale": lr_scale} for lr_scale, parameters in groups.items()]
 
 
 def layer_lr_scale(config: OptimizerConfig, parameter: str) -> float:
-    """What the rate of a parameter ("conv1.weight") is multiplied by: its layer's factor. A norm goes with its layer."""
+    """The factor on the learning rate of a parameter ("conv1.weight"). A norm layer has the factor of its convolution."""
     return config.layer_rates()[parameter.split(".")[0].replace("norm", "conv")]
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = lr * group.get("share", 1.0)
+        group["lr"] = lr * group.get("lr_scale", 1.0)

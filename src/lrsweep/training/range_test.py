@@ -1,6 +1,6 @@
 """The learning-rate range test (Smith 2015): a short training whose rate rises at every step, and its losses.
 
-What to read from them is in analysis/suggest.py. Shapes: B batch, C channels, H × W pixels.
+analysis/suggestions.py picks rates from the losses. Shapes: B batch, C channels, H × W pixels.
 """
 
 import math
@@ -16,41 +16,39 @@ from lrsweep.data.seeding import generator
 from lrsweep.records import RangeTest, RangeTestEnd
 from lrsweep.training.solo import new_learner, train_step
 
-_TOO_HIGH = 4  # times the smoothed loss's minimum so far: the test is over; fastai's
+_MAX_RISE = 4  # stop when the smoothed loss exceeds its minimum so far by this factor, as fastai does
 
 
-def rates_of(find: FindConfig) -> list[float]:
-    """A rate a step, from `low` to `high`, both exactly."""
+def rising_rates(find: FindConfig) -> list[float]:
+    """One rate per step, from exactly `low` to exactly `high`."""
     space = np.geomspace if find.spacing == "exponential" else np.linspace
     rates: list[float] = space(find.low, find.high, find.num_steps).tolist()
     return [find.low, *rates[1:-1], find.high]
 
 
 class MovingAverage:
-    """Exponential, without the pull towards zero of its start: the first value is the first average."""
+    """Exponential moving average with bias correction: the first average equals the first value."""
 
     def __init__(self, smoothing: float) -> None:
         self._smoothing = smoothing
         self._sum = self._weight = 0.0
 
     def after(self, value: float) -> float:
+        """The average after one more value."""
         self._sum = self._smoothing * self._sum + value
         self._weight = self._smoothing * self._weight + 1
         return self._sum / self._weight
 
 
 def range_test(run: RunConfig, train: Part, find: FindConfig, on_step: Callable[[], None] = lambda: None) -> RangeTest:
-    """Train a fresh model over rising rates. It begins with the weights and the batches of the seed's run in a sweep.
-
-    All chance is from generators of its own, so PyTorch's global one is as it was.
-    """
+    """Train a fresh model with rising rates. Weights and batches are those of a sweep's run with the same seed."""
     learner = new_learner(run, train.images.device)
     average = MovingAverage(find.smoothing)
     rates: list[float] = []
     losses: list[float] = []
     smoothed: list[float] = []
     end: RangeTestEnd = "high"
-    for rate, (images_BCHW, labels_B) in zip(rates_of(find), _batches(run, train), strict=False):
+    for rate, (images_BCHW, labels_B) in zip(rising_rates(find), _batches(run, train), strict=False):
         loss = train_step(learner, images_BCHW, labels_B, rate)[0].item()
         if not math.isfinite(loss):
             end = "not_finite"
@@ -59,14 +57,14 @@ def range_test(run: RunConfig, train: Part, find: FindConfig, on_step: Callable[
         losses.append(loss)
         smoothed.append(average.after(loss))
         on_step()
-        if smoothed[-1] > _TOO_HIGH * min(smoothed):
+        if smoothed[-1] > _MAX_RISE * min(smoothed):
             end = "loss_rose"
             break
     return RangeTest(seed=run.seed, rates=tuple(rates), losses=tuple(losses), smoothed=tuple(smoothed), end=end)
 
 
 def _batches(run: RunConfig, train: Part) -> Iterator[tuple[Tensor, Tensor]]:
-    """Epoch after epoch, without an end."""
+    """Shuffled batches, epoch after epoch, without end."""
     order: torch.Generator = generator(run.seed, "order")
     while True:
         for indices in batch_order(len(train), run.training.batch_size, order):

@@ -1,7 +1,7 @@
-"""Every schedule as a pure function of the step, and the one that listens to validation as a state machine.
+"""Schedules: each is a pure function of the step. Reduce-on-plateau, which depends on validation, is a state machine.
 
-`lr_at(schedule, base_lr, step, pace)` is the rate of an optimizer step, step 0 first. Its shape is a share of `base_lr`; where
-the settings name a rate itself ("1e-3 to 1e-5"), `final_lr` and `warmup_start_lr`, its share is taken.
+`lr_at(schedule, base_lr, step, pace)` returns the learning rate of an optimizer step; the first step is 0. A schedule scales
+`base_lr` by a factor. Settings given as rates, `final_lr` and `warmup_start_lr`, are first divided by `base_lr`.
 """
 
 import math
@@ -13,10 +13,10 @@ from lrsweep.config import RunConfig, ScheduleConfig
 
 @dataclass(frozen=True)
 class Pace:
-    """What turns a schedule's lengths into steps."""
+    """Converts the lengths in a schedule to optimizer steps."""
 
-    epoch_steps: int  # optimizer steps of an epoch
-    num_epochs: int  # the length of a schedule that ends and does not say where
+    epoch_steps: int  # optimizer steps per epoch
+    num_epochs: int  # the length of a schedule that ends, if its `length` is None
 
 
 def pace_of(run: RunConfig) -> Pace:
@@ -27,26 +27,26 @@ def lr_at(schedule: ScheduleConfig, base_lr: float, step: int, pace: Pace) -> fl
     unit = pace.epoch_steps if schedule.unit == "epoch" else 1
     warmup = round(schedule.warmup * unit)
     if step < warmup:
-        start = _share(schedule.warmup_start_lr, schedule.warmup_start, base_lr)
+        start = _lr_scale(schedule.warmup_start_lr, schedule.warmup_start, base_lr)
         return base_lr * (start + (1 - start) * step / warmup)
     length = round(pace.num_epochs * pace.epoch_steps if schedule.length is None else schedule.length * unit)
-    # The last step is the one before `length`: it has the final rate, as a run of that many steps ends with it.
-    shape = _Shape(schedule, unit, max(1, length - 1 - warmup), _share(schedule.final_lr, schedule.final, base_lr))
+    # Step `length - 1` is the last step of a run of that length, so it has the final rate.
+    shape = _Shape(schedule, unit, max(1, length - 1 - warmup), _lr_scale(schedule.final_lr, schedule.final, base_lr))
     return base_lr * _SHAPES[schedule.name](shape, step - warmup)
 
 
-def _share(rate: float | None, share: float, base_lr: float) -> float:
-    return share if rate is None else rate / base_lr
+def _lr_scale(lr: float | None, lr_scale: float, base_lr: float) -> float:
+    return lr_scale if lr is None else lr / base_lr
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """A schedule after its warm-up. Its functions take the step t from there and give the share of the rate."""
+    """A schedule after its warm-up. Each public method takes the number of steps t since then and returns a factor on base_lr."""
 
     schedule: ScheduleConfig
     unit: int  # steps
     length: int  # steps from the full rate to the final one
-    final: float  # share
+    final: float  # factor on base_lr
 
     def steps(self, length: float) -> int:
         return max(1, round(length * self.unit))
@@ -88,7 +88,7 @@ class _Shape:
         return self._triangle(t, height=self.exponential(t))
 
     def one_cycle(self, t: int) -> float:
-        """Half of what is left of the tail up, half down, then on down to the end."""
+        """Rise for half of the time before the tail, fall for the other half, then fall further during the tail."""
         low, tail = self.schedule.low, int(self.schedule.tail * self.length)
         half = (self.length - tail) / 2
         if t <= 2 * half:
@@ -96,7 +96,7 @@ class _Shape:
         return self.final + (low - self.final) * (max(0, self.length - t) / tail if tail else 0.0)
 
     def one_cycle_torch(self, t: int) -> float:
-        # PyTorch's own reckoning: the peak lies at a fraction of the steps, less one.
+        # As in PyTorch, the peak is at this fraction of all steps, minus one.
         peak = max(0.0, self.schedule.rise * (self.length + 1) - 1)
         if t < peak:
             return _half_cosine(self.schedule.low, 1.0, t / peak)
@@ -111,7 +111,7 @@ class _Shape:
         return self.schedule.low + (1 - self.schedule.low) * rising * height
 
     def _position(self, t: int) -> float:
-        """How much of its cycle has passed at t. Each cycle is `period_growth` times as long as the one before."""
+        """The position of t in its cycle, from 0 to 1. Each cycle is `period_growth` times as long as the previous one."""
         period, growth = self.steps(self.schedule.period), self.schedule.period_growth
         if growth == 1:
             return t % period / period
@@ -140,19 +140,19 @@ _SHAPES: dict[str, Callable[[_Shape, int], float]] = {
     "exp_range": _Shape.exp_range,
     "one_cycle": _Shape.one_cycle,
     "one_cycle_torch": _Shape.one_cycle_torch,
-    "plateau": _Shape.constant,  # times PlateauState.lr_scale
-    "grow_batch": _Shape.constant,  # batch_size_at has the growth
+    "plateau": _Shape.constant,  # PlateauState.lr_scale lowers it
+    "grow_batch": _Shape.constant,  # batch_size_at grows the batch instead
 }
 
 
 @dataclass(frozen=True)
 class PlateauState:
-    """`schedule=plateau` after some epochs: lowers the rate where validation loss does not fall."""
+    """`schedule=plateau`: lower the rate when the validation loss stops falling. The other schedules never change this state."""
 
-    lr_scale: float = 1.0  # multiplies the rate that lr_at gives
-    best: float = math.inf  # validation loss
-    num_bad: int = 0  # epochs
-    cooldown: int = 0  # epochs left
+    lr_scale: float = 1.0  # factor on the rate from lr_at
+    best: float = math.inf  # lowest validation loss
+    num_bad: int = 0  # epochs without improvement
+    cooldown: int = 0  # remaining epochs of the cooldown
 
     def after(self, schedule: ScheduleConfig, base_lr: float, valid_loss: float) -> "PlateauState":
         if schedule.name != "plateau":
@@ -160,18 +160,18 @@ class PlateauState:
         is_better = valid_loss < self.best * (1 - schedule.threshold)
         cooldown = max(0, self.cooldown - 1)
         num_bad = 0 if is_better or self.cooldown else self.num_bad + 1
-        seen = replace(self, best=valid_loss if is_better else self.best, num_bad=num_bad, cooldown=cooldown)
+        state = replace(self, best=valid_loss if is_better else self.best, num_bad=num_bad, cooldown=cooldown)
         if num_bad <= schedule.patience:
-            return seen
-        least = _share(schedule.final_lr, schedule.final, base_lr)
-        return replace(seen, lr_scale=max(seen.lr_scale * schedule.factor, least), num_bad=0, cooldown=schedule.cooldown)
+            return state
+        minimum = _lr_scale(schedule.final_lr, schedule.final, base_lr)
+        return replace(state, lr_scale=max(state.lr_scale * schedule.factor, minimum), num_bad=0, cooldown=schedule.cooldown)
 
 
 def batch_size_at(schedule: ScheduleConfig, batch_size: int, epoch: int) -> int:
-    """The batch of an epoch, 0 first: it grows where a step schedule of the same settings would lower the rate."""
+    """The batch size of an epoch; the first epoch is 0. `grow_batch` grows it when `step` would lower the rate."""
     if schedule.name != "grow_batch":
         return batch_size
     num_times = max(0.0, epoch - schedule.warmup) // schedule.every
-    growth = -math.log(schedule.factor) * num_times  # as a logarithm, which no number of times makes too large
-    most = schedule.max_batch_size
-    return most if growth >= math.log(most / batch_size) else round(batch_size * math.exp(growth))
+    log_growth = -math.log(schedule.factor) * num_times  # a logarithm cannot overflow
+    largest = schedule.max_batch_size
+    return largest if log_growth >= math.log(largest / batch_size) else round(batch_size * math.exp(log_growth))

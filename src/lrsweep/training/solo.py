@@ -1,4 +1,4 @@
-"""One run, legible: the reference that every faster engine is held to.
+"""One training run in plain code: the reference that the fused engine is tested against.
 
 Shapes: B batch, C classes, H × W pixels.
 """
@@ -19,12 +19,13 @@ from lrsweep.data.seeding import generator
 from lrsweep.records import EpochRecord, Outcome, State, StopReason
 from lrsweep.training.clock import Clock
 from lrsweep.training.early_stopping import EarlyStopping
-from lrsweep.training.losses import loss_of, penalised, penalty
+from lrsweep.training.losses import loss_of, penalised_weights, penalty
 from lrsweep.training.models import initial_model
 from lrsweep.training.optimizers import build_optimizer, layer_groups, set_lr
 from lrsweep.training.schedules import Pace, PlateauState, batch_size_at, lr_at, pace_of
 
-# conv1's 25 MB of output: glibc maps what is over 32 MiB anew each time, which takes half as long again; 64 take a tenth longer.
+# With 256, conv1's output takes 25 MB. glibc mmaps buffers over 32 MiB on every allocation, which is 1.5× slower.
+# With 64, scoring is 1.1× slower.
 _CPU_EVAL_BATCH = 256
 _GPU_EVAL_BATCH = 2_500
 
@@ -37,7 +38,7 @@ class Score:
 
 @dataclass
 class Learner:
-    """What training changes: the model, its optimizer, the sources of chance, and how far it has come."""
+    """Everything that a training step changes: the model, the optimizer, the random generators and the counters."""
 
     run: RunConfig
     model: nn.Module
@@ -67,20 +68,20 @@ def new_learner(run: RunConfig, device: torch.device) -> Learner:
 
 @dataclass
 class _Progress:
-    """A run under way: all that the rest of it and its outcome depend on."""
+    """A run in progress: everything that its remaining epochs and its outcome depend on."""
 
     learner: Learner
     clock: Clock
     stopping: EarlyStopping
     best_weights: dict[str, Tensor] | None = None
     curve: list[EpochRecord] = field(default_factory=list)
-    num_finite: int = 0  # optimizer steps before the first loss that was not finite
+    num_finite: int = 0  # optimizer steps before the first NaN or infinite loss
     last_finite_loss: float | None = None
     has_diverged: bool = False
 
     @property
     def stop_reason(self) -> StopReason | None:
-        """None: the run goes on."""
+        """None while the run goes on."""
         if self.has_diverged:
             return "diverged"
         if self.stopping.is_over:
@@ -88,13 +89,13 @@ class _Progress:
         return "max_epochs" if len(self.curve) >= self.learner.run.training.max_epochs else None
 
     def state(self) -> State:
-        """Its tensors are the run's own: write or copy them before the run goes on."""
+        """Everything that `load_state` needs. The tensors are not copies: write or copy them before the run goes on."""
         learner = self.learner
         return {
             "model": learner.model.state_dict(),
             "optimizer": learner.optimizer.state_dict(),
             "best_weights": self.best_weights,
-            "generators": {name: source.get_state() for name, source in _generators(learner).items()},
+            "generators": {name: random.get_state() for name, random in _generators(learner).items()},
             "num_epochs": learner.num_epochs,
             "num_steps": learner.num_steps,
             "plateau": asdict(learner.plateau),
@@ -106,13 +107,13 @@ class _Progress:
             "cpu_seconds": self.clock.cpu_seconds,
         }
 
-    def go_on_from(self, state: State) -> None:
-        """Take over what `state` gave in a run of the same settings; its tensors may be on any device."""
+    def load_state(self, state: State) -> None:
+        """Continue from the `state()` of a run with the same settings. Its tensors may be on any device."""
         learner = self.learner
         learner.model.load_state_dict(state["model"])
         learner.optimizer.load_state_dict(state["optimizer"])
-        for name, source in _generators(learner).items():
-            source.set_state(state["generators"][name])
+        for name, random in _generators(learner).items():
+            random.set_state(state["generators"][name])
         learner.num_epochs, learner.num_steps = state["num_epochs"], state["num_steps"]
         learner.plateau = PlateauState(**state["plateau"])
         self.best_weights = state["best_weights"]
@@ -135,16 +136,17 @@ def train(
     on_state: Callable[[Callable[[], State]], None] = lambda make_state: None,
     resume_from: State | None = None,
 ) -> Outcome:
-    """Train until early stopping, `max_epochs` or a loss that is not finite; then score the test set once.
+    """Train until early stopping, `max_epochs` or divergence (a NaN or infinite loss), then score the test set once.
 
-    `on_best` is handed the best epoch's weights, if any, at the end. `on_state` is handed, after every epoch but the last, a
-    function that gives the run's state; a run of the same settings that resumes from it goes on as if it had not stopped.
+    `on_best` is called at the end with the weights of the best epoch, if there is one. `on_state` is called after every epoch
+    but the last, with a function that returns the run's state. Pass such a state as `resume_from` to continue a run with the
+    same settings: the outcome is the same as without the interruption.
     """
     device = split.train.images.device
     _warm_up(run, split)
     progress = _Progress(new_learner(run, device), Clock(device), EarlyStopping(patience=run.training.patience))
     if resume_from is not None:
-        progress.go_on_from(resume_from)
+        progress.load_state(resume_from)
     while progress.stop_reason is None:
         _one_epoch(progress, split)
         if not progress.has_diverged:
@@ -160,7 +162,7 @@ def train(
 
 
 def _one_epoch(progress: _Progress, split: Split) -> None:
-    """Train and validate. An epoch that diverges has no record."""
+    """Train and validate. An epoch that diverges gets no EpochRecord."""
     learner, clock = progress.learner, progress.clock
     before = clock.wall_seconds
     with clock:
@@ -169,13 +171,13 @@ def _one_epoch(progress: _Progress, split: Split) -> None:
         finite = list(takewhile(math.isfinite, losses))
         progress.num_finite += len(finite)
         progress.last_finite_loss = finite[-1] if finite else progress.last_finite_loss
-        # The last step's harm shows in validation only.
+        # Weights broken by the epoch's last step only show in the validation loss.
         progress.has_diverged = len(finite) < len(losses) or not math.isfinite(valid.loss)
         if progress.has_diverged:
             return
         learner.plateau = learner.plateau.after(learner.run.schedule, learner.run.optimizer.lr, valid.loss)
         progress.stopping = progress.stopping.after(valid.accuracy)
-        if progress.stopping.is_record:
+        if progress.stopping.is_improvement:
             progress.best_weights = copy.deepcopy(learner.model.state_dict())
     progress.curve.append(
         EpochRecord(
@@ -208,11 +210,11 @@ def _outcome(progress: _Progress, test: Score | None) -> Outcome:
 
 
 def train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
-    """One pass over the training images: the loss of every step, and their means over the images."""
+    """Train on every image once. Return the loss of each step, and the mean loss and accuracy over the images."""
     run, device = learner.run, train.images.device
     batch_size = batch_size_at(run.schedule, run.training.batch_size, learner.num_epochs)
     batches = [indices.to(device) for indices in batch_order(len(train), batch_size, learner.order)]
-    losses = torch.empty(len(batches), device=device)  # read once an epoch: a GPU need not wait for each step
+    losses = torch.empty(len(batches), device=device)  # read once per epoch, so that a GPU does not wait after each step
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
     for i, indices in enumerate(batches):
         lr = lr_at(run.schedule, run.optimizer.lr, learner.num_steps, learner.pace) * learner.plateau.lr_scale
@@ -225,12 +227,12 @@ def train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
 
 
 def train_step(learner: Learner, images_BCHW: Tensor, labels_B: Tensor, lr: float) -> tuple[Tensor, Tensor]:
-    """The batch's loss and logits, before the step."""
+    """Take one step. Return the loss and logits of the batch, computed before the update."""
     run, model = learner.run, learner.model
     set_lr(learner.optimizer, lr)
     learner.optimizer.zero_grad()
     model.train()
-    with _precision(run, images_BCHW.device):
+    with _autocast(run, images_BCHW.device):
         logits_BC = model(augment(run.data, images_BCHW, learner.augmentation))
         loss = loss_of(run.loss, logits_BC, labels_B)
     _with_penalty(run.loss, loss, model).backward()
@@ -240,11 +242,11 @@ def train_step(learner: Learner, images_BCHW: Tensor, labels_B: Tensor, lr: floa
 
 
 def _with_penalty(config: LossConfig, loss: Tensor, model: nn.Module) -> Tensor:
-    """What is minimised. What is recorded is the loss without it."""
-    return loss + penalty(config, penalised(model)) if config.l1 or config.l2 else loss
+    """The loss to minimise. Records hold the loss without the penalty."""
+    return loss + penalty(config, penalised_weights(model)) if config.l1 or config.l2 else loss
 
 
-def _precision(run: RunConfig, device: torch.device) -> torch.autocast:
+def _autocast(run: RunConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=run.training.precision == "bf16")
 
 
@@ -255,7 +257,7 @@ def evaluate(run: RunConfig, model: nn.Module, part: Part) -> Score:
     total_loss = torch.zeros((), dtype=torch.float64, device=device)
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
     model.eval()
-    with _precision(run, device):
+    with _autocast(run, device):
         for images_BCHW, labels_B in zip(part.images.split(size), part.labels.split(size), strict=True):
             logits_BC = model(images_BCHW)
             total_loss += loss_of(run.loss, logits_BC, labels_B) * len(labels_B)
@@ -264,9 +266,9 @@ def evaluate(run: RunConfig, model: nn.Module, part: Part) -> Score:
 
 
 def _warm_up(run: RunConfig, split: Split) -> None:
-    """Steps and scores a throwaway model, so that the clock counts no kernel selection or first allocation.
+    """Train and score a throwaway model, so that the clock does not count kernel selection and first allocations.
 
-    One full batch and the short last one each: a new batch size makes PyTorch choose anew.
+    One full batch and the short last batch are enough: PyTorch selects kernels again only for a new batch size.
     """
     learner = new_learner(run, split.train.images.device)
     train_epoch(learner, _full_and_last(split.train, run.training.batch_size))

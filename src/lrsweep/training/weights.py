@@ -1,4 +1,4 @@
-"""Files of weights: writing them, reading them back safely, and starting a model from one."""
+"""Weights in files: write them, read them back safely, and load them into a model."""
 
 import io
 import zipfile
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from lrsweep.config import ConfigError
 
-_NO_WEIGHTS = "model.init_from={} is not an intact file of weights; machine.save_weights writes one"
+_BAD_FILE = "model.init_from={} is damaged or is not a weights file; machine.save_weights writes weights files"
 
 
 def weights_file(state_dict: dict[str, Tensor], run_id: str) -> bytes:
-    """As torch.save writes it, and whose weights they are in the archive's comment, which PyTorch passes over."""
+    """The bytes of a torch.save file. The archive comment, which PyTorch ignores, holds the id of the run."""
     buffer = io.BytesIO()
     torch.save(state_dict, buffer)
     with zipfile.ZipFile(buffer, "a") as archive:
@@ -22,7 +22,7 @@ def weights_file(state_dict: dict[str, Tensor], run_id: str) -> bytes:
 
 
 def holds_weights_of(path: Path, run_id: str) -> bool:
-    """False also of a file that does not say whose they are."""
+    """Whether the file's archive comment names this run. False if the file cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.comment == run_id.encode()
@@ -31,25 +31,27 @@ def holds_weights_of(path: Path, run_id: str) -> bool:
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
-    """What `weights_file` gave, on the CPU. Only tensors are read: a file of other objects, which could be code, is refused."""
+    """Read a weights file to the CPU. Only tensors are loaded: a file of other objects, which could run code, is refused."""
     try:
-        with zipfile.ZipFile(path) as archive:  # as torch.save writes; PyTorch itself does not look at the checksums
-            damaged = archive.testzip() is not None
-        weights = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch.load does not verify the checksums
+            is_damaged = archive.testzip() is not None
+        weights = None if is_damaged else torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ConfigError(f"model.init_from={path} cannot be read: {error.strerror}") from error
-    except Exception as error:  # of many kinds, as zipfile and PyTorch meet what is no file of tensors
-        raise ConfigError(_NO_WEIGHTS.format(path)) from error
+    except Exception as error:  # zipfile and torch.load raise many kinds of exceptions for other files
+        raise ConfigError(_BAD_FILE.format(path)) from error
     if not (isinstance(weights, dict) and all(isinstance(weight, Tensor) for weight in weights.values())):
-        raise ConfigError(_NO_WEIGHTS.format(path))
+        raise ConfigError(_BAD_FILE.format(path))
     return weights
 
 
-def start_from(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Take these weights, all of them, for the model's own."""
-    wanted, found = ({name: list(t.shape) for name, t in tensors.items()} for tensors in (model.state_dict(), weights))
-    for name in wanted | found:
-        if wanted.get(name) != found.get(name):
-            theirs, ours = found.get(name, "missing"), wanted.get(name, "missing")
-            raise ConfigError(f"model.init_from holds weights of another model: {name} is {theirs} there and {ours} here")
+def set_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load the weights into the model. Names and shapes must match exactly."""
+    expected, given = ({name: list(t.shape) for name, t in tensors.items()} for tensors in (model.state_dict(), weights))
+    for name in expected | given:
+        if expected.get(name) != given.get(name):
+            there, here = given.get(name, "missing"), expected.get(name, "missing")
+            raise ConfigError(
+                f"model.init_from holds the weights of a different model: {name} is {there} in the file, but {here} in this model"
+            )
     model.load_state_dict(weights)
