@@ -1,4 +1,4 @@
-"""The committed study as tables: the only place where the page's tests know how a report is analysed."""
+"""The committed study in results/reference/lr, as tables."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,7 @@ REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "lr"
 
 
 class Study(NamedTuple):
-    """The runs and curves are those of the main arm."""
+    """The runs and curves of the main arm."""
 
     folder: Path
     runs: pd.DataFrame
@@ -21,4 +21,4 @@ class Study(NamedTuple):
 def read_reference() -> Study:
     tables = analyse(REFERENCE)
     arm = next(iter(tables.findings))
-    return Study(REFERENCE, tables.runs[tables.runs["arm"] == arm], tables.curves[tables.curves["arm"] == arm])
+    return Study(REFERENCE, tables.of_arm(arm), tables.curves[tables.curves["arm"] == arm])

@@ -1,4 +1,4 @@
-"""lrsweep.report.texts.markdown_tables: the tables, and that nothing in them is more than was found."""
+"""The tables and sections of a report."""
 
 import math
 import re
@@ -8,16 +8,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from made_document import CLEAN, EVIL, cells_of, on_machine, rows_of, runs_of, tables_of
-from made_findings import FOUND, RATES, best_of, confirmation_of
 from markdown_it import MarkdownIt
+from synthetic_findings import RATES, best_of, confirmation_of
+from synthetic_tables import CLEAN, EVIL, cells_of, on_machine, rows_of, runs_of
 
 from lrsweep.analysis.fixed_budget import Sensitivity
 from lrsweep.analysis.plateau import find_plateau
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
 from lrsweep.records import RunRecord
 from lrsweep.report.texts.markdown_tables import (
-    NUM_SLOWEST,
     class_counts_table,
     confirmation_table,
     data_section,
@@ -34,20 +33,22 @@ from lrsweep.storage import tables
 MakeRecord = Callable[..., RunRecord]
 
 
-def test_text_that_is_not_ours_is_escaped_in_the_tables(make_record: MakeRecord) -> None:
+def test_a_table_is_valid_markdown() -> None:
+    table = markdown_table(["a", "b"], [["1", escaped("x|y")], [escaped("||"), ""]])
+    assert table.splitlines() == ["| a | b |", "|---|---|", r"| 1 | x\|y |", r"| \|\| |  |"]
+    assert cells_of(table) == [["a", "b"], ["1", "x|y"], ["||", ""]]
+
+
+def test_texts_from_configs_and_machines_are_escaped(make_record: MakeRecord) -> None:
     environment = CLEAN | {"device_name": EVIL, "git_commit": EVIL, "device": EVIL}
     records = [on_machine(make_record(), **environment), on_machine(make_record(seed=1, status="failed", error=EVIL))]
-    tables = tables_of(records, replace(FOUND, best=best_of(arm=EVIL)))
-    tables.runs["arm"] = EVIL
-    for text in (slowest_section(tables.runs), environment_section(tables.runs, "lrsweep")):
+    runs = runs_of(records).assign(arm=EVIL)
+    for text in (slowest_section(runs), environment_section(runs, "lrsweep")):
         assert escaped(EVIL) in text
         assert not re.search(r"(?<!\\)[<`|*]\s?(script|x|y|z)", text)
 
 
-def test_a_table_is_markdown() -> None:
-    table = markdown_table(["a", "b"], [["1", escaped("x|y")], [escaped("||"), ""]])
-    assert table.splitlines() == ["| a | b |", "|---|---|", r"| 1 | x\|y |", r"| \|\| |  |"]
-    assert cells_of(table) == [["a", "b"], ["1", "x|y"], ["||", ""]]
+# Rates.
 
 
 def scored(valid: float, test: float, seconds: float = 2.0) -> dict[str, Any]:
@@ -75,46 +76,38 @@ NOT_SCORED = ["not scored", "not scored"]
     ],
     ids=[
         *("ok", "two seeds", "at chance", "one of two at chance", "five seeds", "both at chance", "diverged late"),
-        *("diverged unscored", "diverged at chance", "failed", "one of two failed", "nothing scored"),
+        *("diverged before scoring", "diverged at chance", "failed", "one of two failed", "nothing scored"),
     ],
 )
-def test_a_rates_row_says_what_became_of_its_runs(
-    make_record: MakeRecord, outcomes: list[dict[str, Any]], cells: list[str]
-) -> None:
+def test_the_row_of_a_rate_summarises_its_runs(make_record: MakeRecord, outcomes: list[dict[str, Any]], cells: list[str]) -> None:
     records = [make_record(lr=10**-3.2, seed=seed, **outcome) for seed, outcome in enumerate(outcomes)]
-    splits = [make_record(seed=seed) for seed in range(len(outcomes))]  # the classes are those of the seeds, whatever failed
+    splits = [make_record(seed=seed) for seed in range(len(outcomes))]  # the class counts depend on the seed only
     runs = with_seconds(with_chance(tables.to_frame(records), tables.class_counts_frame(splits)))
     assert rows_of(rates_table(summarise(with_arms(runs)))) == [["10^-3.2 (0.000631)", *cells]]
 
 
 @pytest.mark.parametrize(("cpu_seconds", "name"), [(3.3, "wall time (s)"), (1.1, "CPU time (s)")], ids=["idle", "busy"])
-def test_the_rates_table_has_a_row_a_rate_and_says_which_time_it_shows(
-    make_record: MakeRecord, cpu_seconds: float, name: str
-) -> None:
-    table = rates_table(summarise(runs_of([make_record(lr=lr, cpu_seconds=cpu_seconds) for lr in (1e-2, 1e-4, 1e-3)])))
-    assert [row[0] for row in rows_of(table)] == ["10^-4 (0.0001)", "10^-3 (0.001)", "10^-2 (0.01)"]
-    assert {row[5] for row in rows_of(table)} == {str(cpu_seconds)}
-    header, *rows = cells_of(table)
-    assert header[5] == name
-    assert header[6:-1] == (["wall time, disturbed (s)"] if name.startswith("CPU") else [])
-    assert {row[-2] for row in rows} == {"3.3"}  # the wall time of all
+def test_the_table_of_rates_is_sorted_and_names_the_kind_of_time(make_record: MakeRecord, cpu_seconds: float, name: str) -> None:
+    records = [make_record(lr=lr, cpu_seconds=cpu_seconds) for lr in (1e-2, 1e-4, 1e-3)]
+    header, *rows = cells_of(rates_table(summarise(runs_of(records))))
+    assert [row[0] for row in rows] == ["10^-4 (0.0001)", "10^-3 (0.001)", "10^-2 (0.01)"]
+    assert header[5:-1] == [name, *(["wall time, disturbed (s)"] if name.startswith("CPU") else [])]
+    assert {row[5] for row in rows} == {str(cpu_seconds)}
+    assert {row[-2] for row in rows} == {"3.3"}  # the wall time
 
 
-def test_the_rates_table_says_what_the_plateau_says_of_each_rate(make_record: MakeRecord) -> None:
+def test_the_remarks_contain_what_the_plateau_found(make_record: MakeRecord) -> None:
     accuracies = {1e-5: (0.1, 0.1, 0.1), 1e-4: (0.80, 0.81, 0.82), 1e-3: (0.90, 0.915, 0.92), 1e-2: (0.905, 0.91, 0.93)}
-    runs = runs_of(
-        [
-            make_record(lr=lr, seed=seed, valid_accuracy=accuracy)
-            for lr, of_rate in accuracies.items()
-            for seed, accuracy in enumerate(of_rate)
-        ]
-    )
+    records = [
+        make_record(lr=lr, seed=seed, valid_accuracy=accuracy)
+        for lr, of_rate in accuracies.items()
+        for seed, accuracy in enumerate(of_rate)
+    ]
+    runs = runs_of(records)
     plateau = find_plateau(runs, 5_000)
     assert plateau is not None
-    assert plateau.doubts == ("at_upper_end",)
     wins = plateau.rates.set_index("lr")["wins"]
-    remarks = {row[0]: row[-1] for row in rows_of(rates_table(summarise(runs), plateau))}
-    assert remarks == {
+    assert {row[0]: row[-1] for row in rows_of(rates_table(summarise(runs), plateau))} == {
         "10^-5 (1e-05)": "at chance",
         "10^-4 (0.0001)": "",
         "10^-3 (0.001)": f"best range, wins {wins[1e-3]:.1%}",
@@ -122,20 +115,20 @@ def test_the_rates_table_says_what_the_plateau_says_of_each_rate(make_record: Ma
     }
 
 
-CALIBRATED, MIXED = [("calibrated", "calibrated time (s)")], [("calibrated", ""), ("measured", "measured or calibrated time (s)")]
-
-
-@pytest.mark.parametrize("timings", [CALIBRATED, MIXED], ids=["calibrated", "mixed"])
-def test_the_tables_say_where_times_are_not_measured(make_record: MakeRecord, timings: list[tuple[Any, str]]) -> None:
-    runs = runs_of([replace(make_record(seed=i), timing=timing) for i, (timing, _) in enumerate(timings)])
+@pytest.mark.parametrize(
+    ("timings", "name"),
+    [(["calibrated"], "calibrated time (s)"), (["calibrated", "measured"], "measured or calibrated time (s)")],
+)
+def test_the_tables_name_calibrated_times(make_record: MakeRecord, timings: list[Any], name: str) -> None:
+    runs = runs_of([replace(make_record(seed=i), timing=timing) for i, timing in enumerate(timings)])
     for table in (rates_table(summarise(runs)), slowest_section(runs).split("\n\n")[1]):
-        assert timings[-1][1] in cells_of(table)[0]
+        assert name in cells_of(table)[0]
 
 
-# Every run.
+# Runs.
 
 
-def test_every_run_has_its_cell(make_record: MakeRecord) -> None:
+def test_every_run_has_a_cell(make_record: MakeRecord) -> None:
     records = [
         make_record(lr=1e-3, seed=0, test_accuracy=0.981),
         make_record(lr=1e-3, seed=7, test_accuracy=0.9825),
@@ -151,50 +144,44 @@ def test_every_run_has_its_cell(make_record: MakeRecord) -> None:
     ]
 
 
-def test_the_slowest_runs_come_first_and_no_more_than_told(make_record: MakeRecord) -> None:
-    exponents = range(-8, 0)
-    records = [make_record(lr=10.0**i, wall_seconds=10.0 - i, cpu_seconds=10.0 - i) for i in exponents]
+def test_the_five_slowest_runs_are_listed_slowest_first(make_record: MakeRecord) -> None:
+    records = [make_record(lr=10.0**i, wall_seconds=10.0 - i, cpu_seconds=10.0 - i) for i in range(-8, 0)]
     records += [make_record(lr=10**-8.5, seed=3, status="diverged", wall_seconds=99.4, cpu_seconds=99.0)]
     heading, table, failures = slowest_section(runs_of(records)).split("\n\n")
-    rows = cells_of(table)
+    header, *rows = cells_of(table)
     assert heading == "## Slowest and failed runs"
-    assert rows[0] == ["learning rate", "seed", "arm", "status", "epochs", "wall time (s)"]
-    assert rows[1] == ["10^-8.5 (3.16e-09)", "3", "cross_entropy", "diverged", "0", "99"]
-    assert rows[2] == ["10^-8 (1e-08)", "0", "cross_entropy", "ok", "3", "18"]
-    assert [row[5] for row in rows[1:]] == ["99", "18", "17", "16", "15"]
-    assert len(rows) - 1 == NUM_SLOWEST
+    assert header == ["learning rate", "seed", "arm", "status", "epochs", "wall time (s)"]
+    assert rows[0] == ["10^-8.5 (3.16e-09)", "3", "cross_entropy", "diverged", "0", "99"]
+    assert [row[5] for row in rows] == ["99", "18", "17", "16", "15"]
     assert failures == "No run failed."
 
 
-def test_a_failed_run_is_named_with_what_it_said(make_record: MakeRecord) -> None:
-    told = "Traceback:\n  RuntimeError: <b> | `x`\n\n# out of *memory*"
-    records = [make_record(), make_record(lr=1e-2, seed=4, status="failed", error=told)]
+def test_a_failed_run_is_listed_with_its_escaped_error(make_record: MakeRecord) -> None:
+    error = "Traceback:\n  RuntimeError: <b> | `x`\n\n# out of *memory*"
+    records = [make_record(), make_record(lr=1e-2, seed=4, status="failed", error=error)]
     _, table, failures, line = slowest_section(runs_of(records)).split("\n\n")
     assert failures == "Failed:"
     assert line == r"* 10^-2 (0.01), seed 4: Traceback: RuntimeError: \<b\> \| \`x\` \# out of \*memory\*"
-    assert [row[3:] for row in rows_of(table)] == [["ok", "3", "3"], ["failed", "0", "not measured"]]  # measured ones first
+    assert [row[3:] for row in rows_of(table)] == [["ok", "3", "3"], ["failed", "0", "not measured"]]
 
 
-# What other studies say.
+# Fresh seeds and fixed budget.
 
 
-def test_the_finalists_are_held_against_the_study() -> None:
-    assert cells_of(confirmation_table(confirmation_of())) == [
+def test_the_confirmation_compares_the_finalists_with_the_study() -> None:
+    fresh = confirmation_of()
+    assert cells_of(confirmation_table(fresh)) == [
         ["learning rate", "runs", "validation, study", "validation, fresh", "study less fresh", "test, fresh", "epochs"],
         ["10^-2.9 (0.00126)", "10", "98.71%", "98.58% ± 0.10", "+0.13", "98.02% ± 0.08", "35"],
         ["10^-2.6 (0.00251)", "10", "98.66%", "98.69% ± 0.12", "-0.03", "97.93% ± 0.12", "18.5"],
     ]
-
-
-def test_a_finalist_without_a_score_is_said_to_have_none() -> None:
-    fresh = confirmation_of()
     fresh.rows.loc[1, ["valid_mean", "valid_high", "optimism", "test_mean", "test_high", "epochs_median"]] = math.nan
-    row = rows_of(confirmation_table(fresh))[1]
-    assert row[2:] == ["98.66%", "not scored", "not measured", "not scored", "not measured"]
+    expected = ["98.66%", "not scored", "not measured", "not scored", "not measured"]
+    assert rows_of(confirmation_table(fresh))[1][2:] == expected
 
 
 def sensitivity_of(num_seeds: int = 2) -> Sensitivity:
-    """Two rates; of the first, patience 40 never runs out."""
+    """Two rates. At the first one, a patience of 40 never runs out."""
     rows = pd.DataFrame({"lr": RATES[:2], "num_runs": 2.0, "full": [0.9872, 0.9881], "test_full": [0.98, 0.981]})
     for i, patience in enumerate((5, 10, 20, 40)):
         rows[f"valid_{patience}"] = [0.97 + 0.001 * i, 0.98]
@@ -203,16 +190,14 @@ def sensitivity_of(num_seeds: int = 2) -> Sensitivity:
     return Sensitivity(rows, 200, num_seeds, best_of(num_seeds=num_seeds, doubts=("few_seeds",)))
 
 
-def test_the_sensitivity_section_says_both_answers_and_what_each_patience_gives() -> None:
+def test_the_sensitivity_section_compares_both_ranges_and_all_patiences() -> None:
     other = replace(best_of(), plateau=replace(best_of().plateau, low=10**-3.1, high=10**-2.3))
     heading, answers, how, table = sensitivity_section(sensitivity_of(), other).split("\n\n")
     assert heading == "## Does early stopping decide it?"
     assert "Here each had the same, 200 epochs, and its best epoch was picked in retrospect (2 seeds, 2 rates)." in answers
     assert "The best range is then 10^-3.4 (0.000398) to 10^-2.6 (0.00251) (indicative only: 3 seeds at least" in answers
-    assert (
-        "; with early stopping it is 10^-3.1 (0.000794) to 10^-2.3 (0.00501). The best rate is the same. At 1 rate of 2 "
-        in answers
-    )
+    early = "; with early stopping it is 10^-3.1 (0.000794) to 10^-2.3 (0.00501). The best rate is the same. At 1 rate of 2 "
+    assert early in answers
     assert answers.endswith("of those, this budget cannot tell what early stopping decides.")
     assert "+: patience did not run out" in how
     assert cells_of(table) == [
@@ -222,22 +207,21 @@ def test_the_sensitivity_section_says_both_answers_and_what_each_patience_gives(
     ]
 
 
-def test_one_seed_of_one_rate_is_told_as_such() -> None:
-    found = sensitivity_of(num_seeds=1)
-    assert "(one seed, 1 rate)" in sensitivity_section(replace(found, rows=found.rows.iloc[:1]), best_of())
+def test_one_seed_and_one_rate_are_singular() -> None:
+    fixed = sensitivity_of(num_seeds=1)
+    assert "(one seed, 1 rate)" in sensitivity_section(replace(fixed, rows=fixed.rows.iloc[:1]), best_of())
 
 
-# The data.
+# Data.
 
 
 def counts_frame(rows: dict[tuple[str, int], list[int]]) -> pd.DataFrame:
-    digits = [str(digit) for digit in range(10)]
-    drawn = [0, 3000, 5000, 10000]
-    columns = [*tables.DRAWN_BY, "split", *digits]
-    return pd.DataFrame([[seed, *drawn, split, *counts] for (split, seed), counts in rows.items()], columns=columns)
+    columns = [*tables.DRAWN_BY, "split", *map(str, range(10))]
+    sizes = [0, 3000, 5000, 10000]
+    return pd.DataFrame([[seed, *sizes, split, *counts] for (split, seed), counts in rows.items()], columns=columns)
 
 
-def test_class_counts_are_a_row_a_split_and_seed() -> None:
+def test_class_counts_have_one_row_per_split_and_seed() -> None:
     counts = {("train", 0): [300] * 10, ("valid", 3): [400, 600, *[500] * 8], ("test", 3): [0, 2000, *[1000] * 8]}
     assert rows_of(class_counts_table(counts_frame(counts))) == [
         ["train", "0", *["300"] * 10, "1.00"],
@@ -246,7 +230,7 @@ def test_class_counts_are_a_row_a_split_and_seed() -> None:
     ]
 
 
-def test_class_counts_name_what_else_their_splits_were_drawn_by() -> None:
+def test_class_counts_name_all_settings_that_the_splits_depend_on() -> None:
     counts = counts_frame({("train", 0): [300] * 10, ("train", 1): [299, 301, *[300] * 8]})
     counts.loc[1, "data.skip"] = 8000
     header, *rows = cells_of(class_counts_table(counts))
@@ -255,46 +239,37 @@ def test_class_counts_name_what_else_their_splits_were_drawn_by() -> None:
 
 
 @pytest.mark.parametrize(
-    ("valid", "even"),
+    ("valid", "is_even"),
     [([500] * 10, True), ([489, 567, 510, 503, 504, 442, 493, 501, 500, 491], True), ([2000, *[333] * 9], False)],
-    ids=["even", "MNIST's own", "uneven"],
+    ids=["even", "MNIST", "uneven"],
 )
-def test_the_data_section_says_whether_the_classes_are_even(valid: list[int], even: bool) -> None:
+def test_the_data_section_judges_whether_the_classes_are_even(valid: list[int], is_even: bool) -> None:
     counts = counts_frame({("train", 0): [300] * 10, ("valid", 0): valid})
     text = data_section(counts)
-    assert ("accuracy is a fair measure" in text, "read accuracies with care" in text) == (even, not even)
+    assert ("accuracy is a fair measure" in text, "read accuracies with care" in text) == (is_even, not is_even)
     assert class_counts_table(counts) in text
-
-
-def test_without_class_counts_nothing_is_claimed_of_them() -> None:
     assert "even" not in data_section(tables.class_counts_frame([]))
 
 
-# Where.
+# Machine.
 
 
-def test_the_machine_is_named(make_record: MakeRecord) -> None:
+def test_the_environment_section_names_the_machine(make_record: MakeRecord) -> None:
     records = [on_machine(make_record(lr=lr), **CLEAN) for lr in (1e-4, 1e-3)]
-    assert rows_of(environment_section(runs_of(records), "lrsweep").split("\n\n")[1]) == [
+    section = environment_section(runs_of(records), "lrsweep")
+    assert rows_of(section.split("\n\n")[1]) == [
         ["device", "cpu (a processor, 2 cores)"],
         ["workers × threads", "2 × 1"],
         ["engine, timing, precision", "solo, measured, fp32"],
-        [
-            "wall time / CPU time",
-            "1.03 (a quarter of the CPU runs reach it; well above 1: other work beside)",
-        ],
+        ["wall time / CPU time", "1.03 (a quarter of the CPU runs reach it; well above 1: other work beside)"],
         ["peak memory of a worker", "0.46 GB"],
         ["commit", "abcdef0123"],
     ]
+    failed = on_machine(make_record(lr=1e-2, status="failed"))  # nothing is known about its machine
+    assert environment_section(runs_of([*records, failed]), "lrsweep") == section
 
 
-def test_a_failed_run_changes_nothing_of_the_machine(make_record: MakeRecord) -> None:
-    good = on_machine(make_record(lr=1e-3), **CLEAN)
-    failed = on_machine(make_record(lr=1e-4, status="failed"))  # as the sweep records it: nothing is known of where
-    assert environment_section(runs_of([good, failed]), "") == environment_section(runs_of([good]), "")
-
-
-def test_two_machines_are_both_in_the_table_and_uncommitted_files_are_told(make_record: MakeRecord) -> None:
+def test_several_machines_and_uncommitted_files_are_named(make_record: MakeRecord) -> None:
     here = on_machine(make_record(lr=1e-3), **CLEAN)
     there = on_machine(make_record(lr=1e-4), **CLEAN | {"device_name": "another", "git_commit": "fedcba9876", "git_dirty": True})
     text = environment_section(runs_of([here, there]), "")
@@ -302,19 +277,19 @@ def test_two_machines_are_both_in_the_table_and_uncommitted_files_are_told(make_
     assert "abcdef0123, fedcba9876 (1 of 2 runs with uncommitted files)" in text
 
 
-def test_what_was_not_recorded_is_said_to_be_so(make_record: MakeRecord) -> None:
+def test_an_unknown_machine_is_not_recorded(make_record: MakeRecord) -> None:
     text = environment_section(runs_of([on_machine(make_record(status="failed"))]), "")
     assert "nan" not in text.lower()
     assert "not recorded" in text
 
 
-def test_the_command_that_makes_it_again_is_code(make_record: MakeRecord) -> None:
+def test_the_command_is_a_code_block(make_record: MakeRecord) -> None:
     text = environment_section(runs_of([make_record()]), "lrsweep -m a='<b>|`'\nlrsweep two")
     (code,) = [token.content for token in MarkdownIt("commonmark").parse(text) if token.type == "fence"]
     assert code == "lrsweep -m a='<b>|`'\nlrsweep two\n"
 
 
-def test_a_busy_machine_can_be_told_from_its_times(make_record: MakeRecord) -> None:
+def test_a_busy_machine_shows_in_its_times(make_record: MakeRecord) -> None:
     busy = runs_of([make_record(wall_seconds=3.3, cpu_seconds=1.1)])
     assert "3.00 (a quarter of the CPU runs reach it;" in environment_section(busy, "")
     assert "not measured (a quarter" in environment_section(busy.assign(device="cuda"), "")

@@ -1,13 +1,16 @@
-"""The command `lrsweep-report`: build a study's report from its records.
+"""The command `lrsweep-report`: build the report of a study from its records.
 
-    lrsweep-report study=lr [delta=0.002]
+    lrsweep-report study=lr [delta=0.002] [machine.results_dir=DIR]
     lrsweep-report study=all
 
-Reads the store and writes beside it: report.html (one file, nothing to load), report.md, figures/*.png and *.svg,
-conclusions.en.md and .ko.md, runs.csv. `delta`: the validation accuracy that the best trade-off may lack (default: one
-standard error of the best). `study=all`: every claim of the documents, from all studies (audit.py). Never imports torch, so
-that a report can be built wherever the records are.
+Reads the records in results/lr and writes into the same folder: report.html (one file that loads nothing), report.md,
+figures/*.png and *.svg, conclusions.en.md and conclusions.ko.md, runs.csv.
+
+delta: the validation accuracy that the best trade-off may lose against the best rate, as a fraction (default: one standard
+error of the best rate). study=all: all claims of the documents, judged from all studies, in audit.html and audit.md.
 """
+
+# Must not import torch, so that reports can be built on machines without it.
 
 import math
 import sys
@@ -20,19 +23,19 @@ from lrsweep.report.texts.wording import percent
 from lrsweep.storage import files
 
 
-def _arguments(words: list[str]) -> tuple[Path, str, float | None]:
-    """Folder, study and delta from `study=NAME`, `machine.results_dir=DIR` and `delta=SHARE`: lrsweep's own names."""
-    given = {"study": "lr", "machine.results_dir": MachineConfig().results_dir, "delta": ""}
-    for word in words:
-        name, equals, value = word.partition("=")
+def _parse(arguments: list[str]) -> tuple[Path, str, float | None]:
+    """The study's folder, its name, and delta."""
+    values = {"study": "lr", "machine.results_dir": MachineConfig().results_dir, "delta": ""}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
         name = "study" if name == "study.name" else name
-        if not equals or name not in given:
+        if not equals or name not in values:
             raise ConfigError(
-                f"{word!r} is not understood; usage: lrsweep-report study=NAME [delta=SHARE] [machine.results_dir=DIR]"
+                f"unknown argument {argument!r}; usage: lrsweep-report study=NAME [delta=FRACTION] [machine.results_dir=DIR]"
             )
-        given[name] = value
-    study = given["study"] if given["study"] == ALL_STUDIES else StudyConfig(name=given["study"]).name
-    return Path(given["machine.results_dir"]) / study, study, _to_delta(given["delta"])
+        values[name] = value
+    study = values["study"] if values["study"] == ALL_STUDIES else StudyConfig(name=values["study"]).name
+    return Path(values["machine.results_dir"]) / study, study, _to_delta(values["delta"])
 
 
 def _to_delta(text: str) -> float | None:
@@ -43,7 +46,7 @@ def _to_delta(text: str) -> float | None:
     except ValueError:
         delta = math.nan
     if not 0 <= delta < 1:
-        raise ConfigError(f"delta must be a share of accuracy, from 0 to below 1 (0.002 is {percent(0.002)}), got {text!r}")
+        raise ConfigError(f"delta must be a fraction of at least 0 and below 1 (0.002 means {percent(0.002)}), got {text!r}")
     return delta
 
 
@@ -52,7 +55,7 @@ def main() -> None:
         print(__doc__)
         return
     try:
-        folder, study, delta = _arguments(sys.argv[1:])
+        folder, study, delta = _parse(sys.argv[1:])
         report = build_audit(folder.parent) if study == ALL_STUDIES else build(folder, study, delta)
         print(f"Report: {report} and {report.with_suffix('.html')}")
     except (ConfigError, files.StoreError) as error:

@@ -1,4 +1,4 @@
-"""The arms of a study side by side: a figure and a table, each arm at its own best rate."""
+"""Compare the arms of a study, each at its own best rate, in a figure and a table."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ from lrsweep.analysis.block_design import BlockDesign
 from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.report.figures.axes import lr_axis, percent_log
 from lrsweep.report.figures.files import Figure, draw
-from lrsweep.report.figures.plots import LINES, MARKERS, STYLES
+from lrsweep.report.figures.style import LINES, MARKERS, STYLES
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import escaped, lr_text, percent, seconds_text, seeds_text
 
@@ -27,7 +27,7 @@ _COLUMNS = [
 
 
 def comparison(folder: Path, study: Study, name: str) -> str:
-    """As Markdown; the figure is drawn into the folder by that name."""
+    """The figure and the table as Markdown. Draws the figure, called `name`, into the folder."""
     figure = Figure(
         name,
         f"Test error against the rate, an arm a line (study {study.name}, {_seeds_of_arms(study)})",
@@ -61,7 +61,7 @@ def _arm_row(row: pd.Series) -> list[str]:
 
 
 def plot_arms(study: Study, ax: Axes) -> Axes:
-    """Test error of every arm against the rate, means over seeds; its name at the end of its line, a ring at its best rate."""
+    """Mean test error of every arm against the rate. Each line ends with the arm's name and has a ring at the arm's best rate."""
     design = BlockDesign(study, "test_accuracy")
     arms = list(study.runs["arm"].unique())
     ends: list[tuple[float, float, str, str]] = []
@@ -77,16 +77,15 @@ def plot_arms(study: Study, ax: Axes) -> Axes:
     percent_log(ax)
     ax.set_ylabel("test error (1 - accuracy)")
     lr_axis(ax)
-    _name_ends(ends, ax)
+    _label_line_ends(ends, ax)
     return ax
 
 
-def _name_ends(ends: Sequence[tuple[float, float, str, str]], ax: Axes) -> None:
-    """Names in the right margin, moved apart so that none covers another, each with a thin line to its own end."""
+def _label_line_ends(ends: Sequence[tuple[float, float, str, str]], ax: Axes) -> None:
+    """Write the names in the right margin without overlaps, each joined to the end of its curve by a thin line."""
     places = ax.transAxes.inverted().transform(ax.transData.transform([(x, y) for x, y, _, _ in ends]))
     order = np.argsort(places[:, 1])
-    step = 0.052
-    heights = _spread(places[order, 1], step)
+    heights = _spread_apart(places[order, 1], step=0.052)
     for rank, i in enumerate(order):
         _, _, name, colour = ends[i]
         ax.annotate(
@@ -96,8 +95,8 @@ def _name_ends(ends: Sequence[tuple[float, float, str, str]], ax: Axes) -> None:
         )  # fmt: skip
 
 
-def _spread(heights: Any, step: float) -> list[float]:
-    """Ascending heights moved up as little as keeps them `step` apart, then down as a whole where they would leave the axes."""
+def _spread_apart(heights: Any, step: float) -> list[float]:
+    """Move ascending heights up until they are `step` apart. If the last one is then above the axes, push them down again."""
     spread: list[float] = []
     for height in heights:
         spread.append(max(float(height), spread[-1] + step) if spread else float(height))

@@ -1,4 +1,4 @@
-"""Build a study's report: read its records, write its tables, figures and texts into its folder."""
+"""Build the report of a study: read its records, and write texts, tables and figures into its folder."""
 
 import hashlib
 from pathlib import Path
@@ -13,8 +13,8 @@ from lrsweep.report.figures.plots import plot_error
 from lrsweep.report.figures.study_figures import main_figures
 from lrsweep.report.page.render import render_page
 from lrsweep.report.texts import markdown_tables
-from lrsweep.report.texts.answer_box import head
-from lrsweep.report.texts.commands import commands
+from lrsweep.report.texts.answer_box import title_and_answer
+from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.conclusions_en import conclusions_en
 from lrsweep.report.texts.conclusions_ko import conclusions_ko
 from lrsweep.report.texts.wording import escaped, seeds_text
@@ -22,10 +22,10 @@ from lrsweep.storage import files
 
 
 def build(folder: Path, study: str | None = None, delta: float | None = None) -> Path:
-    """Write everything; return report.md. StoreError where there is no run to report.
+    """Write the whole report and return report.md. StoreError if there are no runs.
 
-    `study` is the study's name where it differs from the folder's. `delta` is the validation accuracy that the best trade-off
-    may lose against the best rate; by default one standard error of the best rate.
+    `study` is the study's name if it differs from the folder's. `delta` is the validation accuracy that the best trade-off
+    may lose against the best rate (default: one standard error of the best rate).
     """
     name = study or folder.name
     tables = analyse(folder, delta)
@@ -35,14 +35,14 @@ def build(folder: Path, study: str | None = None, delta: float | None = None) ->
 
 
 def _write_parts(folder: Path, study: str, tables: Analysis) -> str:
-    """All but the page; return the report as Markdown."""
+    """Write everything except the page, and return the report as Markdown."""
     main = tables.main
     _write(folder / "runs.csv", tables.runs.to_csv(index=False))
     if main is not None:
         _write(folder / "conclusions.en.md", conclusions_en(main))
         _write(folder / "conclusions.ko.md", conclusions_ko(main))
     parts = [
-        head(study, tables),
+        title_and_answer(study, tables),
         *(_conclusion_parts(main) if main is not None else []),
         *_comparison_parts(folder, study, tables),
         *(_evidence_parts(folder, tables, main) if main is not None else []),
@@ -58,7 +58,7 @@ def _write_parts(folder: Path, study: str, tables: Analysis) -> str:
 
 
 def _explorer(tables: Analysis) -> dict[str, object] | None:
-    """None where no run has learned: nothing to explore."""
+    """The chart of the main arm; None if no run of it learned."""
     if tables.main is None or not tables.of_arm(tables.main.best.arm)["learned"].any():
         return None
     runs = tables.of_arm(tables.main.best.arm)
@@ -67,7 +67,7 @@ def _explorer(tables: Analysis) -> dict[str, object] | None:
 
 
 def _comparison_parts(folder: Path, name: str, tables: Analysis) -> list[str]:
-    """Of a study that has several arms."""
+    """A comparison of the arms, if there are several."""
     if tables.runs["arm"].nunique() == 1 or not tables.findings:
         return []
     study = Study(name, tables.runs, tables.curves, tables.class_counts)
@@ -85,7 +85,7 @@ def _conclusion_parts(main: Findings) -> list[str]:
 
 
 def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]:
-    """Of the arm that answers: its checks, its figures, its tables."""
+    """The main arm: checks, figures, tables."""
     arm = main.best.arm
     images = [draw(folder, figure) for figure in main_figures(tables, main)]
     checks = []
@@ -110,12 +110,13 @@ def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]
 
 
 def _commands(study: str, tables: Analysis) -> str:
-    """Of the study, and of those in its folder that the report quotes."""
-    return "\n".join([commands(study, tables.runs), *(commands(f"{study}/{name}", runs) for name, runs in tables.quoted.items())])
+    """The commands of the study and of its sub-studies that the report quotes."""
+    studies = {study: tables.runs} | {f"{study}/{name}": runs for name, runs in tables.quoted.items()}
+    return "\n".join(rerun_commands(name, runs) for name, runs in studies.items())
 
 
 def _arm_part(folder: Path, tables: Analysis, arm: str) -> str:
-    """Another arm: its conclusions, its error beside the main one's, its table."""
+    """Another arm: conclusions, error figure, table of rates."""
     found = tables.findings[arm]
     best = found.best
     title = f"Test error against the learning rate ({arm}, {seeds_text(best.num_seeds)})"
@@ -132,11 +133,11 @@ def _arm_part(folder: Path, tables: Analysis, arm: str) -> str:
 
 
 def _slug(text: str) -> str:
-    """A file's name, as short as file systems want it."""
+    """A file name made from an arm's name. Long names are shortened, because file systems limit them."""
     plain = "".join(char if char.isalnum() else "-" for char in text)
     return plain if len(plain) <= 60 else f"{plain[:50]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _write(path: Path, text: str) -> None:
-    # Whole or not at all: a reader of a report that is being refreshed sees the old one or the new one.
+    # Atomic, so that nobody reads a half-written report.
     files.write_atomically(path, text.encode())

@@ -1,4 +1,4 @@
-"""The learning-rate finder's figure and table, and the sweep that it is scored against."""
+"""The figure and table of `lrsweep-find`, and the sweep that its suggestions are scored against."""
 
 import math
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from lrsweep.config import RunConfig, flatten
 from lrsweep.records import RangeTest
 from lrsweep.report.figures.axes import legend_below, lr_axis
 from lrsweep.report.figures.files import save
-from lrsweep.report.figures.plots import LINES, MARKERS, figure_with, mark_best
+from lrsweep.report.figures.style import LINES, MARKERS, mark_best, new_figure
 from lrsweep.report.texts.wording import number, points, seeds_text
 from lrsweep.storage import store
 from lrsweep.storage.tables import setting_cell
 
-_HIGHEST = 1.5  # times the first loss: what a curve does above it, on its way to four times its minimum, tells nothing
+_MAX_LOSS_RATIO = 1.5  # the y axis ends at this multiple of the first loss; beyond it every curve just explodes
 
 
 def sweep_like(run: RunConfig, folder: Path) -> Best | None:
-    """The best range of the study's arm with the run's settings but rate and seed. None where there is none."""
+    """The best range of the study's arm whose settings equal the run's, except rate and seed. None if there is no such arm."""
     if not store.scan(folder).records:
         return None
     settings = {name: setting_cell(value) for name, value in flatten(asdict(run)).items()}
@@ -40,14 +40,14 @@ def sweep_like(run: RunConfig, folder: Path) -> Best | None:
 def plot_range_tests(
     tests: Sequence[RangeTest], by_seed: pd.DataFrame, combined: pd.DataFrame, best: Best | None, ax: Axes
 ) -> Axes:
-    """Smoothed loss against the rate, a line a seed; a mark where a rule points, a dashed line at its median over the seeds."""
+    """Smoothed loss against the rate, one line per seed. Markers show each rule's suggestions, a dashed line their median."""
     for test in tests:
-        label = None if ax.lines else seeds_text(len(tests))  # one for all: seeds need not be told apart
+        label = None if ax.lines else seeds_text(len(tests))  # one legend entry for all seeds
         ax.plot(test.rates, test.smoothed, color="#767676", linewidth=1, alpha=0.7, label=label)
-    height = {test.seed: (np.log(test.rates), test.smoothed) for test in tests}
+    curve_of_seed = {test.seed: (np.log(test.rates), test.smoothed) for test in tests}
     for i, (rule, lr) in enumerate(zip(combined["rule"], combined["lr"], strict=True)):
         given = by_seed[(by_seed["rule"] == rule) & by_seed["lr"].notna()]
-        losses = [np.interp(math.log(lr_of), *height[seed]) for lr_of, seed in zip(given["lr"], given["seed"], strict=True)]
+        losses = [np.interp(math.log(x), *curve_of_seed[seed]) for x, seed in zip(given["lr"], given["seed"], strict=True)]
         if not np.isnan(lr):
             ax.axvline(lr, color=LINES[i], linewidth=1, linestyle="--")
         label = f"{rule}: " + ("no suggestion" if np.isnan(lr) else f"{lr:.1e}")
@@ -55,7 +55,7 @@ def plot_range_tests(
     if best is not None:
         mark_best(best, ax)
     lr_axis(ax)
-    ax.set_ylim(top=min(ax.get_ylim()[1], _HIGHEST * max(test.smoothed[0] for test in tests)))
+    ax.set_ylim(top=min(ax.get_ylim()[1], _MAX_LOSS_RATIO * max(test.smoothed[0] for test in tests)))
     ax.set_ylabel("smoothed training loss of a batch")
     legend_below(ax, ncols=3)
     return ax
@@ -64,14 +64,14 @@ def plot_range_tests(
 def draw(
     folder: Path, tests: Sequence[RangeTest], by_seed: pd.DataFrame, combined: pd.DataFrame, best: Best | None, title: str
 ) -> None:
-    """finder.png and .svg"""
-    drawn, ax = figure_with(title)
+    """Write finder.png and finder.svg."""
+    drawn, ax = new_figure(title)
     plot_range_tests(tests, by_seed, combined, best, ax)
     save(drawn, folder / "finder")
 
 
 def table_text(suggestions: pd.DataFrame) -> str:
-    """`suggestions` as `score` gives them, a line a rule, for a terminal."""
+    """The table that the terminal shows: one line per rule. `suggestions` is the result of `score`."""
     header = ("rule", "suggestion", "seeds", "spread (decades)", "off the best range", "accuracy lost (points)")
     rows = [
         (

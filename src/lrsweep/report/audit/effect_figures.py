@@ -1,22 +1,23 @@
-"""The audit's figures: effects with their intervals, and each study's arms against the rate."""
+"""The figures of the audit: all effects of one unit, with their intervals, as a forest plot."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from lrsweep.analysis.claims import Judged, Test, Verdict
 
-VERDICTS: dict[str, dict[str, Any]] = {  # colour and marker: neither alone tells them apart
+VERDICTS: dict[str, dict[str, Any]] = {
     "supported": {"color": "#0072B2", "marker": "o"},
     "refuted": {"color": "#D55E00", "marker": "X"},
     "inconclusive": {"color": "#767676", "marker": "D", "markerfacecolor": "white"},
 }
-SCALES = {  # unit → (factor to the axis, label, from where on the axis is logarithmic)
+SCALES = {  # unit → (factor from effect to axis, axis label, value beyond which the axis is logarithmic)
     "accuracy": (100.0, "percentage points", 1.0),
-    "factor": (1.0, "ratios", math.inf),  # log10 of them
+    "factor": (1.0, "ratios", math.inf),  # these effects are log10 of a ratio
     "decades": (1.0, "decades of learning rate", math.inf),
     "slope": (1.0, "slope of log rate on log batch", math.inf),
     "share": (100.0, "% of runs or suggestions", math.inf),
@@ -27,18 +28,18 @@ Row = tuple[Judged, int, Test, Verdict]
 
 
 def rows_by_unit(judged: Sequence[Judged]) -> dict[str, list[Row]]:
-    """The tests that have an interval, by the unit of their effect."""
-    found: dict[str, list[Row]] = {}
+    """All tests whose effect has an interval, by unit."""
+    rows: dict[str, list[Row]] = {}
     for one in judged:
         for i, (test, verdict) in enumerate(zip(one.claim.tests, one.verdicts, strict=True)):
             effect = verdict.effect
             if test.is_statistical and effect is not None and not math.isnan(effect.low):
-                found.setdefault(effect.unit, []).append((one, i, test, verdict))
-    return found
+                rows.setdefault(effect.unit, []).append((one, i, test, verdict))
+    return rows
 
 
 def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
-    """A row a test: its effect and interval, in colour and marker of its verdict; a bar where the claim begins."""
+    """One row per test: effect and interval in the colour of the verdict. A short vertical bar shows what the claim needs."""
     scale, label, linear_to = SCALES[unit]
     for y, (_, _, test, verdict) in enumerate(rows):
         effect = verdict.effect
@@ -52,17 +53,17 @@ def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
     ax.plot([], [], linestyle="none", marker="|", markersize=11, color="black", label="the claim: to the right of this")
     ax.set_yticks(range(len(rows)), [_label(one, i) for one, i, _, _ in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set_xlabel(f"effect ({label}{_effect_axis(unit, linear_to, ax)})")
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    figure.set_size_inches(9, 1.9 + 0.33 * len(rows))  # a row has the same height in all of these figures
-    figure.set_layout_engine("constrained")  # which alone leaves room for a legend outside
+    ax.set_xlabel(f"effect ({label}{_set_scale(unit, linear_to, ax)})")
+    figure = ax.get_figure()
+    assert isinstance(figure, Figure)
+    figure.set_size_inches(9, 1.9 + 0.33 * len(rows))  # rows have the same height in all figures
+    figure.set_layout_engine("constrained")  # "tight" leaves no room for a legend outside
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return ax
 
 
-def _effect_axis(unit: str, linear_to: float, ax: Axes) -> str:
-    """Scale and ticks; what the label must say of them."""
+def _set_scale(unit: str, linear_to: float, ax: Axes) -> str:
+    """Set the scale and ticks of the x axis. Return the note that its label needs."""
     if unit == "factor":
         ratios = [digit * 10.0**exponent for exponent in range(-6, 7) for digit in (1, 2, 5)]
         ax.xaxis.set_major_locator(FixedLocator([math.log10(ratio) for ratio in ratios]))

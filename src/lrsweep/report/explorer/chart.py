@@ -1,8 +1,8 @@
-"""The interactive chart of one arm: every run, its training curves, and what a second of training is worth.
+"""The interactive chart of one arm, as a Vega-Lite specification: all runs, their training curves, the best trade-off.
 
-Tables in, a Vega-Lite specification out. All that moves is Vega-Lite's own: the parameter `rate` (click or select) chooses
-whose curves are shown, `price` (slider) what a second costs, and transforms find the best trade-off at that price. Texts and
-axes are `currentColor`, so that the page around the chart decides between light and dark.
+The reader sets two Vega-Lite parameters. `rate` (click or list) chooses the training curves. `price` (slider) says how much
+accuracy a second must bring; Vega-Lite transforms find the best trade-off at that price. Texts and axes are drawn in
+`currentColor`, so the page sets them for light and dark mode.
 """
 
 from typing import Any
@@ -12,36 +12,36 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.report.explorer.chart_axes import EXTENT, accuracy_axis, error_of, lr_axis
-from lrsweep.report.explorer.chart_tables import STEPS_PER_DECADE, price_range, rates_table, records, run_rows
-from lrsweep.report.figures.plots import ACCURACY, COST, TRADE_OFF
+from lrsweep.report.explorer.chart_tables import STEPS_PER_DECADE, json_rows, price_range, rates_table, run_rows
+from lrsweep.report.figures.style import ACCURACY, COST, TRADE_OFF
 from lrsweep.report.texts.wording import TIMES_EN, counted, lr_text
 
 STATUSES = {"ok": ("circle", ACCURACY), "at chance": ("square", "#7F7F7F"), "diverged": ("cross", COST)}
 
-_Layers = alt.LayerChart | alt.FacetChart  # what Altair says that `layer` gives; here it is always the first
+_Layers = alt.LayerChart | alt.FacetChart  # Altair's return type of `layer`; here always a LayerChart
 _INK = "currentColor"
-_WIDTH = 600  # pixels, of a plot where nothing says how wide its container is
-_LEFT, _RIGHT = EXTENT + 16, 24  # pixels beside a plot: labels and title; half a label, and the padding
-# Accuracy, a fraction, that a second must bring. The slider's lowest position is no price at all, which no logarithm reaches.
+_WIDTH = 600  # pixels per plot, if the width of the container is unknown
+_LEFT, _RIGHT = EXTENT + 16, 24  # pixels: axis labels and title; half a label and the padding
+# The accuracy (a fraction) that a second must bring. The lowest slider position means zero; the others are logarithmic.
 _WORTH = f"price == 0 ? 0 : pow(10, lowest + (price - 1) / {STEPS_PER_DECADE}) / 100"
 _STAR = "M0,-1L0.225,-0.309L0.951,-0.309L0.363,0.118L0.588,0.809L0,0.382L-0.588,0.809L-0.363,0.118L-0.951,-0.309L-0.225,-0.309Z"
 
 
 def explorer_spec(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float | None = None) -> dict[str, Any]:
-    """The chart of one arm, as Vega-Lite. `initial_lr`: whose curves are shown at first; None: those of the most accurate rate.
+    """The chart of one arm, without its failed runs. ValueError if no run has learned anything.
 
-    Failed runs are left out, since nothing of them was measured. ValueError where no run has learned: no rate to choose.
+    `initial_lr` is the rate whose curves are shown first; None means the most accurate rate.
     """
     rows, rates = run_rows(runs, curves), rates_table(runs)
     chart = _chart(rows, rates, TIMES_EN[str(runs["time"].iloc[0])], initial_lr)
-    spec: dict[str, Any] = chart.to_dict(validate=False)  # a test validates: it is slow, as is Altair with data in the chart
-    return spec | {"datasets": {"runs": rows, "rates": records(rates, digits=6)}}
+    spec: dict[str, Any] = chart.to_dict(validate=False)  # slow; a test validates the chart
+    return spec | {"datasets": {"runs": rows, "rates": json_rows(rates, digits=6)}}
 
 
 def _chart(rows: list[dict[str, Any]], rates: pd.DataFrame, time: str, initial_lr: float | None) -> alt.VConcatChart:
-    """The chart without its data."""
+    """The chart without its data, because Altair is slow with data."""
     if not rates["learned"].any():
-        raise ValueError("no run has learned anything, so that there is no rate to choose and nothing to explore")
+        raise ValueError("no run has learned anything, so there is no rate to choose")
     lowest, num_steps = price_range(rates)
     accuracy = accuracy_axis(rows)
     choice = _choice(rates, lr_text(_most_accurate(rates) if initial_lr is None else initial_lr))
@@ -70,7 +70,7 @@ def _price(num_steps: int, time: str) -> alt.Parameter:
 
 
 def _choice(rates: pd.DataFrame, initial: str) -> alt.Parameter:
-    """The learning rate whose curves are shown: a click on a run or the select, which a keyboard reaches."""
+    """The rate whose curves are shown, chosen by a click on a run or from a list, which also works with a keyboard."""
     select = alt.binding_select(options=rates["rate"].tolist(), name="Training curves of learning rate")
     return alt.selection_point(
         name="rate", fields=["rate"], value=initial, bind=select, on="click", nearest=True, toggle=False, clear=False, empty=False
@@ -78,7 +78,7 @@ def _choice(rates: pd.DataFrame, initial: str) -> alt.Parameter:
 
 
 def _with_best_trade_off(base: alt.Chart) -> alt.Chart:
-    """The one row of `rates` with the most accuracy left after its time is paid for; the smallest such rate."""
+    """The row of `rates` with the highest valid - worth * seconds; the smallest rate if several are equal."""
     return (
         base.transform_filter("datum.learned")
         .transform_calculate(score="datum.valid - worth * datum.seconds")
@@ -89,7 +89,7 @@ def _with_best_trade_off(base: alt.Chart) -> alt.Chart:
 
 
 def _answer(time: str) -> _Layers:
-    """What the slider says, and what follows from it, in words; lines short enough for a phone."""
+    """The slider's price and the best trade-off in words, in lines short enough for a phone."""
     price = "'A second is worth ' + format(worth * 100, '.2~r') + ' percentage points.'"
     seconds = f"format(datum.seconds, datum.seconds < 10 ? '.2~r' : '.0f') + ' s of {time}'"
     base = _with_best_trade_off(alt.Chart(alt.NamedData("rates"))).transform_calculate(
@@ -117,12 +117,12 @@ def _line(base: alt.Chart, field: str, y: int, indent: int = 0, **style: Any) ->
 
 
 def _overview(rates: pd.DataFrame, accuracy: alt.Y, time: str, choice: alt.Parameter, *, are_many: bool) -> _Layers:
-    """Accuracy against the rate: runs, their means, the best trade-off, and the chosen rate as a dashed line."""
+    """Accuracy against the rate: runs, means, the best trade-off (star), and the chosen rate (dashed line)."""
     base = alt.Chart(alt.NamedData("rates")).encode(x=lr_axis(rates["lr"]))
     chosen = base.transform_filter(choice).mark_rule(color=_INK, strokeDash=[4, 4], aria=False)
     mean = base.transform_calculate(error=f"datum.valid == null ? null : {error_of('valid')}").encode(y=accuracy)
     star = _with_best_trade_off(base).encode(y=accuracy)
-    # Pixels have no room for a screen reader's 1,000 points: the report's tables say the same.
+    # aria=False: a screen reader would read out up to 1,000 points. The report's tables hold the same numbers.
     runs = alt.Chart(alt.NamedData("runs")).mark_point(filled=True, aria=False, cursor="pointer")
     runs = runs.transform_calculate(error=f"datum.valid == null ? 1 : {error_of('valid')}").encode(
         x=lr_axis(rates["lr"]), y=accuracy
@@ -135,7 +135,7 @@ def _overview(rates: pd.DataFrame, accuracy: alt.Y, time: str, choice: alt.Param
         _points(runs, pointed_at, are_many=are_many),
         mean.mark_line(color=ACCURACY, strokeWidth=1.5, description="Mean validation accuracy against the learning rate"),
         star.mark_point(shape=_STAR, size=420, filled=True, color=TRADE_OFF, opacity=1, description="Best trade-off"),
-        # Unseen, and on top of all else: it is runs that a pointer meets, and a star that an eye does.
+        # Invisible and on top, so that the pointer finds the runs even under the star.
         runs.properties(name="targets").encode(opacity=alt.value(0), tooltip=_tooltip(time)).add_params(pointed_at, choice),
     ]
     title = alt.Title("Every run, and the mean of each rate", subtitle="Click a run to see its training below")
@@ -156,9 +156,9 @@ def _points(runs: alt.Chart, pointed_at: alt.Parameter, *, are_many: bool) -> al
 
 
 def _tooltip(time: str) -> Any:
-    """A run's numbers, as one expression: field by field, Vega-Lite 6.4 loses texts under `nearest` (vega-lite#9707).
+    """A run's numbers as one expression, because separate fields lose text under `nearest` in Vega-Lite 6.4 (vega-lite#9707).
 
-    There the pointer meets a cell around the run, whose datum holds the run's as its own.
+    With `nearest` the pointer hits a cell around the run. The run's data are then in datum.datum.
     """
     shown = {
         "learning rate": "{}.rate",
@@ -174,7 +174,7 @@ def _tooltip(time: str) -> Any:
 
 
 def _training(accuracy: alt.Y, choice: alt.Parameter) -> _Layers:
-    """Validation accuracy against the epoch, a line a seed, at the chosen rate; a point where the best epoch is."""
+    """Validation accuracy against the epoch at the chosen rate: one line per seed, a point at its best epoch."""
     at_rate = alt.Chart(alt.NamedData("runs")).transform_filter(choice)
     base = at_rate.transform_flatten(["e", "v"]).transform_calculate(error=error_of("v"))
     base = base.encode(
@@ -195,7 +195,7 @@ def _training(accuracy: alt.Y, choice: alt.Parameter) -> _Layers:
 
 
 def _fit_container() -> list[dict[str, Any]]:
-    """Vega-Lite fits no concatenated chart to its container. The Vega that it compiles to does, patched so (RFC 6902)."""
+    """A JSON patch (RFC 6902) of the compiled Vega: Vega-Lite cannot fit a concatenated chart to its container."""
     width = f"max({_WIDTH // 3}, containerSize()[0] - {_LEFT + _RIGHT})"
     fitted = {"name": "width", "init": width, "on": [{"events": {"source": "window", "type": "resize"}, "update": width}]}
     return [{"op": "remove", "path": "/width"}, {"op": "add", "path": "/signals/0", "value": fitted}]

@@ -1,4 +1,4 @@
-"""The explorer's two axes: accuracy by its error, and the learning rate."""
+"""The axes of the interactive chart: accuracy (on the log scale of the error) and learning rate."""
 
 import json
 import math
@@ -9,8 +9,8 @@ import pandas as pd
 
 from lrsweep.report.texts.wording import power_of_ten
 
-LEAST_ERROR = 1e-4  # stands for no error at all, which has no place on a log scale
-EXTENT = 48  # pixels that the labels of accuracy have; the same in all charts, so that their plots stand one below the other
+LEAST_ERROR = 1e-4  # drawn instead of zero, which a log scale cannot show
+EXTENT = 48  # pixels for the labels of accuracy; equal in all plots, so that they are aligned
 
 
 def error_of(field: str) -> str:
@@ -18,9 +18,9 @@ def error_of(field: str) -> str:
 
 
 def accuracy_axis(rows: list[dict[str, Any]]) -> alt.Y:
-    """Accuracy on the log scale of the error, the better the higher: what tells 97% from 98% is seen, and so is chance.
+    """Accuracy on the log scale of the error, so that both 97% against 98% and chance level can be read.
 
-    The same in all charts, so that they compare.
+    The same axis serves all plots, so that they can be compared.
     """
     accuracies = [accuracy for row in rows for accuracy in (row["valid"], *row["v"]) if accuracy is not None]
     least = max(1 - max(accuracies), LEAST_ERROR)
@@ -31,7 +31,7 @@ def accuracy_axis(rows: list[dict[str, Any]]) -> alt.Y:
 
 
 def lr_axis(lr: pd.Series) -> alt.X:
-    """Whole powers of ten, as the other figures write them; half a grid step of room at both ends."""
+    """Labelled at whole powers of ten, with a margin of half a grid step at both ends."""
     low, high = float(lr.min()) / 10**0.05, float(lr.max()) * 10**0.05
     decades = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
     names = json.dumps({decade: power_of_ten(decade) for decade in decades})

@@ -1,4 +1,4 @@
-"""What the figures' axes look like: scales, what stands at their ticks, and where the legend is."""
+"""Axes: scales, tick labels, limits, and the place of the legend."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,17 +14,17 @@ from lrsweep.report.texts.wording import power_of_ten
 def lr_axis(ax: Axes) -> None:
     ax.set_xscale("log")
     ax.set_xlabel("learning rate (optimizer.lr)")
-    # As plain text: mathtext, parsed anew for every label, would take most of a report's time.
+    # Superscript characters, not mathtext: parsing mathtext for every label would take most of a report's time.
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(round(math.log10(value)))))
-    ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # all eight would take a fifth of the drawing
+    ax.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     ax.xaxis.set_minor_formatter(NullFormatter())
     low, high = ax.get_xlim()
-    if high < 10 * low:  # there may be no power of ten to name
+    if high < 10 * low:  # the axis may contain no power of ten
         plain_log(ax.xaxis)
 
 
 def plain_log(axis: Axis, digits: Sequence[float] = (1, 2, 5)) -> None:
-    """Log scale with 1, 2, 5, 10 … written out: seconds and epochs are read, not computed with."""
+    """Label a log axis with plain numbers: 1, 2, 5, 10 …"""
     axis.set_major_locator(LogLocator(subs=digits))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -35,18 +35,18 @@ def percent_axis(ax: Axes, decimals: int = 0) -> None:
 
 
 def percent_log(ax: Axes) -> None:
-    plain_log(ax.yaxis, (1, 2, 3, 5))  # errors of one plot may lie between 2 and 5 %
+    plain_log(ax.yaxis, (1, 2, 3, 5))  # with 3: all errors may lie between 2 and 5 %
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
 
 
 def log_limits(values: list[float], set_limits: Callable[[float, float], Any]) -> None:
-    """With a margin that a single value has as well: of that, matplotlib makes no limits for a log axis."""
+    """Set limits with a margin, even for a single value, for which matplotlib finds no limits on a log axis."""
     low, high = min(values), max(values)
     margin = max(1.05, (high / low) ** 0.1)
     set_limits(low / margin, high * margin)
 
 
 def legend_below(ax: Axes, handles: list[Any] | None = None, *, ncols: int, title: str | None = None) -> None:
-    """Below the axes, where no curve can run into it whatever the study."""
+    """Place the legend below the axes, where no curve can run into it."""
     chosen = {} if handles is None else {"handles": handles}
     ax.legend(**chosen, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=ncols, title=title)

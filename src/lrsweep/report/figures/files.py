@@ -1,4 +1,4 @@
-"""Draw a figure and write it as PNG and SVG."""
+"""Draw figures and write them as PNG and SVG."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,64 +13,49 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure as MatplotlibFigure
 
-from lrsweep.report.figures import plots
+from lrsweep.report.figures.style import new_figure
 from lrsweep.report.texts.wording import escaped
 from lrsweep.storage import files
 
-PIXELS_PER_INCH = 150  # of a PNG
-_MANY = 2_000  # points that an SVG has as such; of more, it has a picture
+PIXELS_PER_INCH = 150
+_MAX_SVG_POINTS = 2_000  # a scatter plot with more points becomes a bitmap inside the SVG
 
 
 @dataclass(frozen=True)
 class Figure:
     name: str
     title: str
-    reading: str  # how to read it, in a sentence
+    reading: str  # how to read it, in one sentence; may be empty
     plot: Callable[[Axes], Axes]
 
 
 def draw(folder: Path, figure: Figure) -> str:
-    """Draw one figure as PNG and SVG; return its Markdown."""
-    drawn, ax = plots.figure_with(figure.title)
+    """Draw a figure into folder/figures as PNG and SVG, and return its Markdown."""
+    drawn, ax = new_figure(figure.title)
     figure.plot(ax)
     for axes in drawn.axes:
         for points in axes.collections:
-            points.set_rasterized(isinstance(points, PathCollection) and np.shape(points.get_offsets())[0] > _MANY)
+            points.set_rasterized(isinstance(points, PathCollection) and np.shape(points.get_offsets())[0] > _MAX_SVG_POINTS)
     save(drawn, folder / "figures" / figure.name)
-    return _markdown(figure)
-
-
-def _markdown(figure: Figure) -> str:
     image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
     return f"{image}\n\n{figure.reading}" if figure.reading else image
 
 
 def save(drawn: MatplotlibFigure, path: Path) -> None:
-    """As `path`.png and `path`.svg."""
-    for form, content in (("png", _png(drawn)), ("svg", _svg(drawn))):
-        files.write_atomically(path.with_name(f"{path.name}.{form}"), content)
-    plt.close(drawn)
-
-
-# Not savefig: it draws everything once more before it draws into the file. No date, no version: the same data give the same file.
-
-
-def _png(drawn: MatplotlibFigure) -> bytes:
-    buffer = BytesIO()
+    """Write `path`.png and `path`.svg, and close the figure."""
+    png, svg = BytesIO(), BytesIO()
+    # savefig would draw every figure twice per file. No date and no version, so that the same data give the same bytes.
     drawn.set_dpi(PIXELS_PER_INCH)
-    FigureCanvasAgg(drawn).print_png(buffer, metadata={"Software": None})
-    drawn.set_layout_engine("none")  # laid out once for both files: it takes as long as drawing
-    return buffer.getvalue()
-
-
-def _svg(drawn: MatplotlibFigure) -> bytes:
-    buffer = BytesIO()
-    FigureCanvasSVG(drawn).print_svg(buffer, metadata={"Date": None})
-    return buffer.getvalue()
+    FigureCanvasAgg(drawn).print_png(png, metadata={"Software": None})
+    drawn.set_layout_engine("none")  # the layout of the PNG serves the SVG too
+    FigureCanvasSVG(drawn).print_svg(svg, metadata={"Date": None})
+    plt.close(drawn)
+    files.write_atomically(path.with_name(f"{path.name}.png"), png.getvalue())
+    files.write_atomically(path.with_name(f"{path.name}.svg"), svg.getvalue())
 
 
 def remove_figures_not_in(report: str, folder: Path) -> None:
-    """Those of an arm that is gone."""
+    """Delete figures of an earlier report, for example of an arm that no longer exists."""
     for path in (folder / "figures").glob("*.*"):
         if f"(figures/{path.stem}.png)" not in report and path.suffix in (".png", ".svg"):
             path.unlink()

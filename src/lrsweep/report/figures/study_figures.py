@@ -1,4 +1,4 @@
-"""The report's figures in the order that a reader needs them: each with its title, how to read it, and what draws it."""
+"""The list of figures in a report, in reading order, each with its title, one sentence on how to read it, and its plot."""
 
 import pandas as pd
 
@@ -11,10 +11,10 @@ from lrsweep.report.texts.wording import TIMES_EN, escaped, seeds_text
 def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
     best = main.best
     summary, runs, target = tables.summary, tables.of_arm(best.arm), tables.target
-    assert target is not None  # there is one where there is a main arm
+    assert target is not None  # analyse() sets it if there is a main arm
     seeds, arm = seeds_text(best.num_seeds), best.arm
     time = TIMES_EN[best.best["time"]]
-    rates = plots.telling_rates(summary, best)
+    rates = plots.representative_rates(summary, best)
     first_seed = int(runs.loc[runs["epochs"] > 0, "seed"].min())
     sizes = int(runs["data.num_valid"].iloc[0]), int(runs["data.num_test"].iloc[0])
     to_target = f"to {target.accuracy:.0%} validation accuracy"
@@ -61,7 +61,7 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
                 f"{cost}-to-target",
                 f"{label[0].upper()}{label[1:]} {to_target} ({arm}, {seeds})",
                 "An open triangle is a run that ended before it got there; the line is broken where half of the runs did.",
-                lambda ax, cost=cost, label=label: plots.plot_time_to_target(  # type: ignore[misc]  # of this turn of the loop
+                lambda ax, cost=cost, label=label: plots.plot_time_to_target(  # type: ignore[misc]
                     target.times, target.medians, cost, f"{label} {to_target}", best, ax
                 ),
             )
@@ -70,12 +70,12 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
         Figure(
             "training-curves",
             f"Training at {len(rates)} telling rates ({arm}, seed {first_seed}; a mark: the best epoch)",
-            _run_ends(runs.iloc[0]),
+            _reading_of_curves(runs.iloc[0]),
             lambda ax: plots.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
         ),
     ]
 
 
-def _run_ends(run: pd.Series) -> str:
+def _reading_of_curves(run: pd.Series) -> str:
     patience, budget = escaped(run["training.patience"]), escaped(run["training.max_epochs"])
     return f"Every run has {budget} epochs." if patience == "null" else f"A run ends when {patience} epochs set no new record."

@@ -1,4 +1,4 @@
-// Draws the explorer, and says in words what its slider does: to a screen reader, which cannot know what a position means.
+// Draw the interactive chart. Describe the slider's effect in words for screen readers, to which its position means nothing.
 "use strict";
 
 async function explore() {
@@ -6,16 +6,16 @@ async function explore() {
   const options = { ast: true, actions: false, bind: "#explorer-controls", tooltip: { disableDefaultStyle: true } };
   const { view } = await vegaEmbed("#explorer-chart", spec, options);
   const slider = document.querySelector("#explorer-controls input[type=range]");
-  const say = () => {
+  const describe = () => {
     const lines = [...document.querySelectorAll("#explorer-chart .answer_group text")];
     slider.setAttribute("aria-valuetext", lines[0].textContent);
     document.getElementById("explorer-answer").textContent = lines.map((line) => line.textContent).join(" ");
   };
   slider.addEventListener("input", async () => {
-    await view.runAsync(); // the words are drawn
-    say();
+    await view.runAsync(); // wait until the chart has drawn the new text
+    describe();
   });
-  say();
+  describe();
 }
 
 explore();

@@ -1,7 +1,7 @@
-"""Markdown to the page's body: nested sections with ids and languages, figures with captions, tables in boxes of their own.
+"""Turn a report's Markdown into the body of its page: nested sections, figures with captions, tables that scroll.
 
-All HTML in the Markdown is escaped, since study names and settings end up in it, but for three lines that must each be a
-paragraph: `<details><summary>words</summary>` (or `<details open>…`), `</details>` and `<!-- explorer -->`.
+HTML in the Markdown is escaped, because study names and settings end up in it. There are three exceptions, each of which
+must be a paragraph: `<details><summary>text</summary>` (or `<details open>…`), `</details>` and `<!-- explorer -->`.
 """
 
 import base64
@@ -18,7 +18,7 @@ from markdown_it.utils import EnvType, OptionsDict
 
 EXPLORER_MARK = "<!-- explorer -->"
 EXPLORER_HEADING = "Explore the runs"
-LONG_TABLE = 20  # rows; longer ones are folded
+MAX_OPEN_ROWS = 20  # longer tables are folded
 
 _FOLD = re.compile(r"<details( open)?>\s*<summary>([^<>]*)</summary>")
 _FOLD_END = "</details>"
@@ -31,14 +31,14 @@ class Heading:
     level: int
     text: str
     id: str
-    lang: str | None  # "ko" where the text has Hangul; None: as around it
+    lang: str | None  # "ko" if the text contains Hangul
 
 
 def render_sections(markdown: str, folder: Path, explorer: str | None) -> tuple[str, list[Heading]]:
-    """The body's HTML, and its headings in order. Pictures are taken from `folder` into the page itself.
+    """The HTML of the body, with the pictures of `folder` embedded, and its headings in order.
 
-    What stands between the title and the next heading is the answer box. `explorer`, HTML, goes where the Markdown marks it,
-    else into a section of its own before the first heading of the second level.
+    The text between the title and the next heading becomes the answer box. `explorer` (HTML) replaces the mark
+    `<!-- explorer -->`. Without a mark it becomes a section before the first second-level heading.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.add_render_rule("image", _render_image)
@@ -55,12 +55,12 @@ def render_sections(markdown: str, folder: Path, explorer: str | None) -> tuple[
 
 def _with_mark(markdown: str) -> str:
     section = f"## {EXPLORER_HEADING}\n\n{EXPLORER_MARK}\n\n"
-    marked, num_found = re.subn(r"(?m)^(?=## )", section, markdown, count=1)
-    return marked if num_found else f"{markdown}\n\n{section}"
+    marked, num_marks = re.subn(r"(?m)^(?=## )", section, markdown, count=1)
+    return marked if num_marks else f"{markdown}\n\n{section}"
 
 
 def _blocks(tokens: Sequence[Token]) -> Iterator[list[Token]]:
-    """The tokens of each block of the first level."""
+    """The tokens of each top-level block."""
     block: list[Token] = []
     for token in tokens:
         block.append(token)
@@ -71,14 +71,14 @@ def _blocks(tokens: Sequence[Token]) -> Iterator[list[Token]]:
 
 @dataclass
 class _Writer:
-    """Writes blocks one after the other, and knows which sections and folds are open."""
+    """Writes one block after the other and keeps track of the open sections and folds."""
 
     parser: MarkdownIt
     env: EnvType
     explorer: str
     parts: list[str] = field(default_factory=list)
     headings: list[Heading] = field(default_factory=list)
-    open: list[tuple[int, str]] = field(default_factory=list)  # level (of folds: 0), closing tag
+    open: list[tuple[int, str]] = field(default_factory=list)  # level (0 for a fold) and closing tag
 
     def write(self, block: list[Token]) -> None:
         text = block[1].content.strip() if block[0].type == "paragraph_open" else ""
@@ -92,11 +92,11 @@ class _Writer:
             self._end_fold()
         else:
             if self.headings and self.headings[-1].level == 1 and not self.open:
-                self._enter(7, '<div class="answer">', "</div>")  # deeper than any heading, so that any heading ends it
+                self._enter(7, '<div class="answer">', "</div>")  # level 7: every heading ends it
             self.parts.append(self._content(block))
 
     def close(self, level: int) -> None:
-        """End what is open, from the innermost, as far as it is of this level or deeper."""
+        """Close all open elements of this level or deeper, the innermost first."""
         while self.open and self.open[-1][0] >= level:
             self.parts.append(self.open.pop()[1])
 
@@ -137,16 +137,16 @@ class _Writer:
         if [child.type for child in children] == ["image"] and html.startswith("<p><img"):
             caption = escape(children[0].content)
             image = html.removeprefix("<p>").removesuffix("</p>\n")
-            # Hidden from screen readers, which have read the same words as the picture's.
+            # Hidden from screen readers, which have just read the same text as the picture's alt text.
             return f'<figure><div class="picture">{image}</div><figcaption aria-hidden="true">{caption}</figcaption></figure>'
         return html
 
     def _table(self, html: str, num_rows: int) -> str:
-        """In a box that scrolls by itself, with a keyboard too; folded where it is long."""
+        """In a box that scrolls, also with the keyboard. A long table is folded."""
         name = escape(self.headings[-1].text) if self.headings else "table"
         box = f'<div class="table" role="region" tabindex="0" aria-label="{name}">{html}</div>'
         is_folded = any(level == 0 for level, _ in self.open)
-        return box if num_rows <= LONG_TABLE or is_folded else f"<details><summary>{num_rows} rows</summary>{box}</details>"
+        return box if num_rows <= MAX_OPEN_ROWS or is_folded else f"<details><summary>{num_rows} rows</summary>{box}</details>"
 
     def _render(self, tokens: list[Token]) -> str:
         return str(self.parser.renderer.render(tokens, self.parser.options, self.env))
@@ -157,15 +157,15 @@ def _lang(text: str) -> str:
 
 
 def _render_image(renderer: RendererProtocol, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-    """The picture itself, as SVG where there is one; its words where it is no picture of the report's folder."""
-    words = escape(tokens[index].content)
+    """The embedded picture, preferably as SVG; only its alt text if the picture is not in the report's folder."""
+    alt_text = escape(tokens[index].content)
     data = _data_url(env["folder"], str(tokens[index].attrs.get("src", "")))
-    return words if data is None else f'<img src="{data}" alt="{words}">'
+    return alt_text if data is None else f'<img src="{data}" alt="{alt_text}">'
 
 
 def _data_url(folder: Path, source: str) -> str | None:
-    named = (folder / source).resolve()
-    for path in (named.with_suffix(".svg"), named):
+    picture = (folder / source).resolve()
+    for path in (picture.with_suffix(".svg"), picture):
         if path.is_relative_to(folder) and path.suffix in _MEDIA_TYPES and path.is_file():
             return f"data:{_MEDIA_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
     return None

@@ -1,4 +1,4 @@
-// Opens what is folded before the page is printed: paper cannot be clicked.
+// Open everything that is folded before the page is printed.
 "use strict";
 
 addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((fold) => { fold.open = true; }));

@@ -1,4 +1,4 @@
-"""The report as a page: Markdown in, one HTML file out that loads nothing from anywhere and can be mailed."""
+"""Render a report's Markdown as one HTML file, which loads nothing and can be mailed."""
 
 import base64
 import functools
@@ -20,10 +20,10 @@ _TEMPLATES = jinja2.Environment(
 
 
 def render_page(title: str, body_markdown: str, folder: Path, explorer: dict[str, Any] | None, lang: str = "en") -> str:
-    """The whole page. Pictures are read from `folder`; `explorer` is a Vega-Lite specification, as `explorer_spec` gives it.
+    """The whole page. Pictures are read from `folder`; `explorer` is the Vega-Lite specification of `explorer_spec`.
 
-    What the Markdown may hold, and how it becomes sections: `sections.py`. A policy in the page (CSP) keeps the browser from
-    loading anything and from running any script but the page's own, whatever the texts hold.
+    Whatever the texts contain, the page's Content Security Policy lets the browser load nothing and run only the page's
+    own scripts. markdown_to_html.py says what the Markdown may contain.
     """
     chart = None if explorer is None else _TEMPLATES.get_template("explorer.html.j2").render(spec=Markup(_json(explorer)))
     body, headings = render_sections(body_markdown, folder, chart)
@@ -40,13 +40,13 @@ def render_page(title: str, body_markdown: str, folder: Path, explorer: dict[str
 
 
 def _json(tree: dict[str, Any]) -> str:
-    """JSON that may stand in a script element: no text in it can end the element."""
+    """JSON for a script element. No text in it can end the element."""
     return json.dumps(tree, separators=(",", ":"), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
 
 
 @functools.cache
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed, which put `vegaEmbed` into the window. About 0.9 MB and 2 s to make."""
+    """Vega, Vega-Lite and Vega-Embed as one script (0.9 MB) that defines window.vegaEmbed. Building it takes 2 s."""
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
@@ -56,7 +56,7 @@ def _script(name: str) -> str:
 
 
 def _policy(scripts: list[str]) -> str:
-    """The browser runs scripts of these hashes only; Vega's expressions are interpreted (`ast`), so that eval stays forbidden."""
+    """The browser runs only scripts with these hashes. explorer.js sets `ast`, so that Vega needs no eval."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     return (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}; base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""The answer box at the top of a report, as Markdown: which rate, why, how sure, how complete, where."""
+"""The title and the answer box at the top of a report: which rate, how certain, how complete, at what cost."""
 
 import pandas as pd
 
@@ -7,7 +7,7 @@ from lrsweep.analysis.confirmation import Confirmation
 from lrsweep.analysis.findings import Analysis, Findings
 from lrsweep.analysis.summary import busyness
 from lrsweep.report.texts.conclusions_en import certainty_en
-from lrsweep.report.texts.markdown_tables import uncommitted, values_of
+from lrsweep.report.texts.markdown_tables import uncommitted_text, values_of
 from lrsweep.report.texts.wording import (
     TIMES_EN,
     counted,
@@ -23,11 +23,11 @@ from lrsweep.report.texts.wording import (
     seeds_text,
 )
 
-_SEEDS_TO_RESAMPLE = 10  # fewer have so few resamples that shares of them look surer than they are
+_MIN_SEEDS_TO_RESAMPLE = 10  # with fewer seeds, shares of resamples look more certain than they are
 
 
-def head(study: str, tables: Analysis) -> str:
-    """The title, and the answer: a line a question."""
+def title_and_answer(study: str, tables: Analysis) -> str:
+    """The title and the answer box, with one line per question."""
     runs, main = tables.runs, tables.main
     lines = [f"# {escaped(study)}: which learning rate?", ""]
     if main is None:
@@ -51,7 +51,7 @@ def head(study: str, tables: Analysis) -> str:
 
 
 def _what_ran(run: pd.Series) -> str:
-    """For who has never seen the project. The first run speaks for its arm, which differs in rate and seed only."""
+    """For readers who have never seen the project. All runs of an arm share these settings."""
     patience = run["training.patience"]
     ends = f"stopped after {run['training.max_epochs']} epochs" + (
         "" if patience == "null" else f", or {patience} without a record in validation accuracy"
@@ -85,7 +85,7 @@ def _answer(main: Findings) -> list[str]:
 
 def _where_it_learns(best: Best) -> str:
     low, high, rates = best.plateau.learning_low, best.plateau.learning_high, best.plateau.rates
-    if not rates.loc[rates["lr"] == best.plateau.best_lr, "learned"].all():  # what lies around it says nothing then
+    if not rates.loc[rates["lr"] == best.plateau.best_lr, "learned"].all():
         return "not at the most accurate rate, where some seed did not learn"
     tried = rates["lr"]
     is_all = low == tried.min() and high == tried.max()
@@ -99,50 +99,49 @@ def _trade_off_reason(best: Best) -> str:
 
 def _how_sure(best: Best) -> str:
     plateau = best.plateau
-    told = f"{certainty_en(best)}; {seeds_text(best.num_seeds)}"
+    text = f"{certainty_en(best)}; {seeds_text(best.num_seeds)}"
     if not plateau.is_tested:
-        return told
+        return text
     standard_error = points(plateau.standard_error)
-    told += f". Standard error of the best rate's mean (spread pooled over the rates): {standard_error} percentage points"
+    text += f". Standard error of the best rate's mean (spread pooled over the rates): {standard_error} percentage points"
     if best.low < best.high:
-        told += ". The test does not tell the other rates of the range from it"
-    if best.num_seeds < _SEEDS_TO_RESAMPLE:
-        return told
+        text += ". The test does not tell the other rates of the range from it"
+    if best.num_seeds < _MIN_SEEDS_TO_RESAMPLE:
+        return text
     wins = plateau.rates.set_index("lr")["wins"]
     return (
-        f"{told}. Resampling the seeds, the best is inside the range in {wins.loc[best.low : best.high].sum():.0%} of cases, and "
+        f"{text}. Resampling the seeds, the best is inside the range in {wins.loc[best.low : best.high].sum():.0%} of cases, and "
         f"is {lr_text(plateau.best_lr)} in {wins.loc[plateau.best_lr]:.0%}"
     )
 
 
 def _fresh(fresh: Confirmation) -> str:
-    told = [
+    finalists = [
         f"{lr_text(row['lr'])} {percent(row['test_mean'])}{interval(row['test_low'], row['test_high'])}"
         for _, row in fresh.rows.iterrows()
     ]
-    return f"test accuracy {', '.join(told)}; {seeds_text(fresh.num_seeds)} that chose nothing"
+    return f"test accuracy {', '.join(finalists)}; {seeds_text(fresh.num_seeds)} that chose nothing"
 
 
 def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
-    """How many runs are there and what became of them; how many the last sweep has still to make, where it said so."""
-    told = ", ".join(f"{(runs['status'] == status).sum()} {status}" for status in ("ok", "diverged", "failed"))
-    by_arm = runs.groupby("arm")
+    """The number of runs by status. `expected` holds the run ids of the last sweep: its missing and failed runs are counted."""
+    statuses = ", ".join(f"{(runs['status'] == status).sum()} {status}" for status in ("ok", "diverged", "failed"))
     grids = [
-        f"{counted(of_arm['lr'].nunique(), 'learning rate')} × {counted(of_arm['seed'].nunique(), 'seed')} ({escaped(arm)})"
-        for arm, of_arm in by_arm
+        f"{counted(arm_runs['lr'].nunique(), 'learning rate')} × {counted(arm_runs['seed'].nunique(), 'seed')} ({escaped(arm)})"
+        for arm, arm_runs in runs.groupby("arm")
     ]
-    there = f"{counted(len(runs), 'run')} of {' and '.join(grids)}: {told}"
+    present = f"{counted(len(runs), 'run')} of {' and '.join(grids)}: {statuses}"
     if expected is None:
-        return there
+        return present
     missing = len(expected - set(runs["run_id"]))
     failed = int((runs["run_id"].isin(expected) & (runs["status"] == "failed")).sum())
     if missing:
-        return f"{there}. **{missing} of {len(expected)} missing**"
+        return f"{present}. **{missing} of {len(expected)} missing**"
     if failed:
-        return f"{there}. **{failed} of {len(expected)} to be done again**"
-    return f"{there}. The last sweep is complete ({len(expected)})"
+        return f"{present}. **{failed} of {len(expected)} to be done again**"
+    return f"{present}. The last sweep is complete ({len(expected)})"
 
 
 def _machine(runs: pd.DataFrame) -> str:
     commits = ", ".join(sorted(escaped(str(commit)[:7]) for commit in runs["git_commit"].dropna().unique())) or "not recorded"
-    return f"{values_of(runs, 'device_name')}, {values_of(runs, 'cores')} cores; commit {commits}{uncommitted(runs)}"
+    return f"{values_of(runs, 'device_name')}, {values_of(runs, 'cores')} cores; commit {commits}{uncommitted_text(runs)}"

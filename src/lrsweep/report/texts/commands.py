@@ -1,4 +1,4 @@
-"""The commands that make a study's runs again, from the runs themselves."""
+"""The commands that repeat the runs of a study, derived from the settings in their records."""
 
 import re
 import shlex
@@ -10,9 +10,9 @@ from lrsweep.config import GridConfig, log_grid
 from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 
-def commands(study: str, runs: pd.DataFrame) -> str:
-    """A line an arm; to the first one's runs the others add theirs, whose settings are others."""
-    first, *others = (_command(study, of_arm) for _, of_arm in runs.groupby("arm", sort=True))
+def rerun_commands(study: str, runs: pd.DataFrame) -> str:
+    """One line per arm. All but the first extend the study, because their settings differ from its settings."""
+    first, *others = (_command(study, arm_runs) for _, arm_runs in runs.groupby("arm", sort=True))
     return "\n".join([first, *(f"{other} study.extend=true" for other in others)])
 
 
@@ -30,19 +30,19 @@ def study_name(study: str) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Hydra reads it as the text that it is."""
+    """True if Hydra reads the text as a string without quotes."""
     is_word = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*", text) is not None
     return is_word and text.lower() not in ("null", "true", "false", "nan", "inf")
 
 
 def _quoted(name: str, text: str) -> str:
-    """As Hydra reads it from a shell: quoted twice."""
-    inside = re.sub(r"\\+(?='|$)", r"\g<0>\g<0>", text).replace("'", r"\'")  # a backslash counts before a quote only
+    """An override in two layers of quotes: one for the shell, one for Hydra."""
+    inside = re.sub(r"\\+(?='|$)", r"\g<0>\g<0>", text).replace("'", r"\'")  # a backslash matters only before a quote
     return shlex.quote(f"{name}='{inside}'")
 
 
 def settings(runs: pd.DataFrame) -> list[str]:
-    """What the runs of one arm have set besides rate and seed, as overrides; a group goes by its name."""
+    """All settings of one arm that differ from the defaults, except rate and seed, as overrides."""
     first = runs.iloc[0].rename({"loss": "loss.name"})
     chosen = {name: first[name] for name in DEFAULT_SETTINGS if name in first and name not in ("optimizer.lr", "seed")}
     return [_setting(name, value) for name, value in chosen.items() if value != DEFAULT_SETTINGS[name]]
@@ -50,8 +50,8 @@ def settings(runs: pd.DataFrame) -> list[str]:
 
 def _setting(name: str, value: object) -> str:
     if name == "loss.name":
-        return shlex.quote(f"loss={value}")  # the one group whose files set nothing but the name
-    is_text = name == "model.init_from"  # all other texts are words, or lists and null as Hydra spells them
+        return shlex.quote(f"loss={value}")  # a config group; its files set only the name
+    is_text = name == "model.init_from"  # all other values need no quotes inside Hydra
     return _quoted(name, str(value)) if is_text else shlex.quote(f"{name}={value}")
 
 

@@ -1,4 +1,4 @@
-"""The documents' sections 5-2 and 5-3, filled in, in English. Every number comes from analysis/; none is typed here."""
+"""The documents' sections 5-2 and 5-3, filled in, in English. All numbers come from analysis/."""
 
 import math
 
@@ -32,16 +32,15 @@ DOUBTS_EN: dict[Doubt, str] = {
 
 
 def certainty_en(best: Best) -> str:
-    """How sure the range is, in a clause."""
+    """How certain the best range is, and why."""
     doubts = best.plateau.doubts
     if not doubts:
         return "conclusive"
-    told = "indicative only" if doubts == ("few_seeds",) else "inconclusive"
-    return f"{told}: {', '.join(DOUBTS_EN[doubt] for doubt in doubts)}"
+    level = "indicative only" if doubts == ("few_seeds",) else "inconclusive"
+    return f"{level}: {', '.join(DOUBTS_EN[doubt] for doubt in doubts)}"
 
 
 def conclusions_en(found: Findings) -> str:
-    """The documents' sections 5-2 and 5-3, filled in."""
     best = found.best
     time = TIMES_EN[best.best["time"]]
     from_to = f"from {rates_text(best.low, best.high)}" if best.low < best.high else lr_text(best.low)
@@ -123,15 +122,15 @@ def _knee_en(best: Best) -> str:
 
 def _confirmed_en(best: Best, fresh: Confirmation) -> str:
     optimism = float(fresh.best["optimism"])
-    told = (
+    text = (
         f"* On {seeds_text(fresh.num_seeds)} that chose nothing, {lr_text(fresh.best['lr'])} reaches "
         f"{percent(fresh.best['test_mean'])}{interval(fresh.best['test_low'], fresh.best['test_high'])} on the test set. Its "
         f"validation accuracy there is {points(optimism)} percentage points {'lower' if optimism >= 0 else 'higher'} than in the "
         f"study that picked it.{_winner_en(fresh)}"
     )
     if fresh.trade_off["lr"] == fresh.best["lr"]:
-        return told
-    return told + (
+        return text
+    return text + (
         f" {lr_text(fresh.trade_off['lr'])} reaches {percent(fresh.trade_off['test_mean'])}"
         f"{interval(fresh.trade_off['test_low'], fresh.trade_off['test_high'])}, {points(fresh.cost)} percentage points "
         f"{'less' if fresh.cost >= 0 else 'more'}{_between(fresh.cost_low, fresh.cost_high)}."
@@ -139,7 +138,7 @@ def _confirmed_en(best: Best, fresh: Confirmation) -> str:
 
 
 def _winner_en(fresh: Confirmation) -> str:
-    """Does the best of the study lead the finalists once more?"""
+    """Whether the best rate of the study is also the best finalist on fresh seeds."""
     if len(fresh.rows) == 1:
         return ""
     accuracy, num = percent(fresh.winner["valid_mean"]), len(fresh.rows)
@@ -155,22 +154,21 @@ def _between(low: float, high: float) -> str:
     return "" if math.isnan(low) else f" (best less bargain, 95%: {low * 100:+.2f} to {high * 100:+.2f})"
 
 
-def _no_learning_en(found: VerySmall) -> str:
-    top = percent(found.highest_test_accuracy)
-    if found.learned_from is None:
-        return f"* Below 1e-5 nothing is learned: **true** of all {found.num_runs} runs; none leaves chance (test at most {top})."
+def _no_learning_en(low: VerySmall) -> str:
+    top = percent(low.highest_test_accuracy)
+    if low.learned_from is None:
+        return f"* Below 1e-5 nothing is learned: **true** of all {low.num_runs} runs; none leaves chance (test at most {top})."
     return (
-        f"* Below 1e-5 nothing is learned: **true of {found.num_runs - found.num_learned} of {found.num_runs} runs only**. "
-        f"The smallest rate at which a run leaves chance level is {lr_text(found.learned_from)}; the best run below 1e-5 reaches "
+        f"* Below 1e-5 nothing is learned: **true of {low.num_runs - low.num_learned} of {low.num_runs} runs only**. "
+        f"The smallest rate at which a run leaves chance level is {lr_text(low.learned_from)}; the best run below 1e-5 reaches "
         f"{top} on the test set."
     )
 
 
-def _share_en(number: int, of: int) -> str:
-    """A verdict of counted runs, no stronger than the count."""
-    if number == of:
+def _share_en(count: int, total: int) -> str:
+    if count == total:
         return "every run is consistent with it"
-    return f"{'most runs are' if 2 * number > of else 'some runs only are' if number else 'no run is'} consistent with it"
+    return f"{'most runs are' if 2 * count > total else 'some runs only are' if count else 'no run is'} consistent with it"
 
 
 def _points_en(shortfall: float) -> str:

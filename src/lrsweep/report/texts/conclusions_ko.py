@@ -1,4 +1,4 @@
-"""The documents' sections 5-2 and 5-3, filled in, in Korean. Every number comes from analysis/; none is typed here."""
+"""The documents' sections 5-2 and 5-3, filled in, in Korean. All numbers come from analysis/."""
 
 import math
 
@@ -31,12 +31,11 @@ DOUBTS_KO: dict[Doubt, str] = {
 
 def _certainty_ko(best: Best) -> str:
     doubts = best.plateau.doubts
-    told = "참고용이다" if doubts == ("few_seeds",) else "결론을 내리기 이르다"
-    return f" **{told}**: {', '.join(DOUBTS_KO[doubt] for doubt in doubts)}." if doubts else ""
+    level = "참고용이다" if doubts == ("few_seeds",) else "결론을 내리기 이르다"
+    return f" **{level}**: {', '.join(DOUBTS_KO[doubt] for doubt in doubts)}." if doubts else ""
 
 
 def conclusions_ko(found: Findings) -> str:
-    """문서의 5-2, 5-3 절을 채운 글."""
     best = found.best
     time = TIMES_KO[best.best["time"]]
     lines = [
@@ -115,14 +114,14 @@ def _knee_ko(best: Best) -> str:
 
 def _confirmed_ko(best: Best, fresh: Confirmation) -> str:
     optimism = float(fresh.best["optimism"])
-    told = (
+    text = (
         f"* 선택에 쓰지 않은 시드 {fresh.num_seeds}개로 다시 확인한 결과, {lr_text(fresh.best['lr'])} 의 test 정확도는 "
         f"{percent(fresh.best['test_mean'])}{interval(fresh.best['test_low'], fresh.best['test_high'], '~')} 이다. validation 정확도는 "
         f"이 값을 고른 실험보다 {points(optimism)}%p {'낮다' if optimism >= 0 else '높다'}.{_winner_ko(fresh)}"
     )
     if fresh.trade_off["lr"] == fresh.best["lr"]:
-        return told
-    return told + (
+        return text
+    return text + (
         f" {lr_text(fresh.trade_off['lr'])} 의 test 정확도는 {percent(fresh.trade_off['test_mean'])}"
         f"{interval(fresh.trade_off['test_low'], fresh.trade_off['test_high'], '~')} 로, {points(fresh.cost)}%p "
         f"{'낮다' if fresh.cost >= 0 else '높다'}{_between_ko(fresh.cost_low, fresh.cost_high)}."
@@ -145,28 +144,28 @@ def _between_ko(low: float, high: float) -> str:
     return "" if math.isnan(low) else f" (두 값의 차이, 95%: {low * 100:+.2f} ~ {high * 100:+.2f})"
 
 
-def _no_learning_ko(found: VerySmall) -> str:
-    top = percent(found.highest_test_accuracy)
-    if found.learned_from is None:
+def _no_learning_ko(low: VerySmall) -> str:
+    top = percent(low.highest_test_accuracy)
+    if low.learned_from is None:
         return (
-            f"* learning rate 가 1e-5 미만이면 학습이 전혀 진행되지 않는다: {found.num_runs}개 실행 모두에서 **사실이다**. "
+            f"* learning rate 가 1e-5 미만이면 학습이 전혀 진행되지 않는다: {low.num_runs}개 실행 모두에서 **사실이다**. "
             f"우연 수준을 넘은 실행이 없다 (test 정확도 최고 {top})."
         )
     return (
-        f"* learning rate 가 1e-5 미만이면 학습이 전혀 진행되지 않는다: {found.num_runs}개 실행 중 "
-        f"**{found.num_runs - found.num_learned}개에서만 사실이다**. 우연 수준을 넘은 실행이 있는 가장 작은 "
-        f"learning rate 는 {lr_text(found.learned_from)} 이고, 1e-5 미만에서 test 정확도가 가장 높은 실행은 {top} 이다."
+        f"* learning rate 가 1e-5 미만이면 학습이 전혀 진행되지 않는다: {low.num_runs}개 실행 중 "
+        f"**{low.num_runs - low.num_learned}개에서만 사실이다**. 우연 수준을 넘은 실행이 있는 가장 작은 "
+        f"learning rate 는 {lr_text(low.learned_from)} 이고, 1e-5 미만에서 test 정확도가 가장 높은 실행은 {top} 이다."
     )
 
 
-def _share_ko(number: int, of: int) -> str:
-    if number == of:
+def _share_ko(count: int, total: int) -> str:
+    if count == total:
         return "모든 실행이 추정에 부합한다."
     return (
         "대부분의 실행이 추정에 부합한다."
-        if 2 * number > of
+        if 2 * count > total
         else "일부 실행만 추정에 부합한다."
-        if number
+        if count
         else "추정에 부합하는 실행이 없다."
     )
 

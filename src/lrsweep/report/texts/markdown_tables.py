@@ -1,4 +1,4 @@
-"""The tables of a report as Markdown: rates, runs, other studies, data, machine. Every number comes from its arguments."""
+"""The tables of a report as Markdown: rates, runs, fresh seeds, fixed budget, data, machine."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -30,38 +30,38 @@ NUM_SLOWEST = 5
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already: what is not ours in them has gone through `escaped`."""
+    """The cells are Markdown: text from configs and machines must have gone through `escaped`."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
 def rates_table(summary: pd.DataFrame, plateau: Plateau | None = None) -> str:
-    """All rates of one arm: a row each, with what its plateau says of it."""
+    """One row per rate of one arm."""
     time = summary["time"].iloc[0]
     times = [f"{TIMES_EN[time]} (s)", *(["wall time, disturbed (s)"] if time == "cpu" else [])]
     header = ["learning rate", "runs", "validation accuracy", "test accuracy", "epochs", *times, "remarks"]
-    verdicts = {} if plateau is None else _verdicts(plateau)
-    return markdown_table(header, (_rate_row(row, verdicts.get(row["lr"], [])) for _, row in summary.iterrows()))
+    remarks = {} if plateau is None else _plateau_remarks(plateau)
+    return markdown_table(header, (_rate_row(row, remarks.get(row["lr"], [])) for _, row in summary.iterrows()))
 
 
-def _verdicts(plateau: Plateau) -> dict[float, list[str]]:
-    """By learning rate; a rate that no complete seed has is not among them."""
-    told: dict[float, list[str]] = {}
+def _plateau_remarks(plateau: Plateau) -> dict[float, list[str]]:
+    """By learning rate."""
+    remarks: dict[float, list[str]] = {}
     for _, rate in plateau.rates.iterrows():
-        lines = told[rate["lr"]] = []
+        of_rate = remarks[rate["lr"]] = []
         if rate["tied"]:
-            lines.append("best range" if rate["in_range"] else "tied with the best")
+            of_rate.append("best range" if rate["in_range"] else "tied with the best")
         if plateau.is_tested and rate["wins"] > 0:
-            lines.append(f"wins {rate['wins']:.1%}")
+            of_rate.append(f"wins {rate['wins']:.1%}")
         if rate["learned"] and not rate["dependable"]:
-            lines.append("varies too much between seeds")
-    return told
+            of_rate.append("varies too much between seeds")
+    return remarks
 
 
-def _rate_row(row: pd.Series, verdicts: list[str]) -> list[str]:
+def _rate_row(row: pd.Series, plateau_remarks: list[str]) -> list[str]:
     remarks = [f"{row[f'num_{status}']} {status}" for status in ("diverged", "failed") if row[f"num_{status}"]]
     num_at_chance = row["num_scored"] - row["num_learned"]
-    is_mixed = 0 < num_at_chance < row["num_scored"]  # an interval of both kinds is of neither
+    is_mixed = 0 < num_at_chance < row["num_scored"]  # a t interval over runs with and without learning means nothing
     if num_at_chance:
         remarks.append("at chance" if num_at_chance == row["num_runs"] else f"{num_at_chance} at chance")
     return [
@@ -72,19 +72,19 @@ def _rate_row(row: pd.Series, verdicts: list[str]) -> list[str]:
         number(row["epochs_median"], "g"),
         number(row["seconds_median"], ".1f"),
         *([number(row["wall_median"], ".1f")] if row["time"] == "cpu" else []),
-        ", ".join(remarks + verdicts),
+        ", ".join(remarks + plateau_remarks),
     ]
 
 
 def _mean_and_half(mean: float, high: float) -> str:
-    """A mean with half its 95 % interval."""
+    """A mean and the half-width of its 95 % interval."""
     if math.isnan(mean):
         return "not scored"
     return percent(mean) + ("" if math.isnan(high) else f" ± {points(high - mean)}")
 
 
 def seeds_table(runs: pd.DataFrame) -> str:
-    """Test accuracy of every run of one arm: a row a rate, a column a seed; × is a diverged run, – one that is not there."""
+    """Test accuracy of every run of one arm: one row per rate, one column per seed. × marks a diverged run, – a missing one."""
     runs = runs.assign(cell=[_run_cell(run) for run in runs.to_dict("records")])
     cells = runs.pivot(index="lr", columns="seed", values="cell").fillna("–")
     header = ["learning rate", *(f"seed {escaped(seed)}" for seed in cells.columns)]
@@ -99,70 +99,60 @@ def _run_cell(run: dict[Any, Any]) -> str:
 
 
 def confirmation_table(fresh: Confirmation) -> str:
-    """What the study said of each finalist, and what seeds that chose nothing say."""
-    header = [
-        "learning rate",
-        "runs",
-        "validation, study",
-        "validation, fresh",
-        "study less fresh",
-        "test, fresh",
-        "epochs",
-    ]
-    return markdown_table(
-        header,
-        (
-            [
-                lr_text(row["lr"]),
-                str(row["num_runs"]),
-                percent(row["study_valid_mean"]),
-                _mean_and_half(row["valid_mean"], row["valid_high"]),
-                number(row["optimism"] * 100, "+.2f"),
-                _mean_and_half(row["test_mean"], row["test_high"]),
-                number(row["epochs_median"], "g"),
-            ]
-            for _, row in fresh.rows.iterrows()
-        ),
+    """The finalists' accuracies in the study and on fresh seeds."""
+    header = ["learning rate", "runs", "validation, study", "validation, fresh", "study less fresh", "test, fresh", "epochs"]
+    rows = (
+        [
+            lr_text(row["lr"]),
+            str(row["num_runs"]),
+            percent(row["study_valid_mean"]),
+            _mean_and_half(row["valid_mean"], row["valid_high"]),
+            number(row["optimism"] * 100, "+.2f"),
+            _mean_and_half(row["test_mean"], row["test_high"]),
+            number(row["epochs_median"], "g"),
+        ]
+        for _, row in fresh.rows.iterrows()
     )
+    return markdown_table(header, rows)
 
 
-def sensitivity_section(found: Sensitivity, best: Best) -> str:
-    """What a fixed budget says of the same rates, and what other patiences would have."""
-    header = ["learning rate", *(f"patience {p} (epochs)" for p in PATIENCES), f"{found.epochs} epochs, the best"]
+def sensitivity_section(fixed: Sensitivity, best: Best) -> str:
+    """The same rates with a fixed budget instead of early stopping, and with other patiences."""
+    header = ["learning rate", *(f"patience {p} (epochs)" for p in PATIENCES), f"{fixed.epochs} epochs, the best"]
     rows = (
         [
             lr_text(row["lr"]),
             *(f"{percent(row[f'valid_{p}'])} ({row[f'epochs_{p}']:.0f}{'' if row[f'cut_{p}'] else '+'})" for p in PATIENCES),
             percent(row["full"]),
         ]
-        for _, row in found.rows.iterrows()
+        for _, row in fixed.rows.iterrows()
     )
-    other = found.best
+    other = fixed.best
     return (
         "## Does early stopping decide it?\n\n"
-        f"Early stopping gives each rate its own budget. Here each had the same, {found.epochs} epochs, and its best epoch was "
-        f"picked in retrospect ({seeds_text(found.num_seeds)}, {counted(len(found.rows), 'rate')}). The best range is then "
+        f"Early stopping gives each rate its own budget. Here each had the same, {fixed.epochs} epochs, and its best epoch was "
+        f"picked in retrospect ({seeds_text(fixed.num_seeds)}, {counted(len(fixed.rows), 'rate')}). The best range is then "
         f"{rates_text(other.low, other.high)} ({certainty_en(other)}); with early stopping it is "
-        f"{rates_text(best.low, best.high)}. {_what_budget_says(found, best)}\n\n"
+        f"{rates_text(best.low, best.high)}. {_best_rates_compared(fixed, best)}\n\n"
         "Validation accuracy, and the epochs that each patience would have "
         f"trained, by replaying the curves; +: patience did not run out.\n\n{markdown_table(header, rows)}"
     )
 
 
-def _what_budget_says(found: Sensitivity, best: Best) -> str:
-    num_open = int((found.rows[f"cut_{PATIENCES[0]}"] < 1).sum())
-    lr = float(found.best.best["lr"])
-    told = "The best rate is the same" if lr == float(best.best["lr"]) else f"The best rate is another, {lr_text(lr)}"
+def _best_rates_compared(fixed: Sensitivity, best: Best) -> str:
+    num_open = int((fixed.rows[f"cut_{PATIENCES[0]}"] < 1).sum())
+    lr = float(fixed.best.best["lr"])
+    comparison = "The best rate is the same" if lr == float(best.best["lr"]) else f"The best rate is another, {lr_text(lr)}"
     if not num_open:
-        return f"{told}."
+        return f"{comparison}."
     return (
-        f"{told}. At {counted(num_open, 'rate')} of {len(found.rows)} a patience of {PATIENCES[0]} did not run out within "
-        f"{found.epochs} epochs: of those, this budget cannot tell what early stopping decides."
+        f"{comparison}. At {counted(num_open, 'rate')} of {len(fixed.rows)} a patience of {PATIENCES[0]} did not run out within "
+        f"{fixed.epochs} epochs: of those, this budget cannot tell what early stopping decides."
     )
 
 
 def slowest_section(runs: pd.DataFrame) -> str:
-    """The runs that cost most, and those that failed with what they said."""
+    """The slowest runs, and all failed runs with their errors."""
     slowest = runs.sort_values("seconds", ascending=False).head(NUM_SLOWEST)
     header = ["learning rate", "seed", "arm", "status", "epochs", TIMES_EN[runs["time"].iloc[0]] + " (s)"]
     rows = (
@@ -177,18 +167,18 @@ def slowest_section(runs: pd.DataFrame) -> str:
         for _, r in slowest.iterrows()
     )
     failed = runs[runs["status"] == "failed"]
-    told = [f"* {lr_text(run['lr'])}, seed {escaped(run['seed'])}: {escaped(run['error'])}" for _, run in failed.iterrows()]
+    failures = [f"* {lr_text(run['lr'])}, seed {escaped(run['seed'])}: {escaped(run['error'])}" for _, run in failed.iterrows()]
     return "\n\n".join(
         [
             "## Slowest and failed runs",
             markdown_table(header, rows),
-            "\n".join(["Failed:", "", *told]) if told else "No run failed.",
+            "\n".join(["Failed:", "", *failures]) if failures else "No run failed.",
         ]
     )
 
 
 def class_counts_table(counts: pd.DataFrame) -> str:
-    """Images of each class; the documents argue from them that accuracy is a fair metric."""
+    """Images per class in each split."""
     digits = [str(digit) for digit in range(10)]
     drawn_by = [name for name in DRAWN_BY if name == "seed" or len(set(counts[name])) > 1]
     rows = []
@@ -209,13 +199,13 @@ def data_section(class_counts: pd.DataFrame) -> str:
 
 
 def _is_even(class_counts: pd.DataFrame) -> bool:
-    """Always naming the largest class would be right in less than one of six cases, in every split."""
+    """True if always answering with the largest class has an accuracy below 1/6 in every split."""
     counts = class_counts[[str(digit) for digit in range(10)]]
     return bool((counts.max(axis="columns") / counts.sum(axis="columns") < 1 / 6).all())
 
 
 def environment_section(runs: pd.DataFrame, command: str) -> str:
-    """Where the runs ran, and the command that makes them all again. More than one value of a thing is named as such."""
+    """The machine of the runs, and the command that repeats them."""
     peak = runs["peak_memory_bytes"].max()
     rows = [
         ["device", f"{values_of(runs, 'device')} ({values_of(runs, 'device_name')}, {values_of(runs, 'cores')} cores)"],
@@ -226,19 +216,19 @@ def environment_section(runs: pd.DataFrame, command: str) -> str:
             number(busyness(runs), ".2f") + " (a quarter of the CPU runs reach it; well above 1: other work beside)",
         ],
         ["peak memory of a worker", "not recorded" if pd.isna(peak) else f"{peak / 1e9:.2f} GB"],
-        ["commit", values_of(runs, "git_commit") + uncommitted(runs)],
+        ["commit", values_of(runs, "git_commit") + uncommitted_text(runs)],
     ]
     again = f"All of it again:\n\n{shell_block(command)}"
     return "\n\n".join(["## Where it ran", markdown_table(["what", "value"], rows), again])
 
 
-def uncommitted(runs: pd.DataFrame) -> str:
-    """In brackets, how many runs had changes beside their commit; nothing where none had."""
+def uncommitted_text(runs: pd.DataFrame) -> str:
+    """How many runs were made from uncommitted files, in brackets; nothing if there are none."""
     num_dirty = int((runs["git_dirty"] == True).sum())  # noqa: E712  # it may be None
     return f" ({num_dirty} of {counted(len(runs), 'run')} with uncommitted files)" if num_dirty else ""
 
 
 def values_of(runs: pd.DataFrame, column: str) -> str:
-    """The values of a column; more than one is named as such."""
+    """All distinct values of a column, separated by commas."""
     values = runs[column].dropna().unique()
     return ", ".join(f"{value:g}" if isinstance(value, float) else escaped(value) for value in values) or "not recorded"

@@ -1,4 +1,4 @@
-"""How the report words numbers: rates, shares, counts, kinds of time. Text from configs and machines goes through `escaped`."""
+"""Numbers as report text: rates, shares, counts, times. `escaped` makes text from configs and machines safe for Markdown."""
 
 import math
 import re
@@ -10,7 +10,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def lr_text(lr: float) -> str:
-    """10^-3.2 (0.000631); the exponent only where it is a short decimal."""
+    """10^-3.2 (0.000631), or only the number if the exponent has more than two decimals."""
     exponent = math.log10(lr)
     number = f"{lr:.3g}"
     return f"10^{round(exponent, 2):g} ({number})" if math.isclose(exponent, round(exponent, 2), abs_tol=1e-9) else number
@@ -26,7 +26,7 @@ def rates_text(low: float, high: float, to: str = "to") -> str:
 
 
 def percents(shares: Collection[float], to: str = "to") -> str:
-    """The lowest and the highest of them; one where they read the same."""
+    """The lowest and the highest share; only one if both are the same text."""
     return f" {to} ".join(dict.fromkeys(percent(share) for share in (min(shares), max(shares))))
 
 
@@ -39,12 +39,12 @@ def percent(share: float) -> str:
 
 
 def points(difference: float) -> str:
-    """A difference of accuracies, in percentage points, without its sign."""
+    """The size of a difference of accuracies in percentage points, without the sign."""
     return f"{abs(difference) * 100:.2f}"
 
 
 def interval(low: float, high: float, to: str = "to") -> str:
-    """A 95 % interval in percent; empty where there is none."""
+    """A 95 % interval in percent, or nothing if the bounds are NaN."""
     return "" if math.isnan(low) else f" (95%: {low:.2%} {to} {high:.2%})"
 
 
@@ -67,14 +67,14 @@ def seeds_text(num_seeds: int) -> str:
 
 
 def escaped(text: object) -> str:
-    """Text that is not ours, so that Markdown takes none of it for its own, and a page none of it for HTML.
+    """Text from configs and machines, on one line, with the special characters of Markdown, HTML and GitHub escaped.
 
-    Also GitHub's `~~` and `$`. An underscore inside a word marks nothing, and `cross_entropy` stays as readable as it is.
+    Underscores inside words are not special, so that `cross_entropy` stays readable.
     """
     return re.sub(r"([\\`*<>\[\]|#&!~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(str(text).split()))
 
 
 def shell_block(commands: str) -> str:
-    """Commands as a block of code: its fence is longer than any run of backticks in a setting, which so cannot end it."""
+    """Commands as a code block. Its fence is longer than any backticks in a setting, so that no setting can end the block."""
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", commands)), 0)
     return f"{fence}sh\n{commands}\n{fence}"

@@ -1,4 +1,4 @@
-"""lrsweep.report.range_test: what the figure draws and the table says, and which sweep is of the same settings."""
+"""The figure and table of lrsweep-find, and the sweep that it is scored against."""
 
 import math
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from made_study import fill
 from matplotlib.axes import Axes
+from synthetic_study import fill
 
 from lrsweep.config import ModelConfig, OptimizerConfig, RunConfig, TrainingConfig
 from lrsweep.records import RangeTest
@@ -22,11 +22,7 @@ TESTS = [
     for seed in (0, 1)
 ]
 BY_SEED = pd.DataFrame(
-    {
-        "rule": ["valley", "valley", "slide", "slide"],
-        "seed": [0, 1, 0, 1],
-        "lr": [1e-3, 1e-2, math.nan, math.nan],
-    }
+    {"rule": ["valley", "valley", "slide", "slide"], "seed": [0, 1, 0, 1], "lr": [1e-3, 1e-2, math.nan, math.nan]}
 )
 COMBINED = pd.DataFrame(
     {
@@ -43,30 +39,26 @@ def ax() -> Iterator[Axes]:
     plt.close(figure)
 
 
-def test_a_line_a_seed_and_a_mark_on_it_where_a_rule_points(ax: Axes) -> None:
+def test_each_seed_has_a_curve_with_markers_at_the_suggestions(ax: Axes) -> None:
     plot_range_tests(TESTS, BY_SEED, COMBINED, None, ax)
-    lines = {str(line.get_label()): line for line in ax.lines}
     first, second = ax.lines[:2]
     assert tuple(first.get_xdata()) == RATES  # type: ignore[arg-type]
     assert tuple(second.get_ydata()) == TESTS[1].smoothed  # type: ignore[arg-type]
-    np.testing.assert_allclose(lines["valley: 3.2e-03"].get_xdata(), [1e-3, 1e-2])
-    np.testing.assert_allclose(lines["valley: 3.2e-03"].get_ydata(), [1.5, 2.0])
-    assert "slide: no suggestion" in lines
+    (markers,) = [line for line in ax.lines if line.get_label() == "valley: 3.2e-03"]
+    np.testing.assert_allclose(markers.get_xdata(), [1e-3, 1e-2])
+    np.testing.assert_allclose(markers.get_ydata(), [1.5, 2.0])
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]  # type: ignore[union-attr]
+    assert labels == ["2 seeds", "valley: 3.2e-03", "slide: no suggestion"]
 
 
-def test_all_seeds_share_an_entry_of_the_legend(ax: Axes) -> None:
-    plot_range_tests(TESTS, BY_SEED, COMBINED, None, ax)
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["2 seeds", "valley: 3.2e-03", "slide: no suggestion"]  # type: ignore[union-attr]
-
-
-def test_the_sweeps_best_range_is_shaded(ax: Axes, tmp_path: Path) -> None:
+def test_the_best_range_of_the_sweep_is_shaded(ax: Axes, tmp_path: Path) -> None:
     best = sweep_like(RunConfig(), fill(tmp_path, [1e-4, 1e-3, 1e-2], range(3)))
     assert best is not None
     plot_range_tests(TESTS, BY_SEED, COMBINED, best, ax)
     assert any(str(patch.get_label()).startswith("best range") for patch in ax.patches)
 
 
-def test_a_curve_that_flies_off_leaves_the_axes(ax: Axes) -> None:
+def test_an_exploding_curve_leaves_the_axes(ax: Axes) -> None:
     high = replace(TESTS[0], smoothed=(*TESTS[0].smoothed[:-1], 100.0))
     plot_range_tests([high], BY_SEED[:0], COMBINED[:0], None, ax)
     assert ax.get_ylim()[1] == pytest.approx(3.0)
@@ -80,39 +72,25 @@ def test_the_same_tests_give_the_same_files(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
-def test_the_table_says_what_was_not_measured() -> None:
+def test_the_table_has_one_line_per_rule() -> None:
     header, valley, slide = table_text(COMBINED).splitlines()
     assert header.split()[:2] == ["rule", "suggestion"]
     assert valley.split() == ["valley", "3.16e-03", "2", "of", "2", "1.00", "0.50", "decades", "above", "1.23"]
     assert slide.count("not measured") == 3
     assert "no suggestion" in slide
+    for decades, text in ((0.0, "inside"), (-0.25, "0.25 decades below")):
+        assert f"  {text}  " in table_text(COMBINED.assign(decades_off=decades))
 
 
-@pytest.mark.parametrize(("decades", "told"), [(0.0, "inside"), (-0.25, "0.25 decades below"), (2.0, "2.00 decades above")])
-def test_off_which_side(decades: float, told: str) -> None:
-    assert f"  {told}  " in table_text(COMBINED.assign(decades_off=decades))
-
-
-@pytest.mark.parametrize(
-    "run",
-    [
+def test_only_an_arm_with_the_same_settings_counts_whatever_its_rate_and_seed(tmp_path: Path) -> None:
+    assert sweep_like(RunConfig(), tmp_path) is None
+    fill(tmp_path, [1e-4, 1e-3, 1e-2], [0], losses=("cross_entropy", "double_softmax"))
+    best = sweep_like(RunConfig(seed=7, optimizer=OptimizerConfig(lr=0.5)), tmp_path)
+    assert best is not None
+    assert best.arm == "cross_entropy"
+    for run in (
         RunConfig(optimizer=OptimizerConfig(name="sgd")),
         RunConfig(model=ModelConfig(activation="relu")),
         RunConfig(training=TrainingConfig(patience=None)),
-    ],
-)
-def test_a_sweep_of_other_settings_is_no_sweep(tmp_path: Path, run: RunConfig) -> None:
-    fill(tmp_path, [1e-4, 1e-3, 1e-2], [0])
-    assert sweep_like(RunConfig(seed=7, optimizer=OptimizerConfig(lr=0.5)), tmp_path) is not None
-    assert sweep_like(run, tmp_path) is None
-
-
-def test_a_study_may_hold_several_arms(tmp_path: Path) -> None:
-    fill(tmp_path, [1e-4, 1e-3, 1e-2], [0], losses=("cross_entropy", "double_softmax"))
-    found = sweep_like(RunConfig(), tmp_path)
-    assert found is not None
-    assert found.arm == "cross_entropy"
-
-
-def test_no_study_is_no_sweep(tmp_path: Path) -> None:
-    assert sweep_like(RunConfig(), tmp_path / "none") is None
+    ):
+        assert sweep_like(run, tmp_path) is None

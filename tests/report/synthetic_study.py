@@ -1,4 +1,4 @@
-"""Studies that no training had to make: records of the documents' story on disk, and what a study's folder holds."""
+"""Synthetic studies on disk, and the files of a report."""
 
 import math
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ def curve_of(accuracies: Iterable[float]) -> tuple[EpochRecord, ...]:
 
 
 def scored(accuracy: float, seconds: float = 10.0, *, num_epochs: int = 7, best_epoch: int = 2) -> dict[str, Any]:
-    """A run that rises to `accuracy` at `best_epoch` and stays; on the test set it is 0.01 lower."""
+    """A run that reaches `accuracy` at `best_epoch` and stays there. Its test accuracy is 0.01 lower."""
     before = [accuracy * i / best_epoch for i in range(1, best_epoch)]
     return {
         **{"status": "ok", "stop_reason": "patience", "curve": curve_of([*before, *[accuracy] * (num_epochs - best_epoch + 1)])},
@@ -50,7 +50,7 @@ FAILED = {"status": "failed", "stop_reason": "error", "error": "its process was 
 
 
 def outcome_of(lr: float, seed: int, num_epochs: int = 7) -> dict[str, Any]:
-    """The documents' story: chance below 10^-5.2, best near 10^-2.5, fastest near 10^-2, divergence at the top."""
+    """Chance level below 10^-5.2, most accurate near 10^-2.5, fastest near 10^-2, diverged above 10^-1.8."""
     exponent = math.log10(lr)
     if exponent > -1.75:
         return DIVERGED
@@ -64,7 +64,7 @@ def outcome_of(lr: float, seed: int, num_epochs: int = 7) -> dict[str, Any]:
 def record_of(
     lr: float, outcome: dict[str, Any], *, seed: int = 0, loss: str = "cross_entropy", machine: Any = MACHINE, **training: int
 ) -> RunRecord:
-    """As the sweep leaves it: a failed run without its splits. A keyword of TrainingConfig sets that field."""
+    """A record as a sweep stores it. `training` sets fields of TrainingConfig."""
     run = RunConfig(seed=seed, optimizer=OptimizerConfig(lr=lr), loss=LossConfig(name=loss), training=TrainingConfig(**training))
     return RunRecord(
         run_id=run_id(run),
@@ -78,7 +78,7 @@ def record_of(
 
 
 def fill(folder: Path, rates: Iterable[float], seeds: Iterable[int], losses: Iterable[str] = ARMS[:1], **training: int) -> Path:
-    """A record for each, of the documents' story."""
+    """Save one record per rate, seed and loss."""
     seeds, losses = list(seeds), list(losses)
     for lr in rates:
         for seed in seeds:
@@ -88,7 +88,7 @@ def fill(folder: Path, rates: Iterable[float], seeds: Iterable[int], losses: Ite
 
 
 def fill_budget(folder: Path, rates: Iterable[float], seeds: Iterable[int], **training: int) -> Path:
-    """The same rates with 20 epochs each, which no patience ends."""
+    """Save runs of 20 epochs without early stopping."""
     seeds = list(seeds)
     for lr in rates:
         for seed in seeds:
@@ -99,7 +99,7 @@ def fill_budget(folder: Path, rates: Iterable[float], seeds: Iterable[int], **tr
 
 
 def report_in(folder: Path) -> dict[str, bytes]:
-    """All files of a study but its records, by name."""
+    """The files in a study's folder except its records, by name."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".gz"]
-    named = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-    return {name: content for name, content in named.items() if "runs/" not in name}
+    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    return {name: content for name, content in contents.items() if "runs/" not in name}

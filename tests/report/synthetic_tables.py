@@ -1,4 +1,4 @@
-"""What the tests of a report's answer and of its tables share: records as tables, and Markdown tables as cells."""
+"""Records as the tables of a report, and Markdown tables as cells."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def tables_of(records: list[RunRecord], found: Findings | None = None, expected:
 
 
 def cells_of(table: str) -> list[list[str]]:
-    """A Markdown table's cells with its header, as a reader's program splits them."""
+    """The cells of a Markdown table as a Markdown parser splits them, header first."""
     tokens = MarkdownIt("commonmark", {"html": False}).enable("table").parse(table)
     rows: list[list[str]] = []
     for token in tokens:

@@ -1,0 +1,105 @@
+"""The command lrsweep-report: its arguments, its messages, its exit codes."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from synthetic_study import FAILED, record_of
+
+from lrsweep.cli import report
+from lrsweep.storage import store
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["lrsweep-report", *map(str, arguments)])
+    report.main()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], ("results/lr", "lr", None)),
+        (["study=lr_loss"], ("results/lr_loss", "lr_loss", None)),
+        (["study.name=lr_loss"], ("results/lr_loss", "lr_loss", None)),
+        (["machine.results_dir=/else where", "study=연구"], ("/else where/연구", "연구", None)),
+        (["study=a/b"], ("results/a/b", "a/b", None)),
+        (["study=a=b"], ("results/a=b", "a=b", None)),
+        (["study=first", "study=last"], ("results/last", "last", None)),
+        (["delta=0"], ("results/lr", "lr", 0.0)),
+        (["delta=1e-3", "study=a"], ("results/a", "a", 0.001)),
+        (["delta="], ("results/lr", "lr", None)),
+    ],
+)
+def test_the_arguments_set_folder_study_and_delta(
+    arguments: list[str], expected: tuple[str, str, float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds = []
+    monkeypatch.setattr(report, "build", lambda *values: builds.append(values) or Path("report.md"))
+    run_main(monkeypatch, *arguments)
+    assert builds == [(Path(expected[0]), *expected[1:])]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("lr", "ConfigError: unknown argument 'lr'; usage: lrsweep-report study=NAME"),
+        ("--study=lr", "ConfigError: unknown argument '--study=lr'"),
+        ("optimizer.lr=1", "ConfigError: unknown argument 'optimizer.lr=1'"),
+        *((f"study={name}", "ConfigError: study.name must be a plain relative path") for name in ("", "..", "../a", "/a")),
+        *(
+            (
+                f"delta={value}",
+                f"ConfigError: delta must be a fraction of at least 0 and below 1 (0.002 means 0.20%), got {value!r}",
+            )
+            for value in ("x", "0.2%", "-0.1", "1", "nan", "inf", " ")
+        ),
+        ("study=missing", "StoreError: {folder}/missing holds no records to report"),
+        ("study=empty", "StoreError: {folder}/empty holds no records to report"),
+    ],
+)
+def test_a_users_mistake_gives_one_line_and_exit_code_2(
+    argument: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty" / "runs").mkdir(parents=True)
+    with pytest.raises(SystemExit) as stopped:
+        run_main(monkeypatch, f"machine.results_dir={tmp_path}", argument)
+    printed = capsys.readouterr()
+    assert (stopped.value.code, printed.out) == (2, "")
+    assert printed.err.startswith(message.format(folder=tmp_path))
+    assert printed.err.count("\n") == 1
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_packed_file_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lr").mkdir()
+    (tmp_path / "lr" / "runs.jsonl.gz").write_bytes(b"not gzip")
+    with pytest.warns(UserWarning, match="left out .*runs.jsonl.gz: cannot be read"), pytest.raises(SystemExit) as stopped:
+        run_main(monkeypatch, f"machine.results_dir={tmp_path}")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("StoreError: ")
+
+
+def test_the_command_prints_where_the_report_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "mine"
+    store.save(folder, record_of(1e-3, FAILED))
+    run_main(monkeypatch, "study=mine", f"machine.results_dir={tmp_path}")
+    assert capsys.readouterr().out == f"Report: {folder / 'report.md'} and {folder / 'report.html'}\n"
+
+
+def test_study_all_writes_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run_main(monkeypatch, "study=all", f"machine.results_dir={tmp_path}")
+    assert capsys.readouterr().out == f"Report: {tmp_path / 'audit.md'} and {tmp_path / 'audit.html'}\n"
+    assert {path.name for path in tmp_path.glob("audit.*")} == {"audit.md", "audit.html"}
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_is_printed_and_nothing_is_built(
+    flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_main(monkeypatch, flag, f"machine.results_dir={tmp_path}")
+    assert "lrsweep-report study=lr" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
