@@ -17,7 +17,7 @@ from lrsweep.records import RunRecord
 from lrsweep.storage import store
 
 SIZES = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "study.name=s", DATA]
-RUNS = ["-m", "optimizer.lr=1e-4,1e-2", "seed=0,1", "training.max_epochs=2", *SIZES]
+RUNS = ["hydra.mode=MULTIRUN", "optimizer.lr=1e-4,1e-2", "seed=0,1", "training.max_epochs=2", *SIZES]
 FUSED = ["hydra/launcher=fused", "hydra.launcher.runs=3"]
 
 pytestmark = pytest.mark.slow

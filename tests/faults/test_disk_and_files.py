@@ -76,13 +76,13 @@ def test_damaged_records(tmp_path: Path, results: Path, undisturbed: Path, recor
     texts = [path.read_text() for path in paths]
     for path, damaged in zip(paths, (texts[0][:-100], "", texts[0], with_older_schema(texts[3])), strict=True):
         path.write_text(damaged)
-    num_lost = num_lost_after_repeat(undisturbed, tmp_path)
+    lost = num_lost_after_repeat(undisturbed, tmp_path)
     assert sorted(path.name for path in (results / "lr" / "runs" / "damaged").iterdir()) == [path.name for path in paths]
-    record_loss(num_lost, num_tries=4)
+    record_loss(lost, num_tries=4)
 
 
 @pytest.mark.fault(
-    "the MNIST file is cut short; has an altered byte; and there is no network", "one line, exit code 2, before any run starts"
+    "without a network, the MNIST file is cut short; has an altered byte", "one line, exit code 2, before any run starts"
 )
 def test_damaged_data(
     tmp_path: Path, results: Path, undisturbed: Path, record_loss: RecordLoss, monkeypatch: pytest.MonkeyPatch
