@@ -33,7 +33,6 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     code, out, err = run_lrsweep(folder, *RUNS, *FUSED)
     assert code == 0, err
     assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
-    assert "4 runs in" in out
     assert "runs per second" in out
     return folder
 

@@ -25,12 +25,7 @@ def test_broken_runs_are_recorded_as_failed(tmp_path: Path, undisturbed: Path, r
     code, out, err = finish(process)
     assert code == 1
     assert "5 expected: 1 ok, 0 diverged, 4 failed, 0 missing" in out
-    for reason in (
-        "RuntimeError: a fault, 2 times",
-        "SystemExit: 0, 2 times",
-        "took longer than 20.0 s",
-        "can't allocate memory",
-    ):
+    for reason in ("RuntimeError: a fault", "SystemExit: 0", "20.0 s", "can't allocate memory"):
         assert reason in err
     record_loss(num_lost_after_repeat(undisturbed, tmp_path), num_tries=4)
 
@@ -47,9 +42,10 @@ def test_a_run_that_diverges_at_once_is_a_result(
     code, out, err = sweep_in_process(tmp_path, f"optimizer.lr={rates}", "loss.l2=0,1e39", launcher=launcher)
     assert code == 0, err
     assert "12 expected: 5 ok, 7 diverged, 0 failed, 0 missing" in out
-    assert "run solo" not in out
     results, reference = tmp_path / "results" / "lr", undisturbed / "lr"
-    diverged = [record for record in store.read(results) if record.outcome.status == "diverged"]
+    found = store.read(results)
+    assert {record.engine for record in found} == {"fused" if launcher == FUSED else "solo"}
+    diverged = [record for record in found if record.outcome.status == "diverged"]
     assert {(record.outcome.diverged_step, record.outcome.epochs) for record in diverged} == {(1, 0)}
     if launcher == FUSED:  # its sums are taken in another order than the pool's, so the bits differ
         (tmp_path / "fused").mkdir()

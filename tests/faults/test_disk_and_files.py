@@ -96,7 +96,7 @@ def test_damaged_data(
         bad.write_bytes(content)
         code, _, err = sweep_in_process(tmp_path, "seed=1", f"machine.data_dir={bad.parent}")
         assert code == 2
-        assert err.startswith("DataError: MNIST is incomplete")
+        assert err.startswith("DataError: ")
         assert err.count("\n") == 1
     record_loss(num_lost(results / "lr", undisturbed / "lr"), num_tries=2)
 
@@ -115,7 +115,8 @@ def test_unusual_paths_and_a_jumping_clock(tmp_path: Path, undisturbed: Path, re
 def test_no_gpu(tmp_path: Path, results: Path, undisturbed: Path, record_loss: RecordLoss) -> None:
     code, out, err = sweep_in_process(tmp_path, "seed=1", "machine.device=cuda")
     assert (code, out) == (2, "")
-    assert err == "ConfigError: machine.device is cuda, but PyTorch finds no GPU here; use machine.device=cpu\n"
+    assert err.startswith("ConfigError: machine.device")
+    assert err.count("\n") == 1
     record_loss(num_lost(results / "lr", undisturbed / "lr"))
 
 
@@ -130,7 +131,9 @@ def test_two_at_once(tmp_path: Path, undisturbed: Path, record_loss: RecordLoss)
         for overrides in ([], ["hydra.mode=RUN"]):
             code, out, err = sweep_in_process(tmp_path, *overrides)
             assert (code, out) == (2, "")
-            assert err.startswith(f"InUseError: a sweep (process {first.pid}) is at work in {results};")
+            assert err.startswith("InUseError: ")
+            assert f"process {first.pid}" in err
+            assert str(results) in err
             assert err.count("\n") == 1
         os.killpg(first.pid, signal.SIGCONT)
         assert finish(first)[0] == 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, example, given, settings
-from made_up import COMMANDS, OVERRIDES
+from random_commands import COMMANDS, OVERRIDES
 from small_sweep import RecordLoss
 
 from hydra_plugins.lrsweep_launchers import _compose, _core

@@ -37,7 +37,7 @@ _SWEEPS = [
 
 # A command line cannot contain NUL. Bytes that are not UTF-8 arrive as surrogates.
 _TEXTS = st.text(st.characters(exclude_characters="\0", categories=None), max_size=8)
-_MADE_UP = st.one_of(st.sampled_from(_NUMBERS), st.sampled_from(_WORDS), st.sampled_from(_SWEEPS), _TEXTS, _TEXTS.map(repr))
+_ANY_VALUE = st.one_of(st.sampled_from(_NUMBERS), st.sampled_from(_WORDS), st.sampled_from(_SWEEPS), _TEXTS, _TEXTS.map(repr))
 _PREFIXES = st.sampled_from(["", "", "", "", "", "", "+", "++", "~"])
 
 
@@ -60,9 +60,9 @@ def _misspelled(draw: st.DrawFn) -> str:
 
 
 _ANY_NAME = st.one_of(*[_NAMES] * 6, st.sampled_from(sorted(_OPTIONS)), _misspelled())
-_ANY_SETTING = st.builds("{}{}={}".format, _PREFIXES, _ANY_NAME, _MADE_UP)
-_LAUNCHER_SETTING = st.builds("{}hydra.launcher.{}={}".format, _PREFIXES, st.sampled_from(_LAUNCHER), _MADE_UP)
-_ODD = st.one_of(*[_ANY_SETTING] * 4, _LAUNCHER_SETTING, _TEXTS)
+_CHANGED_SETTING = st.builds("{}{}={}".format, _PREFIXES, _ANY_NAME, _ANY_VALUE)
+_LAUNCHER_SETTING = st.builds("{}hydra.launcher.{}={}".format, _PREFIXES, st.sampled_from(_LAUNCHER), _ANY_VALUE)
+_ODD = st.one_of(*[_CHANGED_SETTING] * 4, _LAUNCHER_SETTING, _TEXTS)
 
 # One odd word is enough to have all refused, so there are few.
 OVERRIDES = st.builds(lambda plausible, odd: plausible + odd, st.lists(_PLAUSIBLE, max_size=3), st.lists(_ODD, max_size=2))
