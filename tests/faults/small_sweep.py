@@ -1,4 +1,4 @@
-"""The sweep that the faults are tried on: five runs of two epochs (LONG: twelve), two at a time."""
+"""The sweep that the faults are tried on: five runs of two epochs (LONG: sixteen), two at a time."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ SIZES = ["data.num_train=160", "data.num_valid=100", "data.num_test=100", "train
 GRID = ["study=lr", "grid.start=-6", "grid.stop=-2", "grid.step=1"]
 SWEEP = [*GRID, *SIZES, "machine.checkpoint_seconds=0", "machine.device=cpu", DATA]
 POOL = ["hydra.launcher.workers=2"]
-LONG = "training.max_epochs=12"
+LONG = "training.max_epochs=16"
 _FAULTY = (str(Path(__file__).with_name("faulty.py")),)
 
 

@@ -11,7 +11,7 @@ import pytest
 from at_work import alive, blocks_or_ignores, descendants, finish, lrsweep, num_lost, until, workers
 from small_sweep import LONG, POOL, RATES, SWEEP, RecordLoss, num_lost_after_repeat, start_sweep, sweep
 
-NUM_EPOCHS = 12 * len(RATES)
+NUM_EPOCHS = 16 * len(RATES)
 
 pytestmark = pytest.mark.slow
 
