@@ -1,4 +1,4 @@
-"""The command at work: started as a terminal would start it, watched, stopped; and what it has left, compared."""
+"""Start the commands as a terminal does, watch and stop their processes, and compare the records they leave."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ DATA = f"machine.data_dir={ROOT / 'data'}"
 
 
 def default_interrupt() -> None:
-    """What a terminal gives a command; tests that run in the background would hand on that Ctrl-C is ignored."""
+    """A test session in the background ignores Ctrl-C, and its child processes would inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def start(
     folder: Path, *overrides: str, program: tuple[str, ...] = ("-m", "lrsweep"), **environment: str
 ) -> subprocess.Popen[str]:
-    """`lrsweep …` in `folder`, in a process group of its own, on the CPU: only there are equal runs equal bits."""
+    """Start `lrsweep …` in `folder`, in a new process group, on the CPU: only there do equal runs give equal bits."""
     return subprocess.Popen(
         [sys.executable, *program, *overrides],
         cwd=folder,
@@ -39,7 +39,7 @@ def start(
 
 
 def finish(process: subprocess.Popen[str], seconds: int = 240) -> tuple[int, str, str]:
-    """Exit code, stdout, stderr."""
+    """Wait for the end. Returns exit code, stdout, stderr."""
     try:
         out, err = process.communicate(timeout=seconds)
     finally:
@@ -49,35 +49,35 @@ def finish(process: subprocess.Popen[str], seconds: int = 240) -> tuple[int, str
 
 
 def lrsweep(folder: Path, *overrides: str, **options: Any) -> tuple[int, str, str]:
+    """Run `lrsweep …` in `folder`. Returns exit code, stdout, stderr."""
     with start(folder, *overrides, **options) as process:
         return finish(process)
 
 
-def is_deaf_to(number: signal.Signals, pid: int) -> bool:
-    """A process that blocks or ignores a signal."""
+def blocks_or_ignores(number: signal.Signals, pid: int) -> bool:
     lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return bool((int(lines["SigBlk"], 16) | int(lines["SigIgn"], 16)) & 1 << (number - 1))
 
 
-def until(what: Callable[[], object], seconds: float = 120) -> None:
-    """Wait for a condition; an assertion if it does not come."""
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until the condition is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)
 
 
 def processes() -> dict[int, int]:
-    """pid → parent's pid of everything alive, zombies left out."""
-    found = {}
+    """The parent's PID of every living process; zombies do not count."""
+    parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
         except OSError:
-            continue  # ended between the listing and the reading
+            continue  # it ended after the folder was listed
         if state != "Z":
-            found[int(stat.parent.name)] = int(parent)
-    return found
+            parents[int(stat.parent.name)] = int(parent)
+    return parents
 
 
 def children(pid: int) -> list[int]:
@@ -85,7 +85,11 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    return [found for child in children(pid) for found in (child, *descendants(child))]
+    generation, parents, found = [pid], processes(), list[int]()
+    while generation:
+        generation = [child for child, parent in parents.items() if parent in generation]
+        found += generation
+    return found
 
 
 def workers(sweep_pid: int) -> list[int]:
@@ -93,24 +97,20 @@ def workers(sweep_pid: int) -> list[int]:
     return [worker for server in children(sweep_pid) for worker in children(server)]
 
 
-def family(sweep_pid: int) -> list[int]:
-    return [*children(sweep_pid), *workers(sweep_pid)]
-
-
 def alive(pids: list[int]) -> set[int]:
     return set(pids) & processes().keys()
 
 
-def timeless(record: RunRecord) -> dict[str, Any]:
-    """A record without what two equal runs may differ in: times, and the machine's state."""
+def without_times(record: RunRecord) -> dict[str, Any]:
+    """A record without the parts in which two equal runs may differ: times and the state of the machine."""
     outcome = {name: value for name, value in asdict(record.outcome).items() if name not in ("wall_seconds", "cpu_seconds")}
     outcome["curve"] = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in outcome["curve"]]
     return asdict(record) | {"outcome": outcome, "environment": None}
 
 
 def num_lost(folder: Path, reference: Path) -> int:
-    """How many of the runs in `reference`'s store are missing or different, to the last bit, in `folder`'s."""
+    """How many runs of the study in `reference` are missing in `folder`, or differ there in any bit."""
     found = store.scan(folder).records
     expected = store.scan(reference).records
     assert expected
-    return sum(name not in found or timeless(found[name]) != timeless(record) for name, record in expected.items())
+    return sum(name not in found or without_times(found[name]) != without_times(run) for name, run in expected.items())

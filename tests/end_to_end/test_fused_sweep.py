@@ -1,20 +1,24 @@
-"""The fused launcher as a user meets it: the command, its exit code, what is on disk, and what replaces what."""
+"""A fused sweep as a user meets it: the command, its exit code, the files it leaves, and which record replaces which."""
 
 import os
 import shlex
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import pytest
-from at_work import DATA, lrsweep, start, until
+from at_work import DATA, start, until
+from at_work import lrsweep as run_lrsweep
 
+from hydra_plugins.lrsweep_launchers import _core
 from lrsweep.records import RunRecord
 from lrsweep.storage import store
 
 SIZES = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "study.name=s", DATA]
-SWEEP = ["-m", "optimizer.lr=1e-4,1e-2", "seed=0,1", "hydra/launcher=fused", "hydra.launcher.runs=3"]
+RUNS = ["hydra.mode=MULTIRUN", "optimizer.lr=1e-4,1e-2", "seed=0,1", "training.max_epochs=2", *SIZES]
+FUSED = ["hydra/launcher=fused", "hydra.launcher.runs=3"]
 
 pytestmark = pytest.mark.slow
 
@@ -26,12 +30,26 @@ def records(folder: Path) -> list[RunRecord]:
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fused")
-    code, out, err = lrsweep(folder, *SWEEP, "training.max_epochs=2", *SIZES)
+    code, out, err = run_lrsweep(folder, *RUNS, *FUSED)
     assert code == 0, err
     assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
-    assert "4 runs in" in out
     assert "runs per second" in out
     return folder
+
+
+@pytest.fixture
+def again(
+    lrsweep: Callable[..., int], swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[RunRecord]]:
+    """`again(…)`: another command in a copy of the swept folder. Returns the records after it; draws no report."""
+    shutil.copytree(swept / "results", tmp_path / "results")
+    monkeypatch.setattr(_core, "report_command", lambda app_config: ["true"])
+
+    def command(*overrides: str) -> list[RunRecord]:
+        assert lrsweep(*overrides, f"machine.results_dir={tmp_path / 'results'}") == 0
+        return records(tmp_path)
+
+    return command
 
 
 def test_every_record_says_that_its_time_is_calibrated(swept: Path) -> None:
@@ -45,7 +63,7 @@ def test_every_record_says_that_its_time_is_calibrated(swept: Path) -> None:
         assert sum(record.class_counts["train"]) == 64
 
 
-def test_the_reports_and_jobs_directories_are_the_pools(swept: Path) -> None:
+def test_the_report_and_hydras_directories_are_where_the_pool_puts_them(swept: Path) -> None:
     results = swept / "results" / "s"
     assert (results / "report.md").exists()
     for record in records(swept):
@@ -54,45 +72,35 @@ def test_the_reports_and_jobs_directories_are_the_pools(swept: Path) -> None:
 
 
 @pytest.mark.parametrize("launcher", ["fused", "pool"])
-def test_neither_launcher_does_a_calibrated_run_again(swept: Path, launcher: str) -> None:
-    before = records(swept)
-    given = [f"hydra/launcher={launcher}" if "launcher=" in word else word for word in SWEEP if ".runs=" not in word]
-    code, out, _ = lrsweep(swept, *given, "training.max_epochs=2", *SIZES)
-    assert code == 0
-    assert "4 expected: 4 ok" in out
-    assert records(swept) == before
+def test_neither_launcher_repeats_a_calibrated_run(swept: Path, again: Callable[..., list[RunRecord]], launcher: str) -> None:
+    assert again(*RUNS, f"hydra/launcher={launcher}") == records(swept)
 
 
-def test_a_single_run_replaces_a_calibrated_record_because_it_measures(tmp_path: Path) -> None:
-    sweep = ["-m", "seed=0", "hydra/launcher=fused", "training.max_epochs=2"]
-    assert lrsweep(tmp_path, *sweep, *SIZES)[0] == 0
-    (calibrated,) = records(tmp_path)
-    assert lrsweep(tmp_path, "training.max_epochs=2", *SIZES)[0] == 0
-    (measured,) = records(tmp_path)
-    assert measured.run_id == calibrated.run_id
+def test_a_single_run_replaces_a_calibrated_record_with_a_measured_one(
+    swept: Path, again: Callable[..., list[RunRecord]]
+) -> None:
+    calibrated = records(swept)
+    after = again("optimizer.lr=1e-4", "seed=0", "training.max_epochs=2", *SIZES)
+    assert [record.run_id for record in after] == [record.run_id for record in calibrated]
+    (measured,) = [record for record in after if record not in calibrated]
     assert (measured.engine, measured.timing) == ("solo", "measured")
-    assert lrsweep(tmp_path, *sweep, *SIZES)[0] == 0
-    assert records(tmp_path) == [measured]  # and is not replaced in turn
+    assert (measured.config["optimizer"]["lr"], measured.config["seed"]) == (1e-4, 0)
+    assert again(*RUNS, *FUSED) == after  # the measured record stays
 
 
-def test_the_pool_measures_what_was_fused_where_it_is_asked_to(swept: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(swept, tmp_path / "again")
-    pool = ["-m", "optimizer.lr=1e-4,1e-2", "seed=0,1", "training.max_epochs=2", "hydra.launcher.measure=true"]
-    assert lrsweep(folder, *pool, *SIZES)[0] == 0
-    measured = records(folder)
+def test_the_pool_measures_fused_runs_if_asked(swept: Path, again: Callable[..., list[RunRecord]]) -> None:
+    measured = again(*RUNS, "hydra.launcher.measure=true")
     assert [record.timing for record in measured] == ["measured"] * 4
     assert [record.run_id for record in measured] == [record.run_id for record in records(swept)]
-    assert lrsweep(folder, *pool, *SIZES)[0] == 0
-    assert records(folder) == measured  # once
+    assert again(*RUNS, "hydra.launcher.measure=true") == measured  # and only once
 
 
-def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -> None:
     endless = ["training.patience=100000", "training.max_epochs=100000"]
-    given = ["-m", "optimizer.lr=1e30,1e-4", "hydra/launcher=fused", *endless, *SIZES]
-    with start(tmp_path, *given) as process:
-        folder = tmp_path / "results" / "s"
+    command = ["-m", "optimizer.lr=1e30,1e-4", "hydra/launcher=fused", *endless, *SIZES]
+    with start(tmp_path, *command) as process:
         try:
-            until(lambda: len(list(folder.glob("runs/*.json"))) == 1)  # the absurd rate has diverged at once
+            until(lambda: len(list(tmp_path.glob("results/s/runs/*.json"))) == 1)  # the rate of 1e30 diverges at once
             os.killpg(process.pid, signal.SIGINT)
             _, err = process.communicate(timeout=60)
         finally:
@@ -100,6 +108,6 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert f"To go on, give the same command again:\n  {shlex.join(['lrsweep', *given])}\n" in err
+    assert f":\n  {shlex.join(['lrsweep', *command])}\n" in err
     (kept,) = records(tmp_path)
     assert kept.outcome.status == "diverged"

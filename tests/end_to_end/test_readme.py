@@ -1,4 +1,4 @@
-"""What the READMEs tell a reader to type works."""
+"""Everything that the READMEs tell a reader to type works."""
 
 import re
 import shlex
@@ -33,32 +33,31 @@ def test_the_pandas_recipe_runs(readme: str, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("readme", READMES)
 def test_every_lrsweep_command_composes(readme: str) -> None:
     main.register()
-    commands = [
-        line for block in blocks(readme, "sh") for line in block.splitlines() if line.startswith(("lrsweep ", "lrsweep-find "))
-    ]
+    lines = [line for block in blocks(readme, "sh") for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith(("lrsweep ", "lrsweep-find "))]
     assert len(commands) >= 6
     for command in commands:
         overrides = [word for word in shlex.split(command, comments=True)[1:] if not word.startswith("-")]
-        single = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in overrides]  # the first of what is swept
+        single = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in overrides]  # the first of several values
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             main.to_app_config(compose("config", single))
 
 
 @pytest.mark.parametrize("readme", READMES)
-def test_every_file_that_is_linked_is_there(readme: str) -> None:
+def test_every_linked_file_exists(readme: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)[)#]", (ROOT / readme).read_text(encoding="utf-8")):
         assert (ROOT / target).exists(), target
 
 
 @pytest.mark.parametrize("readme", READMES)
-def test_every_make_target_is_there(readme: str) -> None:
+def test_every_make_target_exists(readme: str) -> None:
     targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.M)
     for named in re.findall(r"make ([a-z]+)", "\n".join(blocks(readme, "sh"))):
         assert named in targets
 
 
 def methods() -> list[tuple[str, list[str], str, list[str]]]:
-    """The table's rows: method, override lines, whether fused, studies. A span without "=" goes on with the group before it."""
+    """The rows of the methods table: name, overrides, is it fused, studies. An override without "=" has the group before it."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = []
     for line in re.findall(r"^\| (.*) \|$", text, re.M):
@@ -75,13 +74,13 @@ def methods() -> list[tuple[str, list[str], str, list[str]]]:
 METHODS = methods()
 
 
-def test_the_methods_table_is_read() -> None:
+def test_the_methods_table_is_found() -> None:
     assert len(METHODS) >= 25
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "lines", "is_fused", "studies"), METHODS, ids=[row[0] for row in METHODS])
-def test_a_row_of_the_methods_table_is_true(name: str, lines: list[str], is_fused: str, studies: list[str]) -> None:
+def test_every_row_of_the_methods_table_is_true(name: str, lines: list[str], is_fused: str, studies: list[str]) -> None:
     main.register()
     assert lines
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):

@@ -1,12 +1,13 @@
-"""A single run really killed in the middle, and started again."""
+"""A single run that is killed and started again gives the same record as an undisturbed one."""
 
 import signal
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from at_work import DATA, lrsweep, start, until
+from at_work import DATA, start, until
 
 from lrsweep.storage import store
 
@@ -15,36 +16,30 @@ RUN = [
     *("model.dropout=0.5", "schedule=cosine", "machine.checkpoint_seconds=0", DATA),
 ]
 
-pytestmark = pytest.mark.slow
-
-
-def finished(folder: Path) -> str:
-    code, out, err = lrsweep(folder, *RUN)
-    assert code == 0, err
-    return out
-
 
 def result(folder: Path) -> dict[str, Any]:
-    """The one record's outcome without its times."""
-    (record,) = store.read(folder / "results" / "single")
+    """The outcome of the only record, without times."""
+    (record,) = store.read(folder / "single")
     outcome = asdict(record.outcome)
     assert outcome.pop("wall_seconds") == pytest.approx(sum(epoch.pop("seconds") for epoch in outcome["curve"]))
     del outcome["cpu_seconds"]
     return outcome
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    whole.mkdir()
-    killed.mkdir()
-    assert "goes on" not in finished(whole)
+@pytest.mark.slow
+def test_a_killed_run_continues_and_gives_the_same_result(
+    lrsweep: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lrsweep(*RUN, "machine.results_dir=undisturbed") == 0
+    assert "after epoch" not in capsys.readouterr().out
 
-    runs = killed / "results" / "single" / "runs"
-    with start(killed, *RUN) as process:
+    runs = tmp_path / "killed" / "single" / "runs"
+    with start(tmp_path, *RUN, "machine.results_dir=killed") as process:
         until(lambda: list(runs.glob("*.checkpoint")))
         process.send_signal(signal.SIGKILL)
     assert list(runs.glob("*.json")) == []
 
-    assert "This run goes on after epoch " in finished(killed)
-    assert result(killed) == result(whole)
+    assert lrsweep(*RUN, "machine.results_dir=killed") == 0
+    assert "after epoch " in capsys.readouterr().out
+    assert result(tmp_path / "killed") == result(tmp_path / "undisturbed")
     assert [path.suffix for path in runs.iterdir()] == [".json"]

@@ -1,6 +1,6 @@
-"""The fault table: a test here tries a fault, compares what is left with a sweep that nothing disturbed, and has a row.
+"""The fault table: each test here causes a fault, compares the results with an undisturbed sweep, and fills one row.
 
-`make reliability` writes the rows to docs/reliability.md.
+`make reliability` writes the table to docs/reliability.md.
 """
 
 import os
@@ -8,35 +8,36 @@ import platform
 from pathlib import Path
 
 import pytest
-from small_sweep import LONG, Tried, sweep
+from small_sweep import LONG, RecordLoss, sweep_in_process
 
-_HEAD = """# What goes wrong, and what is lost
+_HEAD = """# What can go wrong, and what it costs
 
-Every row is a fault that tests really make (`tests/faults/`): processes killed, disks full, files torn, in sweeps of a few small
-runs. *Lost* are the runs that are missing, or differ in a single bit but for their times, from those of a sweep that nothing
-disturbed: after the fault, where it is none of theirs, or when the same command has been given again.
+The tests in `tests/faults/` cause every fault below for real, in sweeps of a few small runs: they kill processes, fill disks and
+damage files. Then they give the same command again where the fault stopped the sweep, and compare every run with a sweep that
+was not disturbed. A run is *lost* if its record is missing or differs in a single bit, times excepted.
 
 Written by `make reliability` on {machine}.
 
-| fault | what is expected | times tried | results lost |
+| fault | what should happen | times tried | runs lost |
 |---|---|---|---|
 """
-_rows: dict[tuple[str, str], list[int]] = {}  # what is lost, one for each time
+_rows: dict[tuple[str, str], list[int]] = {}  # runs lost in each try
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--reliability", type=Path, metavar="FILE", help="write the fault table there")
+    parser.addoption("--reliability", type=Path, metavar="FILE", help="write the fault table to this file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "fault(what, expected): the test's row in the fault table")
+    config.addinivalue_line("markers", "fault(what, expected): a row of the fault table that the test fills")
     if config.getoption("--reliability", None) and config.getoption("numprocesses", None):
         raise pytest.UsageError("--reliability counts in one process: leave out --numprocesses")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for marker in filter(None, (item.get_closest_marker("fault") for item in items)):
-        _rows.setdefault(marker.args, [])
+    for item in items:
+        for marker in reversed(list(item.iter_markers("fault"))):  # the nearest to the test comes first
+            _rows.setdefault(marker.args, [])
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -52,29 +53,30 @@ def _line(row: tuple[str, str]) -> str:
 
 
 @pytest.fixture
-def tried(request: pytest.FixtureRequest) -> Tried:
-    """`tried(lost=…, times=…)`: the test's numbers for the table. What is lost fails the test as well."""
+def record_loss(request: pytest.FixtureRequest) -> RecordLoss:
+    """`record_loss(3)`, `record_loss(0, num_tries=2)`: fill the test's rows of the table. Any lost run fails the test too."""
 
-    def tell(*, lost: int, times: int = 1) -> None:
-        _rows[request.node.get_closest_marker("fault").args] += [lost] + [0] * (times - 1)
-        assert lost == 0
+    def record(num_lost: int, *, num_tries: int = 1) -> None:
+        for marker in request.node.iter_markers("fault"):
+            _rows[marker.args] += [num_lost] + [0] * (num_tries - 1)
+        assert num_lost == 0
 
-    return tell
+    return record
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of the small sweep where nothing goes wrong."""
+    """The results of the small sweep when nothing goes wrong."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    code, _, err = sweep(folder)
+    code, _, err = sweep_in_process(folder)
     assert code == 0, err
     return folder / "results"
 
 
 @pytest.fixture(scope="session")
 def long_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Likewise of the long one."""
+    """The same for the long sweep."""
     folder = tmp_path_factory.mktemp("long")
-    code, _, err = sweep(folder, LONG)
+    code, _, err = sweep_in_process(folder, LONG)
     assert code == 0, err
     return folder / "results"

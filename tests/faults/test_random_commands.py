@@ -1,4 +1,4 @@
-"""Configs made up at random: each is composed and its bounds checked, or refused in one line. Nothing is trained."""
+"""Randomly generated commands: each is accepted, or refused in one line. Nothing is trained."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, example, given, settings
-from made_up import COMMANDS, OVERRIDES
-from small_sweep import Tried
+from random_commands import COMMANDS, OVERRIDES
+from small_sweep import RecordLoss
 
 from hydra_plugins.lrsweep_launchers import _compose, _core
 from lrsweep.cli import main, single_run
@@ -18,61 +18,62 @@ from lrsweep.config import CONF_DIR, AppConfig
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.fault(
-        "a config made up at random (hypothesis)", "it is composed and its bounds checked, or refused in one line, exit code 2"
+        "a randomly generated config (hypothesis)",
+        "it is composed and its bounds are checked, or it is refused in one line, exit code 2",
     ),
 ]
 SLOWLY = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
-def test_a_made_up_config_is_composed_or_refused_in_one_line(tried: Tried) -> None:
-    told: list[str] = []
+def test_a_random_config_is_composed_or_refused_in_one_line(record_loss: RecordLoss) -> None:
+    refusals: list[str] = []  # an empty text for each config that is composed
 
     @example(["optimizer=null"])
     @example(["optimizer.lr=" + "9" * 400])
     @example(["optimizer.lr=" + "9" * 5000])
     @given(OVERRIDES)
-    @settings(SLOWLY, max_examples=250)
+    @settings(SLOWLY, max_examples=120)
     def is_composed_or_refused(overrides: list[str]) -> None:
         try:
             assert isinstance(main.to_app_config(compose("config", overrides)), AppConfig)
-            told.append("")
+            refusals.append("")
         except Exception as error:
             if not is_refusal(error):
                 raise
-            told.append(explain(error))
-        assert told[-1].splitlines() == [told[-1]] * bool(told[-1])
+            refusals.append(explain(error))
+            assert refusals[-1].splitlines() == [refusals[-1]]
 
     main.register()
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         is_composed_or_refused()
-    assert 0.1 < told.count("") / len(told) < 0.9  # both are tried
-    tried(lost=0, times=len(told))
+    assert 0.1 < refusals.count("") / len(refusals) < 0.9  # both happen
+    record_loss(0, num_tries=len(refusals))
 
 
 @pytest.fixture
-def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[AppConfig]]:
-    """What would be trained, by a single run or by a launcher that has checked all of its jobs."""
-    asked: list[AppConfig] = []
+def to_train(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[AppConfig]]:
+    """The runs that would be trained, by a single run or by a launcher that has checked all of its jobs."""
+    runs: list[AppConfig] = []
 
     def split_by_store(jobs: list[_core.Job], *, measure: bool) -> tuple[list[_core.Job], list[_core.Job]]:
-        asked.extend(job.app for job in jobs)
+        runs.extend(job.app for job in jobs)
         return [], []
 
-    monkeypatch.setattr(single_run, "_run_held", asked.append)
+    monkeypatch.setattr(single_run, "_run_held", runs.append)
     monkeypatch.setattr(_core, "split_by_store", split_by_store)
     monkeypatch.setattr(_core, "finish", lambda *_, **__: [])
     monkeypatch.setattr(_compose, "_MAX_JOBS", 4)  # composing more takes long
-    yield asked
-    torch.set_num_threads(1)  # as conftest.py has set it
+    yield runs
+    torch.set_num_threads(1)  # as conftest.py does
 
 
-def test_a_made_up_command_ends_well_or_is_refused_in_one_line(
-    work: list[AppConfig],
+def test_a_random_command_succeeds_or_is_refused_in_one_line(
+    to_train: list[AppConfig],
     lrsweep: Callable[..., int],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    tried: Tried,
+    record_loss: RecordLoss,
 ) -> None:
     codes: list[int] = []
     here = tmp_path / "here"
@@ -85,21 +86,21 @@ def test_a_made_up_command_ends_well_or_is_refused_in_one_line(
     @example(["study=lr", "grid.step=4", "seed=range(1000000000)"])
     @example(["study=lr", "grid.step=4", "hydra.launcher.workers=" + str(2**64)])
     @given(COMMANDS)
-    @settings(SLOWLY, max_examples=60)
-    def ends_well_or_is_refused(overrides: list[str]) -> None:
-        work.clear()
+    @settings(SLOWLY, max_examples=30)
+    def succeeds_or_is_refused(overrides: list[str]) -> None:
+        to_train.clear()
         codes.append(lrsweep(*overrides))
         out, err = capsys.readouterr()
         if codes[-1] == 0:
-            assert work
-            assert all(isinstance(asked, AppConfig) for asked in work)
+            assert to_train
+            assert all(isinstance(run, AppConfig) for run in to_train)
         else:
-            assert (codes[-1], out, work) == (2, "", [])
+            assert (codes[-1], out, to_train) == (2, "", [])
             assert err.endswith("\n")
             assert err.count("\n") == 1
         assert list(tmp_path.iterdir()) == [here]
         assert {path.name for path in here.iterdir()} <= {"results"}
 
-    ends_well_or_is_refused()
+    succeeds_or_is_refused()
     assert 0.1 < codes.count(0) / len(codes) < 0.9
-    tried(lost=0, times=len(codes))
+    record_loss(0, num_tries=len(codes))
