@@ -14,6 +14,7 @@ Written to results/bench/<machine>.md and .json after every measurement.
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from lrsweep.training import solo
 from lrsweep.training.clock import Clock
 from lrsweep.training.device import describe, num_cores, prepare_device
 
+BARRIER_SECONDS = 300.0  # for the slowest worker to load its data
 BUSY_BELOW = 0.95  # CPU time over wall time of a one-thread process
 
 Layer = nn.Conv2d | nn.Linear
@@ -64,9 +66,8 @@ def measure(contender: Contender, data: DataConfig, epochs: int) -> dict[str, An
     """The timed epochs of all processes, which train at the same time, each with its own seed."""
     if contender in (PLAIN, PLAIN_GPU):
         return measure_plain_script(contender, data, epochs)
-    n = contender.num_processes
-    # They start within a fraction of the untimed epoch, and score the test set, untimed, at the end.
-    with ProcessPoolExecutor(n, get_context("spawn")) as pool:
+    n, context = contender.num_processes, get_context("spawn")
+    with ProcessPoolExecutor(n, context, _keep_barrier, (context.Barrier(n),)) as pool:
         results = list(pool.map(train, [contender] * n, [data] * n, [epochs] * n, range(n)))
     return {
         "seconds_per_epoch": [seconds for result in results for seconds in result["seconds_per_epoch"]],
@@ -84,8 +85,16 @@ def measure_plain_script(contender: Contender, data: DataConfig, epochs: int) ->
     return {"seconds_per_epoch": result["seconds_per_epoch"][1:], "peak_memory_bytes": result["environment"]["peak_memory_bytes"]}
 
 
+_barrier: threading.Barrier  # of a worker; a process can get a barrier only when it starts
+
+
+def _keep_barrier(barrier: threading.Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
 def train(contender: Contender, data: DataConfig, epochs: int, seed: int) -> dict[str, Any]:
-    """In a process of its own. ALONE runs the layers alone after each epoch."""
+    """In a worker. The test set, scored at the end, keeps its core busy while slower workers finish."""
     device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision))
     run = RunConfig(seed=seed, data=data, optimizer=OptimizerConfig(lr=LR), training=TrainingConfig(max_epochs=1 + epochs))
     split = dataset.split(dataset.load(ROOT / "data", device), run.data, run.seed)
@@ -98,6 +107,7 @@ def train(contender: Contender, data: DataConfig, epochs: int, seed: int) -> dic
                 layers.run_epoch()
             layer_seconds.append(clock.wall_seconds)
 
+    _barrier.wait(BARRIER_SECONDS)
     outcome = solo.train(run, split, time_layers)
     return {
         "seconds_per_epoch": [epoch.seconds for epoch in outcome.curve[1:]],

@@ -34,7 +34,7 @@ def test_a_tiny_bench_measures_every_contender_on_the_cpu(tmp_path: Path) -> Non
     [json_file], [markdown_file] = tmp_path.glob("*.json"), tmp_path.glob("*.md")
     assert json_file.stem == markdown_file.stem
     report, markdown = json.loads(json_file.read_text()), markdown_file.read_text()
-    plain, together, alone = report["measurements"].values()
+    [plain], [together], [alone] = report["measurements"].values()
     assert len(plain["seconds_per_epoch"]) == len(alone["seconds_per_epoch"]) == len(alone["layer_seconds"]) == 1
     assert len(together["seconds_per_epoch"]) == report["machine"]["cores"]
     assert f"{plain['seconds_per_epoch'][0] / alone['seconds_per_epoch'][0]:.2f} (" in markdown
