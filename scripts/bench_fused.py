@@ -133,24 +133,21 @@ def product_rate(device: torch.device) -> float:
 
 def measure_sweep(sweep: Sweep, template: RunConfig, device_name: str) -> dict[str, Any]:
     device = prepare_device(MachineConfig(device=device_name, precision=sweep.precision))
-    with TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "lrsweep", "study=lr", f"seed=range({sweep.num_seeds})", "hydra/launcher=fused"]
-        command += [f"machine.device={device_name}", f"machine.precision={sweep.precision}", f"machine.results_dir={folder}"]
-        runs = [
-            replace(template, optimizer=OptimizerConfig(lr=lr), seed=n)
-            for n in range(sweep.num_seeds)
-            for lr in log_grid(GridConfig())
-        ]
-        mnist = dataset.load(ROOT / "data", device)
-        torch.cuda.empty_cache()  # the command's process needs the memory
-        start = time.perf_counter()
-        if sweep.is_command:
+    if sweep.is_command:
+        with TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "lrsweep", "study=lr", f"seed=range({sweep.num_seeds})", "hydra/launcher=fused"]
+            command += [f"machine.device={device_name}", f"machine.precision={sweep.precision}", f"machine.results_dir={folder}"]
+            torch.cuda.empty_cache()  # the command's process needs the memory
+            start = time.perf_counter()
             subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        else:
-            _, epochs = train_fused(runs, mnist)
-        seconds = time.perf_counter() - start
-        if sweep.is_command:
+            seconds = time.perf_counter() - start
             epochs = int(store.load(Path(folder) / "lr")["epochs"].sum())
+    else:
+        mnist = dataset.load(ROOT / "data", device)
+        points = [(lr, seed) for seed in range(sweep.num_seeds) for lr in log_grid(GridConfig())]
+        start = time.perf_counter()
+        _, epochs = train_fused([replace(template, optimizer=OptimizerConfig(lr=lr), seed=seed) for lr, seed in points], mnist)
+        seconds = time.perf_counter() - start
     return {"seconds": seconds, "epochs": epochs, "product_flops_per_second": product_rate(device)}
 
 
