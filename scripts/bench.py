@@ -24,7 +24,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from benchmarking import LR, ROOT, data_config, new_parser, ratios, spread, table, take_turns, write
+from benchmarking import LEGEND, LR, ROOT, data_config, new_parser, ratios, spread, table, take_turns, write
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -184,6 +184,7 @@ def layer_rows(measurements: Sequence[dict[str, Any]]) -> list[list[str]]:
 def to_markdown(measured: dict[str, list[dict[str, Any]]], data: DataConfig, epochs: int) -> list[str]:
     head = ["", "seconds per epoch", "epochs per hour", "runs per hour, × plain script", "peak MB per process"]
     lines = [
+        LEGEND,
         f"An epoch: {data.num_train:,} training and {data.num_valid:,} validation images. In a round a process trains {epochs} "
         "after one to warm up. On a CPU the plain script has PyTorch's default number of threads, each process of lrsweep one.",
         "",

@@ -18,7 +18,7 @@ from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from benchmarking import NOT_MEASURED, new_parser, ratios, spread, table, take_turns, write
+from benchmarking import LEGEND, NOT_MEASURED, new_parser, ratios, spread, table, take_turns, write
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
@@ -159,7 +159,7 @@ def speed_row(name: str, measured: dict[int, Seconds]) -> list[str]:
 
 
 def to_markdown(measured: dict[str, dict[int, Seconds]]) -> list[str]:
-    lines = [f"One step of K runs with {BATCH_SIZE} images each: forward, loss, gradients. fp32; on a CPU one thread."]
+    lines = [LEGEND, f"One step of K runs with {BATCH_SIZE} images each: forward, loss, gradients. fp32; on a CPU one thread."]
     for device in NUM_RUNS:
         lines += ["", f"## {device.upper()}", ""]
         by_runs = measured.get(device, {})

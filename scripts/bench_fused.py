@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from benchmarking import LR, ROOT, data_config, new_parser, ratios, spread, table, take_turns, write
+from benchmarking import LEGEND, LR, ROOT, data_config, new_parser, ratios, spread, table, take_turns, write
 from torch.utils.flop_counter import FlopCounterMode
 
 from lrsweep.config import (
@@ -190,6 +190,8 @@ def sweep_row(sweep: Sweep, sweeps: dict[str, dict[str, Any]]) -> list[str]:
 def to_markdown(measured: dict[str, list[dict[str, Any]]], sweeps: dict[str, dict[str, Any]], data: DataConfig) -> list[str]:
     head = ["", "slots", "images trained per second", "runs per hour, × solo", "share of the product's rate", "peak GPU MB"]
     return [
+        LEGEND,
+        "",
         *table(head, [speed_row(contender, measured, data) for contender in CONTENDERS]),
         "",
         "## Whole sweeps on a GPU",

@@ -19,6 +19,7 @@ from lrsweep.training.device import describe, num_cores
 ROOT = Path(__file__).parents[1]
 LR = 1e-3  # an epoch takes equally long at any rate
 NOT_MEASURED = "not measured"
+LEGEND = "Figures are medians (lowest–highest; number of values). Ratios are taken within a round."
 
 _OPTIONS = {  # help, highest value
     "rounds": ("turns of every contender", 1_000),
@@ -95,11 +96,12 @@ def write(arguments: argparse.Namespace, kind: str, title: str, lines: list[str]
         "",
         f"{machine['cores']} cores, GPU: {gpu or 'none'}. PyTorch {machine['versions']['torch']}, {code}, "
         f"{machine['finished_at'][:10]}. Command: `{command}`.",
-        "Figures are medians (lowest–highest; number of values). Ratios are taken within a round.",
         "",
     ]
     settings = {name: value for name, value in vars(arguments).items() if name != "out"}
-    report = {"command": command, "gpu": gpu, "machine": machine, "settings": settings, **figures}
+    kept = {key: machine[key] for key in ("cpu_name", "cores", "finished_at", "versions", "git_commit", "git_dirty")}
+    report = {"command": command, "machine": {"name": name, "gpu": gpu, **kept}, "settings": settings, **figures}
     stem = re.sub(r"[^a-z0-9]+", "-", f"{name} {machine['cores']} cores {kind}".lower()).strip("-")
     write_atomically(arguments.out / f"{stem}.json", (json.dumps(report, indent=1) + "\n").encode())
     write_atomically(arguments.out / f"{stem}.md", ("\n".join([*head, *lines]) + "\n").encode())
+    print(f"Updated: {arguments.out / stem}.md and .json", file=sys.stderr, flush=True)
