@@ -1,9 +1,9 @@
-"""The documents' experiment as the plain PyTorch script most people would write. bench.py holds lrsweep against it.
+"""The documents' experiment as the plain PyTorch script that most people would write; bench.py compares lrsweep with it.
 
     python scripts/baseline.py --lr 1e-3 --epochs 20
 
-It uses nothing of lrsweep but what finds MNIST and what names the machine. One JSON line tells what came of it;
-the seconds of an epoch are those of its training and validation, as lrsweep counts them.
+From lrsweep it takes only the MNIST files and the description of the machine. It prints one line of JSON. As in lrsweep, the
+seconds of an epoch are those of its training and validation.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from lrsweep.data.download import load_mnist
 from lrsweep.data.sources import import_torchvision
 from lrsweep.training.device import describe
 
-torchvision = import_torchvision()  # `import torchvision`, also beside a CPU-only torch
+torchvision = import_torchvision()  # `import torchvision`, also with a CPU-only torch
 
 DATA_DIR = Path(__file__).parents[1] / "data"
 BATCH_SIZE = 32
@@ -53,8 +53,8 @@ class Net(nn.Module):
         return logits
 
 
-def write_idx_files(root: Path) -> None:
-    """MNIST from the project's cache, where torchvision.datasets.MNIST looks for it: nothing is downloaded."""
+def load_datasets(num_train: int, num_valid: int, num_test: int) -> list[Dataset[Any]]:
+    """torchvision.datasets.MNIST, from files with the project's copy: nothing is downloaded."""
     mnist = load_mnist(DATA_DIR)
     arrays = {
         "train-images-idx3-ubyte": mnist.train_images,
@@ -62,66 +62,53 @@ def write_idx_files(root: Path) -> None:
         "t10k-images-idx3-ubyte": mnist.test_images,
         "t10k-labels-idx1-ubyte": mnist.test_labels,
     }
-    raw = root / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name, array in arrays.items():
-        header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-        (raw / name).write_bytes(header + array.tobytes())
-
-
-def load_datasets(root: Path, num_train: int, num_valid: int, num_test: int) -> list[Dataset[Any]]:
     transforms = torchvision.transforms
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.5,))])
-    full_train = torchvision.datasets.MNIST(root, train=True, transform=transform)
-    full_test = torchvision.datasets.MNIST(root, train=False, transform=transform)
-    rest = len(full_train) - num_train - num_valid
-    train, valid, _ = random_split(full_train, [num_train, num_valid, rest])
+    with tempfile.TemporaryDirectory(prefix="lrsweep-baseline-") as root:
+        raw = Path(root) / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for name, array in arrays.items():
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            (raw / name).write_bytes(header + array.tobytes())
+        full_train, full_test = (torchvision.datasets.MNIST(root, train=t, transform=transform) for t in (True, False))
+    train, valid, _ = random_split(full_train, [num_train, num_valid, len(full_train) - num_train - num_valid])
     return [train, valid, Subset(full_test, range(num_test))]
 
 
-def train_epoch(model: nn.Module, loader: Loader, optimizer: torch.optim.Optimizer, device: torch.device) -> tuple[float, float]:
-    model.train()
+def run_epoch(
+    model: nn.Module, loader: Loader, device: torch.device, optimizer: torch.optim.Optimizer | None = None
+) -> tuple[float, float]:
+    """Mean loss and accuracy. Trains if there is an optimizer."""
+    model.train(optimizer is not None)
     total_loss, num_correct, num_images = 0.0, 0, 0
-    for images, labels in loader:
-        images, labels = images.to(device), labels.to(device)
-        optimizer.zero_grad()
-        logits = model(images)
-        loss = F.cross_entropy(logits, labels)
-        loss.backward()
-        optimizer.step()
-        total_loss += loss.item() * len(labels)
-        num_correct += int((logits.argmax(dim=1) == labels).sum().item())
-        num_images += len(labels)
-    return total_loss / num_images, num_correct / num_images
-
-
-def evaluate(model: nn.Module, loader: Loader, device: torch.device) -> tuple[float, float]:
-    model.eval()
-    total_loss, num_correct, num_images = 0.0, 0, 0
-    with torch.no_grad():
+    with torch.set_grad_enabled(optimizer is not None):
         for images, labels in loader:
             images, labels = images.to(device), labels.to(device)
             logits = model(images)
-            total_loss += F.cross_entropy(logits, labels).item() * len(labels)
+            loss = F.cross_entropy(logits, labels)
+            if optimizer is not None:
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            total_loss += loss.item() * len(labels)
             num_correct += int((logits.argmax(dim=1) == labels).sum().item())
             num_images += len(labels)
     return total_loss / num_images, num_correct / num_images
 
 
 def run(lr: float, epochs: int, datasets: list[Dataset[Any]], device: torch.device) -> dict[str, Any]:
-    train_set, valid_set, test_set = datasets
-    train_loader: Loader = DataLoader(train_set, batch_size=BATCH_SIZE, shuffle=True)
-    valid_loader: Loader = DataLoader(valid_set, batch_size=BATCH_SIZE)
-    test_loader: Loader = DataLoader(test_set, batch_size=BATCH_SIZE)
-
+    train_loader, valid_loader, test_loader = (
+        DataLoader(part, batch_size=BATCH_SIZE, shuffle=shuffle)
+        for part, shuffle in zip(datasets, (True, False, False), strict=True)
+    )
     model = Net().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     best_accuracy, best_epoch, best_weights = -1.0, 0, model.state_dict()
     seconds = []
     for epoch in range(1, epochs + 1):
         start = time.perf_counter()
-        train_epoch(model, train_loader, optimizer, device)
-        _, accuracy = evaluate(model, valid_loader, device)
+        run_epoch(model, train_loader, device, optimizer)
+        _, accuracy = run_epoch(model, valid_loader, device)
         if accuracy > best_accuracy:
             best_accuracy, best_epoch, best_weights = accuracy, epoch, copy.deepcopy(model.state_dict())
         seconds.append(time.perf_counter() - start)
@@ -129,25 +116,21 @@ def run(lr: float, epochs: int, datasets: list[Dataset[Any]], device: torch.devi
             break
 
     model.load_state_dict(best_weights)
-    _, test_accuracy = evaluate(model, test_loader, device)
+    _, test_accuracy = run_epoch(model, test_loader, device)
     return {"epochs": len(seconds), "seconds_per_epoch": seconds, "valid_accuracy": best_accuracy, "test_accuracy": test_accuracy}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The documents' experiment at one learning rate, in plain PyTorch.")
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=1_000, help="at most so many epochs (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=1_000, help="maximum number of epochs (default: %(default)s)")
     parser.add_argument("--num-train", type=int, default=3_000, help="training images (default: %(default)s)")
     parser.add_argument("--num-valid", type=int, default=5_000, help="validation images (default: %(default)s)")
     parser.add_argument("--num-test", type=int, default=10_000, help="test images (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
     arguments = parser.parse_args()
-
+    datasets = load_datasets(arguments.num_train, arguments.num_valid, arguments.num_test)
     device = torch.device(arguments.device)
-    with tempfile.TemporaryDirectory(prefix="lrsweep-baseline-") as root:
-        write_idx_files(Path(root))
-        datasets = load_datasets(Path(root), arguments.num_train, arguments.num_valid, arguments.num_test)
-    # torchvision has read the files whole: the folder is gone before anything is timed.
     result = run(arguments.lr, arguments.epochs, datasets, device)
     print(json.dumps(result | {"environment": describe(device, workers=1)}))
 

@@ -1,12 +1,12 @@
-"""What ten thousand runs cost beside their training, on this machine: a sweep of runs that train nothing.
+"""What ten thousand runs cost besides their training: a sweep of runs that train nothing.
 
-    python scripts/bench_scale.py          (leave the machine idle meanwhile)
+    python scripts/bench_scale.py          (about 20 minutes; leave the machine idle meanwhile)
 
-The command, the launcher, the processes, the store and the report are lrsweep's own; only what a worker would train is replaced
-by a made-up outcome of as many epochs as a run of the reference has. Written to results/bench/<machine>-scale.md and .json.
+Command, launcher, processes, store and report are lrsweep's own. Only the training in a worker is replaced by a made-up
+outcome with as many epochs as a run of the reference. Each figure is measured once, start-up included.
+Written to results/bench/<machine>-scale.md and .json.
 """
 
-import argparse
 import math
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import ROOT, describe_code, describe_machine, publish
+from benchmarking import ROOT, new_parser, table, write
 
 from lrsweep.cli import execution
 from lrsweep.cli.main import main as lrsweep
@@ -25,30 +25,30 @@ from lrsweep.records import EpochRecord, Outcome, RunRecord
 from lrsweep.storage import store
 from lrsweep.training.device import describe, prepare_device
 
-_EPOCHS = 50
-_RATES = len(log_grid(GridConfig()))
-_SCAN = "import sys; from pathlib import Path; from lrsweep import store; print(len(store.scan(Path(sys.argv[1])).records))"
+EPOCHS = 50
+NUM_RATES = len(log_grid(GridConfig()))
+SCAN = (
+    "import sys; from pathlib import Path; from lrsweep.storage import store; print(len(store.scan(Path(sys.argv[1])).records))"
+)
 
 
-def made_up(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, **options: Any) -> RunRecord:
-    """In the place of runs.run_one: a record whose accuracy is highest at a rate of 10^-2.5."""
-    chance = int(run_id(run)[:8], 16) / 2**32
-    top = 0.9 - 0.1 * abs(math.log10(run.optimizer.lr) + 2.5) + 0.01 * chance
-    accuracies = [top * (1 - math.exp(-epoch / 5)) for epoch in range(1, _EPOCHS + 1)]
-    curve = tuple(
-        EpochRecord(epoch=epoch, train_loss=2.0, train_accuracy=0.5, valid_loss=2.0, valid_accuracy=accuracy, seconds=1.0)
-        for epoch, accuracy in enumerate(accuracies, start=1)
-    )
+def make_up_run(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, **_: Any) -> RunRecord:
+    """In the place of execution.run_one: store a record whose accuracy is highest at a rate of 10^-2.5."""
+    best = 0.9 - 0.1 * abs(math.log10(run.optimizer.lr) + 2.5) + 0.01 * int(run_id(run)[:8], 16) / 2**32
+    curve = [
+        EpochRecord(epoch=i, train_loss=2.0, train_accuracy=0.5, valid_loss=2.0, valid_accuracy=best * i / EPOCHS, seconds=1.0)
+        for i in range(1, EPOCHS + 1)
+    ]
     outcome = Outcome(
         status="ok",
         stop_reason="max_epochs",
-        curve=curve,
-        best_epoch=_EPOCHS,
-        valid_accuracy=accuracies[-1],
-        test_accuracy=accuracies[-1],
+        curve=tuple(curve),
+        best_epoch=EPOCHS,
+        valid_accuracy=best,
+        test_accuracy=best,
         test_loss=2.0,
-        wall_seconds=float(_EPOCHS),
-        cpu_seconds=float(_EPOCHS),
+        wall_seconds=float(EPOCHS),
+        cpu_seconds=float(EPOCHS),
         last_finite_loss=2.0,
     )
     record = RunRecord(
@@ -64,59 +64,45 @@ def made_up(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
     return record
 
 
-execution.run_one = made_up  # in the workers as well, which import this file anew
+if __name__ in ("__main__", "__mp_main__"):  # the second in the pool's workers, which import this file again
+    execution.run_one = make_up_run
 
 
-def seconds_of(*command: str, folder: Path) -> float:
+def _seconds(*command: str, folder: str) -> float:
     start = time.monotonic()
     subprocess.run([sys.executable, *command], cwd=folder, check=True)
     return time.monotonic() - start
 
 
 def measure(num_seeds: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sweep = [__file__, "sweep", "study=lr", f"seed=range({num_seeds})", f"machine.data_dir={ROOT / 'data'}"]
+    sweep = [__file__, "sweep", "study=lr", f"seed=range({num_seeds})", f"machine.data_dir={ROOT / 'data'}"]
+    with tempfile.TemporaryDirectory() as folder:
         return {
-            "sweep": seconds_of(*sweep, "hydra.launcher.refresh_seconds=0", folder=folder),
-            "resume": seconds_of(*sweep, folder=folder),
-            "scan": seconds_of("-c", _SCAN, "results/lr", folder=folder),
-            "report": seconds_of("-m", "lrsweep.cli.report", "study=lr", folder=folder),
+            "sweep": _seconds(*sweep, "hydra.launcher.refresh_seconds=0", folder=folder),
+            "resume": _seconds(*sweep, folder=folder),
+            "scan": _seconds("-c", SCAN, "results/lr", folder=folder),
+            "report": _seconds("-m", "lrsweep.cli.report", "study=lr", folder=folder),
         }
 
 
-def to_markdown(machine: dict[str, Any], num_runs: int, seconds: dict[str, float], command: str) -> str:
-    each = (seconds["sweep"] - seconds["resume"] - seconds["report"]) / num_runs
-    return "\n".join(
-        [
-            f"# {num_runs:,} runs that train nothing, on {machine['name']}",
-            "",
-            f"{machine['cores']} cores, {describe_code(machine)}, {machine['finished_at'][:10]}. Made by `{command}`.",
-            f"Each was measured once, start-up included; a record has {_EPOCHS} epochs.",
-            "",
-            "| | seconds |",
-            "|---|---|",
-            f"| `lrsweep` from nothing to the report, hydra/launcher=pool | {seconds['sweep']:.0f} |",
-            f"| the same command again: every job composed and checked, the store read | {seconds['resume']:.1f} |",
-            f"| the store alone read, every checksum compared | {seconds['scan']:.1f} |",
-            f"| `lrsweep-report` | {seconds['report']:.1f} |",
-            f"| so for each run, beside training: a process, its record, Hydra's folder | {each:.3f} |",
-            "",
-        ]
-    )
+def to_markdown(num_runs: int, seconds: dict[str, float]) -> list[str]:
+    per_run = (seconds["sweep"] - seconds["resume"] - seconds["report"]) / num_runs
+    rows = [
+        ["`lrsweep` from nothing to the report, hydra/launcher=pool", f"{seconds['sweep']:.0f}"],
+        ["the same command again: every job composed and checked, the store read", f"{seconds['resume']:.1f}"],
+        ["the store alone read, every checksum compared", f"{seconds['scan']:.1f}"],
+        ["`lrsweep-report`", f"{seconds['report']:.1f}"],
+        ["so for each run, besides training: a process, its record, Hydra's folder", f"{per_run:.3f}"],
+    ]
+    return [f"Each was measured once, start-up included; a record has {EPOCHS} epochs.", "", *table(["", "seconds"], rows)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What many runs cost beside their training.")
-    parser.add_argument("--runs", type=int, default=10_000, help="at least this many (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "bench", help="folder (default: %(default)s)")
-    arguments = parser.parse_args()
-
-    num_seeds = math.ceil(arguments.runs / _RATES)
-    seconds, machine = measure(num_seeds), describe_machine()
-    command = " ".join(["python", "scripts/bench_scale.py", *sys.argv[1:]])
-    report = {"command": command, "machine": machine, "runs": num_seeds * _RATES, "seconds": seconds}
-    publish(arguments.out, report, to_markdown(machine, num_seeds * _RATES, seconds, command), "scale")
+    arguments = new_parser("What many runs cost besides their training.", runs=10_000).parse_args()
+    num_seeds = math.ceil(arguments.runs / NUM_RATES)
+    num_runs, seconds = num_seeds * NUM_RATES, measure(num_seeds)
+    title = f"{num_runs:,} runs that train nothing,"
+    write(arguments, "scale", title, to_markdown(num_runs, seconds), {"runs": num_runs, "seconds": seconds})
 
 
 if __name__ == "__main__":

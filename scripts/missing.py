@@ -1,10 +1,10 @@
-"""Install into a folder what this interpreter lacks to run lrsweep, and nothing that it has already.
+"""Install into a folder the packages that this interpreter lacks to run lrsweep, and no others.
 
     python3 scripts/missing.py .site                 from the package index
     python3 scripts/missing.py .site wheelhouse      from a folder of wheels (make wheelhouse), without a network
 
-For `make … PYTHON=python3`: an interpreter that has torch is used as it is, without a virtual environment and without a
-change to it. pip works out what is missing; only that goes into the folder, which PYTHONPATH then names.
+For `make … PYTHON=python3`, which uses an interpreter that already has torch, without a virtual environment and without
+changing it. PYTHONPATH then names the folder.
 """
 
 import json
@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def requirements() -> list[str]:
-    """What lrsweep and its tests need. Read here and not by pip, which would first fetch what builds lrsweep."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    """Of lrsweep and its tests. Read here, because pip would first fetch the build backend."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return [*pyproject["project"]["dependencies"], *pyproject["dependency-groups"]["dev"]]
 
 
 def main() -> None:
@@ -28,10 +28,10 @@ def main() -> None:
     if wheelhouse:
         pip += ["--no-index", "--find-links", wheelhouse[0]]
     plan = subprocess.run([*pip, "--dry-run", "--report", "-", *requirements()], stdout=subprocess.PIPE, check=True, text=True)
-    found = [item["metadata"] for item in json.loads(plan.stdout)["install"]]
-    missing = [f"{package['name']}=={package['version']}" for package in found]
+    packages = [item["metadata"] for item in json.loads(plan.stdout)["install"]]
+    missing = [f"{package['name']}=={package['version']}" for package in packages]
     if missing:
-        print(f"Into {target}: {', '.join(missing)}")
+        print(f"Installing into {target}: {', '.join(missing)}")
         subprocess.run([*pip, "--no-deps", "--target", target, *missing], check=True)
 
 

@@ -1,9 +1,9 @@
-"""Collect what a machine without a network needs beside torch to run lrsweep, as wheels in a folder.
+"""Download the wheels that a machine without a network needs to run lrsweep, besides torch and torchvision.
 
-    python scripts/wheelhouse.py wheelhouse 3.12 x86_64          (what `make wheelhouse` runs)
+    python scripts/wheelhouse.py wheelhouse 3.12 x86_64          (`make wheelhouse` runs it)
 
-Take the folder there with the checkout and data/mnist.zip; `make sweep PYTHON=python3 WHEELHOUSE=wheelhouse` then installs
-into .site/ what that interpreter lacks, and nothing into the interpreter. torch and torchvision must be there already.
+Take the folder to that machine, with the checkout and data/mnist.zip. There `make sweep PYTHON=python3 WHEELHOUSE=wheelhouse`
+installs the missing packages into .site/ and leaves the interpreter as it is.
 """
 
 import re
@@ -13,8 +13,8 @@ import sys
 from missing import requirements
 
 _ALREADY_THERE = {"torch", "torchvision"}
-_GLIBC = range(5, 29)  # a wheel for glibc 2.17 serves 2.28 as well, but pip takes only the tags that it is told
-_SOURCE_ONLY = "antlr4-python3-runtime==4.9.*"  # what OmegaConf 2.3 pins; it has no wheel, and is pure Python
+_GLIBC = range(5, 29)  # pip takes only wheels whose tag it is given, also where glibc 2.28 could run those for 2.17
+_SOURCE_ONLY = "antlr4-python3-runtime==4.9.*"  # pinned by OmegaConf 2.3; it has no wheel, and is pure Python
 
 
 def main() -> None:
@@ -22,12 +22,12 @@ def main() -> None:
     pip = [sys.executable, "-m", "pip"]
     subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, _SOURCE_ONLY], check=True)
     wanted = [line for line in requirements() if re.split(r"[^\w-]", line)[0] not in _ALREADY_THERE]
-    wanted.append("setuptools")  # torch names it, and not every interpreter's own is new enough
+    wanted.append("setuptools")  # torch needs it, and an interpreter may have none that is new enough
     tags = ["manylinux2014", *(f"manylinux_2_{minor}" for minor in _GLIBC)]
     platforms = [word for tag in tags for word in ("--platform", f"{tag}_{architecture}")]
     target = ["--python-version", python_version, *platforms, "--only-binary=:all:"]
     subprocess.run([*pip, "download", "--quiet", "--dest", folder, "--find-links", folder, *target, *wanted], check=True)
-    print(f"{folder}: for Python {python_version} on Linux, {architecture}, where torch and torchvision are installed")
+    print(f"{folder}: for Python {python_version} on Linux, {architecture}, with torch and torchvision installed")
 
 
 if __name__ == "__main__":
