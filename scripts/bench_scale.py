@@ -31,7 +31,7 @@ _SCAN = "import sys; from pathlib import Path; from lrsweep import store; print(
 
 
 def made_up(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, **options: Any) -> RunRecord:
-    """In the place of runs.run_one: a record whose accuracy is highest at a rate of 10^-2.5."""
+    """Replaces execution.run_one: a record whose accuracy is highest at a rate of 10^-2.5."""
     chance = int(run_id(run)[:8], 16) / 2**32
     top = 0.9 - 0.1 * abs(math.log10(run.optimizer.lr) + 2.5) + 0.01 * chance
     accuracies = [top * (1 - math.exp(-epoch / 5)) for epoch in range(1, _EPOCHS + 1)]

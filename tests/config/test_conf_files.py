@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
 from itertools import takewhile
@@ -10,30 +9,18 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lrsweep.cli.main import register, to_app_config
+from lrsweep.cli.main import compose, to_app_config
 from lrsweep.config import CONF_DIR, AppConfig, GridConfig, flatten, log_grid, run_id
 
 GROUPS = sorted(path.name for path in CONF_DIR.iterdir() if path.is_dir() and path.name != "hydra")  # whose groups are Hydra's
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF_DIR / group).glob("*.yaml"))]
 STUDIES = [option for group, option in OPTIONS if group == "study"]
 PACKAGES = ("study", "technique")  # their files change other groups' settings; all others' hold their own
-
-
-@pytest.fixture(autouse=True)
-def _hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        yield
-
-
-def composed(*overrides: str, **options: Any) -> DictConfig:
-    return compose("config", overrides=list(overrides), **options)
 
 
 def said_in(group: str, option: str) -> dict[str, Any]:
@@ -47,7 +34,7 @@ NOT_STUDIES = [pair for pair in OPTIONS if pair[0] != "study"]
 
 @pytest.mark.parametrize(("group", "option"), NOT_STUDIES, ids=["/".join(pair) for pair in NOT_STUDIES])
 def test_every_option_composes_to_what_it_says(group: str, option: str) -> None:
-    app = flatten(asdict(to_app_config(composed(f"{group}={option}"))))
+    app = flatten(asdict(to_app_config(compose(f"{group}={option}"))))
     for name, value in said_in(group, option).items():
         # YAML 1.1 reads 1e-3 as text, OmegaConf as a number.
         assert app[name] == (float(value) if isinstance(app[name], float) else value)
@@ -55,12 +42,12 @@ def test_every_option_composes_to_what_it_says(group: str, option: str) -> None:
 
 @pytest.mark.parametrize("option", [path.stem for path in sorted((CONF_DIR / "hydra" / "launcher").glob("*.yaml"))])
 def test_every_launcher_composes_to_one_of_ours(option: str) -> None:
-    launcher = composed(f"hydra/launcher={option}", return_hydra_config=True).hydra.launcher
+    launcher = compose(f"hydra/launcher={option}", return_hydra_config=True).hydra.launcher
     assert launcher._target_.startswith("hydra_plugins.lrsweep_launchers.launchers.")
 
 
 def test_the_yaml_defaults_are_the_dataclasses_defaults() -> None:
-    assert to_app_config(composed()) == AppConfig()
+    assert to_app_config(compose()) == AppConfig()
 
 
 def test_every_folder_is_a_group_of_the_defaults_list() -> None:
@@ -78,7 +65,7 @@ COMMON = ("optimizer.lr", "grid.offset", "seed")  # what a study has many values
 @cache
 def sweep_of(study: str, size: str) -> DictConfig:
     """What all of a study's runs have in common."""
-    return composed(f"study={study}", f"study.size={size}", return_hydra_config=True)
+    return compose(f"study={study}", f"study.size={size}", return_hydra_config=True)
 
 
 def jobs_of(study: str, size: str) -> list[list[str]]:
@@ -90,7 +77,7 @@ def jobs_of(study: str, size: str) -> list[list[str]]:
 
 
 def app_of(study: str, size: str, job: list[str]) -> AppConfig:
-    return to_app_config(composed(f"study={study}", f"study.size={size}", *job))
+    return to_app_config(compose(f"study={study}", f"study.size={size}", *job))
 
 
 def opening_of(study: str) -> list[str]:
@@ -101,7 +88,7 @@ def opening_of(study: str) -> list[str]:
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_opens_with_the_command_that_runs_it(study: str) -> None:
     command = next(line for line in opening_of(study) if re.match(r"lrsweep\b", line))
-    cfg = composed(*shlex.split(command)[1:], return_hydra_config=True)
+    cfg = compose(*shlex.split(command)[1:], return_hydra_config=True)
     assert cfg.study.name == (f"{study}/small" if study in SIZED else study)
     assert cfg.hydra.mode == (None if study == "single" else RunMode.MULTIRUN)
 
@@ -141,10 +128,10 @@ def test_everything_that_a_study_compares_composes(study: str) -> None:
     ids=["default", "coarse"],
 )
 def test_the_lr_study_sweeps_its_grid(overrides: list[str], grid: GridConfig) -> None:
-    hydra = composed("study=lr", *overrides, return_hydra_config=True).hydra
+    hydra = compose("study=lr", *overrides, return_hydra_config=True).hydra
     assert hydra.mode.name == "MULTIRUN"
     assert [float(lr) for lr in hydra.sweeper.params["optimizer.lr"].split(",")] == log_grid(grid)
 
 
 def test_no_job_leaves_the_folder_it_was_started_in() -> None:
-    assert composed(return_hydra_config=True).hydra.job.chdir is False
+    assert compose(return_hydra_config=True).hydra.job.chdir is False

@@ -100,6 +100,6 @@ def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path) -> None
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert f"To go on, give the same command again:\n  {shlex.join(['lrsweep', *given])}\n" in err
+    assert f"To continue, run the same command again:\n  {shlex.join(['lrsweep', *given])}\n" in err
     (kept,) = records(tmp_path)
     assert kept.outcome.status == "diverged"

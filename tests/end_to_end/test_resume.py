@@ -37,7 +37,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
-    assert "goes on" not in finished(whole)
+    assert "resumes" not in finished(whole)
 
     runs = killed / "results" / "single" / "runs"
     with start(killed, *RUN) as process:
@@ -45,6 +45,6 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
         process.send_signal(signal.SIGKILL)
     assert list(runs.glob("*.json")) == []
 
-    assert "This run goes on after epoch " in finished(killed)
+    assert "This run resumes after epoch " in finished(killed)
     assert result(killed) == result(whole)
     assert [path.suffix for path in runs.iterdir()] == [".json"]

@@ -57,8 +57,8 @@ def test_kills_at_random_moments_of_one_sweep(tmp_path: Path, long_undisturbed: 
     while (ended := finish(process))[0] != 0:  # a run whose process died twice in one sweep has failed: once more
         assert "failed" in ended[1]
         process = begin(tmp_path, LONG, TALLY=str(tally))
-    assert "killed by signal 9; tried once more" in told + ended[1]
-    assert "goes on after epoch" in told + ended[1]
+    assert "killed by signal 9; trying once more" in told + ended[1]
+    assert "resumes after epoch" in told + ended[1]
     assert num_begun(tally) <= 1.5 * NUM_EPOCHS
     tried(lost=num_lost(tmp_path / "results" / "lr", long_undisturbed / "lr"), times=num_kills)
 
@@ -96,7 +96,7 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path: Path, long_undisturbed: Path,
         found, _, err = finish(process, seconds=60)
         assert found == code
         assert "Traceback" not in err, err
-        assert "To go on, give the same command again:\n  make sweep STUDY='lr'\n" in err
+        assert "To continue, run the same command again:\n  make sweep STUDY='lr'\n" in err
         until(lambda members=members: not alive(members))
     tried(lost=lost_after(long_undisturbed, tmp_path, LONG), times=3)
 

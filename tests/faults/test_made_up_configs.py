@@ -12,7 +12,7 @@ from small_sweep import Tried
 
 from hydra_plugins.lrsweep_launchers import _compose, _core
 from lrsweep.cli import main, single_run
-from lrsweep.cli.errors import explain, is_refusal
+from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.config import CONF_DIR, AppConfig
 
 pytestmark = [
@@ -37,13 +37,13 @@ def test_a_made_up_config_is_composed_or_refused_in_one_line(tried: Tried) -> No
             assert isinstance(main.to_app_config(compose("config", overrides)), AppConfig)
             told.append("")
         except Exception as error:
-            if not is_refusal(error):
+            if not is_user_error(error):
                 raise
             told.append(explain(error))
         assert told[-1].splitlines() == [told[-1]] * bool(told[-1])
 
     main.register()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONF_DIR), **main.VERSION_BASE):
         is_composed_or_refused()
     assert 0.1 < told.count("") / len(told) < 0.9  # both are tried
     tried(lost=0, times=len(told))

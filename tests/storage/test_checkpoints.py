@@ -308,7 +308,7 @@ class Study:
             if error is not None and epoch.epoch > until:
                 raise error
 
-        return execution.run_one(self.run, self.machine, self.folder, workers=1, on_epoch=on_epoch, say=self.said.append)
+        return execution.run_one(self.run, self.machine, self.folder, workers=1, on_epoch=on_epoch, on_message=self.said.append)
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_record_takes_its_place(study: Study)
     assert study.path.exists()
     assert store.scan(study.folder) == ({}, [])
     record = study.train()
-    assert study.said == ["goes on after epoch 2"]
+    assert study.said == ["resumes after epoch 2"]
     assert study.epochs == [1, 2, 3, 3, 4]
     assert record.outcome.epochs == 4
     assert [path.name for path in study.path.parent.iterdir()] == [f"{run_id(study.run)}.json"]
@@ -339,7 +339,7 @@ def test_an_error_leaves_no_checkpoint_to_meet_it_again_from(study: Study) -> No
 def test_a_run_recorded_as_failed_leaves_no_checkpoint(study: Study) -> None:
     with pytest.raises(KeyboardInterrupt):
         study.train(2, KeyboardInterrupt())
-    execution.record_failure(study.run, study.machine, study.folder, workers=1, error="killed twice")
+    execution.record_failure(study.run, study.folder, environment={}, error="killed twice")
     assert not study.path.exists()
 
 
@@ -352,7 +352,7 @@ def test_weights_that_cannot_be_written_cost_no_record(study: Study, tmp_path: P
     kept = store.read_run(study.folder, run_id(study.run))
     assert kept is not None
     assert kept.outcome.status == "ok"
-    assert execution.record_failure(study.run, study.machine, study.folder, workers=1, error="no weights") == kept
+    assert execution.record_failure(study.run, study.folder, environment={}, error="no weights") == kept
     assert store.read_run(study.folder, run_id(study.run)) == kept
 
 
@@ -364,7 +364,7 @@ def test_a_checkpoint_of_no_use_is_one_line_and_the_run_starts_anew(study: Study
     assert study.train().outcome.epochs == 4
     assert study.epochs == [1, 2, 3, 4]
     (line,) = study.said
-    assert line.startswith(f"starts anew: {study.path.name} is ")
+    assert line.startswith(f"starts from the beginning: {study.path.name} is ")
     assert not study.path.exists()
 
 
@@ -374,7 +374,7 @@ def test_a_checkpoint_of_other_threads_is_of_no_use(study: Study, monkeypatch: p
     described = execution.describe
     monkeypatch.setattr(execution, "describe", lambda *args, **options: described(*args, **options) | {"threads": 2})
     study.train()
-    assert study.said == [f"starts anew: {study.path.name} is of another run, machine, commit or version"]
+    assert study.said == [f"starts from the beginning: {study.path.name} is of another run, machine, commit or version"]
 
 
 def test_none_is_written_where_none_is_wanted(study: Study) -> None:
