@@ -33,7 +33,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, init:
     Runs that are lost with their worker are tried again. A run that still has no record is reported and left missing.
     """
     with _connected(init) as ray:
-        places = _num_places(ray.cluster_resources(), remote)
+        places = num_places(ray.cluster_resources(), remote)
         progress = Progress(len(jobs), done, f"{places} at a time by Ray")
         tasks = _Tasks(ray, remote, places, len(jobs), progress)
         try:
@@ -150,7 +150,7 @@ def machine_for(job: Job, remote: dict[str, Any]) -> MachineConfig:
     return replace(machine, device="cpu") if machine.device == "auto" and not remote.get("num_gpus") else machine
 
 
-def _num_places(resources: dict[str, float], remote: dict[str, Any]) -> int:
+def num_places(resources: dict[str, float], remote: dict[str, Any]) -> int:
     """How many tasks the cluster can run at a time."""
     needed = {"CPU": remote.get("num_cpus"), "GPU": remote.get("num_gpus")}
     return max(1, min((int(resources.get(kind, 0) / number) for kind, number in needed.items() if number), default=1))
