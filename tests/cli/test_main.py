@@ -20,7 +20,6 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
     ("overrides", "message"),
     [
         (["optimizer.lr=-0.001"], "ConfigError: optimizer.lr must be positive and finite, got -0.001"),
-        (["optimizer.lr=nan"], "ConfigError: optimizer.lr must be positive and finite, got nan"),
         (["optimizer.lr=abc"], "ConfigError: optimizer.lr: Value 'abc' of type 'str' could not be converted to Float"),
         (["optimizer.lrr=1"], "ConfigError: optimizer.lrr is not a setting; did you mean optimizer.lr?"),
         (["+optimizer.damping=1"], "ConfigError: optimizer.damping is not a setting; lrsweep --cfg job lists them all"),
@@ -40,41 +39,17 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
             ["study=lr", "seed=range(1000000000)"],
             "ConfigError: a sweep may have at most 100,000 runs, and this one has more; sweep fewer values, or in several sweeps",
         ),
-        (["training.patience=0"], "ConfigError: training.patience must be at least 1, got 0"),
-        (["training.patience=no"], "ConfigError: training.patience: Value 'no' of type 'str' could not be converted to Integer"),
         (
             ["optimizer=sgdd"],
             "ConfigError: optimizer must be one of adadelta, adagrad, adam, adamw, gd, momentum, nesterov, rmsprop, sgd, "
             "got 'sgdd'",
         ),
-        (
-            ["data.num_train=59000"],
-            "ConfigError: data.skip + data.num_train + data.num_valid must be at most 60000, got 64000",
-        ),
-        (["machine.precision=bf16"], "ConfigError: machine.precision must be one of fp32, tf32, got 'bf16'"),
-        (["machine.device=gpu"], "ConfigError: machine.device must be auto, cpu, cuda or cuda:N, got 'gpu'"),
-        (
-            ["study.name=../elsewhere"],
-            "ConfigError: study.name must be a plain relative path, with no backslash and no part that begins with '.' or '-', "
-            "got '../elsewhere'",
-        ),
         (["study=lr", "grid.step=0"], "ConfigError: grid.step must be positive, got 0.0"),
-        (["study=lr", "grid.start=-1"], "ConfigError: grid.start must be at most grid.stop (-1.5), got -1.0"),
         (["study=lr", "grid.step=4", "training.max_epochs=0"], "ConfigError: training.max_epochs must be at least 1, got 0"),
         (["study=lr", "grid.step=4", "seed=0,-1"], "ConfigError: seed must be from 0 to 2147483647, got -1"),
         (
             ["study=lr", "grid.step=4", "hydra/launcher=fused", "hydra.launcher.runs=0"],
             "ConfigError: hydra.launcher.runs must be at least 1, got 0",
-        ),
-        (
-            ["optimizer=gd", "training.batch_size=64"],
-            "ConfigError: training.batch_size=64 contradicts optimizer=gd, whose batch is all training images; "
-            "optimizer=sgd takes a batch size",
-        ),
-        (
-            ["schedule=cosine", "schedule.every=3"],
-            "ConfigError: schedule.every means nothing to schedule=cosine; it is a setting of step, exponential, power, "
-            "exp_range, grow_batch",
         ),
         (["model.init_from='nowhere-{seed}.pt'", "seed=3"], "ConfigError: model.init_from: nowhere-3.pt does not exist"),
         (["study=lr", "grid.step=4", "model.init_from=no.pt"], "ConfigError: model.init_from: no.pt does not exist"),

@@ -40,7 +40,7 @@ def _made_up_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: 
             configs.append(text)
         return AppConfig(seed=configs.index(text), machine=MachineConfig(results_dir=str(tmp_path)))
 
-    def run_all(pending: list[_core.Job], *settings: object) -> None:
+    def run_all(pending: list[_core.Job], done: list[RunRecord], **settings: object) -> None:
         for job in pending:
             store.save(job.folder, replace(make_record(), run_id=job.run_id, config=asdict(job.run)))
 

@@ -156,7 +156,7 @@ def engines(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecor
             calls["fused"].append(run_id(run))
             options["on_record"](i, replace(make_record(), run_id=run_id(run), config=asdict(run)))
 
-    def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_seconds: int) -> None:
+    def run_all(jobs: list[Job], done: list[RunRecord]) -> None:
         calls["pool"] = [job.run_id for job in jobs]
         calls["finished before the pool"] = [record.run_id for record in done]
 

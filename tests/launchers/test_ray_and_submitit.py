@@ -34,6 +34,7 @@ SWEEP = [
 RAY = ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"]
 LOCAL = ["hydra/launcher=submitit_local"]
 ONE_RUN = ["grid.stop=-5"]
+TWO_RUNS = ["grid.stop=-4"]
 ENDLESS = ["training.patience=100000", "training.max_epochs=100000"]
 
 # The command without a report: other tests cover it, and it takes longer than the runs.
@@ -124,14 +125,14 @@ def open_files(pid: int) -> Iterator[Path]:
 @pytest.mark.slow
 @has_ray
 def test_a_new_ray_gives_solo_results_and_listens_on_loopback_only(tmp_path: Path, solo_store: Path) -> None:
-    with running(tmp_path, *RAY) as process:
+    with running(tmp_path, *RAY, *TWO_RUNS) as process:
         until(lambda: files_in(tmp_path / "results", "checkpoint"))
         members = descendants(process.pid)
         assert listening_addresses([process.pid, *members]) == {"0100007F"}
         code, out, err = finish(process)
     assert code == 0, err
-    assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
-    assert num_lost(tmp_path / "results" / "lr", solo_store) == 0
+    assert "2 expected: 2 ok, 0 diverged, 0 failed, 0 missing" in out
+    assert num_lost(solo_store, tmp_path / "results" / "lr") == 0
     until(lambda: not alive(members))
 
 
@@ -219,14 +220,14 @@ def test_runs_of_a_failed_program_run_solo_and_may_end_missing(cluster: Any, tmp
 @has_ray
 def test_runs_of_a_lost_machine_resume_on_another(cluster: Any, tmp_path: Path, solo_store: Path) -> None:
     """The last test of the cluster, which it leaves with one machine."""
-    with running(tmp_path, *cluster.overrides) as process:
+    with running(tmp_path, *cluster.overrides, *TWO_RUNS) as process:
         until(lambda: len(files_in(cluster.folder / "results", "checkpoint")) == 2)
         cluster.ray.remove_node(next(iter(cluster.ray.worker_nodes)), allow_graceful=False)
         code, out, err = finish(process)
     assert code == 0, err
     assert "resumes after epoch" in out
-    assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
-    assert num_lost(tmp_path / "results" / "lr", solo_store) == 0
+    assert "2 expected: 2 ok, 0 diverged, 0 failed, 0 missing" in out
+    assert num_lost(solo_store, tmp_path / "results" / "lr") == 0
 
 
 # submitit.
@@ -240,23 +241,23 @@ def tasks_of(pid: int) -> list[int]:
 @pytest.mark.slow
 @has_submitit
 def test_a_preempted_job_resumes_from_its_checkpoint(tmp_path: Path, solo_store: Path) -> None:
-    with running(tmp_path, *LOCAL) as process:
+    with running(tmp_path, *LOCAL, *TWO_RUNS) as process:
         until(lambda: files_in(tmp_path / "results", "checkpoint"))
         for task in tasks_of(process.pid):
             os.kill(task, signal.SIGUSR2)  # the signal that Slurm sends
         code, out, err = finish(process)
     assert code == 0, err
-    assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
+    assert "2 expected: 2 ok, 0 diverged, 0 failed, 0 missing" in out
     assert not files_in(tmp_path / "results", "checkpoint")
     logs = [path.read_text() for path in tmp_path.glob("results/lr/hydra/submitit/*/*.out")]
     assert any("this job is preempted" in log and "resumes after epoch" in log for log in logs)
-    assert num_lost(tmp_path / "results" / "lr", solo_store) == 0
+    assert num_lost(solo_store, tmp_path / "results" / "lr") == 0
 
 
 @pytest.mark.slow
 @has_submitit
 def test_ctrl_c_ends_submitits_jobs(tmp_path: Path) -> None:
-    with running(tmp_path, *LOCAL) as process:
+    with running(tmp_path, *LOCAL, *TWO_RUNS) as process:
         until(lambda: files_in(tmp_path / "results", "checkpoint"))
         members = descendants(process.pid)
         process.send_signal(signal.SIGINT)  # to this process alone, because a job may have no terminal
@@ -378,7 +379,7 @@ def test_an_address_without_a_cluster_is_refused_at_once(
 @pytest.mark.parametrize("num_slots", [0, -1, 1.5, True, "many"])
 def test_an_invalid_number_of_fused_runs_is_refused(num_slots: Any) -> None:
     with pytest.raises(ConfigError, match=r"hydra.launcher.fused must be a whole number of at least 1, or null, got"):
-        _ray.check(num_slots)
+        _ray.check([], num_slots, {}, {})
 
 
 def test_a_fused_program_returns_each_record_at_once_and_then_raises_its_error(

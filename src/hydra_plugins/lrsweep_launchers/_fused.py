@@ -20,7 +20,7 @@ from lrsweep.records import RunRecord
 from lrsweep.training.device import prepare_device
 
 
-def check(num_slots: int | None, jobs: list[Job]) -> None:
+def check(jobs: list[Job], num_slots: int | None) -> None:
     """Raise ConfigError if the jobs cannot run on these settings or this machine."""
     if num_slots is not None and num_slots < 1:
         raise ConfigError(f"hydra.launcher.runs must be at least 1, got {num_slots}")
@@ -39,8 +39,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None) -> No
     for reason, count in Counter(reasons[job.key] for job in solo).items():
         print(f"{count} of {len(jobs)} runs run solo: {reason}", flush=True)
     if solo:
-        workers = _pool.num_workers(None, solo[0].app.machine)
-        _pool.run_all(solo, [*done, *records.values()], workers, refresh_seconds=0)
+        _pool.run_all(solo, [*done, *records.values()])
 
 
 def reason_not_fusable(job: Job) -> str | None:

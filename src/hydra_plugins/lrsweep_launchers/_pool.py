@@ -45,16 +45,24 @@ def num_workers(wanted: int | None, machine: MachineConfig) -> int:
     return wanted or (1 if device.type == "cuda" else num_cores())
 
 
-def check(refresh_seconds: int, run_seconds: float | None) -> None:
+def check(jobs: list[Job], workers: int | None, refresh_seconds: int, run_seconds: float | None) -> None:
+    num_workers(workers, jobs[0].app.machine)
     require(refresh_seconds >= 0, "hydra.launcher.refresh_seconds", "at least 0", refresh_seconds)
     require(run_seconds is None or 0 < run_seconds < math.inf, "hydra.launcher.run_seconds", "positive and finite", run_seconds)
 
 
-def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_seconds: int, run_seconds: float | None = None) -> None:
+def run_all(
+    jobs: list[Job],
+    done: list[RunRecord],
+    workers: int | None = None,
+    refresh_seconds: int = 0,
+    run_seconds: float | None = None,
+) -> None:
     """Run every job and store its record; a failed run leaves a failed record. KeyboardInterrupt ends all processes first.
 
     `done` are the records of the sweep's finished runs. A run that takes longer than `run_seconds` has failed.
     """
+    workers = num_workers(workers, jobs[0].app.machine)
     load_mnist(Path(jobs[0].app.machine.data_dir))  # downloads it once, before any worker needs it
     execution.report_cpu_fallback(jobs[0].app.machine.device)
     # Described now, because a GPU that is lost later can no longer be asked.

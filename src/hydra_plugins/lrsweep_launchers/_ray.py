@@ -22,9 +22,10 @@ _DEFAULT_RETRIES = 3  # Ray's own default
 _NEW_CLUSTER_ONLY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_memory")  # an existing cluster refuses them
 
 
-def check(num_slots: Any) -> None:
+def check(jobs: list[Job], num_slots: Any, init: dict[str, Any], remote: dict[str, Any]) -> None:
     is_count = type(num_slots) is int and num_slots >= 1  # of any type, because the launcher's config has no schema
     require(num_slots is None or is_count, "hydra.launcher.fused", "a whole number of at least 1, or null", num_slots)
+    _remote.require("ray", extra="ray")
 
 
 def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, init: dict[str, Any], remote: dict[str, Any]) -> None:

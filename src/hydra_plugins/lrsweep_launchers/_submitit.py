@@ -4,8 +4,6 @@ import time
 from collections import deque
 from typing import Any
 
-import submitit
-
 from hydra_plugins.lrsweep_launchers import _remote
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import Progress
@@ -26,10 +24,16 @@ class _Train:
         return _remote.train(*arguments)
 
     def checkpoint(self, *arguments: Any) -> Any:
+        import submitit
+
         return submitit.helpers.DelayedSubmission(self, *arguments)
 
 
-def run_all(jobs: list[Job], done: list[RunRecord], cluster: str, settings: dict[str, Any]) -> None:
+def check(jobs: list[Job], **settings: Any) -> None:
+    _remote.require("submitit", extra="slurm")  # so this file imports it only after this check
+
+
+def run_all(jobs: list[Job], done: list[RunRecord], cluster: str, **settings: Any) -> None:
     """Run every job. A job that ends without a record is reported and left missing. Ctrl-C ends all jobs first."""
     executor = make_executor(cluster, dict(settings))
     if cluster == "slurm":
@@ -59,6 +63,8 @@ def run_all(jobs: list[Job], done: list[RunRecord], cluster: str, settings: dict
 
 def make_executor(cluster: str, settings: dict[str, Any]) -> Any:
     """Set up submitit's executor. A setting of one kind of cluster has the cluster's name as a prefix there."""
+    import submitit
+
     folder, max_num_timeout = settings.pop("submitit_folder"), settings.pop("max_num_timeout")
     try:
         executor = submitit.AutoExecutor(folder, cluster, **{f"{cluster}_max_num_timeout": max_num_timeout})

@@ -1,8 +1,8 @@
 """The launchers as Hydra sees them. Hydra imports this file at every start of every Hydra app, so it imports only Hydra."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf  # Hydra has no public name for it
@@ -47,9 +47,20 @@ class LazySweeper(BasicSweeper):
 
 
 class _StoreLauncher(Launcher):
-    """Compose and check every job, run the unfinished ones, and report how complete the sweep is."""
+    """Compose and check every job, run the unfinished ones, and report how complete the sweep is.
 
+    `module` has two functions: check(jobs, **settings) raises ConfigError if the jobs cannot run; run_all(jobs, done,
+    **settings) runs them.
+    """
+
+    module: str
     measure = False  # repeat runs whose time was not measured?
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = {
+            name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            for name, value in settings.items()
+        }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra_plugins.lrsweep_launchers._compose import refuse_endless
@@ -61,111 +72,58 @@ class _StoreLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from hydra_plugins.lrsweep_launchers import _core
 
+        module = import_module(f"hydra_plugins.lrsweep_launchers.{self.module}")
         jobs = _core.compose(self.hydra_context, self.config, job_overrides, initial_job_idx)
-        self._check(jobs)
+        module.check(jobs, **self.settings)
         with _core.hold_studies(jobs):
             pending, done = _core.split_by_store(jobs, measure=self.measure)
             if pending:
                 _core.write_model_summaries(jobs)
-                self._run(pending, done)
+                module.run_all(pending, done, **self.settings)
             return _core.finish(self.hydra_context, self.config, jobs, pending)
-
-    @abstractmethod
-    def _check(self, jobs: list[Any]) -> None:
-        """Raise ConfigError if the jobs cannot run."""
-
-    @abstractmethod
-    def _run(self, pending: list[Any], done: list[Any]) -> None:
-        """Run the pending jobs. `done` are the records of the sweep's finished runs."""
 
 
 class PoolLauncher(_StoreLauncher):
     """`hydra/launcher=pool`: one process per run, several at a time."""
 
+    module = "_pool"
+
     def __init__(self, workers: int | None, refresh_seconds: int, run_seconds: float | None, measure: bool) -> None:
-        self.workers = workers
-        self.refresh_seconds = refresh_seconds
-        self.run_seconds = run_seconds
+        super().__init__(workers=workers, refresh_seconds=refresh_seconds, run_seconds=run_seconds)
         self.measure = measure
-
-    def _check(self, jobs: list[Any]) -> None:
-        from hydra_plugins.lrsweep_launchers import _pool
-
-        _pool.check(self.refresh_seconds, self.run_seconds)
-        _pool.num_workers(self.workers, jobs[0].app.machine)
-
-    def _run(self, pending: list[Any], done: list[Any]) -> None:
-        from hydra_plugins.lrsweep_launchers import _pool
-
-        workers = _pool.num_workers(self.workers, pending[0].app.machine)
-        _pool.run_all(pending, done, workers, self.refresh_seconds, self.run_seconds)
 
 
 class FusedLauncher(_StoreLauncher):
     """`hydra/launcher=fused`: many runs in one program, `runs` at a time."""
 
+    module = "_fused"
+
     def __init__(self, runs: int | None) -> None:
-        self.runs = runs
-
-    def _check(self, jobs: list[Any]) -> None:
-        from hydra_plugins.lrsweep_launchers import _fused
-
-        _fused.check(self.runs, jobs)
-
-    def _run(self, pending: list[Any], done: list[Any]) -> None:
-        from hydra_plugins.lrsweep_launchers import _fused
-
-        _fused.run_all(pending, done, self.runs)
+        super().__init__(num_slots=runs)
 
 
 class RayLauncher(_StoreLauncher):
     """`hydra/launcher=ray`: one Ray task per run or fused program. Settings are named as in hydra-ray-launcher."""
 
+    module = "_ray"
+
     def __init__(self, ray: DictConfig, fused: int | None) -> None:
-        self.settings: Any = OmegaConf.to_container(ray, resolve=True)
-        self.fused = fused
-
-    def _check(self, jobs: list[Any]) -> None:
-        from hydra_plugins.lrsweep_launchers import _ray, _remote
-
-        _ray.check(self.fused)
-        _remote.require("ray", extra="ray")
-
-    def _run(self, pending: list[Any], done: list[Any]) -> None:
-        from hydra_plugins.lrsweep_launchers import _ray
-
-        _ray.run_all(pending, done, self.fused, **self.settings)
+        super().__init__(num_slots=fused, init=ray.init, remote=ray.remote)
 
 
-class _SubmititLauncher(_StoreLauncher):
-    """One submitit job per run. Settings are named as in hydra-submitit-launcher."""
+class SlurmLauncher(_StoreLauncher):
+    """`hydra/launcher=submitit_slurm`: one Slurm job per run. Settings are named as in hydra-submitit-launcher."""
 
-    cluster: str
+    module = "_submitit"
 
     def __init__(self, **settings: Any) -> None:
-        self.settings = {
-            name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-            for name, value in settings.items()
-        }
-
-    def _check(self, jobs: list[Any]) -> None:
-        from hydra_plugins.lrsweep_launchers import _remote
-
-        _remote.require("submitit", extra="slurm")
-
-    def _run(self, pending: list[Any], done: list[Any]) -> None:
-        from hydra_plugins.lrsweep_launchers import _submitit
-
-        _submitit.run_all(pending, done, self.cluster, self.settings)
+        super().__init__(cluster="slurm", **settings)
 
 
-class SlurmLauncher(_SubmititLauncher):
-    """`hydra/launcher=submitit_slurm`."""
+class LocalLauncher(_StoreLauncher):
+    """`hydra/launcher=submitit_local`: the same as local processes."""
 
-    cluster = "slurm"
+    module = "_submitit"
 
-
-class LocalLauncher(_SubmititLauncher):
-    """`hydra/launcher=submitit_local`."""
-
-    cluster = "local"
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(cluster="local", **settings)

@@ -46,9 +46,8 @@ def find(cfg: DictConfig) -> None:
     against = Path(app.machine.results_dir) / app.find.against
     best = sweep_like(app.run, against)
     combined = score(combine(by_seed), best.plateau if best else None)
-    suggestions: list[dict[str, Any]] = (
-        combined.astype(object).where(combined.notna(), None).to_dict("records")
-    )  # JSON has no NaN
+    with_none = combined.astype(object).where(combined.notna(), None)  # JSON has no NaN
+    suggestions: list[dict[str, Any]] = with_none.to_dict("records")  # type: ignore[assignment]
     path = range_tests.save_range_tests(
         app.folder,
         RangeTests(
