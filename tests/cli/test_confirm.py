@@ -1,4 +1,4 @@
-"""lrsweep-confirm: the best rates of a study on fresh seeds, and the study's report quoting them and the fixed budget."""
+"""lrsweep-confirm runs the best rates on fresh seeds, and the study's report quotes them."""
 
 import os
 import subprocess
@@ -8,12 +8,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.findings import analyse
 from lrsweep.cli import confirm, main
-from lrsweep.config import CONF_DIR, RunConfig, ScheduleConfig
+from lrsweep.config import RunConfig, ScheduleConfig
 from lrsweep.records import RunRecord
 from lrsweep.report.build import build
 from lrsweep.storage import store
@@ -30,7 +29,7 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small study that learns at one of its rates, confirmed, and trained again without early stopping."""
+    """A small study that learns at one of its rates, with its confirmation, and without early stopping."""
     folder = tmp_path_factory.mktemp("a study")
     swept = python(folder, "-m", "lrsweep", "-m", "study.name=small", "optimizer.lr=1e-6,1e-2", "seed=0,1", *BRIEF)
     assert swept.returncode == 0, swept.stderr
@@ -67,36 +66,33 @@ def test_the_report_quotes_the_fixed_budget(folder: Path) -> None:
     assert f"{best:.2%}" in section
 
 
-@pytest.mark.slow
-def test_a_study_without_records_is_refused_in_one_line(tmp_path: Path) -> None:
-    refused = python(tmp_path, "-m", "lrsweep.cli.confirm", "study=nothing")
-    assert refused.returncode == 2
-    (line,) = refused.stderr.splitlines()
-    assert line == "StoreError: results/nothing holds no records to report; run lrsweep study=… first"
+def test_a_study_without_records_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", "study=nothing"])
+    with pytest.raises(SystemExit, match="2"):
+        confirm.main()
+    assert capsys.readouterr().err.startswith("StoreError: results/nothing holds no records to report")
 
 
 @pytest.mark.parametrize("seeds", ["abc", "0", "-1", "2.5", "", "9" * 5000])
-def test_what_is_no_number_of_seeds_is_refused_in_one_line(
+def test_an_invalid_number_of_seeds_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seeds: str
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", "study=lr", f"seeds={seeds}"])
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(SystemExit, match="2"):
         confirm.main()
-    assert ended.value.code == 2
     assert capsys.readouterr().err == f"ConfigError: seeds must be a whole number from 1 to 9999, got {seeds!r}\n"
 
 
-def test_names_and_lists_of_any_kind_are_as_hydra_reads_them(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
-    """The command is given as it is, with no shell that would take quotes away."""
+def test_unusual_names_and_lists_are_quoted_for_hydra(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
+    """No shell removes quotes, because the command is not passed through one."""
     steps = ScheduleConfig(name="multi_step", milestones=[5, 10])
     for lr in (1e-3, 2e-3):
         record = make_record(lr=lr)
         store.save(tmp_path, replace(record, config=record.config | {"schedule": asdict(steps)}))
-    given = [
-        word for word in confirm.overrides("학습률 it's", 2, analyse(tmp_path)) if not word.startswith(("seed", "optimizer.lr"))
-    ]
-    main.register()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        settings = main.to_app_config(compose("config", given))
-    assert settings.study.name == "학습률 it's/confirm"
-    assert settings.run == RunConfig(schedule=steps)
+    words = confirm.overrides("학습률 it's", 2, analyse(tmp_path))
+    app = main.to_app_config(main.compose(*(word for word in words if not word.startswith(("seed", "optimizer.lr")))))
+    assert app.study.name == "학습률 it's/confirm"
+    assert app.run == RunConfig(schedule=steps)

@@ -1,6 +1,5 @@
 """Every file in conf/ composes to the settings it holds."""
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
 from itertools import takewhile
@@ -8,13 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lrsweep.cli.main import register, to_app_config
+from lrsweep.cli.main import compose, to_app_config
 from lrsweep.config import CONF_DIR, AppConfig, GridConfig, flatten, log_grid, run_id
 
 FILES = [path.relative_to(CONF_DIR).with_suffix("") for path in sorted(CONF_DIR.glob("*/*.yaml"))]
@@ -23,19 +21,12 @@ STUDIES = [path.stem for path in FILES if path.parent.name == "study"]
 LAUNCHERS = [path.stem for path in sorted((CONF_DIR / "hydra" / "launcher").glob("*.yaml"))]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _hydra() -> Iterator[None]:
-    register()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        yield
-
-
 def text_of(group: str, option: str) -> str:
     return (CONF_DIR / group / f"{option}.yaml").read_text(encoding="utf-8")
 
 
 def app_of(*overrides: str) -> AppConfig:
-    return to_app_config(compose("config", list(overrides)))
+    return to_app_config(compose(*overrides))
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}/{option}" for group, option in OPTIONS])
@@ -49,7 +40,7 @@ def test_an_option_composes_to_the_settings_in_its_file(group: str, option: str)
 
 @pytest.mark.parametrize("option", LAUNCHERS)
 def test_a_launcher_composes(option: str) -> None:
-    config = compose("config", [f"hydra/launcher={option}"], return_hydra_config=True)
+    config = compose(f"hydra/launcher={option}", return_hydra_config=True)
     assert config.hydra.launcher._target_.startswith("hydra_plugins.lrsweep_launchers.launchers.")
     assert config.hydra.job.chdir is False  # no job leaves the folder it was started in
 
@@ -73,7 +64,7 @@ SIZES = [(study, "small") for study in STUDIES] + [(study, "full") for study in 
 @cache
 def sweep_of(study: str, size: str) -> DictConfig:
     """The config that all runs of a study share."""
-    return compose("config", [f"study={study}", f"study.size={size}"], return_hydra_config=True)
+    return compose(f"study={study}", f"study.size={size}", return_hydra_config=True)
 
 
 @cache
@@ -130,5 +121,5 @@ def test_the_runs_of_a_study_compose(study: str) -> None:
     ids=["default", "coarse"],
 )
 def test_the_lr_study_sweeps_its_grid(overrides: list[str], grid: GridConfig) -> None:
-    params: Any = compose("config", ["study=lr", *overrides], return_hydra_config=True).hydra.sweeper.params
+    params: Any = compose("study=lr", *overrides, return_hydra_config=True).hydra.sweeper.params
     assert [float(lr) for lr in params["optimizer.lr"].split(",")] == log_grid(grid)

@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 
 from lrsweep.cli import main
 from lrsweep.config import CONF_DIR, RunConfig
@@ -32,15 +31,13 @@ def test_the_pandas_recipe_runs(readme: str, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("readme", READMES)
 def test_every_lrsweep_command_composes(readme: str) -> None:
-    main.register()
     lines = [line for block in blocks(readme, "sh") for line in block.splitlines()]
     commands = [line for line in lines if line.startswith(("lrsweep ", "lrsweep-find "))]
     assert len(commands) >= 6
     for command in commands:
         overrides = [word for word in shlex.split(command, comments=True)[1:] if not word.startswith("-")]
-        single = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in overrides]  # the first of several values
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            main.to_app_config(compose("config", single))
+        single = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in overrides]  # the first of what is swept
+        main.to_app_config(main.compose(*single))
 
 
 @pytest.mark.parametrize("readme", READMES)
@@ -80,13 +77,11 @@ def test_the_methods_table_is_found() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "lines", "is_fused", "studies"), METHODS, ids=[row[0] for row in METHODS])
-def test_every_row_of_the_methods_table_is_true(name: str, lines: list[str], is_fused: str, studies: list[str]) -> None:
-    main.register()
+def test_a_row_of_the_methods_table_is_true(name: str, lines: list[str], is_fused: str, studies: list[str]) -> None:
     assert lines
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        for line in lines:
-            run = main.to_app_config(compose("config", shlex.split(line))).run
-            assert run != RunConfig() or line == "optimizer=adamw"  # the default
-            assert (scheduler.reason_not_fusable(run) is None) == (is_fused == "yes"), line
+    for line in lines:
+        run = main.to_app_config(main.compose(*shlex.split(line))).run
+        assert run != RunConfig() or line == "optimizer=adamw"  # the default
+        assert (scheduler.reason_not_fusable(run) is None) == (is_fused == "yes"), line
     for study in studies:
         assert (CONF_DIR / "study" / f"{study}.yaml").exists()

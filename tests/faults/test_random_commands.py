@@ -12,7 +12,7 @@ from small_sweep import RecordLoss
 
 from hydra_plugins.lrsweep_launchers import _compose, _core
 from lrsweep.cli import main, single_run
-from lrsweep.cli.errors import explain, is_refusal
+from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.config import CONF_DIR, AppConfig
 
 pytestmark = [
@@ -38,13 +38,13 @@ def test_a_random_config_is_composed_or_refused_in_one_line(record_loss: RecordL
             assert isinstance(main.to_app_config(compose("config", overrides)), AppConfig)
             refusals.append("")
         except Exception as error:
-            if not is_refusal(error):
+            if not is_user_error(error):
                 raise
             refusals.append(explain(error))
             assert refusals[-1].splitlines() == [refusals[-1]]
 
     main.register()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONF_DIR), **main.VERSION_BASE):
         is_composed_or_refused()
     assert 0.1 < refusals.count("") / len(refusals) < 0.9  # both happen
     record_loss(0, num_tries=len(refusals))

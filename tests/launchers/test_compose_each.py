@@ -1,4 +1,4 @@
-"""The jobs of a sweep, composed once and then changed, against what Hydra composes for each of them."""
+"""The configs that compose_each yields, against those that Hydra composes for each job."""
 
 from collections.abc import Iterator
 from unittest.mock import patch
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.lrsweep_launchers._compose import compose_each, refuse_endless
-from lrsweep.cli.main import register
+from lrsweep.cli.main import VERSION_BASE, register
 from lrsweep.config import CONF_DIR, ConfigError
 
-# What a job may say, one of each line: groups, values, values of null, lists, what others interpolate, an addition.
+# The overrides of a job, at most one of each line: groups, values, null, lists, interpolations, an addition.
 CHOICES = [
     ["optimizer=adamw", "optimizer=sgd", "optimizer=momentum"],
     ["schedule=constant", "schedule=cosine", "schedule=multi_step"],
@@ -32,53 +32,53 @@ JOBS = st.lists(st.tuples(*(st.sampled_from([None, *choices]) for choices in CHO
 
 
 @pytest.fixture(scope="module")
-def master() -> Iterator[tuple[ConfigLoader, DictConfig]]:
+def sweep() -> Iterator[tuple[ConfigLoader, DictConfig]]:
     register()
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONF_DIR), **VERSION_BASE):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         yield hydra.config_loader, compose("config", return_hydra_config=True)
 
 
 @pytest.mark.slow
-@settings(max_examples=8, phases=[Phase.generate])  # to shrink an example would take minutes
+@settings(max_examples=8, phases=[Phase.generate])  # shrinking an example would take minutes
 @given(JOBS)
-def test_they_are_what_hydra_composes(master: tuple[ConfigLoader, DictConfig], jobs: list[tuple[str | None, ...]]) -> None:
+def test_each_config_equals_the_one_that_hydra_composes(
+    sweep: tuple[ConfigLoader, DictConfig], jobs: list[tuple[str | None, ...]]
+) -> None:
     overrides = [[word for word in job if word] for job in jobs]
-    with_hydra, without = (compose_each(*master, overrides, with_hydra=has_it) for has_it in (True, False))
-    for job, made, task in zip(overrides, with_hydra, without, strict=True):
-        expected = master[0].load_sweep_config(master[1], job)
-        assert OmegaConf.to_container(made) == OmegaConf.to_container(expected)
+    with_hydra, without_hydra = (compose_each(*sweep, overrides, with_hydra=has_it) for has_it in (True, False))
+    for job, whole, task in zip(overrides, with_hydra, without_hydra, strict=True):
+        expected = sweep[0].load_sweep_config(sweep[1], job)
+        assert OmegaConf.to_container(whole) == OmegaConf.to_container(expected)
         with open_dict(expected):
             del expected["hydra"]
         assert OmegaConf.to_container(task, resolve=True) == OmegaConf.to_container(expected, resolve=True)
 
 
-def test_a_sweep_of_values_is_composed_once(master: tuple[ConfigLoader, DictConfig]) -> None:
+def test_jobs_that_differ_in_plain_values_are_composed_once(sweep: tuple[ConfigLoader, DictConfig]) -> None:
     overrides = [["optimizer=sgd", f"optimizer.lr={lr}", f"seed={seed}"] for seed in range(10) for lr in (0.1, 0.2)]
-    with patch.object(master[0], "load_sweep_config", wraps=master[0].load_sweep_config) as load:
-        made = [(config.seed, config.optimizer.lr) for config in compose_each(*master, overrides, with_hydra=False)]
-    assert made == [(seed, lr) for seed in range(10) for lr in (0.1, 0.2)]
+    with patch.object(sweep[0], "load_sweep_config", wraps=sweep[0].load_sweep_config) as load:
+        values = [(config.seed, config.optimizer.lr) for config in compose_each(*sweep, overrides, with_hydra=False)]
+    assert values == [(seed, lr) for seed in range(10) for lr in (0.1, 0.2)]
     assert load.call_count == 1
 
 
-@pytest.mark.parametrize(("before", "word"), [("seed=1", "seed=x"), ("seed=1", "seed=[1]"), ("seed=1", "optimizer.lrr=1")])
-def test_a_job_that_cannot_be_composed_is_refused_by_hydra(
-    master: tuple[ConfigLoader, DictConfig], before: str, word: str
-) -> None:
+@pytest.mark.parametrize("word", ["seed=x", "seed=[1]", "optimizer.lrr=1"])
+def test_an_invalid_job_raises_hydras_error(sweep: tuple[ConfigLoader, DictConfig], word: str) -> None:
     with pytest.raises(HydraException) as ours:
-        list(compose_each(*master, [[before], [word]], with_hydra=False))
+        list(compose_each(*sweep, [["seed=1"], [word]], with_hydra=False))
     with pytest.raises(HydraException) as theirs:
-        master[0].load_sweep_config(master[1], [word])
+        sweep[0].load_sweep_config(sweep[1], [word])
     assert str(ours.value) == str(theirs.value)
 
 
 @pytest.mark.parametrize("word", ["optimizer.lr=interval(0.1,1)", "seed=range(100000)"])
-def test_a_sweep_of_another_sweeper_is_not_counted_by_ours(master: tuple[ConfigLoader, DictConfig], word: str) -> None:
-    """It may have no `params`, and sweep an interval, of which there are no values to count."""
-    loader, _ = master
+def test_the_limit_of_runs_holds_for_other_sweepers(sweep: tuple[ConfigLoader, DictConfig], word: str) -> None:
+    """They may have no `params`, and may sweep an interval, which has no number of values."""
+    loader, _ = sweep
     other = OmegaConf.create({"hydra": {"sweeper": {"_target_": "another"}, "overrides": {"task": [word]}}})
     OmegaConf.set_struct(other, True)
     refuse_endless(loader, other)
-    with pytest.raises(ConfigError, match=r"a sweep has at most 100,000 runs"):
+    with pytest.raises(ConfigError, match=r"a sweep may have at most 100,000 runs"):
         refuse_endless(loader, OmegaConf.merge(other, {"hydra": {"overrides": {"task": [word, "seed=range(100001)"]}}}))

@@ -1,4 +1,4 @@
-"""The launchers' pure parts; test_sweep.py and test_fused_sweep.py run the rest for real."""
+"""What the launchers decide before and after training: which runs, in which order, and how. Nothing is trained here."""
 
 import math
 import os
@@ -8,24 +8,25 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from hydra_plugins.lrsweep_launchers import _core, _fused, _pool
-from hydra_plugins.lrsweep_launchers._core import Job, coarse_to_fine, refuse_shared_weights, split_by_store
-from hydra_plugins.lrsweep_launchers.launchers import _StoreLauncher
+from hydra_plugins.lrsweep_launchers import _fused, _pool
+from hydra_plugins.lrsweep_launchers._core import (
+    Job,
+    coarse_to_fine,
+    refuse_shared_weights,
+    split_by_store,
+    write_model_summaries,
+)
 from lrsweep.cli import execution
 from lrsweep.config import (
     AppConfig,
-    ConfigError,
+    DataConfig,
     MachineConfig,
     ModelConfig,
     OptimizerConfig,
@@ -33,137 +34,74 @@ from lrsweep.config import (
     TrainingConfig,
     run_id,
 )
-from lrsweep.fused import scheduler
 from lrsweep.records import RunRecord
 from lrsweep.storage import store
 
 ROOT = Path(__file__).parents[2]
 
 
-def jobs_of(num_rates: int, num_seeds: int) -> list[Job]:
-    """Seeds vary fastest, as Hydra's product of `optimizer.lr=… seed=…` gives them."""
-    settings = [
-        AppConfig(seed=seed, optimizer=OptimizerConfig(lr=float(i + 1))) for i in range(num_rates) for seed in range(num_seeds)
-    ]
-    return [Job(app, app.run, run_id(app.run)) for app in settings]
+def job_of(app: AppConfig) -> Job:
+    return Job(app, app.run, run_id(app.run))
 
 
-@pytest.mark.slow
-@given(num_rates=st.integers(1, 50), num_seeds=st.integers(1, 3))
-def test_the_order_loses_no_job_and_repeats_none(num_rates: int, num_seeds: int) -> None:
-    jobs = jobs_of(num_rates, num_seeds)
-    assert sorted(job.run_id for job in coarse_to_fine(jobs)) == sorted(job.run_id for job in jobs)
+def grid(num_rates: int, num_seeds: int) -> list[Job]:
+    """Seeds vary fastest, as in Hydra's product of `optimizer.lr=… seed=…`."""
+    points = [(i + 1, seed) for i in range(num_rates) for seed in range(num_seeds)]
+    return [job_of(AppConfig(seed=seed, optimizer=OptimizerConfig(lr=float(lr)))) for lr, seed in points]
 
 
-def test_a_run_that_one_study_has_is_still_to_do_in_another(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
-    machine = MachineConfig(results_dir=str(tmp_path))
-    settings = [AppConfig(study=StudyConfig(name=name), machine=machine) for name in ("a", "b")]
-    jobs = [Job(app, app.run, run_id(app.run)) for app in settings]
-    store.save(tmp_path / "a", replace(make_record(), run_id=jobs[0].run_id))
-    pending, done = split_by_store(jobs)
-    assert [job.key for job in pending] == [jobs[1].key]
-    assert [record.run_id for record in done] == [jobs[0].run_id]
-    assert store.read_expected(tmp_path / "b") == {jobs[1].run_id}
-
-
-def test_the_model_that_a_study_shows_is_its_first_jobs_whatever_is_still_to_do(
-    tmp_path: Path, make_record: Callable[..., RunRecord], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The launchers' common part, with nothing run."""
-
-    class Idle(_StoreLauncher):
-        def _check(self, jobs: list[Job]) -> None:
-            pass
-
-        def _run(self, pending: list[Job], done: list[RunRecord]) -> None:
-            asked.append(len(pending))
-
-    machine, asked = MachineConfig(results_dir=str(tmp_path)), list[int]()
-    settings = [AppConfig(model=ModelConfig(batch_norm=has_it), machine=machine) for has_it in (False, True)]
-    jobs = [Job(app, app.run, run_id(app.run)) for app in settings]
-    idle = Idle()
-    idle.hydra_context = idle.config = None  # type: ignore[assignment]
-    monkeypatch.setattr(_core, "compose", lambda *_: jobs)
-    monkeypatch.setattr(_core, "finish", lambda *_: [])
-    for _ in range(2):
-        idle.launch([], 0)
-        assert (jobs[0].folder / "model.txt").read_text().count("BatchNorm2d") == 0
-        store.save(jobs[0].folder, replace(make_record(), run_id=jobs[0].run_id, config=asdict(jobs[0].run)))
-    assert asked == [2, 1]
-
-
-@pytest.mark.parametrize("name", ["w-{seed}-LR.pt", None])
-def test_runs_that_keep_their_weights_apart_or_nowhere_are_not_refused(name: str | None) -> None:
-    """Nor is a run that the multirun names twice."""
-    apart = [
-        replace(
-            job, app=replace(job.app, machine=MachineConfig(save_weights=name and name.replace("LR", str(job.run.optimizer.lr))))
-        )
-        for job in jobs_of(2, 2)
-    ]
-    refuse_shared_weights(apart * 2)
-
-
-def test_a_seed_is_done_before_the_next_begins() -> None:
-    assert [job.run.seed for job in coarse_to_fine(jobs_of(5, 3))] == [0] * 5 + [1] * 5 + [2] * 5
+@pytest.mark.parametrize(("num_rates", "num_seeds"), [(1, 1), (2, 3), (5, 3), (16, 2), (46, 1)])
+def test_every_job_is_ordered_once_and_seed_by_seed(num_rates: int, num_seeds: int) -> None:
+    jobs = grid(num_rates, num_seeds)
+    ordered = coarse_to_fine(jobs)
+    assert sorted(job.run_id for job in ordered) == sorted(job.run_id for job in jobs)
+    assert [job.run.seed for job in ordered] == [seed for seed in range(num_seeds) for _ in range(num_rates)]
 
 
 @pytest.mark.parametrize("num_first", [4, 8, 16, 32])
 def test_the_first_runs_leave_no_large_gap_in_the_grid(num_first: int) -> None:
-    rates = sorted(int(job.run.optimizer.lr) for job in coarse_to_fine(jobs_of(46, 1))[:num_first])
+    rates = sorted(int(job.run.optimizer.lr) for job in coarse_to_fine(grid(46, 1))[:num_first])
     edges = [0, *rates, 47]
     assert max(after - before for before, after in pairwise(edges)) <= 2 * 64 // num_first
 
 
-@pytest.mark.parametrize(("asked", "has_gpu", "expected"), [(None, False, 6), (None, True, 1), (3, False, 3), (2, True, 2)])
-def test_as_many_workers_as_cores_and_one_on_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, asked: int | None, has_gpu: bool, expected: int
+def test_a_run_that_is_finished_in_one_study_still_runs_in_another(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
+    machine = MachineConfig(results_dir=str(tmp_path))
+    jobs = [job_of(AppConfig(study=StudyConfig(name=name), machine=machine)) for name in ("a", "b")]
+    store.save(tmp_path / "a", replace(make_record(), run_id=jobs[0].run_id))
+    pending, finished = split_by_store(jobs)
+    assert [job.key for job in pending] == [jobs[1].key]
+    assert [record.run_id for record in finished] == [jobs[0].run_id]
+    assert store.read_expected(tmp_path / "b") == {jobs[1].run_id}
+
+
+def test_a_study_shows_the_model_of_its_first_job(tmp_path: Path) -> None:
+    machine = MachineConfig(results_dir=str(tmp_path))
+    jobs = [job_of(AppConfig(model=ModelConfig(batch_norm=has_it), machine=machine)) for has_it in (False, True)]
+    write_model_summaries(jobs)
+    assert "BatchNorm2d" not in (jobs[0].folder / "model.txt").read_text()
+
+
+@pytest.mark.parametrize("name", ["w-{seed}-LR.pt", None])
+def test_runs_that_save_no_weights_or_separate_weights_are_allowed(name: str | None) -> None:
+    """A run that the multirun names twice is one run."""
+    jobs = []
+    for job in grid(2, 2):
+        path = name and name.replace("LR", str(job.run.optimizer.lr))
+        jobs.append(replace(job, app=replace(job.app, machine=MachineConfig(save_weights=path))))
+    refuse_shared_weights(jobs * 2)
+
+
+@pytest.mark.parametrize(("wanted", "has_gpu", "expected"), [(None, False, 6), (None, True, 1), (3, False, 3), (2, True, 2)])
+def test_there_is_one_worker_per_core_or_one_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, wanted: int | None, has_gpu: bool, expected: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(_pool, "num_cores", lambda: 6)
-    assert _pool.num_workers(asked, MachineConfig()) == expected
+    assert _pool.num_workers(wanted, MachineConfig()) == expected
 
 
-def test_no_workers_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"hydra.launcher.workers must be at least 1, got 0"):
-        _pool.num_workers(0, MachineConfig())
-
-
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (SystemExit(0), "SystemExit: 0"),
-        (MemoryError("no memory"), "MemoryError: no memory"),
-        (RuntimeError("CUDA out of memory"), "RuntimeError: CUDA out of memory"),
-    ],
-)
-def test_what_ended_a_run_is_told(error: BaseException, told: str) -> None:
-    assert _pool._reason(error) == told
-
-
-@pytest.mark.parametrize(("code", "told"), [(-9, "was killed by signal 9"), (3, "ended with exit code 3")])
-def test_how_a_process_ended_is_told(code: int, told: str) -> None:
-    assert _pool._reason(_pool.ProcessExpired("Abnormal termination", code=code)) == f"its process {told}"
-
-
-def _imported_for_an_optimizer(writer: Connection) -> None:
-    before = set(sys.modules)
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
-    writer.send(sorted(set(sys.modules) - before))
-
-
-@pytest.mark.slow
-def test_a_worker_finds_what_its_optimizer_imports_there_already() -> None:
-    _pool._start_server()
-    reader, writer = Pipe(duplex=False)
-    worker = _pool._CONTEXT.Process(target=_imported_for_an_optimizer, args=(writer,))
-    worker.start()
-    assert reader.poll(60)
-    assert reader.recv() == []
-    worker.join()
-
-
-def test_a_refresh_waits_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_is_refreshed_after_the_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
     now = [100.0]
     monkeypatch.setattr(_pool, "monotonic", lambda: now[0])
@@ -171,42 +109,43 @@ def test_a_refresh_waits_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
         _pool.subprocess, "Popen", lambda command, **_: started.append(command) or SimpleNamespace(poll=lambda: 0)
     )
     refresh = _pool._Refresh(every_seconds=60, _last=100.0)
-    (job,) = jobs_of(1, 1)
     for seconds, num_started in ((0, 0), (59, 0), (60, 1), (61, 1), (120, 2)):
         now[0] = 100.0 + seconds
-        refresh.after_a_run(job)
+        refresh.after_a_run(*grid(1, 1))
         assert len(started) == num_started
     assert started[0][-2:] == ["study=single", "machine.results_dir=results"]
 
 
 def test_a_refresh_that_is_stopped_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report forks, and what stands for it here."""
-    reader, writer = os.pipe()  # its end comes when nobody is left who could write
+    """The report forks, and so does the program that replaces it here."""
+    reader, writer = os.pipe()  # the pipe ends when no process holds its writer
     forks = f"import os, time; os.fork(); os.write({writer}, b'.'); time.sleep(60); os.write({writer}, b'!')"
-    monkeypatch.setattr(_pool, "report_command", lambda app_config: [sys.executable, "-c", forks])
+    monkeypatch.setattr(_pool, "report_command", lambda app: [sys.executable, "-c", forks])
     monkeypatch.setattr(_pool.subprocess, "Popen", partial(subprocess.Popen, pass_fds=[writer]))
     refresh = _pool._Refresh(every_seconds=60, _last=-math.inf)
-    refresh.after_a_run(*jobs_of(1, 1))
+    refresh.after_a_run(*grid(1, 1))
     os.close(writer)
-    with os.fdopen(reader, "rb") as told:
-        assert told.read(2) == b".."
+    with os.fdopen(reader, "rb") as pipe:
+        assert pipe.read(2) == b".."
         refresh.stop()
-        assert told.read() == b""
+        assert pipe.read() == b""
 
 
-# The fused launcher, with nothing trained.
+# The fused launcher.
 
 
-def jobs_in(folder: Path, settings: list[AppConfig]) -> list[Job]:
+def jobs_in(folder: Path, apps: list[AppConfig]) -> list[Job]:
     machine = MachineConfig(device="cpu", results_dir=str(folder), data_dir=str(ROOT / "data"))
-    placed = [replace(app_config, machine=replace(machine, threads=app_config.machine.threads)) for app_config in settings]
-    return [Job(app, app.run, run_id(app.run)) for app in placed]
+    return [
+        job_of(replace(app, machine=replace(machine, threads=app.machine.threads, save_weights=app.machine.save_weights)))
+        for app in apps
+    ]
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecord]) -> dict[str, list[str]]:
-    """The runs that each engine was asked for. Nothing is trained; where the rate is 9, there is no memory to fuse."""
-    asked: dict[str, list[str]] = {"fused": [], "pool": []}
+def engines(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecord]) -> dict[str, list[str]]:
+    """The runs that each engine gets. The fused engine fails at the rates 8 and 9."""
+    calls: dict[str, list[str]] = {"fused": [], "pool": [], "finished before the pool": []}
 
     def run_cohort(runs: list[Any], folders: list[Path], machine: MachineConfig, **options: Any) -> None:
         for i, run in enumerate(runs):
@@ -214,70 +153,51 @@ def trained(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecor
                 raise torch.OutOfMemoryError("CUDA out of memory")
             if run.optimizer.lr == 8:
                 raise ZeroDivisionError("no such thing")
-            asked["fused"].append(run_id(run))
+            calls["fused"].append(run_id(run))
             options["on_record"](i, replace(make_record(), run_id=run_id(run), config=asdict(run)))
 
-    def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_seconds: int) -> None:
-        asked["pool"] += [job.run_id for job in jobs]
-        asked["done"] = [record.run_id for record in done]
+    def run_all(jobs: list[Job], done: list[RunRecord]) -> None:
+        calls["pool"] = [job.run_id for job in jobs]
+        calls["finished before the pool"] = [record.run_id for record in done]
 
     monkeypatch.setattr(execution, "run_cohort", run_cohort)
     monkeypatch.setattr(_pool, "run_all", run_all)
-    return asked
+    return calls
 
 
-def test_all_that_can_be_fused_is(tmp_path: Path, trained: dict[str, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
-    jobs = jobs_in(tmp_path, [AppConfig(seed=seed) for seed in range(3)])
-    _fused.run_all(jobs, [], None)
-    assert trained == {"fused": [job.run_id for job in jobs], "pool": []}
-    assert "3 runs in" in capsys.readouterr().out
+def at_rate(lr: float) -> AppConfig:
+    return AppConfig(optimizer=OptimizerConfig(lr=lr))
 
 
-def test_what_cannot_be_fused_runs_solo_and_says_so(
-    tmp_path: Path, trained: dict[str, list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("apps", "num_fused", "message"),
+    [
+        ([at_rate(1), at_rate(2)], 2, "2 runs in"),
+        ([at_rate(1), AppConfig(data=DataConfig(max_shift=1.0))], 1, "1 of 2 runs run solo: images that move"),
+        ([at_rate(1), at_rate(9), at_rate(2)], 1, "2 of 3 runs run solo: not even one of them fits into memory"),
+        ([at_rate(1), at_rate(8)], 1, "1 of 2 runs run solo: the fused program ended with ZeroDivisionError: no such thing"),
+        ([AppConfig(machine=MachineConfig(save_weights="w.pt"))], 0, "1 of 1 runs run solo: only solo runs save weights"),
+    ],
+    ids=["all", "not fusable", "no memory", "error", "weights"],
+)
+def test_runs_that_cannot_be_fused_run_solo_with_a_message(
+    tmp_path: Path,
+    engines: dict[str, list[str]],
+    capsys: pytest.CaptureFixture[str],
+    apps: list[AppConfig],
+    num_fused: int,
+    message: str,
 ) -> None:
-    monkeypatch.setattr(scheduler, "reason_not_fusable", lambda run: "its seed is odd" if run.seed % 2 else None)
-    jobs = jobs_in(tmp_path, [AppConfig(seed=seed) for seed in range(5)])
+    jobs = jobs_in(tmp_path, apps)
     _fused.run_all(jobs, [], None)
     names = [job.run_id for job in jobs]
-    assert trained == {"fused": names[::2], "pool": names[1::2], "done": names[::2]}
-    assert "2 of 5 runs run solo: its seed is odd" in capsys.readouterr().out
+    assert engines["fused"] == names[:num_fused]
+    assert engines["pool"] == names[num_fused:]
+    assert engines["finished before the pool"] == (names[:num_fused] if num_fused < len(names) else [])
+    assert message in capsys.readouterr().out
 
 
-def test_what_finds_no_memory_runs_solo_and_says_so(
-    tmp_path: Path, trained: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    jobs = jobs_in(tmp_path, [AppConfig(optimizer=OptimizerConfig(lr=lr)) for lr in (1, 9, 2)])
-    _fused.run_all(jobs, [], None)
-    names = [job.run_id for job in jobs]
-    assert trained == {"fused": names[:1], "pool": names[1:], "done": names[:1]}
-    assert "2 of 3 runs run solo: there is no memory" in capsys.readouterr().out
-
-
-def test_what_a_broken_program_leaves_runs_solo_and_says_so(
-    tmp_path: Path, trained: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    jobs = jobs_in(tmp_path, [AppConfig(optimizer=OptimizerConfig(lr=lr)) for lr in (1, 8, 2)])
-    _fused.run_all(jobs, [], None)
-    names = [job.run_id for job in jobs]
-    assert trained == {"fused": names[:1], "pool": names[1:], "done": names[:1]}
-    assert "2 of 3 runs run solo: the fused program ended with ZeroDivisionError: no such thing" in capsys.readouterr().out
-
-
-def test_runs_whose_weights_are_to_be_kept_run_solo(tmp_path: Path, trained: dict[str, list[str]]) -> None:
-    (job,) = jobs_in(tmp_path, [AppConfig()])
-    app_config = replace(job.app, machine=replace(job.app.machine, save_weights=str(tmp_path / "weights.pt")))
-    _fused.run_all([replace(job, app=app_config)], [], None)
-    assert trained["fused"] == []
-
-
-def test_a_program_is_of_one_machines_settings(tmp_path: Path) -> None:
-    settings = [AppConfig(seed=seed, machine=MachineConfig(threads=1 + seed % 2)) for seed in range(4)]
-    settings.append(AppConfig(training=TrainingConfig(batch_size=16)))
-    jobs = jobs_in(tmp_path, settings)
+def test_a_program_has_runs_of_one_machine_config_and_one_shape(tmp_path: Path) -> None:
+    apps = [AppConfig(seed=seed, machine=MachineConfig(threads=1 + seed % 2)) for seed in range(4)]
+    jobs = jobs_in(tmp_path, [*apps, AppConfig(training=TrainingConfig(batch_size=16))])
     assert [[jobs.index(job) for job in cohort] for cohort in _fused.cohorts(jobs)] == [[0, 2], [4], [1, 3]]
-
-
-def test_no_runs_at_a_time_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"hydra.launcher.runs must be at least 1, got 0"):
-        _fused.check(0, jobs_in(tmp_path, [AppConfig()]))

@@ -51,7 +51,7 @@ def apps_of(command: str) -> list[AppConfig]:
     overrides = [word for word in words if word != "-m"]
     swept = {o.get_key_element(): o for o in OverridesParser.create().parse_overrides(overrides) if o.is_sweep_override()}
     fixed = [word for word in overrides if word.partition("=")[0] not in swept]
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+    with initialize_config_dir(str(CONF_DIR), **main.VERSION_BASE):
         hydra = compose("config", fixed, return_hydra_config=True).hydra
         plain = compose("config", fixed)
     assert "-m" in words or hydra.mode.name == "MULTIRUN"

@@ -291,7 +291,9 @@ class Study:
             if error is not None and epoch.epoch == 3:
                 raise error
 
-        return execution.run_one(self.run, self.machine, self.folder, workers=1, on_epoch=on_epoch, say=self.messages.append)
+        return execution.run_one(
+            self.run, self.machine, self.folder, workers=1, on_epoch=on_epoch, on_message=self.messages.append
+        )
 
 
 @pytest.fixture
@@ -362,5 +364,5 @@ def test_a_record_is_kept_although_the_weights_cannot_be_written(study: Study, t
     kept = store.read_run(study.folder, run_id(study.run))
     assert kept is not None
     assert kept.outcome.status == "ok"
-    assert execution.record_failure(study.run, study.machine, study.folder, workers=1, error="no weights") == kept
+    assert execution.record_failure(study.run, study.folder, environment={}, error="no weights") == kept
     assert store.read_run(study.folder, run_id(study.run)) == kept

@@ -195,10 +195,10 @@ def test_suggestions_are_scored_against_a_sweep_with_the_same_settings(
     [
         (["find.num_step=9"], "ConfigError: find.num_step is not a setting; did you mean find.num_steps?"),
         (["find.high=0"], "ConfigError: find.high must be finite and above find.low (1e-07), got 0.0"),
-        (["schedule=cosine"], "ConfigError: schedule=cosine means nothing to lrsweep-find, whose rate rises at every step"),
+        (["schedule=cosine"], "ConfigError: schedule=cosine has no effect on lrsweep-find, which raises the rate at every step"),
         (
             ["-m", "seed=0,1"],
-            "ConfigError: lrsweep-find takes one setting at a time; find.num_seeds=5 is its number of seeds",
+            "ConfigError: lrsweep-find takes one value per setting; find.num_seeds=5 sets the number of seeds",
         ),
     ],
 )

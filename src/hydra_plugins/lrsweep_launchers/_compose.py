@@ -1,11 +1,10 @@
-"""The configs of a sweep's jobs, as Hydra composes them, without composing each one; not of too many jobs."""
+"""Compose the config of every job of a sweep, faster than Hydra does one by one, and refuse sweeps that are too large."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 
-from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -18,48 +17,57 @@ _MAX_JOBS = 100_000
 
 
 def refuse_endless(loader: ConfigLoader, config: DictConfig) -> None:
-    """Refuse a sweep of too many jobs before Hydra's sweeper, which takes this for its list of them, has filled the memory."""
-    given = [f"{name}={values}" for name, values in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
-    overrides = OverridesParser.create(loader).parse_overrides([*given, *config.hydra.overrides.task])
+    """Raise ConfigError if the sweep has too many jobs, before Hydra's sweeper fills the memory with a list of them."""
+    params = [f"{name}={values}" for name, values in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
+    overrides = OverridesParser.create(loader).parse_overrides([*params, *config.hydra.overrides.task])
     num_jobs = math.prod({override.get_key_element(): _num_values(override) for override in overrides}.values())
     if num_jobs > _MAX_JOBS:
-        raise ConfigError(f"a sweep has at most {_MAX_JOBS:,} runs, and this one more; sweep fewer values, or some at a time")
+        raise ConfigError(
+            f"a sweep may have at most {_MAX_JOBS:,} runs, and this one has more; sweep fewer values, or in several sweeps"
+        )
 
 
 def _num_values(override: Override) -> int:
-    """Of a sweep those that are too many are not counted to their end."""
+    """Counting stops at the limit, because range(1000000000) is a valid sweep."""
     return len(list(islice(override.sweep_string_iterator(), _MAX_JOBS + 1))) if override.is_discrete_sweep() else 1
 
 
 def compose_each(
     loader: ConfigLoader, config: DictConfig, job_overrides: Iterable[Sequence[str]], *, with_hydra: bool
 ) -> Iterator[DictConfig]:
-    """Each job's config, with Hydra's own part or without. `config` is the sweep's.
+    """Yield each job's config, with or without the part that Hydra keeps for itself. `config` is the sweep's.
 
-    Hydra takes a tenth of a second to compose one, many times as long as the rest of the launcher's work. So a job that differs
-    from the one before in plain values only is made of that one's config, which changes as you iterate.
+    Hydra takes a tenth of a second per config, much longer than everything else the launchers do. So if a job differs from the
+    job before only in plain values, they are set in the config of the job before. The yielded config therefore changes as you
+    iterate.
     """
     parser = OverridesParser.create(loader)
     is_group = cache(lambda name: bool(loader.get_group_options(name)))
-    before, composed = None, DictConfig({})
+    previous, composed = None, DictConfig({})
     for overrides in job_overrides:
         parsed = parser.parse_overrides(list(overrides))
         values = [each for each in parsed if _is_value(each) and not is_group(each.key_or_group)]
-        alike = [each.key_or_group if each in values else each.input_line for each in parsed]
-        if alike != before or not _set_values(composed, values):
+        without_values = [each.key_or_group if each in values else each.input_line for each in parsed]
+        if without_values != previous or not _set_values(composed, values):
             composed = loader.load_sweep_config(config, list(overrides))
             if not with_hydra:
                 with open_dict(composed):
                     del composed["hydra"]
         elif with_hydra:
             composed.hydra.overrides.task = list(overrides)
-            composed.hydra.job.override_dirname = get_overrides_dirname(parsed, **composed.hydra.job.config.override_dirname)
-        before = alike
+            if not OmegaConf.is_interpolation(composed.hydra.job, "override_dirname"):  # Hydra 1.3; since 1.4 it is a resolver
+                composed.hydra.job.override_dirname = _override_dirname(parsed, **composed.hydra.job.config.override_dirname)
+        previous = without_values
         yield composed
 
 
+def _override_dirname(overrides: list[Override], exclude_keys: list[str], item_sep: str, kv_sep: str) -> str:
+    lines = [str(override.input_line) for override in overrides if override.key_or_group not in exclude_keys]
+    return item_sep.join(sorted(lines)).replace("=", kv_sep)
+
+
 def _is_value(override: Override) -> bool:
-    """`name=value`, and no list or dict, which Hydra may merge."""
+    """`name=value`, but not a list or dict, which Hydra may merge."""
     return (
         override.type == OverrideType.CHANGE
         and not override.is_hydra_override()
@@ -68,7 +76,7 @@ def _is_value(override: Override) -> bool:
 
 
 def _set_values(composed: DictConfig, values: list[Override]) -> bool:
-    """Whether that could be done. Where not, Hydra says why."""
+    """Return False if a value cannot be set. Hydra then composes the config and explains why."""
     try:
         for override in values:
             OmegaConf.update(composed, override.key_or_group, override.value())

@@ -1,4 +1,4 @@
-"""One process a run, several at a time: a run that dies takes nothing with it, and no process outlives this one."""
+"""The pool launcher: one process per run, several at a time. A run that dies harms no other, and no process outlives this one."""
 
 import math
 import multiprocessing
@@ -19,44 +19,56 @@ from time import monotonic
 from pebble import ProcessExpired, concurrent
 
 from hydra_plugins.lrsweep_launchers._core import Job, report_command
-from hydra_plugins.lrsweep_launchers._progress import Note, Progress, Update, label
+from hydra_plugins.lrsweep_launchers._progress import Message, Progress, Update, label
 from lrsweep.cli import execution
 from lrsweep.config import ConfigError, MachineConfig, RunConfig, require
 from lrsweep.data.download import load_mnist
 from lrsweep.records import EpochRecord, RunRecord
 from lrsweep.storage.files import StoreError
-from lrsweep.training.device import num_cores, prepare_device
+from lrsweep.training.device import describe, num_cores, prepare_device
 
-_TRIES = 2  # of a run whose process dies or raises
+_MAX_TRIES = 2  # of a run whose process dies or raises an error
 _POLL_SECONDS = 0.2
 
-# Processes are forked from a server that has imported PyTorch once and done nothing else: a start costs milliseconds, and
-# CUDA, which does not survive a fork, has not been touched there. The second is what PyTorch imports for its first optimizer,
-# which takes 1.6 s: every run would do it.
+# Workers are forked from a server that has imported PyTorch and done nothing else. So a worker starts in milliseconds, and the
+# server has not used CUDA, which does not survive a fork. torch._dynamo is what PyTorch imports for its first optimizer: it
+# takes 1.6 s, which every run would wait for.
 _PRELOAD = [__name__, "torch._dynamo"]
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
-def num_workers(asked: int | None, machine: MachineConfig) -> int:
-    device = prepare_device(machine)  # also where a number was asked for: a GPU that is not there is refused here
-    if asked is not None and asked < 1:
-        raise ConfigError(f"hydra.launcher.workers must be at least 1, got {asked}")
-    return asked or (1 if device.type == "cuda" else num_cores())
+def num_workers(wanted: int | None, machine: MachineConfig) -> int:
+    """By default one per core, or one if there is a GPU. Raises ConfigError if the machine lacks the GPU that it names."""
+    device = prepare_device(machine)
+    if wanted is not None and wanted < 1:
+        raise ConfigError(f"hydra.launcher.workers must be at least 1, got {wanted}")
+    return wanted or (1 if device.type == "cuda" else num_cores())
 
 
-def check(refresh_seconds: int, run_seconds: float | None) -> None:
+def check(jobs: list[Job], workers: int | None, refresh_seconds: int, run_seconds: float | None) -> None:
+    num_workers(workers, jobs[0].app.machine)
     require(refresh_seconds >= 0, "hydra.launcher.refresh_seconds", "at least 0", refresh_seconds)
     require(run_seconds is None or 0 < run_seconds < math.inf, "hydra.launcher.run_seconds", "positive and finite", run_seconds)
 
 
-def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_seconds: int, run_seconds: float | None = None) -> None:
-    """Run every job and leave a record of each, failed ones included. KeyboardInterrupt ends all processes first.
+def run_all(
+    jobs: list[Job],
+    done: list[RunRecord],
+    workers: int | None = None,
+    refresh_seconds: int = 0,
+    run_seconds: float | None = None,
+) -> None:
+    """Run every job and store its record; a failed run leaves a failed record. KeyboardInterrupt ends all processes first.
 
-    `done` are the sweep's runs that are in the store already. A run that takes longer than `run_seconds` has failed.
+    `done` are the records of the sweep's finished runs. A run that takes longer than `run_seconds` has failed.
     """
-    load_mnist(Path(jobs[0].app.machine.data_dir))  # fetched once, and a reason to stop before any worker starts
+    workers = num_workers(workers, jobs[0].app.machine)
+    load_mnist(Path(jobs[0].app.machine.data_dir))  # downloads it once, before any worker needs it
+    execution.report_cpu_fallback(jobs[0].app.machine.device)
+    # Described now, because a GPU that is lost later can no longer be asked.
+    environments = {job.key: describe(prepare_device(job.app.machine), workers) for job in jobs}
     _start_server()
-    # pebble documents `mp_context`, and ignores it; `context` is what it reads.
+    # pebble documents the argument `mp_context`, but reads `context`.
     train = concurrent.process(context=_CONTEXT, timeout=run_seconds)(_train)  # type: ignore[call-overload]
     reader, writer = multiprocessing.Pipe(duplex=False)
     waiting = deque(jobs)
@@ -73,49 +85,52 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int, refresh_second
                 progress.started(job.key, label(job.run.optimizer.lr, job.run.seed))
             ended, _ = wait(active, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
             while reader.poll():
-                progress.hear(reader.recv())
+                progress.receive(reader.recv())
             for future in ended:
                 job = active.pop(future)
                 error = future.exception()
                 if isinstance(error, StoreError):
-                    raise error  # what this run could not keep, no other can
+                    raise error  # the store cannot be written, so no other run could be stored either
                 is_late = _is_late(error, run_seconds)
-                if error is not None and not is_late and tries[job.key] < _TRIES:
+                if error is not None and not is_late and tries[job.key] < _MAX_TRIES:
                     waiting.appendleft(job)
-                    progress.again(job.key, f"{_reason(error)}; tried once more")
+                    progress.retried(job.key, f"{_reason(error)}; trying once more")
                     continue
                 if error is None:
                     record = future.result()
                 else:
-                    told = f"took longer than {run_seconds} s" if is_late else f"{_reason(error)}, {_TRIES} times"
-                    record = execution.record_failure(job.run, job.app.machine, job.folder, workers=workers, error=told)
+                    reason = f"took longer than {run_seconds} s" if is_late else f"{_reason(error)}, {_MAX_TRIES} times"
+                    record = execution.record_failure(job.run, job.folder, environments[job.key], reason)
                     if execution.is_done(record):
-                        progress.say(f"{label(job.run.optimizer.lr, job.run.seed)}: {told}; its earlier record stays")
+                        progress.write(f"{label(job.run.optimizer.lr, job.run.seed)}: {reason}; its earlier record is kept")
                 progress.ended(job.key, record)
                 job.tracking.log_run(record)
                 refresh.after_a_run(job)
     finally:
-        # Not future.cancel(): pebble's own thread may be setting the result of a process that ends just then, and complains.
+        # Not future.cancel(), which fails if pebble's own thread sets the result of an ending process at the same moment.
         for process in multiprocessing.active_children():
-            process.kill()  # not terminate(), which a process that hangs would not hear
+            process.kill()  # not terminate(), which a process that hangs may ignore
             process.join()
         progress.close()
         refresh.stop()
 
 
-def _train(run: RunConfig, machine: MachineConfig, folder: Path, name: str, workers: int, updates: Connection) -> RunRecord:
-    """In the worker. What counts is in the store when it returns; `updates` only feeds the progress lines."""
+def _train(run: RunConfig, machine: MachineConfig, folder: Path, key: str, workers: int, updates: Connection) -> RunRecord:
+    """In the worker. The record is in the store when this returns; `updates` only carries progress."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
-    def send(word: Update | Note) -> None:
-        # Far below PIPE_BUF, so written whole or not at all: no lock that a killed worker could keep.
-        with suppress(BrokenPipeError):  # the parent has died, and so will this process; it is no error of the run
-            updates.send(word)
+    def send(news: Update | Message) -> None:
+        # It is shorter than PIPE_BUF, so the write is atomic and needs no lock, which a killed worker could leave locked.
+        with suppress(BrokenPipeError):  # the parent has died, and this process is about to
+            updates.send(news)
 
-    def tell(epoch: EpochRecord) -> None:
-        send(Update(name, epoch.epoch, epoch.valid_accuracy))
+    def on_epoch(epoch: EpochRecord) -> None:
+        send(Update(key, epoch.epoch, epoch.valid_accuracy))
 
-    return execution.run_one(run, machine, folder, workers=workers, on_epoch=tell, say=lambda text: send(Note(name, text)))
+    def on_message(text: str) -> None:
+        send(Message(key, text))
+
+    return execution.run_one(run, machine, folder, workers=workers, on_epoch=on_epoch, on_message=on_message)
 
 
 def _die_with_parent() -> None:
@@ -126,9 +141,9 @@ def _die_with_parent() -> None:
 
 
 def _start_server() -> None:
-    """Start the server with Ctrl-C blocked, for itself and all that it forks: it is the parent that answers Ctrl-C."""
+    """Start the server with SIGINT blocked, for itself and all workers: the parent handles Ctrl-C."""
     _CONTEXT.set_forkserver_preload(_PRELOAD)
-    resource_tracker.ensure_running()  # else the server's start begins with this one's, which unblocks Ctrl-C
+    resource_tracker.ensure_running()  # starting it later, as part of the server's start, would unblock SIGINT
     with _blocked(signal.SIGINT):
         forkserver.ensure_running()
 
@@ -143,7 +158,7 @@ def _blocked(signal_number: signal.Signals) -> Iterator[None]:
 
 
 def _is_late(error: BaseException | None, run_seconds: float | None) -> bool:
-    """By what pebble says; a run may end with a TimeoutError of its own."""
+    """Did pebble end the run? A run may also raise a TimeoutError itself."""
     return isinstance(error, TimeoutError) and error.args == ("Task Timeout", run_seconds)
 
 
@@ -156,22 +171,22 @@ def _reason(error: BaseException) -> str:
 
 @dataclass
 class _Refresh:
-    """Rebuilds the report now and then in the background, so that a long sweep can be watched."""
+    """Rebuilds the report in the background from time to time, so that a long sweep can be watched."""
 
     every_seconds: int
-    _last: float = field(default_factory=monotonic)  # a short sweep has one at its end
+    _last: float = field(default_factory=monotonic)  # a short sweep gets a report only at its end
     _process: subprocess.Popen[bytes] | None = None
 
     def after_a_run(self, job: Job) -> None:
         is_busy = self._process is not None and self._process.poll() is None
         if self.every_seconds and not is_busy and monotonic() - self._last >= self.every_seconds:
             self._last = monotonic()
-            command = ["nice", *report_command(job.app)]  # it must not take the runs' time
+            command = ["nice", *report_command(job.app)]  # it must not slow the runs down
             self._process = subprocess.Popen(
                 command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
             )
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)  # with the process that draws beside it, and would draw on
+            os.killpg(self._process.pid, signal.SIGTERM)  # and the process that it draws figures with
             self._process.wait()

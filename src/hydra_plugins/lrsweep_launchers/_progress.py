@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: bars on a terminal, one line a finished run where the output is a file."""
+"""The progress of a sweep: bars on a terminal, one line per finished run if the output goes to a file."""
 
 import sys
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from lrsweep.records import Outcome, RunRecord
 
 @dataclass(frozen=True)
 class Update:
-    """An epoch of a run that is under way."""
+    """An active run has finished an epoch."""
 
-    run_id: str
+    key: str
     epoch: int
     valid_accuracy: float
 
 
 @dataclass(frozen=True)
-class Note:
-    """A line about a run that is under way."""
+class Message:
+    """A line of text about an active run."""
 
-    run_id: str
+    key: str
     text: str
 
 
@@ -30,16 +30,16 @@ def label(lr: float, seed: int) -> str:
     return f"lr {lr:.2e} seed {seed}"
 
 
-def label_of(record: RunRecord) -> str:
-    return label(record.config["optimizer"]["lr"], record.config["seed"])
-
-
-def in_a_line(error: BaseException) -> str:
-    """Its kind, and the first line of what it says: some launchers' errors go on for pages."""
+def first_line(error: BaseException) -> str:
+    """The error's type and the first line of its text, because some errors fill pages."""
     return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
 
 
-def _what_came_of(outcome: Outcome) -> str:
+def _label_of(record: RunRecord) -> str:
+    return label(record.config["optimizer"]["lr"], record.config["seed"])
+
+
+def _describe(outcome: Outcome) -> str:
     if outcome.status == "failed":
         return f"failed: {outcome.error}"
     test = "not scored" if outcome.test_accuracy is None else f"{outcome.test_accuracy:.4f}"
@@ -47,82 +47,79 @@ def _what_came_of(outcome: Outcome) -> str:
 
 
 class Progress:
-    """A bar for the sweep (done, best so far, time left) above a line for each active run.
+    """A bar for the sweep (finished runs, best run so far, time left) above one line per active run.
 
-    Bars go to stderr if that is a terminal. A line a finished run goes to stdout if that, or stderr, is a file; on a terminal
-    only what went wrong is worth a line.
+    Bars go to stderr if it is a terminal. If stdout or stderr is not a terminal, stdout gets one line per finished run. If both
+    are, only failed and diverged runs get a line.
     """
 
     def __init__(self, num_pending: int, done: list[RunRecord], how: str, num_lines: int = 0) -> None:
-        """`done`: the sweep's runs that are in the store already. `how` the others are run, in words, and the lines for them."""
+        """`done`: records of the sweep's finished runs; `how`: how the others run, in words; `num_lines`: for active runs."""
         has_bars = sys.stderr.isatty()
-        self._has_lines = not (has_bars and sys.stdout.isatty())
-        self._best: tuple[float, str] | None = None
+        self._prints_each = not (has_bars and sys.stdout.isatty())
+        self._best: float | None = None
         self._total: tqdm[Any] = tqdm(
             desc="sweep", total=num_pending + len(done), initial=len(done), unit="run", dynamic_ncols=True, disable=not has_bars
         )
         self._free = [tqdm(bar_format="  {desc}", position=i + 1, leave=False, disable=not has_bars) for i in range(num_lines)]
-        self._lines: dict[str, tuple[str, tqdm[Any]]] = {}
+        self._active: dict[str, tuple[str, tqdm[Any]]] = {}
         for record in done:
-            self._see(label_of(record), record.outcome.valid_accuracy)
-        if self._has_lines:
+            self._show_best(record)
+        if self._prints_each:
             print(f"sweep: {len(done)} of {len(done) + num_pending} runs are in the store, {how}", flush=True)
 
-    def started(self, run_id: str, label: str) -> None:
-        self._lines[run_id] = label, self._free.pop(0)
-        self._show(run_id, "starting")
+    def started(self, key: str, label: str) -> None:
+        self._active[key] = label, self._free.pop(0)
+        self._show(key, "starting")
 
-    def hear(self, word: Update | Note) -> None:
-        if word.run_id not in self._lines:
-            return  # the last word of a run that has ended
-        if isinstance(word, Note):
-            self._tell(f"{self._lines[word.run_id][0]}: {word.text}")
+    def receive(self, news: Update | Message) -> None:
+        if news.key not in self._active:
+            return  # the run has ended meanwhile
+        if isinstance(news, Message):
+            self.write(f"{self._active[news.key][0]}: {news.text}")
         else:
-            self._show(word.run_id, f"epoch {word.epoch:3}  valid {word.valid_accuracy:.4f}")
+            self._show(news.key, f"epoch {news.epoch:3}  valid {news.valid_accuracy:.4f}")
 
-    def again(self, run_id: str, why: str) -> None:
-        """The run has ended without a result and will start once more."""
-        self._tell(f"{self._leave(run_id)}: {why}")
+    def retried(self, key: str, reason: str) -> None:
+        """The run has ended without a record and will start again."""
+        self.write(f"{self._release(key)}: {reason}")
 
-    def ended(self, run_id: str, record: RunRecord) -> None:
-        self._leave(run_id)
+    def ended(self, key: str, record: RunRecord) -> None:
+        self._release(key)
         self.recorded(record)
 
     def recorded(self, record: RunRecord) -> None:
-        """A run that had no line has ended."""
-        label, outcome = label_of(record), record.outcome
+        """A run without a line has ended."""
         self._total.update()
-        self._see(label, outcome.valid_accuracy)
-        if self._has_lines or outcome.valid_accuracy is None:
-            self._tell(f"{label}: {_what_came_of(outcome)}")
+        self._show_best(record)
+        if self._prints_each or record.outcome.valid_accuracy is None:
+            self.write(f"{_label_of(record)}: {_describe(record.outcome)}")
 
-    def beat(self, what: str) -> None:
-        """What goes on, where the runs have no lines."""
-        self._total.set_description_str(what)
+    def describe(self, text: str) -> None:
+        """Show a text beside the sweep's bar."""
+        self._total.set_description_str(text)
 
-    def say(self, line: str) -> None:
-        self._tell(line)
+    def write(self, line: str) -> None:
+        tqdm.write(line)  # above the bars, if there are any
+        sys.stdout.flush()
 
     def close(self) -> None:
-        for line in (*self._free, *(line for _, line in self._lines.values())):
+        for line in (*self._free, *(line for _, line in self._active.values())):
             line.close()
         self._total.close()
 
-    def _leave(self, run_id: str) -> str:
-        label, line = self._lines.pop(run_id)
+    def _release(self, key: str) -> str:
+        label, line = self._active.pop(key)
         line.set_description_str("")
         self._free.insert(0, line)
         return label
 
-    def _see(self, label: str, valid_accuracy: float | None) -> None:
-        if valid_accuracy is not None and (self._best is None or valid_accuracy > self._best[0]):
-            self._best = valid_accuracy, label
-            self._total.set_postfix_str(f"best valid {valid_accuracy:.4f} at {label}")
+    def _show_best(self, record: RunRecord) -> None:
+        accuracy = record.outcome.valid_accuracy
+        if accuracy is not None and (self._best is None or accuracy > self._best):
+            self._best = accuracy
+            self._total.set_postfix_str(f"best valid {accuracy:.4f} at {_label_of(record)}")
 
-    def _tell(self, line: str) -> None:
-        tqdm.write(line)  # above the bars, if there are any
-        sys.stdout.flush()
-
-    def _show(self, run_id: str, what: str) -> None:
-        label, line = self._lines[run_id]
-        line.set_description_str(f"{label}  {what}")
+    def _show(self, key: str, text: str) -> None:
+        label, line = self._active[key]
+        line.set_description_str(f"{label}  {text}")

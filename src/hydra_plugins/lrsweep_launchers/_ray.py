@@ -1,4 +1,4 @@
-"""One Ray task a run, or one for many that share a program, on this machine or on a given cluster."""
+"""The Ray launcher: one Ray task per run, or per fused program of many runs, on this machine or on an existing cluster."""
 
 import os
 import secrets
@@ -12,28 +12,29 @@ from typing import Any
 
 from hydra_plugins.lrsweep_launchers import _fused, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
-from hydra_plugins.lrsweep_launchers._progress import Progress, in_a_line
+from hydra_plugins.lrsweep_launchers._progress import Progress, first_line
 from lrsweep.config import ConfigError, MachineConfig, require
 from lrsweep.records import RunRecord
 
 _POLL_SECONDS = 1
 _CONNECT_SECONDS = 10
-_RAYS_RETRIES = 3  # where ray.remote does not say
-_OF_A_NEW_RAY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_memory")  # a given cluster has its own
+_DEFAULT_RETRIES = 3  # Ray's own default
+_NEW_CLUSTER_ONLY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_memory")  # an existing cluster refuses them
 
 
-def check(num_slots: Any) -> None:
-    is_number = type(num_slots) is int and num_slots >= 1  # the file has no schema: it may be anything
-    require(num_slots is None or is_number, "hydra.launcher.fused", "a whole number of at least 1, or null", num_slots)
+def check(jobs: list[Job], num_slots: Any, init: dict[str, Any], remote: dict[str, Any]) -> None:
+    is_count = type(num_slots) is int and num_slots >= 1  # of any type, because the launcher's config has no schema
+    require(num_slots is None or is_count, "hydra.launcher.fused", "a whole number of at least 1, or null", num_slots)
+    _remote.require("ray", extra="ray")
 
 
 def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, init: dict[str, Any], remote: dict[str, Any]) -> None:
-    """Run every job, as a task of its own or, where `num_slots` says how many run at a time in one, in fused programs.
+    """Run every job, each as a Ray task or, with `num_slots`, in fused programs of that many runs at a time.
 
-    What dies with a worker is tried again. What gives nothing even so is said and left missing.
+    Runs that are lost with their worker are tried again. A run that still has no record is reported and left missing.
     """
-    with _ray(init) as ray:
-        places = _num_at_a_time(ray.cluster_resources(), remote)
+    with _connected(init) as ray:
+        places = num_places(ray.cluster_resources(), remote)
         progress = Progress(len(jobs), done, f"{places} at a time by Ray")
         tasks = _Tasks(ray, remote, places, len(jobs), progress)
         try:
@@ -42,131 +43,131 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, init:
             else:
                 tasks.start_solo(jobs)
             while tasks.active:
-                tasks.hear()
+                tasks.collect()
         finally:
             progress.close()
 
 
 def cut(cohorts: list[list[Job]], places: int) -> list[list[Job]]:
-    """The runs of each program: those of one cohort, or of a part of it, so that the programs are a multiple of the places.
+    """Cut cohorts into programs, so that the number of programs is a multiple of the places if there are enough runs.
 
-    More would only be smaller: a program refills its slots, and one that dies has only to do what has not come home.
+    More programs would only be smaller: a program refills its slots, and if it dies, only unfinished runs are repeated.
     """
     counts = [1] * len(cohorts)
     while sum(counts) % places and sum(counts) < sum(map(len, cohorts)):
         longest = max(range(len(cohorts)), key=lambda i: len(cohorts[i]) / counts[i])
         counts[longest] += 1
-    # In parts of neighbours: jobs come in an order in which each part has rates of all sizes, and so as much to do.
+    # Jobs are ordered so that neighbours have rates of all sizes. So each part has about the same work.
     parts = [part for cohort, count in zip(cohorts, counts, strict=True) for part in _parts(cohort, count)]
     return sorted(parts, key=len, reverse=True)
 
 
 def _parts(jobs: list[Job], count: int) -> Iterator[list[Job]]:
     ends = [len(jobs) * i // count for i in range(count + 1)]
-    return (jobs[first:end] for first, end in pairwise(ends))
+    return (jobs[start:end] for start, end in pairwise(ends))
 
 
 @dataclass
 class _Program:
-    """A task of many runs. It is tried again by us, who know which records have come home, and not by Ray."""
+    """A fused task. We retry it and not Ray, because we know which records have arrived."""
 
-    left: dict[int, Job]  # by position, those whose records have not
+    missing: dict[int, Job]  # by position, the jobs whose records have not arrived
     num_slots: int
-    retries: int  # left; below 0, as for Ray: without end
+    retries_left: int  # negative: no limit, as in Ray
 
 
 class _Tasks:
-    """What Ray is at for us."""
+    """The tasks that Ray works on."""
 
-    def __init__(self, ray: Any, remote: dict[str, Any], places: int, total: int, progress: Progress) -> None:
-        self.active: dict[Any, Job | _Program] = {}  # by what Ray has given for it
-        self._ray, self._remote, self._places, self._total, self._progress = ray, remote, places, total, progress
-        self._solo = ray.remote(**remote)(_remote.train)
-        self._fused = ray.remote(**remote | {"num_returns": "streaming", "max_retries": 0})(_remote.train_fused)
+    def __init__(self, ray: Any, remote: dict[str, Any], places: int, num_total: int, progress: Progress) -> None:
+        self.active: dict[Any, Job | _Program] = {}  # by Ray's handle
+        self._ray, self._remote, self._places, self._num_total, self._progress = ray, remote, places, num_total, progress
+        self._train = ray.remote(**remote)(_remote.train)
+        self._train_fused = ray.remote(**remote | {"num_returns": "streaming", "max_retries": 0})(_remote.train_fused)
 
     def start_solo(self, jobs: list[Job], reason: str = "") -> None:
         if reason:
-            self._progress.say(f"{len(jobs)} of {self._total} runs run solo: {reason}")
+            self._progress.write(f"{len(jobs)} of {self._num_total} runs run solo: {reason}")
         for job in jobs:
-            task = self._solo.remote(job.run, machine_for(job, self._remote), job.folder, self._places)
+            task = self._train.remote(job.run, machine_for(job, self._remote), job.folder, self._places)
             self.active[task] = job
 
     def start_fused(self, jobs: list[Job], num_slots: int) -> None:
-        groups: dict[str, list[Job]] = {}
+        by_reason: dict[str, list[Job]] = {}
         for job in jobs:
-            groups.setdefault(_fused.reason_not_fusable(job) or "", []).append(job)
-        fusible = groups.pop("", [])
-        programs = cut(list(_fused.cohorts(fusible)), self._places)
-        self._progress.say(f"{len(fusible)} of {self._total} runs are fused; programs: {len(programs)}")
-        for members in programs:
-            self._start_program(members, num_slots, self._remote.get("max_retries", _RAYS_RETRIES))
-        for reason, group in groups.items():
+            by_reason.setdefault(_fused.reason_not_fusable(job) or "", []).append(job)
+        fusable = by_reason.pop("", [])
+        programs = cut(list(_fused.cohorts(fusable)), self._places)
+        self._progress.write(f"{len(fusable)} of {self._num_total} runs are fused; programs: {len(programs)}")
+        for program in programs:
+            self._start_program(program, num_slots, self._remote.get("max_retries", _DEFAULT_RETRIES))
+        for reason, group in by_reason.items():
             self.start_solo(group, reason)
 
     def _start_program(self, jobs: list[Job], num_slots: int, retries: int) -> None:
-        members, folders = [job.run for job in jobs], [job.folder for job in jobs]
-        task = self._fused.remote(members, folders, machine_for(jobs[0], self._remote), num_slots)
+        runs, folders = [job.run for job in jobs], [job.folder for job in jobs]
+        task = self._train_fused.remote(runs, folders, machine_for(jobs[0], self._remote), num_slots)
         self.active[task] = _Program(dict(enumerate(jobs)), num_slots, retries)
 
-    def hear(self) -> None:
-        """Bring home what has ended within a second."""
+    def collect(self) -> None:
+        """Store the records that are ready within a second."""
         ready, _ = self._ray.wait(list(self.active), num_returns=len(self.active), timeout=_POLL_SECONDS)
         for task in ready:
-            what = self.active[task]
-            if isinstance(what, Job):
+            work = self.active[task]
+            if isinstance(work, Job):
                 del self.active[task]
-                _remote.bring_home(what, partial(self._ray.get, task), self._progress)
+                _remote.fetch_and_store(work, partial(self._ray.get, task), self._progress)
             else:
-                self._hear_program(task, what)
+                self._collect_program(task, work)
 
-    def _hear_program(self, task: Any, program: _Program) -> None:
+    def _collect_program(self, task: Any, program: _Program) -> None:
         while task.next_ready():
             try:
                 i, record = self._ray.get(next(task))
-            except Exception as error:  # the program's, or that its worker has died
+            except Exception as error:  # the program's own, or its worker has died
                 del self.active[task]
-                self._do_again(program, error)
+                self._retry(program, error)
                 return
-            _remote.keep(program.left.pop(i), record, self._progress)
+            _remote.store_record(program.missing.pop(i), record, self._progress)
         if task.is_finished():
             del self.active[task]
 
-    def _do_again(self, program: _Program, error: Any) -> None:
-        """What has come home stays. The rest goes on in a new program if its worker died, and solo if the program ended."""
-        left = list(program.left.values())
-        if not left:
+    def _retry(self, program: _Program, error: Any) -> None:
+        """Start the missing runs again: in a new program if the worker died, solo if the program itself failed."""
+        missing = list(program.missing.values())
+        if not missing:
             return
-        is_its_own = isinstance(error, self._ray.exceptions.RayTaskError)
-        if is_its_own or not program.retries:
-            self.start_solo(left, _fused.why_ended(error.cause if is_its_own else error))
+        has_failed = isinstance(error, self._ray.exceptions.RayTaskError)
+        if has_failed or not program.retries_left:
+            self.start_solo(missing, _fused.reason_ended(error.cause if has_failed else error))
         else:
-            self._progress.say(f"{len(left)} runs begin again: {in_a_line(error)}")
-            self._start_program(left, program.num_slots, program.retries - 1)
+            self._progress.write(f"{len(missing)} runs start again: {first_line(error)}")
+            self._start_program(missing, program.num_slots, program.retries_left - 1)
 
 
 def machine_for(job: Job, remote: dict[str, Any]) -> MachineConfig:
-    """A run takes no GPU that Ray has not given it: Ray hides the others' only from those that asked for one."""
+    """Use the CPU if the task asks for no GPU, because Ray hides GPUs only from tasks that ask for one."""
     machine = job.app.machine
     return replace(machine, device="cpu") if machine.device == "auto" and not remote.get("num_gpus") else machine
 
 
-def _num_at_a_time(resources: dict[str, float], remote: dict[str, Any]) -> int:
-    """How many runs the cluster has room for as it is now."""
-    asked = {"CPU": remote.get("num_cpus"), "GPU": remote.get("num_gpus")}
-    return max(1, min((int(resources.get(kind, 0) / number) for kind, number in asked.items() if number), default=1))
+def num_places(resources: dict[str, float], remote: dict[str, Any]) -> int:
+    """How many tasks the cluster can run at a time."""
+    needed = {"CPU": remote.get("num_cpus"), "GPU": remote.get("num_gpus")}
+    return max(1, min((int(resources.get(kind, 0) / number) for kind, number in needed.items() if number), default=1))
 
 
 @contextmanager
-def _ray(init: dict[str, Any]) -> Iterator[Any]:
-    """Ray, connected. What it has started here ends with it, whatever happens."""
+def _connected(init: dict[str, Any]) -> Iterator[Any]:
+    """Connect to Ray. If it was started here, it ends here."""
     if init.get("address") == "local":
-        # Before the import, which reads them. The first is Ray's switch for systems on which it serves one machine only: all
-        # its ports are then on loopback. The key keeps other users of this machine out.
+        # Set before the import, which reads them. Ray has the first one for systems where it supports one machine only: it keeps
+        # all ports on loopback. The token keeps other users of this machine out.
         os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     else:
-        init = {name: value for name, value in init.items() if name not in _OF_A_NEW_RAY}
-        _require_a_listener(str(init.get("address")))
+        init = {name: value for name, value in init.items() if name not in _NEW_CLUSTER_ONLY}
+        _require_listener(str(init.get("address")))
     import ray
 
     try:
@@ -179,8 +180,8 @@ def _ray(init: dict[str, Any]) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _require_a_listener(address: str) -> None:
-    """Where an address is given as host and port, Ray would look for more than a minute for what is not there."""
+def _require_listener(address: str) -> None:
+    """Raise ConfigError at once if nothing listens at host:port. Ray would keep trying for more than a minute."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         try:

@@ -1,4 +1,4 @@
-"""Runs on a machine that may share nothing with ours: what is done there, and how a record comes home."""
+"""Runs on another machine, which may share no folder with this one: train there, store the returned record here."""
 
 import importlib.util
 from collections.abc import Callable, Generator
@@ -7,66 +7,69 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from hydra_plugins.lrsweep_launchers._core import Job
-from hydra_plugins.lrsweep_launchers._progress import Progress, in_a_line, label
+from hydra_plugins.lrsweep_launchers._progress import Progress, first_line, label
 from lrsweep.cli import execution
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.records import RunRecord
 from lrsweep.storage import store
+from lrsweep.training.device import describe, prepare_device
 
 
 def require(package: str, extra: str) -> None:
-    """Refuse, before anything runs, what an extra is missing for."""
     if importlib.util.find_spec(package) is None:
         raise ConfigError(f"this launcher needs {package}, which is not installed; pip install 'lrsweep[{extra}]'")
 
 
 def train(run: RunConfig, machine: MachineConfig, folder: Path, workers: int) -> RunRecord:
-    """On the worker. The record is stored there, which a shared folder makes ours as well, and returned."""
+    """On the worker. The record is returned, and stored there too, in case the folder is shared."""
     name = label(run.optimizer.lr, run.seed)
+    environment = describe(prepare_device(machine), workers)  # before training, because a lost GPU can no longer be asked
+
+    def on_message(text: str) -> None:
+        print(f"{name}: {text}", flush=True)
+
     try:
-        return execution.run_one(
-            run, machine, folder, workers=workers, on_epoch=lambda _: None, say=lambda told: print(f"{name}: {told}", flush=True)
-        )
-    except Exception as error:  # not what ends the process, which is to be tried again
-        told = f"{type(error).__name__}: {error}"
-        print(f"{name}: {told}", flush=True)  # of a run whose record is there already, only this says it
-        return execution.record_failure(run, machine, folder, workers=workers, error=told)
+        return execution.run_one(run, machine, folder, workers=workers, on_epoch=lambda _: None, on_message=on_message)
+    except Exception as error:  # if the whole process dies instead, Ray or Slurm tries again
+        message = f"{type(error).__name__}: {error}"
+        on_message(message)  # the only trace of the error if an earlier record is kept
+        return execution.record_failure(run, folder, environment, message)
 
 
 def train_fused(
-    members: list[RunConfig], folders: list[Path], machine: MachineConfig, num_slots: int
+    runs: list[RunConfig], folders: list[Path], machine: MachineConfig, num_slots: int
 ) -> Generator[tuple[int, RunRecord]]:
-    """On the worker: many runs in one program. Position and record of each as soon as it ends, stored there as well."""
+    """On the worker: many runs in one program. Yield the position and record of each run as soon as it ends."""
     ended: SimpleQueue[tuple[int, RunRecord] | None] = SimpleQueue()
-    with ThreadPoolExecutor(1) as thread:  # because the program calls back, and this must yield
+    with ThreadPoolExecutor(1) as thread:  # turns the program's callbacks into a generator
         program = thread.submit(
             execution.run_cohort,
-            members,
+            runs,
             folders,
             machine,
             num_slots=num_slots,
             on_record=lambda i, record: ended.put((i, record)),
             on_epoch=lambda _: None,
-            on_halved=lambda number: print(f"Out of memory: on with {number} runs at a time", flush=True),
+            on_halved=lambda number: print(f"Out of memory: continuing with {number} runs at a time", flush=True),
         )
         program.add_done_callback(lambda _: ended.put(None))
-        while (what := ended.get()) is not None:
-            yield what  # not from an iterator: Ray sends to this generator, which would send to that
-        program.result()  # raises what the program raised
+        while (item := ended.get()) is not None:
+            yield item  # not `yield from iter(...)`: Ray calls send(), which a plain iterator lacks
+        program.result()  # raises the program's error
 
 
-def bring_home(job: Job, fetch: Callable[[], RunRecord], progress: Progress) -> None:
-    """Store what a worker returned; where that is nothing, say why. The sweep's end will say that the run is missing."""
+def fetch_and_store(job: Job, fetch: Callable[[], RunRecord], progress: Progress) -> None:
+    """Store the record that a worker returned. If there is none, print why; the sweep will report the run as missing."""
     try:
         record = fetch()
-    except Exception as error:  # of many kinds: the launcher's own, and whatever the worker raised before it could train
-        why = in_a_line(getattr(error, "cause", error))  # Ray's own words are of where it was raised
-        progress.say(f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {why}")
+    except Exception as error:  # of any kind: the launcher's, or whatever the worker raised before it trained
+        reason = first_line(getattr(error, "cause", error))  # Ray wraps the worker's error
+        progress.write(f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {reason}")
         return
-    keep(job, record, progress)
+    store_record(job, record, progress)
 
 
-def keep(job: Job, record: RunRecord, progress: Progress) -> None:
-    store.save(job.folder, record)  # the same bytes once more where the folder is shared
+def store_record(job: Job, record: RunRecord, progress: Progress) -> None:
+    store.save(job.folder, record)  # if the folder is shared, this writes the same bytes again
     progress.recorded(record)
     job.tracking.log_run(record)

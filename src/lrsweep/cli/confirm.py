@@ -2,8 +2,8 @@
 
     lrsweep-confirm study=lr [seeds=5] [machine.results_dir=DIR] [Hydra overrides]
 
-The best of many noisy measurements looks better than it is. The new runs form a study of their own inside the study's folder,
-and the study's report quotes them. The same command again resumes.
+The best of many noisy measurements looks better than it is, so a fair estimate needs new runs. They form a study inside the
+study's folder, and the study's report quotes them. Running the command again skips finished runs.
 """
 
 import re
@@ -20,9 +20,9 @@ from lrsweep.storage.files import StoreError
 
 
 def overrides(study: str, num_seeds: int, tables: Analysis) -> list[str]:
-    """The overrides of the multirun. StoreError where the study has no best rate yet."""
+    """The overrides of the multirun. Raises StoreError if the study has no best rate yet."""
     if tables.main is None:
-        raise StoreError(f"{study} has no rate that was scored on every seed, so there is nothing to confirm yet")
+        raise StoreError(f"{study}: no rate was scored on every seed, so there is nothing to confirm yet")
     best = tables.main.best
     seeds = range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + num_seeds)
     shell_words = [study_name(f"{study}/{CONFIRM}"), *settings(tables.of_arm(best.arm))]
@@ -34,18 +34,18 @@ def overrides(study: str, num_seeds: int, tables: Analysis) -> list[str]:
 
 
 def _arguments(words: list[str]) -> tuple[str, int, str, list[str]]:
-    """Study, number of seeds, results folder, and the overrides to pass on to lrsweep."""
-    given = {"study": "lr", "seeds": "5", "machine.results_dir": MachineConfig().results_dir}
-    others = []
+    """Study, number of seeds, results folder, and the overrides for lrsweep."""
+    values = {"study": "lr", "seeds": "5", "machine.results_dir": MachineConfig().results_dir}
+    rest = []
     for word in words:
         name, equals, value = word.partition("=")
-        if equals and name in given:
-            given[name] = value
+        if equals and name in values:
+            values[name] = value
         else:
-            others.append(word)
-    seeds = given["seeds"]
+            rest.append(word)
+    seeds = values["seeds"]
     require(re.fullmatch("[1-9][0-9]{0,3}", seeds) is not None, "seeds", "a whole number from 1 to 9999", seeds)
-    return StudyConfig(name=given["study"]).name, int(seeds), given["machine.results_dir"], others
+    return StudyConfig(name=values["study"]).name, int(seeds), values["machine.results_dir"], rest
 
 
 def main() -> None:
@@ -53,16 +53,16 @@ def main() -> None:
         print(__doc__)
         return
     try:
-        study, num_seeds, results, others = _arguments(sys.argv[1:])
-        chosen = overrides(study, num_seeds, analyse(Path(results) / study))
+        study, num_seeds, results_dir, rest = _arguments(sys.argv[1:])
+        sweep = overrides(study, num_seeds, analyse(Path(results_dir) / study))
     except (ConfigError, StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
-    folder = f"machine.results_dir={results}"
-    for command in (["lrsweep", "-m", *chosen, folder, *others], ["lrsweep.cli.report", f"study={study}", folder]):
-        done = subprocess.run([sys.executable, "-m", *command], check=False)
-        if done.returncode:
-            sys.exit(done.returncode)
+    folder = f"machine.results_dir={results_dir}"
+    for command in (["lrsweep", "-m", *sweep, folder, *rest], ["lrsweep.cli.report", f"study={study}", folder]):
+        exit_code = subprocess.run([sys.executable, "-m", *command], check=False).returncode
+        if exit_code:
+            sys.exit(exit_code)
 
 
 if __name__ == "__main__":

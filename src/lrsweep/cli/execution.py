@@ -1,8 +1,9 @@
-"""A run, or many at once: trained from a checkpoint on where there is one, and stored. What of a study is done already."""
+"""Train one run, or many runs in one program, and store their records. Decide which runs are finished already."""
 
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -25,37 +26,36 @@ from lrsweep.training.models import summarise_model
 from lrsweep.training.weights import holds_weights_of, weights_file
 
 OnEpoch = Callable[[EpochRecord], None]
-Say = Callable[[str], None]
+OnMessage = Callable[[str], None]
 
-_NO_PEAKS = dict.fromkeys(("peak_memory_bytes", "peak_gpu_memory_bytes"))  # where this process's are not the run's
-_MADE_BY = ("device", "device_name", "threads", "precision", "versions", "git_commit", "git_dirty")
+_NO_PEAKS = dict.fromkeys(("peak_memory_bytes", "peak_gpu_memory_bytes"))  # if this process did not train this run alone
+_SAME_BITS = ("device", "device_name", "threads", "precision", "versions", "git_commit", "git_dirty")
 _CPU_SLOTS = 8
 _CALIBRATION_EPOCHS = 3
-_CALIBRATION_LR = 1e-3  # trains; an epoch takes as long at any rate
+_CALIBRATION_LR = 1e-3  # any rate that trains will do: it does not change how long an epoch takes
 
 
 def is_done(record: RunRecord) -> bool:
-    """A diverged run is done: divergence is a result. A failed one is tried again."""
+    """A diverged run is done, because divergence is a result. A failed run is tried again."""
     return record.outcome.status != "failed"
 
 
-def is_finished(record: RunRecord, settings: AppConfig) -> bool:
-    """Done, and its weights, no other run's, are where they were asked for."""
-    path = settings.machine.save_weights
-    is_kept = not path or holds_weights_of(per_seed(path, settings.seed), record.run_id)
-    return is_done(record) and (is_kept or record.outcome.best_epoch is None)
+def is_finished(record: RunRecord, app: AppConfig) -> bool:
+    """Done, and its weights are saved if `app` asks for them."""
+    path = app.machine.save_weights
+    has_weights = not path or holds_weights_of(per_seed(path, app.seed), record.run_id)
+    return is_done(record) and (has_weights or record.outcome.best_epoch is None)
 
 
 def check_files(run: RunConfig, machine: MachineConfig) -> None:
-    """Refuse, before anything runs, what the disk lacks or does not take."""
+    """Raise ConfigError if the initial weights are missing or the final weights cannot be written."""
     if run.model.init_from and not per_seed(run.model.init_from, run.seed).exists():
-        raise ConfigError(f"model.init_from: there is no {per_seed(run.model.init_from, run.seed)}")
+        raise ConfigError(f"model.init_from: {per_seed(run.model.init_from, run.seed)} does not exist")
     if machine.save_weights:
         _refuse_unwritable(per_seed(machine.save_weights, run.seed))
 
 
 def _refuse_unwritable(path: Path) -> None:
-    """Found by trying, as a disk has many ways to refuse."""
     try:
         if path.is_dir():
             raise ConfigError(f"machine.save_weights={path} is a folder; name a file")
@@ -65,12 +65,26 @@ def _refuse_unwritable(path: Path) -> None:
         raise ConfigError(f"machine.save_weights={path} cannot be written ({error.strerror})") from error
 
 
-def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, on_epoch: OnEpoch, say: Say) -> RunRecord:
-    """Train one run on this process's device, from its checkpoint on if there is one, and store its record."""
+@cache  # one line per command
+def report_cpu_fallback(device: str) -> None:
+    """Print a line if `machine.device=auto` finds no GPU."""
+    if device == "auto" and not torch.cuda.is_available():
+        print("machine.device=auto: no GPU found, so the runs use the CPU.", flush=True)
+
+
+def run_one(
+    run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, on_epoch: OnEpoch, on_message: OnMessage
+) -> RunRecord:
+    """Train one run in this process, from its checkpoint if there is one, and store its record."""
     device = prepare_device(machine)
     split = dataset.split(_mnist(Path(machine.data_dir), device), run.data, run.seed)
-    checkpoint = _checkpoint(run, machine, folder, device)
-    state = _read(checkpoint, say)
+    environment = describe(device, workers)
+    checkpoint = Checkpoint(
+        path=store.checkpoint_path(folder, run_id(run)),
+        made_by={"run_id": run_id(run)} | {name: environment[name] for name in _SAME_BITS},
+        every_seconds=machine.checkpoint_seconds,
+    )
+    state = _read(checkpoint, on_message)
     weights: dict[str, Tensor] = {}
     try:
         outcome = solo.train(
@@ -82,30 +96,23 @@ def run_one(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: in
             resume_from=state,
         )
     except Exception:  # not a kill or Ctrl-C
-        checkpoint.remove()  # from there it would raise again
+        checkpoint.remove()  # resuming from it would raise again
         raise
-    record = _keep(run, folder, outcome, split.class_counts, describe(device, workers))
+    record = _store(run, folder, outcome, split.class_counts, describe(device, workers))
     if machine.save_weights and weights:
         files.write_atomically(per_seed(machine.save_weights, run.seed), weights_file(weights, record.run_id))
     checkpoint.remove()
     return record
 
 
-def _checkpoint(run: RunConfig, machine: MachineConfig, folder: Path, device: torch.device) -> Checkpoint:
-    """Of use to the same run where it would give the same bits, in times that can be added up."""
-    here = describe(device, workers=1)
-    made_by = {"run_id": run_id(run)} | {name: here[name] for name in _MADE_BY}
-    return Checkpoint(store.checkpoint_path(folder, run_id(run)), made_by, machine.checkpoint_seconds)
-
-
-def _read(checkpoint: Checkpoint, say: Say) -> State | None:
+def _read(checkpoint: Checkpoint, on_message: OnMessage) -> State | None:
     try:
         state = checkpoint.read()
     except CheckpointError as error:
-        say(f"starts anew: {checkpoint.path.name} {error}")
+        on_message(f"starts from the beginning: {checkpoint.path.name} {error}")
         return None
     if state is not None:
-        say(f"goes on after epoch {len(state['curve'])}")
+        on_message(f"resumes after epoch {len(state['curve'])}")
     return state
 
 
@@ -119,78 +126,77 @@ def run_cohort(
     on_epoch: Callable[[int], None],
     on_halved: Callable[[int], None],
 ) -> None:
-    """Train runs of one cohort in one program, and store each one's record in its folder as soon as it ends.
+    """Train the runs of one cohort in one program, and store each record in the folder of its run as soon as the run ends.
 
-    A fused run has no wall time of its own: its epochs count as the median of a few solo epochs, measured here first.
-    `num_slots` None: as many as fit a GPU's memory, or 8 on a CPU.
+    A fused run has no wall time that could be measured: each epoch counts as the median of a few solo epochs, which are timed
+    here first. Without `num_slots`, as many runs as fit into GPU memory train at a time, or 8 on a CPU.
     """
     device = prepare_device(machine)
     if device.index is not None:
-        torch.cuda.set_device(device)  # where graphs are recorded
+        torch.cuda.set_device(device)  # CUDA graphs are recorded on the current device
     mnist = _mnist(Path(machine.data_dir), device)
     solo_epochs = _time_solo_epochs(runs[0], mnist)
     num_slots = num_slots or (scheduler.num_slots_that_fit(runs[0], mnist) if device.type == "cuda" else _CPU_SLOTS)
-    classes = cache(lambda seed: dataset.split(mnist, runs[0].data, seed).class_counts)
+    class_counts = cache(lambda seed: dataset.split(mnist, runs[0].data, seed).class_counts)
+    num_used = min(num_slots, len(runs))
 
-    slots = min(num_slots, len(runs))
-
-    def halved(num_left: int) -> None:
-        nonlocal slots
-        slots = num_left
+    def on_memory(num_left: int) -> None:
+        nonlocal num_used
+        num_used = num_left
         on_halved(num_left)
 
-    def keep(i: int, outcome: Outcome) -> None:
-        environment = describe(device, workers=1) | {
-            **_NO_PEAKS,
-            "slots": slots,
-            "solo_epoch_seconds": solo_epochs,
-        }
-        on_record(i, _keep(runs[i], folders[i], outcome, classes(runs[i].seed), environment, engine="fused", timing="calibrated"))
+    def on_outcome(i: int, outcome: Outcome) -> None:
+        environment = describe(device, workers=1) | _NO_PEAKS | {"slots": num_used, "solo_epoch_seconds": solo_epochs}
+        counts = class_counts(runs[i].seed)
+        on_record(i, _store(runs[i], folders[i], outcome, counts, environment, engine="fused", timing="calibrated"))
 
     scheduler.train(
         runs,
         mnist,
         num_slots=num_slots,
         epoch_seconds=median(solo_epochs),
-        on_outcome=keep,
+        on_outcome=on_outcome,
         on_epoch=on_epoch,
-        on_halved=halved,
+        on_halved=on_memory,
     )
 
 
-def _time_solo_epochs(like: RunConfig, mnist: Mnist) -> list[float]:
-    brief = replace(
-        like,
-        optimizer=replace(like.optimizer, lr=_CALIBRATION_LR),
+def _time_solo_epochs(template: RunConfig, mnist: Mnist) -> list[float]:
+    run = replace(
+        template,
+        optimizer=replace(template.optimizer, lr=_CALIBRATION_LR),
         schedule=ScheduleConfig(),
-        training=replace(like.training, max_epochs=_CALIBRATION_EPOCHS, patience=_CALIBRATION_EPOCHS),
+        training=replace(template.training, max_epochs=_CALIBRATION_EPOCHS, patience=_CALIBRATION_EPOCHS),
     )
-    outcome = solo.train(brief, dataset.split(mnist, brief.data, brief.seed))
+    outcome = solo.train(run, dataset.split(mnist, run.data, run.seed))
     assert outcome.wall_seconds is not None
-    return [epoch.seconds for epoch in outcome.curve] or [outcome.wall_seconds]  # else its first epoch diverged, at any rate
+    return [epoch.seconds for epoch in outcome.curve] or [outcome.wall_seconds]  # the latter if the first epoch diverged
 
 
-def stored(folder: Path) -> dict[str, RunRecord]:
-    """The study's records by name. Damaged ones are set aside, and it is said: their runs are to be done again."""
-    found = store.scan(folder)
-    for damaged in found.damaged:
-        print(f"Set aside {store.set_aside(damaged)}: {damaged.reason}. Its run is done again.", file=sys.stderr)
-    return found.records
+def load_records(folder: Path) -> dict[str, RunRecord]:
+    """The study's records by run_id. Damaged records are moved aside with a message, so that their runs are repeated."""
+    scan = store.scan(folder)
+    for damaged in scan.damaged:
+        print(f"Damaged record moved to {store.set_aside(damaged)}: {damaged.reason}. Its run is repeated.", file=sys.stderr)
+    return scan.records
 
 
-def record_failure(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, error: str) -> RunRecord:
-    """A run that gave nothing leaves a record as well: 46 points in, 46 records out. What it gave before is not lost."""
-    told = error.encode(errors="replace").decode()  # an error may quote bytes that no file could hold
-    outcome = Outcome(status="failed", stop_reason="error", error=told)
-    device = prepare_device(machine)
-    environment = describe(device, workers) | _NO_PEAKS
-    before = store.read_run(folder, run_id(run))  # there where only its weights were to be made again
-    record = before if before is not None and is_done(before) else _keep(run, folder, outcome, {}, environment)
-    _checkpoint(run, machine, folder, device).remove()  # it may be what killed the run
+def record_failure(run: RunConfig, folder: Path, environment: dict[str, Any], error: str) -> RunRecord:
+    """Store a failed record and return it. If an earlier record of the run is done, keep and return that one.
+
+    `environment` describes the device as it was before the failure: a GPU that was lost can no longer be asked.
+    """
+    message = error.encode(errors="replace").decode()  # an error may quote bytes that no UTF-8 file can hold
+    outcome = Outcome(status="failed", stop_reason="error", error=message)
+    environment = environment | _NO_PEAKS | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    before = store.read_run(folder, run_id(run))  # exists if the run was repeated only for its weights
+    record = before if before is not None and is_done(before) else _store(run, folder, outcome, {}, environment)
+    checkpoint = Checkpoint(store.checkpoint_path(folder, run_id(run)), made_by={}, every_seconds=None)
+    checkpoint.remove()  # it may be the cause of the failure
     return record
 
 
-def _keep(
+def _store(
     run: RunConfig,
     folder: Path,
     outcome: Outcome,
@@ -200,8 +206,8 @@ def _keep(
     engine: str = "solo",
     timing: Literal["measured", "calibrated"] = "measured",
 ) -> RunRecord:
-    """Store what came of a run, and return it. A measured record is not replaced by a calibrated one."""
-    if timing == "calibrated" and store.path_of(folder, run_id(run)).exists():  # of another process, meanwhile
+    """Store the record of a run and return it. A calibrated record does not replace a measured one."""
+    if timing == "calibrated" and store.path_of(folder, run_id(run)).exists():  # another process may have stored it meanwhile
         before = store.read_run(folder, run_id(run))
         if before is not None and is_done(before) and before.timing == "measured":
             return before
@@ -223,7 +229,7 @@ def _mnist(folder: Path, device: torch.device) -> Mnist:
     return dataset.load(folder, device)
 
 
-def keep_model_summary(run: RunConfig, folder: Path) -> str:
+def write_model_summary(run: RunConfig, folder: Path) -> str:
     summary = summarise_model(run.model, run.training.batch_size)
     files.write_atomically(folder / "model.txt", (summary + "\n").encode())
     return summary

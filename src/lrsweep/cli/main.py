@@ -1,6 +1,6 @@
-"""From a config to runs: Hydra's entry, and how every command of it begins and ends.
+"""The command `lrsweep`, and how every command with a Hydra config starts and ends.
 
-Hydra and OmegaConf end here (refusal.py words their errors): below, everything takes the dataclasses of config.py.
+Only this package and the launchers know Hydra and OmegaConf. Everything else takes the dataclasses of lrsweep.config.
 """
 
 import os
@@ -18,27 +18,47 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from lrsweep.cli.errors import explain, is_refusal
+from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.config import CONF_DIR, RESOLVERS, AppConfig, ConfigError, flatten
+
+_IS_HYDRA_1_3 = hydra.__version__.startswith("1.3.")
+# Hydra 1.3 warns if version_base is missing, Hydra 1.4 warns if it is given.
+VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if _IS_HYDRA_1_3 else {}
 
 
 class Stopped(Exception):
-    """By Ctrl-C, or by SIGTERM, which is taken as Ctrl-C."""
+    """Ctrl-C or SIGTERM stopped the command."""
 
     def __init__(self, signal_number: int) -> None:
-        self.exit_code = 128 + signal_number  # as a shell has it
+        self.exit_code = 128 + signal_number  # the shell's convention
 
 
 class SweepIncomplete(Exception):
-    """A sweep that left runs failed or missing; the sweep itself has said which."""
+    """The sweep left runs failed or missing. It has printed which."""
 
 
 def register() -> None:
-    """Give Hydra the schema and the resolvers of conf/."""
-    _hide_literals(AppConfig)
-    ConfigStore.instance().store(name="schema", node=AppConfig)
+    """Register the config schema and the resolvers that conf/ uses."""
+    if "schema.yaml" not in ConfigStore.instance().repo:
+        _hide_literals(AppConfig)
+        ConfigStore.instance().store(name="schema", node=AppConfig)
     for name, resolver in RESOLVERS.items():
-        OmegaConf.register_new_resolver(name, resolver, replace=True)
+        _register_resolver(name, resolver)
+
+
+def _register_resolver(name: str, resolver: Callable[..., Any]) -> None:
+    omegaconf: Any = OmegaConf  # typed as Any, because mypy knows only the version that is installed
+    if _IS_HYDRA_1_3:  # and OmegaConf 2.3
+        omegaconf.register_new_resolver(name, resolver, replace=True)
+    else:  # OmegaConf 2.4, which by default warns if a float parameter gets an int
+        omegaconf.register_resolver(name, resolver, replace=True, annotation_validation="off")
+
+
+def compose(*overrides: str, return_hydra_config: bool = False) -> DictConfig:
+    """The config that a command with these overrides would get."""
+    register()
+    with hydra.initialize_config_dir(str(CONF_DIR), **VERSION_BASE):
+        return hydra.compose("config", list(overrides), return_hydra_config=return_hydra_config)
 
 
 def _hide_literals(config: Any) -> None:
@@ -51,12 +71,12 @@ def _hide_literals(config: Any) -> None:
 
 
 def to_app_config(cfg: DictConfig) -> AppConfig:
-    """The composed config as dataclasses, every bound checked."""
-    for name, value in flatten(OmegaConf.to_container(cfg)).items():  # type: ignore[arg-type]  # a dict, since cfg is one
-        if name not in _known():  # Hydra lets +name=value through, and the dataclasses would ignore it
+    """The composed config as dataclasses. Raises ConfigError if a setting is unknown or out of bounds."""
+    for name, value in flatten(OmegaConf.to_container(cfg)).items():  # type: ignore[arg-type]  # a dict, because cfg is one
+        if name not in _known():  # Hydra accepts +name=value, and the dataclasses would ignore it
             raise ConfigError(f"{name} is not a setting; lrsweep --cfg job lists them all")
-        if isinstance(value, str) and value != value.encode(errors="replace").decode():  # a terminal hands on any bytes
-            raise ConfigError(f"{name} must be text that UTF-8 can hold, got {value!r}")
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():  # a terminal passes on any bytes
+            raise ConfigError(f"a setting must be valid UTF-8 text, got {value!r}")
     app = OmegaConf.to_object(cfg)
     assert isinstance(app, AppConfig)
     return app
@@ -68,35 +88,38 @@ def _known() -> frozenset[str]:
 
 
 def _run_single(cfg: DictConfig) -> float | None:
-    settings = to_app_config(cfg)
-    from lrsweep.cli.single_run import (
-        run_single,  # imports PyTorch, seconds that a typo, --help or a completion need not wait for
-    )
+    app = to_app_config(cfg)
+    from lrsweep.cli.single_run import run_single  # PyTorch takes seconds to import; --help and typos need not wait
 
-    return run_single(settings)
+    return run_single(app)
 
 
 def main() -> None:
     """The console command."""
     command = os.environ.get("LRSWEEP_COMMAND") or shlex.join(["lrsweep", *sys.argv[1:]])
-    run_command(_run_single, f"What is done is kept. To go on, give the same command again:\n  {command}")
+    run_command(_run_single, f"Finished runs are kept. To continue, run the same command again:\n  {command}")
 
 
 def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
-    """Compose and run. A person's mistake is one line and exit code 2; Ctrl-C is 130, SIGTERM 143; runs missing or failed, 1."""
+    """Compose the config and run the task.
+
+    Exit codes: 2 after a user's mistake, with one line on stderr; 130 after Ctrl-C and 143 after SIGTERM, with the text
+    `if_stopped`; 1 if runs failed or are missing.
+    """
     register()
+    sys.argv += _study_mode(sys.argv[1:])
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands us its exceptions instead of printing them over several lines
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its exceptions instead of printing them over several lines
 
     def job(cfg: DictConfig) -> Any:
         try:
             return task(cfg)
         except Exception as error:
-            if show_tracebacks or not is_refusal(error):
+            if show_tracebacks or not is_user_error(error):
                 raise
-            _refuse(error)  # here already: on its way through Hydra it would be announced by a second line
+            _refuse(error)  # here and not below, because Hydra would print a line of its own on the way
 
-    entry: Callable[[], Any] = hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)
+    entry: Callable[[], Any] = hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)(job)
     try:
         with _stopped_by_signals():
             entry()
@@ -106,30 +129,42 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
         print(f"\nStopped. {if_stopped}", file=sys.stderr)
         sys.exit(stopped.exit_code)
     except Exception as error:
-        if show_tracebacks or not is_refusal(error):
+        if show_tracebacks or not is_user_error(error):
             raise
         _refuse(error)
 
 
+def _study_mode(words: list[str]) -> list[str]:
+    """The override that makes `study=NAME` a sweep, if the study's file sets hydra.mode.
+
+    Hydra 1.4 reads hydra.mode only from the primary config and the command line.
+    """
+    files = {f"study={path.stem}": path for path in (CONF_DIR / "study").glob("*.yaml")}
+    modes = [OmegaConf.select(OmegaConf.load(files[word]), "hydra.mode") for word in words if word in files]
+    is_set = any(word.startswith("hydra.mode=") for word in words)
+    return [f"hydra.mode={modes[-1]}"] if modes and modes[-1] and not is_set else []
+
+
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    """Turn SIGINT and SIGTERM into Stopped."""
+    handled = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
     received = []
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         received.append(number)
-        for each in heard:
-            signal.signal(each, signal.SIG_IGN)  # the way out is short, and a second Ctrl-C would cut it shorter
+        for each in handled:
+            signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the cleanup
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in heard}
+    before = {number: signal.signal(number, stop) for number in handled}
     try:
         yield
-    except KeyboardInterrupt as interrupt:  # ours, or Ray's, which it raises in the place of ours
+    except KeyboardInterrupt as interrupt:  # ours, or one that Ray raises instead
         raise Stopped(received[0] if received else signal.SIGINT) from interrupt
     finally:
         for number, handler in before.items():
-            if signal.getsignal(number) is stop:  # else the process is on its way out
+            if signal.getsignal(number) is stop:  # otherwise a signal has come, and the process is about to end
                 signal.signal(number, handler)
 
 

@@ -1,8 +1,8 @@
-"""What `lrsweep` does without a sweep: one run, here, with its summary and its progress."""
+"""What `lrsweep` does without a sweep: one run in this process, with a model summary and a progress bar."""
 
 from tqdm import tqdm
 
-from lrsweep.cli.execution import check_files, is_finished, keep_model_summary, run_one, stored
+from lrsweep.cli.execution import check_files, is_finished, load_records, report_cpu_fallback, run_one, write_model_summary
 from lrsweep.config import AppConfig, run_id
 from lrsweep.records import EpochRecord, Outcome
 from lrsweep.storage import lock, store
@@ -10,9 +10,9 @@ from lrsweep.tracking.tracker import Tracking
 
 
 def run_single(app: AppConfig) -> float | None:
-    """Train and store it if need be. The validation accuracy.
+    """Train and store the run unless it is finished already. Return its validation accuracy.
 
-    A record of the fused engine is replaced, because this run measures its time.
+    A calibrated record of the fused engine is replaced, because this run measures its time.
     """
     check_files(app.run, app.machine)
     with lock.hold(app.folder, run_id(app.run)):
@@ -22,16 +22,20 @@ def run_single(app: AppConfig) -> float | None:
 def _run_held(app: AppConfig) -> float | None:
     run, folder = app.run, app.folder
     tracking = Tracking(app)
-    print(keep_model_summary(run, folder))
-    record = stored(folder).get(run_id(run))
+    print(write_model_summary(run, folder))
+    record = load_records(folder).get(run_id(run))
     if record is None or not is_finished(record, app) or record.timing == "calibrated":
+        report_cpu_fallback(app.machine.device)
         with tqdm(unit="epoch", desc=f"lr {run.optimizer.lr:.2e}", disable=None) as bar:
 
-            def show(epoch: EpochRecord) -> None:
-                bar.update(epoch.epoch - bar.n)  # by more than 1 where the run goes on from its checkpoint
+            def on_epoch(epoch: EpochRecord) -> None:
+                bar.update(epoch.epoch - bar.n)  # more than 1 if the run resumed from its checkpoint
                 bar.set_postfix(train_loss=f"{epoch.train_loss:.4f}", valid_accuracy=f"{epoch.valid_accuracy:.4f}")
 
-            record = run_one(run, app.machine, folder, workers=1, on_epoch=show, say=lambda told: tqdm.write(f"This run {told}."))
+            def on_message(text: str) -> None:
+                tqdm.write(f"This run {text}.")
+
+            record = run_one(run, app.machine, folder, workers=1, on_epoch=on_epoch, on_message=on_message)
     else:
         print("This run is in the store already.")
     tracking.log_run(record)

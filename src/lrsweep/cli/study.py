@@ -1,4 +1,4 @@
-"""Run a study from Python: the command `lrsweep` in a process of its own."""
+"""Run a study from Python, as the command `lrsweep` in a process of its own."""
 
 import shlex
 import signal
@@ -6,40 +6,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hydra
-
-from lrsweep.cli.main import register, to_app_config
-from lrsweep.config import CONF_DIR
+from lrsweep.cli.main import compose, to_app_config
 
 
 class StudyError(Exception):
-    """The command was refused, or left runs missing. The message holds the last lines that it printed."""
+    """The command was refused, or left runs missing. The message ends with the last lines that it printed."""
 
 
 def run_study(study: str, *overrides: str) -> Path:
     """See `lrsweep.run_study`."""
     command = [sys.executable, "-m", "lrsweep", f"study={study}", *overrides]
-    # Through a pipe, because in a notebook only what this process prints reaches the cell.
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
     lines = []
-    try:
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            lines.append(line)
-        exit_code = process.wait()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)  # the sweep ends its workers and keeps what is finished
-        process.wait()
-        raise
-    if exit_code:
-        raise StudyError(f"{shlex.join(command[2:])} ended with exit code {exit_code}:\n{''.join(lines[-5:])}")
-    return _folder(study, overrides)
-
-
-def _folder(study: str, overrides: tuple[str, ...]) -> Path:
-    register()
+    # Through a pipe, because a notebook cell shows only what this process prints.
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                lines.append(line)
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)  # the sweep stops its workers and keeps finished runs
+            print(process.stdout.read(), end="")
+            raise
+    if process.returncode:
+        raise StudyError(f"{shlex.join(command[2:])} ended with exit code {process.returncode}:\n{''.join(lines[-5:])}")
     names = [override for override in overrides if override.startswith(("study.", "machine.results_dir="))]
-    with hydra.initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        config = hydra.compose("config", [f"study={study}", *names])
-    return to_app_config(config).folder
+    return to_app_config(compose(f"study={study}", *names)).folder
