@@ -173,7 +173,7 @@ def at_rate(lr: float) -> AppConfig:
     ("apps", "num_fused", "message"),
     [
         ([at_rate(1), at_rate(2)], 2, "2 runs in"),
-        ([at_rate(1), AppConfig(data=DataConfig(max_shift=1.0))], 1, "1 of 2 runs run solo: images that move"),
+        ([at_rate(1), AppConfig(data=DataConfig(max_shift=1.0))], 1, "1 of 2 runs run solo: augmentation"),
         ([at_rate(1), at_rate(9), at_rate(2)], 1, "2 of 3 runs run solo: not even one of them fits into memory"),
         ([at_rate(1), at_rate(8)], 1, "1 of 2 runs run solo: the fused program ended with ZeroDivisionError: no such thing"),
         ([AppConfig(machine=MachineConfig(save_weights="w.pt"))], 0, "1 of 1 runs run solo: only solo runs save weights"),
