@@ -27,7 +27,7 @@ def require_choices(group: str, config: Any) -> None:
 
 
 def require_used(group: str, config: Any, uses: dict[str, tuple[str, ...]]) -> None:
-    """Refuse a setting that differs from its default but is not used by the chosen optimizer or schedule: it is a mistake."""
+    """Refuse a changed setting that the chosen optimizer or schedule does not use: it would silently have no effect."""
     unused = {name for names in uses.values() for name in names} - set(uses[config.name])
     for field in fields(config):
         default = field.default if field.default_factory is MISSING else field.default_factory()
