@@ -171,7 +171,7 @@ def _one_epoch(progress: _Progress, split: Split) -> None:
         finite = list(takewhile(math.isfinite, losses))
         progress.num_finite += len(finite)
         progress.last_finite_loss = finite[-1] if finite else progress.last_finite_loss
-        # Weights broken by the epoch's last step only show in the validation loss.
+        # If the epoch's last step breaks the weights, only the validation loss shows it.
         progress.has_diverged = len(finite) < len(losses) or not math.isfinite(valid.loss)
         if progress.has_diverged:
             return
