@@ -1,4 +1,4 @@
-"""The settings that define a run, and the name of a run."""
+"""The settings that define a run, and its run_id."""
 
 import hashlib
 import json
@@ -186,10 +186,10 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def run_id(run: RunConfig) -> str:
-    """The name of a run: a hash of all settings that differ from their defaults.
+    """The id of a run: a hash of all settings that differ from their defaults.
 
-    Because defaults are left out, adding a setting does not rename stored runs, as long as its default changes nothing. But
-    changing a default gives old names a new meaning: raise records.SCHEMA_VERSION when you do. A test compares the defaults.
+    Because defaults are left out, adding a setting keeps the ids of stored runs, as long as its default changes nothing. But
+    changing a default gives old ids a new meaning: raise records.SCHEMA_VERSION when you do. A test compares the defaults.
     """
     defaults = flatten(asdict(RunConfig()))
     chosen = {name: value for name, value in flatten(asdict(run)).items() if name in defaults and value != defaults[name]}

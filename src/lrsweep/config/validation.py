@@ -44,7 +44,7 @@ def require_inside(name: str, folder: str) -> None:
 
 
 def convert_floats(config: Any) -> None:
-    """Store 1 as 1.0 where a setting is a float, so that both give a run the same name."""
+    """Store 1 as 1.0 where a setting is a float, so that both give the same run_id."""
     for field in fields(config):
         value = getattr(config, field.name)
         if field.type in (float, float | None) and isinstance(value, int):
