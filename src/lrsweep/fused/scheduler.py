@@ -133,7 +133,7 @@ class _ActiveRun:
     plateau: PlateauState = field(default_factory=PlateauState)
     curve: list[EpochRecord] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # of every step
-    stop_reason: StopReason | None = None  # None while the run goes on
+    stop_reason: StopReason | None = None  # None while the run continues
 
     def __post_init__(self) -> None:
         self.order = generator(self.run.seed, "order")

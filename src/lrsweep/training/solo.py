@@ -81,7 +81,7 @@ class _Progress:
 
     @property
     def stop_reason(self) -> StopReason | None:
-        """None while the run goes on."""
+        """None while the run continues."""
         if self.has_diverged:
             return "diverged"
         if self.stopping.is_over:
@@ -89,7 +89,7 @@ class _Progress:
         return "max_epochs" if len(self.curve) >= self.learner.run.training.max_epochs else None
 
     def state(self) -> State:
-        """Everything that `load_state` needs. The tensors are not copies: write or copy them before the run goes on."""
+        """Everything that `load_state` needs. The tensors are not copies: write or copy them before the run continues."""
         learner = self.learner
         return {
             "model": learner.model.state_dict(),

@@ -39,7 +39,7 @@ def rows_by_unit(judged: Sequence[Judged]) -> dict[str, list[Row]]:
 
 
 def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
-    """One row per test: effect and interval in the colour of the verdict. A short vertical bar shows what the claim needs."""
+    """One row per test: effect and interval in the colour of the verdict. A short vertical bar marks `beyond`."""
     scale, label, linear_to = SCALES[unit]
     for y, (_, _, test, verdict) in enumerate(rows):
         effect = verdict.effect
