@@ -2,8 +2,8 @@
 
     python scripts/baseline.py --lr 1e-3 --epochs 20
 
-From lrsweep it takes only the MNIST files and the description of the machine. It prints one line of JSON. As in lrsweep, the
-seconds of an epoch are those of its training and validation.
+It uses only two parts of lrsweep: the MNIST files and the description of the machine. It prints one line of JSON. As in lrsweep,
+the seconds of an epoch cover training and validation.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from lrsweep.data.download import load_mnist
 from lrsweep.data.sources import import_torchvision
 from lrsweep.training.device import describe
 
-torchvision = import_torchvision()  # `import torchvision`, also with a CPU-only torch
+torchvision = import_torchvision()  # like `import torchvision`, but it also works with a CPU-only torch
 
 DATA_DIR = Path(__file__).parents[1] / "data"
 BATCH_SIZE = 32
@@ -54,7 +54,7 @@ class Net(nn.Module):
 
 
 def load_datasets(num_train: int, num_valid: int, num_test: int) -> list[Dataset[Any]]:
-    """torchvision.datasets.MNIST, from files with the project's copy: nothing is downloaded."""
+    """torchvision.datasets.MNIST, reading a temporary copy of the project's files, so that nothing is downloaded."""
     mnist = load_mnist(DATA_DIR)
     arrays = {
         "train-images-idx3-ubyte": mnist.train_images,
@@ -78,7 +78,7 @@ def load_datasets(num_train: int, num_valid: int, num_test: int) -> list[Dataset
 def run_epoch(
     model: nn.Module, loader: Loader, device: torch.device, optimizer: torch.optim.Optimizer | None = None
 ) -> tuple[float, float]:
-    """Mean loss and accuracy. Trains if there is an optimizer."""
+    """Return the mean loss and accuracy of one epoch. Trains if there is an optimizer."""
     model.train(optimizer is not None)
     total_loss, num_correct, num_images = 0.0, 0, 0
     with torch.set_grad_enabled(optimizer is not None):

@@ -2,8 +2,8 @@
 
     python scripts/bench.py          (`make bench` runs it first; leave the machine idle meanwhile)
 
-Each contender trains one epoch to warm up and then the timed ones. Runs per hour compare as epochs per hour, because both
-sides train the same network on as many images and stop by the same rule.
+Each contender trains one epoch to warm up, then the timed epochs. The ratio of runs per hour is that of epochs per hour, because
+both sides train the same network on the same number of images and stop by the same rule.
 
 The CPU goal is the share of an epoch that its convolutions and matrix products take when they run alone, without biases,
 pooling, optimizer or anything else. One process measures both, in turns. At 1, nothing but faster kernels could help.
@@ -85,7 +85,7 @@ def measure_plain_script(contender: Contender, data: DataConfig, epochs: int) ->
     return {"seconds_per_epoch": result["seconds_per_epoch"][1:], "peak_memory_bytes": result["environment"]["peak_memory_bytes"]}
 
 
-_barrier: threading.Barrier  # of a worker; a process can get a barrier only when it starts
+_barrier: threading.Barrier  # of a worker; a process can receive a barrier only when it starts
 
 
 def _keep_barrier(barrier: threading.Barrier) -> None:
@@ -94,7 +94,7 @@ def _keep_barrier(barrier: threading.Barrier) -> None:
 
 
 def train(contender: Contender, data: DataConfig, epochs: int, seed: int) -> dict[str, Any]:
-    """In a worker. The test set, scored at the end, keeps its core busy while slower workers finish."""
+    """Run in a worker. Scoring the test set at the end keeps its core busy while slower workers finish."""
     device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision))
     run = RunConfig(seed=seed, data=data, optimizer=OptimizerConfig(lr=LR), training=TrainingConfig(max_epochs=1 + epochs))
     split = dataset.split(dataset.load(ROOT / "data", device), run.data, run.seed)
@@ -118,7 +118,7 @@ def train(contender: Contender, data: DataConfig, epochs: int, seed: int) -> dic
 
 
 class LayersAlone:
-    """The convolutions and matrix products of one epoch, in its order and with its batch sizes, and nothing else."""
+    """The convolutions and matrix products of one epoch, in the same order and with the same batch sizes, and nothing else."""
 
     def __init__(self, run: RunConfig, split: dataset.Split) -> None:
         calls: list[tuple[Layer, Tensor]] = []
@@ -127,7 +127,7 @@ class LayersAlone:
         def record(layer: nn.Module, arguments: tuple[Tensor]) -> None:
             if isinstance(layer, Layer):
                 [x] = arguments
-                # requires_grad is true where the network needs this gradient: not for the images.
+                # True where the network needs this gradient, so not for the images.
                 copy = x.detach().clone().requires_grad_(x.requires_grad)
                 calls.append((layer, inputs.setdefault((layer, x.shape, x.is_inference()), copy)))
 
@@ -151,22 +151,22 @@ class LayersAlone:
 
 
 def epochs_per_hour(contender: Contender, measurements: Sequence[dict[str, Any]]) -> list[float]:
-    """Of all processes together, one figure for each round."""
+    """Epochs per hour of all processes together, one value per round."""
     return [contender.num_processes * 3600 / median(m["seconds_per_epoch"]) for m in measurements]
 
 
 def speed_row(contender: Contender, measured: dict[str, list[dict[str, Any]]]) -> list[str]:
-    mine = measured.get(contender.label)
-    if not mine:
+    measurements = measured.get(contender.label)
+    if not measurements:
         return [contender.label]
     plain = PLAIN if contender.device == "cpu" else PLAIN_GPU
-    rates = epochs_per_hour(contender, mine)
+    rates = epochs_per_hour(contender, measurements)
     return [
         contender.label,
-        spread([seconds for m in mine for seconds in m["seconds_per_epoch"]]),
+        spread([seconds for m in measurements for seconds in m["seconds_per_epoch"]]),
         spread(rates, ",.0f"),
         "1" if contender is plain else spread(ratios(rates, epochs_per_hour(plain, measured[plain.label]))),
-        spread([m["peak_memory_bytes"] / 1e6 for m in mine], ".0f"),
+        spread([m["peak_memory_bytes"] / 1e6 for m in measurements], ".0f"),
     ]
 
 
@@ -185,8 +185,9 @@ def to_markdown(measured: dict[str, list[dict[str, Any]]], data: DataConfig, epo
     head = ["", "seconds per epoch", "epochs per hour", "runs per hour, × plain script", "peak MB per process"]
     lines = [
         LEGEND,
-        f"An epoch: {data.num_train:,} training and {data.num_valid:,} validation images. In a round a process trains {epochs} "
-        "after one to warm up. On a CPU the plain script has PyTorch's default number of threads, each process of lrsweep one.",
+        f"An epoch: {data.num_train:,} training and {data.num_valid:,} validation images. In a round, a process trains {epochs} "
+        "epochs after one to warm up. On a CPU, the plain script uses PyTorch's default number of threads; each process of "
+        "lrsweep uses one.",
         "",
         *table(head, [speed_row(contender, measured) for contender in CONTENDERS]),
         "",
@@ -202,12 +203,12 @@ def main() -> None:
     parser = new_parser("How fast lrsweep trains, compared with a plain PyTorch script.", rounds=3, epochs=2, images=3_000)
     arguments = parser.parse_args()
     data = data_config(arguments.images)
-    here = [c for c in CONTENDERS if c.device == "cpu" or torch.cuda.is_available()]
+    contenders = [c for c in CONTENDERS if c.device == "cpu" or torch.cuda.is_available()]
 
     def publish(measured: dict[str, list[dict[str, Any]]]) -> None:
         write(arguments, "", "Speed", to_markdown(measured, data, arguments.epochs), {"measurements": measured})
 
-    take_turns({c.label: partial(measure, c, data, arguments.epochs) for c in here}, arguments.rounds, publish)
+    take_turns({c.label: partial(measure, c, data, arguments.epochs) for c in contenders}, arguments.rounds, publish)
 
 
 if __name__ == "__main__":

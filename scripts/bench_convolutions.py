@@ -2,9 +2,9 @@
 
     python scripts/bench_convolutions.py          (`make bench` runs it last; leave the machine idle meanwhile)
 
-A step here is the forward pass, the loss and the gradients of K runs with 32 images each, in fp32. The optimizer, which is the
-same for all, stays out. Each way has to give the same gradients before it is timed. A GPU replays each way as a recorded CUDA
-graph, as the fused engine does. Written to results/bench/<machine>-convolutions.md and .json after every measurement.
+A step here is the forward pass, the loss and the gradients of K runs with 32 images each, in fp32. The optimizer is left out,
+because it is the same for all. Each way must give the same gradients before it is timed. A GPU replays each way as a recorded
+CUDA graph, as the fused engine does. Written to results/bench/<machine>-convolutions.md and .json after every measurement.
 
 Shapes: K runs, B batch, H × W pixels, I features, C classes.
 """
@@ -31,14 +31,14 @@ from lrsweep.training.device import prepare_device
 from lrsweep.training.models import ACTIVATIONS, build_model, initial_model
 
 BATCH_SIZE = 32
-TOLERANCE = 1e-4  # of the largest gradient of a tensor, in fp32
+TOLERANCE = 1e-4  # fraction of a tensor's largest gradient, in fp32
 NUM_RUNS = {"cpu": (1, 2, BLOCK_SLOTS["cpu"], 8), "cuda": (BLOCK_SLOTS["cuda"], 16, 46)}
-STEPS = 10  # timed, of each way in a round
+STEPS = 10  # timed steps of each way in a round
 SHIPPED = "columns, backward by nine additions (shipped)"
 
 Forward = Callable[[Weights, Tensor], Tensor]
 Gradients = tuple[Tensor, ...]
-Seconds = dict[str, list[float]]  # of a step in each round, by way
+Seconds = dict[str, list[float]]  # way → seconds of a step in each round
 
 
 def one_by_one(model: nn.Module, weights: Weights, images_KBHW: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def one_by_one(model: nn.Module, weights: Weights, images_KBHW: Tensor) -> Tenso
 
 def mapped(model: nn.Module, weights: Weights, images_KBHW: Tensor) -> Tensor:
     """The solo engine's network under torch.func.vmap, which turns its convolutions into grouped ones."""
-    logits_KBC: Tensor = vmap(lambda own, x: functional_call(model, own, (x.unsqueeze(1),)))(weights, images_KBHW)
+    logits_KBC: Tensor = vmap(lambda w, x: functional_call(model, w, (x.unsqueeze(1),)))(weights, images_KBHW)
     return logits_KBC
 
 
@@ -74,14 +74,16 @@ def grouped(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tenso
 
 
 def by_autograd(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
-    """The columns without the backward pass that is written for them."""
+    """The shipped columns, but with autograd's backward pass instead of the hand-written one."""
     columns = stacked_cnn._Columns
     with mock.patch.object(columns, "apply", partial(columns.forward, SimpleNamespace())):
         return forward_cnn(config, weights, images_KBHW)
 
 
 def ways(*, with_compiled: bool = False) -> dict[str, Forward]:
-    """The shipped way first: the others are compared with it. The compiled one last: on a GPU a failure may spoil the next."""
+    """The shipped way is first, because the others are compared with it. The compiled way is last, because its failure on a GPU
+    may break the ways after it.
+    """
     config = ModelConfig()
     model = build_model(config, torch.Generator(), torch.device("cpu"))  # functional_call replaces its weights
     forwards: dict[str, Forward] = {
@@ -115,12 +117,12 @@ def gradients(forward: Forward, weights: Weights, images_KBHW: Tensor, labels_KB
 
 
 def largest_difference(ours: Gradients, theirs: Gradients) -> float:
-    """Relative to the largest entry of the tensor; of the worst tensor."""
+    """The largest difference in any tensor, relative to that tensor's largest entry."""
     return max(((a - b).abs().max() / b.abs().max()).item() for a, b in zip(ours, theirs, strict=True))
 
 
 def make_steps(forwards: dict[str, Forward], num_runs: int, device: torch.device) -> dict[str, Callable[[], float]]:
-    """For each way a function that times a step. A way that fails is left out, with a message."""
+    """One function per way, which times a step. A way that fails is left out, with a message."""
     weights, images, labels = make_batch(num_runs, device)
     expected = gradients(forwards[SHIPPED], weights, images, labels)
     steps: dict[str, Callable[[], float]] = {}
@@ -150,9 +152,9 @@ def _step_seconds(step: Step[Gradients], images: Tensor, labels: Tensor) -> floa
 def speed_row(name: str, measured: dict[int, Seconds]) -> list[str]:
     cells = []
     for num_runs, seconds in measured.items():
-        if mine := seconds.get(name):
-            ratio = "1" if name == SHIPPED else spread(ratios(mine, seconds[SHIPPED]))
-            cells += [f"{median(mine) / num_runs * 1e3:.2f}", ratio]
+        if step_seconds := seconds.get(name):
+            ratio = "1" if name == SHIPPED else spread(ratios(step_seconds, seconds[SHIPPED]))
+            cells += [f"{median(step_seconds) / num_runs * 1e3:.2f}", ratio]
         else:
             cells += [NOT_MEASURED] * 2
     return [name, *cells]
@@ -185,7 +187,7 @@ def main() -> None:
             print(f"{device}, K = {num_runs}", file=sys.stderr)
             steps = make_steps(ways(with_compiled=arguments.compile), num_runs, prepared)
             take_turns(steps, arguments.rounds, partial(publish, device, num_runs))
-            torch.compiler.reset()  # too many shapes make it give up
+            torch.compiler.reset()  # torch.compile gives up after too many shapes
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python scripts/bench_fused.py          (`make bench` runs it after bench.py; leave the machine idle meanwhile)
 
-An epoch is the documents': 3,000 training and 5,000 validation images. Each contender trains one epoch to warm up. On a GPU
-whole sweeps are timed as well, once each. Written to results/bench/<machine>-fused.md and .json after every measurement.
+An epoch has 3,000 training and 5,000 validation images, as in the documents. Each contender trains one epoch to warm up. On a
+GPU, whole sweeps are timed as well, once each. Written to results/bench/<machine>-fused.md and .json after every measurement.
 """
 
 import subprocess
@@ -55,7 +55,7 @@ class Contender:
         return f"{self.device.upper()}, {self.precision}, {'solo' if self.num_slots == 0 else f'fused, K = {slots}'}"
 
 
-CONTENDERS = [  # of each device and precision solo first: the others are compared with it
+CONTENDERS = [  # solo is first for each device and precision, because the others are compared with it
     *(Contender("cpu", "fp32", slots) for slots in (0, 8)),
     *(Contender("cuda", precision, slots) for precision in ("fp32", "tf32") for slots in (0, 46, 460, None)),
 ]
@@ -67,7 +67,7 @@ class Sweep:
 
     precision: Literal["fp32", "tf32"]
     num_seeds: int
-    is_command: bool = False  # `lrsweep`, from its start to its report; else in this process, which has loaded everything
+    is_command: bool = False  # True: the `lrsweep` command, start to report. False: in this process, with everything loaded
 
     @property
     def label(self) -> str:
@@ -93,7 +93,7 @@ def measure(contender: Contender, template: RunConfig, epochs: int) -> dict[str,
         run = replace(template, training=TrainingConfig(max_epochs=1 + epochs, patience=1 + epochs))
         seconds = [epoch.seconds for epoch in solo.train(run, dataset.split(mnist, run.data, run.seed)).curve[1:]]
     else:
-        # One epoch more, because an epoch is timed from its start to the next one's start, which waits for its results.
+        # Train one more epoch, because an epoch ends for the clock when the next one starts, which waits for its results.
         run = replace(template, training=TrainingConfig(max_epochs=2 + epochs, patience=2 + epochs))
         starts, _ = train_fused([replace(run, seed=seed) for seed in range(slots)], mnist)
         seconds = [(end - start) / slots for start, end in pairwise(starts)][1:]
@@ -121,7 +121,7 @@ def train_fused(runs: list[RunConfig], mnist: dataset.Mnist) -> tuple[list[float
 
 
 def product_rate(device: torch.device) -> float:
-    """FLOP/s of a large matrix product in the precision that is set."""
+    """FLOP/s of a large matrix product in the current precision."""
     a, b = torch.rand(2, PRODUCT_SIZE, PRODUCT_SIZE, device=device)
     seconds = []
     for _ in range(5):
@@ -152,7 +152,7 @@ def measure_sweep(sweep: Sweep, template: RunConfig, device_name: str) -> dict[s
 
 
 def flops_per_epoch(data: DataConfig) -> int:
-    """Of convolutions and matrix products, counted by PyTorch on the model; a multiply-add is two operations."""
+    """Operations of the convolutions and matrix products, as PyTorch counts them; a multiply-add is two operations."""
     model = build_model(ModelConfig(), torch.Generator(), torch.device("meta"))
     image = torch.zeros(1, 1, 28, 28, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as forward:
@@ -163,15 +163,16 @@ def flops_per_epoch(data: DataConfig) -> int:
 
 
 def speed_row(contender: Contender, measured: dict[str, list[dict[str, Any]]], data: DataConfig) -> list[str]:
-    mine = measured.get(contender.label)
-    if not mine:
+    measurements = measured.get(contender.label)
+    if not measurements:
         return [contender.label]
     solos = measured[replace(contender, num_slots=0).label]
-    solo_seconds, seconds = ([m["seconds_per_run_epoch"] for m in side] for side in (solos, mine))
-    rate, peak = mine[0]["product_flops_per_second"], mine[0]["peak_memory_bytes"]
+    solo_seconds, seconds = ([m["seconds_per_run_epoch"] for m in side] for side in (solos, measurements))
+    first = measurements[0]
+    rate, peak = first["product_flops_per_second"], first["peak_memory_bytes"]
     return [
         contender.label,
-        str(mine[0]["slots"]),
+        str(first["slots"]),
         f"{data.num_train / median(seconds):,.0f}",
         "1" if contender.num_slots == 0 else spread(ratios(solo_seconds, seconds)),
         f"{flops_per_epoch(data) / median(seconds) / rate:.2f}" if rate else "–",
@@ -196,7 +197,7 @@ def to_markdown(measured: dict[str, list[dict[str, Any]]], sweeps: dict[str, dic
         "",
         "## Whole sweeps on a GPU",
         "",
-        "Once each. The least time: the operations of the epochs trained, at the rate of a large matrix product on that GPU.",
+        "Each measured once. The least time: all epochs' operations at the rate of a large matrix product on that GPU.",
         "",
         *table(["", "seconds", "× the least time"], [sweep_row(sweep, sweeps) for sweep in SWEEPS]),
     ]
@@ -205,7 +206,7 @@ def to_markdown(measured: dict[str, list[dict[str, Any]]], sweeps: dict[str, dic
 def main() -> None:
     arguments = new_parser("How fast the fused engine is, compared with solo.", rounds=3, epochs=2, images=3_000).parse_args()
     template = RunConfig(data=data_config(arguments.images), optimizer=OptimizerConfig(lr=LR))
-    here = [c for c in CONTENDERS if c.device == "cpu" or torch.cuda.is_available()]
+    contenders = [c for c in CONTENDERS if c.device == "cpu" or torch.cuda.is_available()]
     measured: dict[str, list[dict[str, Any]]] = {}
     sweeps: dict[str, dict[str, Any]] = {}
 
@@ -214,7 +215,7 @@ def main() -> None:
         lines = to_markdown(measured, sweeps, template.data)
         write(arguments, "fused", "Many runs in one program", lines, {"measurements": measured, "sweeps": sweeps})
 
-    take_turns({c.label: partial(measure, c, template, arguments.epochs) for c in here}, arguments.rounds, publish)
+    take_turns({c.label: partial(measure, c, template, arguments.epochs) for c in contenders}, arguments.rounds, publish)
     for sweep in SWEEPS if torch.cuda.is_available() else []:
         sweeps[sweep.label] = measure_sweep(sweep, RunConfig(), "cuda")
         publish(measured)

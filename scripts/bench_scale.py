@@ -1,9 +1,9 @@
-"""What ten thousand runs cost besides their training: a sweep of runs that train nothing.
+"""What ten thousand runs cost besides their training, measured with a sweep of runs that train nothing.
 
     python scripts/bench_scale.py          (about 20 minutes; leave the machine idle meanwhile)
 
-Command, launcher, processes, store and report are lrsweep's own. Only the training in a worker is replaced by a made-up
-outcome with as many epochs as a run of the reference. Each figure is measured once, start-up included.
+Command, launcher, processes, store and report are lrsweep's own. Only the training in a worker is replaced: it returns a made-up
+outcome with as many epochs as the average run in results/reference/lr. Each figure is measured once, start-up included.
 Written to results/bench/<machine>-scale.md and .json.
 """
 
@@ -33,7 +33,7 @@ SCAN = (
 
 
 def make_up_run(run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, **_: Any) -> RunRecord:
-    """In the place of execution.run_one: store a record whose accuracy is highest at a rate of 10^-2.5."""
+    """Replaces execution.run_one: store a record whose accuracy is highest at a rate of 10^-2.5."""
     best = 0.9 - 0.1 * abs(math.log10(run.optimizer.lr) + 2.5) + 0.01 * int(run_id(run)[:8], 16) / 2**32
     curve = [
         EpochRecord(epoch=i, train_loss=2.0, train_accuracy=0.5, valid_loss=2.0, valid_accuracy=best * i / EPOCHS, seconds=1.0)
@@ -64,7 +64,7 @@ def make_up_run(run: RunConfig, machine: MachineConfig, folder: Path, *, workers
     return record
 
 
-if __name__ in ("__main__", "__mp_main__"):  # the second in the pool's workers, which import this file again
+if __name__ in ("__main__", "__mp_main__"):  # __mp_main__ in the pool's workers, which import this file again
     execution.run_one = make_up_run
 
 

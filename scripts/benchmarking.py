@@ -22,9 +22,9 @@ NOT_MEASURED = "not measured"
 LEGEND = "Figures are medians (lowest–highest; number of values). Ratios are taken within a round."
 
 _OPTIONS = {  # help, highest value
-    "rounds": ("turns of every contender", 1_000),
+    "rounds": ("rounds, in each of which every contender takes a turn", 1_000),
     "epochs": ("timed epochs in each round", 1_000),
-    "images": ("training images; the others in proportion", 3_000),
+    "images": ("training images; validation and test images in proportion", 3_000),
     "runs": ("number of runs, rounded up to whole seeds", 100_000),
 }
 
@@ -32,7 +32,7 @@ M = TypeVar("M")
 
 
 def new_parser(description: str, **defaults: int) -> argparse.ArgumentParser:
-    """With --out and some of the options above."""
+    """A parser with --out and the options of _OPTIONS that have a default here."""
     parser = argparse.ArgumentParser(description=description)
     for name, default in defaults.items():
         text, highest = _OPTIONS[name]
@@ -56,7 +56,7 @@ def data_config(num_train: int) -> DataConfig:
 def take_turns(contenders: dict[str, Callable[[], M]], rounds: int, on_measured: Callable[[dict[str, list[M]]], None]) -> None:
     """Measure every contender once in each round, so that a machine that slows down slows them all.
 
-    `on_measured` gets all measurements so far after each new one: a time limit costs only the rest.
+    After each measurement, `on_measured` gets all measurements so far, so that a time limit loses only the remaining ones.
     """
     measured: dict[str, list[M]] = {label: [] for label in contenders}
     for number in range(1, rounds + 1):
@@ -67,7 +67,7 @@ def take_turns(contenders: dict[str, Callable[[], M]], rounds: int, on_measured:
 
 
 def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
-    """Round by round. A last round that lacks one of the two is left out."""
+    """One ratio per round. If the last round lacks one of the two values, it is left out."""
     return [a / b for a, b in zip(numerators, denominators, strict=False)]
 
 

@@ -3,8 +3,8 @@
     python3 scripts/missing.py .site                 from the package index
     python3 scripts/missing.py .site wheelhouse      from a folder of wheels (make wheelhouse), without a network
 
-For `make … PYTHON=python3`, which uses an interpreter that already has torch, without a virtual environment and without
-changing it. PYTHONPATH then names the folder.
+`make … PYTHON=python3` runs it. That uses an interpreter that already has torch, without a virtual environment and without
+changing the interpreter; PYTHONPATH names the folder.
 """
 
 import json
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def requirements() -> list[str]:
-    """Of lrsweep and its tests. Read here, because pip would first fetch the build backend."""
+    """What lrsweep and its tests need. Not read by pip, which would first fetch the build backend."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     return [*pyproject["project"]["dependencies"], *pyproject["dependency-groups"]["dev"]]
 

@@ -3,9 +3,9 @@
     python scripts/pins.py [--upgrade]          (`make pins` runs it; ARGS=--upgrade)
 
 requirements.txt: the environment with the dependency group `dev`, for every platform and Python that lrsweep runs on, with
-SHA-256 hashes; pip installs no other file. constraints.txt: versions without hashes, of torch (a CUDA build on one machine, a
-CPU build on another) with the libraries of its CUDA build, and of the packages that only the extras need.
-Versions stay as they are unless pyproject.toml asks for another, or with --upgrade.
+SHA-256 hashes; pip refuses files with other hashes. constraints.txt: versions without hashes, of torch (a CUDA build on one
+machine, a CPU build on another) with the libraries of its CUDA build, and of the packages that only the extras need.
+Versions stay the same unless pyproject.toml requires others, or --upgrade is given.
 """
 
 import re

@@ -13,7 +13,7 @@ import sys
 from missing import requirements
 
 _ALREADY_THERE = {"torch", "torchvision"}
-_GLIBC = range(5, 29)  # pip takes only wheels whose tag it is given, also where glibc 2.28 could run those for 2.17
+_GLIBC = range(5, 29)  # pip accepts only the tags it is given; it does not know that glibc 2.28 also runs wheels for 2.17
 _SOURCE_ONLY = "antlr4-python3-runtime==4.9.*"  # pinned by OmegaConf 2.3; it has no wheel, and is pure Python
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     pip = [sys.executable, "-m", "pip"]
     subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, _SOURCE_ONLY], check=True)
     wanted = [line for line in requirements() if re.split(r"[^\w-]", line)[0] not in _ALREADY_THERE]
-    wanted.append("setuptools")  # torch needs it, and an interpreter may have none that is new enough
+    wanted.append("setuptools")  # torch needs it, and an interpreter may lack it or have an old one
     tags = ["manylinux2014", *(f"manylinux_2_{minor}" for minor in _GLIBC)]
     platforms = [word for tag in tags for word in ("--platform", f"{tag}_{architecture}")]
     target = ["--python-version", python_version, *platforms, "--only-binary=:all:"]

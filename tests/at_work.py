@@ -85,11 +85,11 @@ def children(pid: int) -> list[int]:
 
 
 def descendants(pid: int) -> list[int]:
-    generation, parents, found = [pid], processes(), list[int]()
+    generation, parents, family = [pid], processes(), list[int]()
     while generation:
         generation = [child for child, parent in parents.items() if parent in generation]
-        found += generation
-    return found
+        family += generation
+    return family
 
 
 def workers(sweep_pid: int) -> list[int]:
@@ -110,7 +110,7 @@ def without_times(record: RunRecord) -> dict[str, Any]:
 
 def num_lost(folder: Path, reference: Path) -> int:
     """How many runs of the study in `reference` are missing in `folder`, or differ there in any bit."""
-    found = store.scan(folder).records
+    records = store.scan(folder).records
     expected = store.scan(reference).records
     assert expected
-    return sum(name not in found or without_times(found[name]) != without_times(run) for name, run in expected.items())
+    return sum(name not in records or without_times(records[name]) != without_times(run) for name, run in expected.items())

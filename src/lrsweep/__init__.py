@@ -29,8 +29,8 @@ __all__ = ["analyse", "load_curves", "load_runs", "run_study", "stopped_at", "wr
 def run_study(study: str, *overrides: str) -> Path:
     """Run a study, as the command `lrsweep study=… overrides…` does, and return its folder.
 
-    Finished runs are skipped. The progress is printed. Raises `lrsweep.cli.study.StudyError` if the command is refused or if
-    runs are missing at the end.
+    Finished runs are skipped, and the progress is printed. Raises `lrsweep.cli.study.StudyError` if the command is refused, or
+    if runs are missing at the end.
     """
     from lrsweep.cli.study import run_study
 
@@ -57,8 +57,8 @@ def load_curves(folder: str | Path) -> pd.DataFrame:
 def analyse(folder: str | Path, delta: float | None = None) -> Analysis:
     """Everything that the report says, as tables: `.runs`, `.summary`, `.main.best.plateau`, …
 
-    `delta` is the validation accuracy that the best trade-off may lose against the best rate; by default one standard error of
-    the best rate.
+    `delta` is how much validation accuracy the best trade-off may give up compared with the best rate. The default is one
+    standard error of the best rate's accuracy.
     """
     from lrsweep.analysis.findings import analyse
 

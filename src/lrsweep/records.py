@@ -36,7 +36,7 @@ class Outcome:
     test_accuracy: float | None = None  # measured once, with the weights of the best epoch
     test_loss: float | None = None
     wall_seconds: float | None = None  # training and validation, without set-up, warm-up and test
-    cpu_seconds: float | None = None  # of this process; far below wall_seconds on a CPU means that the machine was busy
+    cpu_seconds: float | None = None  # of this process; on a CPU, far less than wall_seconds means that the machine was busy
     diverged_step: int | None = None  # optimizer steps before the first loss that was not finite
     last_finite_loss: float | None = None
     error: str | None = None
@@ -52,7 +52,7 @@ class RunRecord:
     config: dict[str, Any]  # the whole RunConfig, nested
     outcome: Outcome
     engine: str
-    timing: Literal["measured", "calibrated"]
+    timing: Literal["measured", "calibrated"]  # calibrated: trained with other runs; each epoch counts as long as a solo epoch
     class_counts: dict[str, list[int]]  # split → images of each class
     environment: dict[str, Any]
     schema_version: int = SCHEMA_VERSION
@@ -73,7 +73,7 @@ class RangeTest:
 class RangeTests:
     """The result of one call of `lrsweep-find`. It keeps the suggestions, so that they can be read without this program."""
 
-    config: dict[str, Any]  # the whole RunConfig, nested; its seed is that of the first test, its rate and schedule are unused
+    config: dict[str, Any]  # the whole RunConfig, nested; the seed is the first test's; the rate and schedule are unused
     find: dict[str, Any]  # the whole FindConfig
     environment: dict[str, Any]
     tests: tuple[RangeTest, ...]  # one per seed

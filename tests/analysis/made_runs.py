@@ -10,7 +10,7 @@ RATES = [0.001 * 2.0**i for i in range(9)]
 
 
 def make_runs(accuracy_SR: Any, *, first_seed: int = 0, **columns: Any) -> pd.DataFrame:
-    """The runs of one arm as the analysis gets them, one per entry of accuracy_SR (S seeds, R rates); NaN diverged at once.
+    """The runs of one arm as the analysis gets them, one per entry of accuracy_SR (S seeds, R rates). NaN: diverged at once.
 
     A keyword sets a column: one value, one value per rate, or a table shaped like accuracy_SR. Rates double from 0.001.
     """

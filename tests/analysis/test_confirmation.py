@@ -48,45 +48,47 @@ def test_the_finalists_are_both_ends_the_best_rate_and_the_best_trade_off(
 
 
 def test_a_confirmation_matches_one_computed_by_hand() -> None:
-    found = confirmed(
+    confirmation = confirmed(
         best_of([VALID], seconds=SECONDS),
         [[0.5, 0.950, 0.957, 0.955, 0.5], [0.5, 0.954, 0.955, 0.951, 0.5], [0.5, 0.952, 0.953, 0.950, 0.5]],
         test_accuracy=[[0.5, 0.94, 0.950, 0.944, 0.5], [0.5, 0.94, 0.948, 0.946, 0.5], [0.5, 0.94, 0.949, 0.945, 0.5]],
     )
-    assert found.num_seeds == 3
-    assert found.rows["lr"].tolist() == RATES[1:4]  # only the finalists
-    assert found.rows["valid_mean"].tolist() == pytest.approx([0.952, 0.955, 0.952])
-    assert found.rows["study_valid_mean"].tolist() == VALID[1:4]
-    assert found.rows["optimism"].tolist() == pytest.approx([0.006, 0.005, 0.007])
-    assert (found.best["lr"], found.trade_off["lr"], found.winner["lr"]) == (RATES[2], RATES[3], RATES[2])
-    assert (found.best["test_mean"], found.trade_off["test_mean"]) == pytest.approx((0.949, 0.945))
+    assert confirmation.num_seeds == 3
+    assert confirmation.rows["lr"].tolist() == RATES[1:4]  # only the finalists
+    assert confirmation.rows["valid_mean"].tolist() == pytest.approx([0.952, 0.955, 0.952])
+    assert confirmation.rows["study_valid_mean"].tolist() == VALID[1:4]
+    assert confirmation.rows["optimism"].tolist() == pytest.approx([0.006, 0.005, 0.007])
+    assert (confirmation.best["lr"], confirmation.trade_off["lr"], confirmation.winner["lr"]) == (RATES[2], RATES[3], RATES[2])
+    assert (confirmation.best["test_mean"], confirmation.trade_off["test_mean"]) == pytest.approx((0.949, 0.945))
     half = 4.302652729911275 * 0.002 / 3**0.5  # Student's t with 2 degrees of freedom; the differences are 0.006, 0.002, 0.004
-    assert (found.cost, found.cost_low, found.cost_high) == pytest.approx((0.004, 0.004 - half, 0.004 + half))
+    cost = (confirmation.cost, confirmation.cost_low, confirmation.cost_high)
+    assert cost == pytest.approx((0.004, 0.004 - half, 0.004 + half))
 
 
 def test_the_winner_is_the_best_finalist_on_the_fresh_seeds() -> None:
-    found = confirmed(best_of([VALID], seconds=SECONDS), [[0.5, 0.96, 0.95, 0.94, 0.5]])
-    assert (found.best["lr"], found.winner["lr"]) == (RATES[2], RATES[1])
-    found.rows.loc[found.rows["lr"] == RATES[1], "valid_mean"] = np.nan  # an end of the range that failed on every fresh seed
-    assert found.winner["lr"] == RATES[2]
+    confirmation = confirmed(best_of([VALID], seconds=SECONDS), [[0.5, 0.96, 0.95, 0.94, 0.5]])
+    assert (confirmation.best["lr"], confirmation.winner["lr"]) == (RATES[2], RATES[1])
+    rows = confirmation.rows
+    rows.loc[rows["lr"] == RATES[1], "valid_mean"] = np.nan  # an end of the range that failed on every fresh seed
+    assert confirmation.winner["lr"] == RATES[2]
 
 
 def test_the_cost_is_0_if_the_best_trade_off_is_the_best_rate() -> None:
-    found = confirmed(best_of([[0.5, 0.9, 0.5]]), [[0.5, 0.91, 0.5], [0.5, 0.89, 0.5]])
-    assert (found.cost, found.cost_low, found.cost_high) == (0, 0, 0)
+    confirmation = confirmed(best_of([[0.5, 0.9, 0.5]]), [[0.5, 0.91, 0.5], [0.5, 0.89, 0.5]])
+    assert (confirmation.cost, confirmation.cost_low, confirmation.cost_high) == (0, 0, 0)
 
 
 def test_a_single_fresh_seed_has_no_interval() -> None:
-    found = confirmed(best_of([VALID], seconds=SECONDS), [VALID])
-    assert (found.num_seeds, found.cost) == (1, pytest.approx(0.001))
-    assert np.isnan([found.cost_low, found.cost_high]).all()
+    confirmation = confirmed(best_of([VALID], seconds=SECONDS), [VALID])
+    assert (confirmation.num_seeds, confirmation.cost) == (1, pytest.approx(0.001))
+    assert np.isnan([confirmation.cost_low, confirmation.cost_high]).all()
 
 
 def test_the_cost_uses_the_seeds_that_both_rates_share() -> None:
     status_SR = [["ok"] * 5, ["ok"] * 5, ["ok", "ok", "failed", "ok", "ok"]]
-    found = confirmed(best_of([VALID], seconds=SECONDS), [VALID, VALID, [0.5, 0.958, 0.1, 0.1, 0.5]], status=status_SR)
-    assert (found.cost, found.cost_low, found.cost_high) == pytest.approx((0.001,) * 3)
-    assert found.num_seeds == 2
+    confirmation = confirmed(best_of([VALID], seconds=SECONDS), [VALID, VALID, [0.5, 0.958, 0.1, 0.1, 0.5]], status=status_SR)
+    assert (confirmation.cost, confirmation.cost_low, confirmation.cost_high) == pytest.approx((0.001,) * 3)
+    assert confirmation.num_seeds == 2
 
 
 @pytest.mark.parametrize(
@@ -109,9 +111,9 @@ def test_of_equal_rates_the_chosen_one_looked_better_than_it_is() -> None:
     optimism, fresh_means = [], []
     for _ in range(num_studies):
         best = best_of(truth + sd * rng.standard_normal((num_seeds, 10)))
-        found = confirmed(best, truth + sd * rng.standard_normal((num_seeds, 10)))
-        optimism.append(found.rows.set_index("lr")["optimism"][best.plateau.best_lr])
-        fresh_means.append(found.best["valid_mean"])
+        confirmation = confirmed(best, truth + sd * rng.standard_normal((num_seeds, 10)))
+        optimism.append(confirmation.rows.set_index("lr")["optimism"][best.plateau.best_lr])
+        fresh_means.append(confirmation.best["valid_mean"])
     standard_error = sd / num_seeds**0.5
     tolerance = 4 * standard_error / num_studies**0.5
     assert np.mean(fresh_means) == pytest.approx(truth, abs=tolerance)

@@ -60,31 +60,31 @@ def arm(name: str, **more: Any) -> dict[str, Any]:
 
 
 def compared(study: Study, level: float = 0.05, **settings: Any) -> Effect:
-    """By default: the test accuracy of tanh against that of sigmoid."""
+    """The result of `difference`. By default: the test accuracy of tanh minus that of sigmoid."""
     return difference(study, level, **{"metric": "test_accuracy", "arms": [arm("tanh")], "against": [arm("sigmoid")]} | settings)
 
 
 def test_for_two_arms_at_one_rate_it_is_the_paired_t_test() -> None:
     accuracy = np.random.default_rng(1).normal(0.9, 0.01, (6, 2, 1))
-    found = compared(study_of(accuracy, rates=[1e-3]))
+    effect = compared(study_of(accuracy, rates=[1e-3]))
     expected = stats.ttest_rel(accuracy[:, 1, 0], accuracy[:, 0, 0])
     interval = expected.confidence_interval(0.95)
-    assert (found.p_value, found.low, found.high) == pytest.approx((expected.pvalue, interval.low, interval.high))
+    assert (effect.p_value, effect.low, effect.high) == pytest.approx((expected.pvalue, interval.low, interval.high))
 
 
 def test_the_pooled_variance_is_the_residual_variance_of_the_two_way_layout() -> None:
     accuracy_SA = np.random.default_rng(2).normal(0.9, 0.001, (4, 3))
-    found = compared(study_of(accuracy_SA[:, :, None], rates=[1e-3]))
+    effect = compared(study_of(accuracy_SA[:, :, None], rates=[1e-3]))
     residuals = accuracy_SA - accuracy_SA.mean(axis=0) - accuracy_SA.mean(axis=1, keepdims=True) + accuracy_SA.mean()
     standard_error = math.sqrt((residuals**2).sum() / 6 * 2 / 4)  # 3 × 2 degrees of freedom; two means of 4 seeds
-    assert found.high - found.effect == pytest.approx(stats.t.ppf(0.975, 6) * standard_error)
-    assert found.effect == pytest.approx(accuracy_SA[:, 1].mean() - accuracy_SA[:, 0].mean())
+    assert effect.high - effect.effect == pytest.approx(stats.t.ppf(0.975, 6) * standard_error)
+    assert effect.effect == pytest.approx(accuracy_SA[:, 1].mean() - accuracy_SA[:, 0].mean())
 
 
 @pytest.mark.slow
 def test_intervals_cover_the_truth_as_often_as_their_level_although_each_arm_chose_its_rate() -> None:
     rng = np.random.default_rng(3)
-    covered = [(found := compared(noisy(rng, [0.0, 0.004, 0.001]))).low <= 0.004 <= found.high for _ in range(60)]
+    covered = [(effect := compared(noisy(rng, [0.0, 0.004, 0.001]))).low <= 0.004 <= effect.high for _ in range(60)]
     assert np.mean(covered) >= 0.88  # 95 %, minus the chance variation of 60 studies
 
 
@@ -94,8 +94,8 @@ def test_if_all_rates_are_equally_good_choosing_one_favours_no_arm() -> None:
     rng = np.random.default_rng(4)
     wrong = []
     for _ in range(60):
-        found = compared(study_of(0.9 + rng.normal(0, 0.01, (3, 1, 1)) + rng.normal(0, 0.002, (3, 3, 3))))
-        wrong.append(found.low > 0 or found.high < 0)
+        effect = compared(study_of(0.9 + rng.normal(0, 0.01, (3, 1, 1)) + rng.normal(0, 0.002, (3, 3, 3))))
+        wrong.append(effect.low > 0 or effect.high < 0)
     assert np.mean(wrong) <= 0.125
 
 
@@ -144,8 +144,8 @@ def test_the_rate_is_chosen_by_validation_accuracy_and_reported_by_test_accuracy
 
 def test_beyond_the_edge_of_the_grid_accuracy_might_rise_as_much_as_in_the_last_step() -> None:
     accuracy = np.stack([0.9 + HILL, np.array([0.8, 0.85, 0.88])])[None].repeat(3, axis=0)
-    found = compared(study_of(accuracy))
-    assert (found.reach_low, found.reach_high) == pytest.approx((0.0, 0.03))
+    effect = compared(study_of(accuracy))
+    assert (effect.reach_low, effect.reach_high) == pytest.approx((0.0, 0.03))
 
 
 @pytest.mark.parametrize(("exponents", "slope"), [((-3.0, -2.5, -2.0), 0.5), ((-2.5, -2.5, -2.5), 0.0)])
@@ -155,9 +155,9 @@ def test_the_slope_of_the_best_rate(exponents: tuple[float, ...], slope: float) 
     study = study_of([[0.9 - 0.05 * (np.log10(rates) - best) ** 2 for best in exponents]] * 3, rates=rates)
     study.runs["training.batch_size"] = study.runs["model.activation"].map({"sigmoid": 10, "tanh": 100, "relu": 1000})
     arms = [arm(name) for name in ARMS[:3]]
-    found = compared(study, metric="best_rate", reduce="slope", over="training.batch_size", arms=arms, against=[])
-    assert found.effect == pytest.approx(slope, abs=1e-9)
-    assert found.high - found.effect == pytest.approx(0.25)  # all seeds agree, but best rates are known to half a step only
+    effect = compared(study, metric="best_rate", reduce="slope", over="training.batch_size", arms=arms, against=[])
+    assert effect.effect == pytest.approx(slope, abs=1e-9)
+    assert effect.high - effect.effect == pytest.approx(0.25)  # all seeds agree, but best rates are known to half a step only
 
 
 def test_fewer_than_three_seeds_are_a_doubt_and_one_seed_has_no_interval() -> None:
@@ -192,10 +192,10 @@ def test_the_gap_is_training_accuracy_at_the_best_epoch_minus_test_accuracy() ->
 def test_a_share_has_an_exact_interval() -> None:
     study = noisy(np.random.default_rng(14), [0.0])
     study.runs["learned"] = study.runs["lr"] < 5e-3
-    found = share(study, 0.01, of="at chance", beyond=0.5)
+    effect = share(study, 0.01, of="at chance", beyond=0.5)
     low, high = stats.beta.ppf(0.005, 3, 7), stats.beta.ppf(0.995, 4, 6)  # Clopper and Pearson's closed form
-    assert (found.effect, found.low, found.high) == pytest.approx((1 / 3, low, high))
-    assert found.p_value == pytest.approx(2 * stats.binom.cdf(3, 9, 0.5))
+    assert (effect.effect, effect.low, effect.high) == pytest.approx((1 / 3, low, high))
+    assert effect.p_value == pytest.approx(2 * stats.binom.cdf(3, 9, 0.5))
     assert share(study, 0.01, of="at chance", arm={"at": [-2.1, -1.9]}).effect == 1.0
 
 
@@ -231,7 +231,7 @@ def test_properties_of_schedules(schedule: dict[str, Any], shows: str, low: floa
 
 
 def test_suggestions_are_compared_with_the_best_range_of_the_sweep() -> None:
-    study = noisy(np.random.default_rng(15), [0.0])  # the best rate is 10^-2.5, the range half a step to either side
+    study = noisy(np.random.default_rng(15), [0.0])  # the best rate is 10^-2.5, and the range reaches half a step to either side
     rows = [("valley", 0, 3e-3), ("valley", 1, 3e-2), ("steepest", 0, math.nan), ("steepest", 1, 4e-3)]
     table = pd.DataFrame(rows, columns=["rule", "seed", "lr"])
     assert suggestions(table, study, 0.05).effect == 0.5  # no suggestion counts as a miss

@@ -29,7 +29,7 @@ def curves_of(accuracies: dict[str, Curve], losses: dict[str, Curve] | None = No
 
 
 def runs_of(*rows: dict[str, Any]) -> pd.DataFrame:
-    """One run per row, called run0, run1, …; a row gives what differs from an ordinary run."""
+    """One run per row, called run0, run1, …; a row lists the columns that differ from an ordinary run."""
     ordinary = {
         "lr": 1e-3,
         "status": "ok",
@@ -148,8 +148,8 @@ def test_the_runs_below_1e_5_are_counted() -> None:
 
 def test_if_no_run_below_1e_5_learned_there_is_no_rate_from_which_they_learn() -> None:
     runs = runs_of({"lr": 1e-6, "learned": False, "test_accuracy": 0.1})
-    found = explain_very_small(runs, check_patience(runs, curves_of({"run0": [0.1, 0.1, 0.1]})))
-    assert found == VerySmall(1, 0, None, 1, 1, 0.1)
+    explanation = explain_very_small(runs, check_patience(runs, curves_of({"run0": [0.1, 0.1, 0.1]})))
+    assert explanation == VerySmall(1, 0, None, 1, 1, 0.1)
 
 
 @pytest.mark.parametrize("row", [{"lr": 1e-5}, {"lr": 1e-6} | FAILED], ids=["none", "only a failed run"])

@@ -67,9 +67,9 @@ def curves_of(runs: pd.DataFrame, curves: list[list[float]]) -> pd.DataFrame:
 
 
 def sensitivity_of(runs: pd.DataFrame, curves: list[list[float]]) -> Sensitivity:
-    found = analyse_budget(runs, curves_of(runs, curves).sample(frac=1, random_state=0))
-    assert found is not None
-    return found
+    sensitivity = analyse_budget(runs, curves_of(runs, curves).sample(frac=1, random_state=0))
+    assert sensitivity is not None
+    return sensitivity
 
 
 def test_the_table_matches_one_computed_by_hand() -> None:
@@ -77,8 +77,8 @@ def test_the_table_matches_one_computed_by_hand() -> None:
     fast, slow = curve_of((1, 0.5), (2, 0.9)), curve_of((1, 0.5), (9, 0.7), (21, 0.95))
     slower = curve_of((1, 0.3), (9, 0.6), (21, 0.85))
     runs = whole_runs([[0.95, 0.9], [0.85, 0.9]], test_accuracy=[[0.94, 0.88], [0.84, 0.9]])
-    found = sensitivity_of(runs, [slow, fast, slower, fast])
-    assert (found.epochs, found.num_seeds) == (EPOCHS, 2)
+    sensitivity = sensitivity_of(runs, [slow, fast, slower, fast])
+    assert (sensitivity.epochs, sensitivity.num_seeds) == (EPOCHS, 2)
     expected = {
         "lr": [0.001, 0.002],
         "num_runs": [2, 2],
@@ -97,7 +97,7 @@ def test_the_table_matches_one_computed_by_hand() -> None:
         "epochs_40": [30.0, 30.0],
         "cut_40": [0.0, 0.0],
     }
-    pd.testing.assert_frame_equal(found.rows[list(expected)], pd.DataFrame(expected), check_dtype=False)
+    pd.testing.assert_frame_equal(sensitivity.rows[list(expected)], pd.DataFrame(expected), check_dtype=False)
     assert PATIENCES == (5, 10, 20, 40)
 
 
@@ -108,8 +108,8 @@ def test_patience_may_cut_only_some_runs_of_a_rate_and_none_that_end_with_it() -
 
 
 def test_the_best_rate_is_the_one_with_the_whole_budget() -> None:
-    found = sensitivity_of(whole_runs([[0.5, 0.9, 0.6]]), [curve_of((1, accuracy)) for accuracy in (0.5, 0.9, 0.6)])
-    assert found.best.best["lr"] == 0.002
+    sensitivity = sensitivity_of(whole_runs([[0.5, 0.9, 0.6]]), [curve_of((1, accuracy)) for accuracy in (0.5, 0.9, 0.6)])
+    assert sensitivity.best.best["lr"] == 0.002
 
 
 def test_a_diverged_run_is_left_out_of_the_table() -> None:

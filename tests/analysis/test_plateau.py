@@ -34,9 +34,9 @@ NUM_VALID = 5000
 
 
 def plateau_of(accuracy_SR: Any, num_valid: int = NUM_VALID, num_missing: int = 0, **columns: Any) -> Plateau:
-    found = find_plateau(make_runs(accuracy_SR, **columns), num_valid, num_missing)
-    assert found is not None
-    return found
+    plateau = find_plateau(make_runs(accuracy_SR, **columns), num_valid, num_missing)
+    assert plateau is not None
+    return plateau
 
 
 def noise_of(rng: np.random.Generator, num_seeds: int, num_rates: int, sd: float = 0.002) -> Array:
@@ -44,7 +44,7 @@ def noise_of(rng: np.random.Generator, num_seeds: int, num_rates: int, sd: float
 
 
 def dependable_of(accuracy_SR: Array) -> Array:
-    """If every run learned."""
+    """Which rates are dependable if every run learned."""
     return dependable(accuracy_SR, np.ones(accuracy_SR.shape[1], dtype=bool))
 
 
@@ -71,7 +71,7 @@ def fast_range() -> Iterator[None]:
 
 @pytest.mark.parametrize("num_seeds", [3, 5])
 def test_find_plateau_gives_the_verdicts_that_are_simulated_below(num_seeds: int) -> None:
-    """With integrated probabilities."""
+    """Without the fast version of the range test, so with integrated probabilities."""
     rng = np.random.default_rng(0)
     for _ in range(6):
         accuracy_SR = 0.95 - rng.choice([0.0, 0.002, 0.004, 0.02], size=6) + noise_of(rng, num_seeds, 6)
@@ -149,8 +149,8 @@ def test_the_standard_error_is_from_the_residuals_of_the_tied_rates(num_seeds: i
 
 
 def test_the_standard_error_of_a_single_rate_is_from_its_own_variance() -> None:
-    found = plateau_of([[0.90, 0.1], [0.92, 0.1], [0.94, 0.1]], learned=[True, False])
-    assert found.standard_error == pytest.approx(0.02 / math.sqrt(3))
+    plateau = plateau_of([[0.90, 0.1], [0.92, 0.1], [0.94, 0.1]], learned=[True, False])
+    assert plateau.standard_error == pytest.approx(0.02 / math.sqrt(3))
 
 
 # The promise: a rate as good as the best is left out with a probability of at most LEVEL.
@@ -249,42 +249,42 @@ def test_the_gap_needed_depends_on_the_number_of_rates_not_yet_left_out() -> Non
 
 def test_a_rate_that_did_not_learn_on_one_seed_is_a_gap_in_the_range_even_with_the_highest_mean() -> None:
     learned_SR = [[True, True, True], [True, False, True], [True, True, True]]
-    found = plateau_of([[0.90, 0.99, 0.90], [0.91, 0.99, 0.91], [0.89, 0.99, 0.92]], learned=learned_SR)
+    plateau = plateau_of([[0.90, 0.99, 0.90], [0.91, 0.99, 0.91], [0.89, 0.99, 0.92]], learned=learned_SR)
     for column in ("learned", "dependable", "tied"):
-        assert found.rates[column].tolist() == [True, False, True]
-    assert found.rates["wins"].tolist()[1] == 0
-    assert found.best_lr == found.low == found.high == 0.004
-    assert found.rates["mean"].tolist() == pytest.approx([0.90, 0.99, 0.91])
-    assert found.rates["shortfall"].tolist() == pytest.approx([0.01, -0.08, 0])
+        assert plateau.rates[column].tolist() == [True, False, True]
+    assert plateau.rates["wins"].tolist()[1] == 0
+    assert plateau.best_lr == plateau.low == plateau.high == 0.004
+    assert plateau.rates["mean"].tolist() == pytest.approx([0.90, 0.99, 0.91])
+    assert plateau.rates["shortfall"].tolist() == pytest.approx([0.01, -0.08, 0])
 
 
 def test_a_diverged_run_has_not_learned_even_if_its_best_epoch_had() -> None:
     status_SR = [["ok", "ok"], ["ok", "diverged"], ["ok", "ok"]]
-    found = plateau_of([[0.90, 0.95], [0.91, 0.95], [0.90, 0.96]], status=status_SR, learned=True)
-    assert found.rates["dependable"].tolist() == [True, False]
-    assert found.best_lr == 0.001
+    plateau = plateau_of([[0.90, 0.95], [0.91, 0.95], [0.90, 0.96]], status=status_SR, learned=True)
+    assert plateau.rates["dependable"].tolist() == [True, False]
+    assert plateau.best_lr == 0.001
 
 
 def test_if_no_rate_is_dependable_the_best_of_all_is_chosen_with_a_doubt() -> None:
     learned_SR = [[False, True, True, False]] * 2 + [[False, False, False, False]]
-    found = plateau_of([[0.1, 0.8, 0.9, NAN], [0.1, 0.8, 0.9, NAN], [0.1, 0.2, 0.1, NAN]], learned=learned_SR)
-    assert found.doubts[0] == "no_rate_dependable"
-    assert found.best_lr == 0.004
-    assert not found.rates["dependable"].any()
+    plateau = plateau_of([[0.1, 0.8, 0.9, NAN], [0.1, 0.8, 0.9, NAN], [0.1, 0.2, 0.1, NAN]], learned=learned_SR)
+    assert plateau.doubts[0] == "no_rate_dependable"
+    assert plateau.best_lr == 0.004
+    assert not plateau.rates["dependable"].any()
 
 
 @pytest.mark.parametrize("num_seeds", [3, 10])
 @pytest.mark.parametrize("rate", [0, 2])
 def test_an_outlier_at_one_rate_does_not_mask_differences_between_the_others(num_seeds: int, rate: int) -> None:
-    """If it were left in, it would inflate the variance of all, and rates that are worse by 0.02 would be tied."""
+    """If the outlier were not left out, it would inflate the pooled variance, and rates that are worse by 0.02 would be tied."""
     means = np.array([0.96, 0.94, 0.96, 0.96, 0.94, 0.96])
     accuracy_SR = means + noise_of(np.random.default_rng(10), num_seeds, 6)
     accuracy_SR[0, rate] -= 0.3
-    found = plateau_of(accuracy_SR).rates
+    rates = plateau_of(accuracy_SR).rates
     expected = means == 0.96
     expected[rate] = False
-    assert found["dependable"].tolist() == [i != rate for i in range(6)]
-    assert found["tied"].tolist() == expected.tolist()
+    assert rates["dependable"].tolist() == [i != rate for i in range(6)]
+    assert rates["tied"].tolist() == expected.tolist()
     assert tied_with_best(accuracy_SR, NUM_VALID)[0].all()
 
 
@@ -304,9 +304,9 @@ def test_a_rate_that_varies_like_the_others_is_rejected_no_more_often_than_the_l
 def test_a_rate_that_varies_ten_times_as_much_is_rejected() -> None:
     rng = np.random.default_rng(12)
     sds = np.array([0.002] * 7 + [0.02])
-    found = np.array([dependable_of(sds * rng.standard_normal((5, 8))) for _ in range(200)])
-    assert np.mean(~found[:, 7]) >= 0.9
-    assert np.mean(found[:, :7].all(axis=1)) >= 0.98
+    are_dependable = np.array([dependable_of(sds * rng.standard_normal((5, 8))) for _ in range(200)])
+    assert np.mean(~are_dependable[:, 7]) >= 0.9
+    assert np.mean(are_dependable[:, :7].all(axis=1)) >= 0.98
 
 
 def test_the_variance_test_is_an_f_test_of_a_rate_against_the_mean_of_the_others() -> None:
@@ -324,9 +324,9 @@ def test_the_variance_test_is_an_f_test_of_a_rate_against_the_mean_of_the_others
             mean_square, df = two_way(others)
             p_values.append(stats.f.sf(contrast / mean_square, num_seeds - 1, df))
         verdicts.append(num_rates * min(p_values) < SPREAD_LEVEL)
-        found = dependable_of(accuracy_SR)
-        assert found.all() != verdicts[-1]
-        assert found.all() or not found[np.argmin(p_values)]
+        are_dependable = dependable_of(accuracy_SR)
+        assert are_dependable.all() != verdicts[-1]
+        assert are_dependable.all() or not are_dependable[np.argmin(p_values)]
     assert 15 <= sum(verdicts) <= 45
 
 
@@ -371,33 +371,33 @@ THREE = [[0.90, 0.96, 0.90], [0.91, 0.95, 0.91], [0.90, 0.96, 0.91]]
     ],
 )
 def test_doubts(accuracy_SR: list[list[float]], columns: dict[str, Any], num_missing: int, doubts: tuple[str, ...]) -> None:
-    found = plateau_of(accuracy_SR, num_missing=num_missing, **columns)
-    assert found.doubts == doubts
-    assert found.is_tested == ("few_seeds" not in doubts)
+    plateau = plateau_of(accuracy_SR, num_missing=num_missing, **columns)
+    assert plateau.doubts == doubts
+    assert plateau.is_tested == ("few_seeds" not in doubts)
 
 
 def test_a_range_that_reaches_the_end_of_the_grid_is_in_doubt_even_if_the_best_rate_does_not() -> None:
-    found = plateau_of(np.array([0.9598, 0.96, 0.9, 0.9]) + centred_noise(3, 4, sd=0.002))
-    assert (found.low, found.best_lr) == (0.001, 0.002)
-    assert found.doubts == ("at_lower_end",)
+    plateau = plateau_of(np.array([0.9598, 0.96, 0.9, 0.9]) + centred_noise(3, 4, sd=0.002))
+    assert (plateau.low, plateau.best_lr) == (0.001, 0.002)
+    assert plateau.doubts == ("at_lower_end",)
 
 
 def test_a_seed_that_lacks_a_run_is_left_out() -> None:
     runs = make_runs([*THREE, [0.99, 0.5, 0.99]], status=[["ok"] * 3] * 3 + [["ok", "failed", "ok"]])
     for incomplete in (runs, runs[runs["status"] != "failed"]):
-        found = find_plateau(incomplete, NUM_VALID)
-        assert found is not None
-        assert found.seeds == (0, 1, 2)
-        assert found.doubts == ("runs_missing",)
-        pd.testing.assert_frame_equal(found.rates, plateau_of(THREE).rates)
+        plateau = find_plateau(incomplete, NUM_VALID)
+        assert plateau is not None
+        assert plateau.seeds == (0, 1, 2)
+        assert plateau.doubts == ("runs_missing",)
+        pd.testing.assert_frame_equal(plateau.rates, plateau_of(THREE).rates)
 
 
 def test_if_no_seed_is_complete_the_one_with_the_most_rates_is_used() -> None:
     status_SR = [["failed", "failed", "ok", "ok"], ["ok", "ok", "ok", "failed"], ["failed", "ok", "ok", "ok"]]
-    found = plateau_of([[0.9, 0.9, 0.9, 0.9], [0.8, 0.9, 0.7, 0.9], [0.9, 0.9, 0.9, 0.9]], status=status_SR)
-    assert found.seeds == (1,)
-    assert found.rates["lr"].tolist() == [0.001, 0.002, 0.004]
-    assert found.best_lr == 0.002
+    plateau = plateau_of([[0.9, 0.9, 0.9, 0.9], [0.8, 0.9, 0.7, 0.9], [0.9, 0.9, 0.9, 0.9]], status=status_SR)
+    assert plateau.seeds == (1,)
+    assert plateau.rates["lr"].tolist() == [0.001, 0.002, 0.004]
+    assert plateau.best_lr == 0.002
 
 
 def test_without_a_rate_scored_on_every_seed_there_is_no_plateau() -> None:
@@ -408,9 +408,9 @@ def test_without_a_rate_scored_on_every_seed_there_is_no_plateau() -> None:
 
 def test_the_rates_that_learned_span_more_than_the_best_range() -> None:
     accuracy_SR = np.array([0.1, 0.5, 0.96, 0.96, 0.9, 0.3, NAN, 0.6]) + centred_noise(3, 8, sd=0.002)
-    found = plateau_of(accuracy_SR, learned=[False, True, True, True, True, True, False, True])
-    assert (found.learning_low, found.low, found.high, found.learning_high) == (0.002, 0.004, 0.008, 0.032)
-    assert found.num_decades == pytest.approx(math.log10(2))
+    plateau = plateau_of(accuracy_SR, learned=[False, True, True, True, True, True, False, True])
+    assert (plateau.learning_low, plateau.low, plateau.high, plateau.learning_high) == (0.002, 0.004, 0.008, 0.032)
+    assert plateau.num_decades == pytest.approx(math.log10(2))
 
 
 # Fewer than three seeds: within one binomial standard error.
@@ -425,11 +425,11 @@ def test_with_fewer_than_three_seeds_rates_within_one_binomial_standard_error_ar
     best: float, num_valid: int, num_seeds: int, expected: float
 ) -> None:
     rates = [best - 1.01 * expected - 1e-6, best - 0.99 * expected, best, best, best - 1.01 * expected - 1e-6]
-    found = plateau_of([rates] * num_seeds, num_valid=num_valid)
-    assert found.standard_error == pytest.approx(expected)
-    assert found.rates["tied"].tolist() == [False, True, True, True, False]
-    assert (found.low, found.high) == (0.002, 0.008)
-    assert found.best_lr == (0.002 if expected == 0 else 0.004)  # the smallest of equal rates
+    plateau = plateau_of([rates] * num_seeds, num_valid=num_valid)
+    assert plateau.standard_error == pytest.approx(expected)
+    assert plateau.rates["tied"].tolist() == [False, True, True, True, False]
+    assert (plateau.low, plateau.high) == (0.002, 0.008)
+    assert plateau.best_lr == (0.002 if expected == 0 else 0.004)  # the smallest of equal rates
 
 
 @pytest.mark.parametrize(
@@ -450,9 +450,9 @@ def test_with_fewer_than_three_seeds_rates_within_one_binomial_standard_error_ar
 )
 def test_the_range_consists_of_tied_neighbours_of_the_best(valid: list[float], best: int, first: int, last: int) -> None:
     """One standard error of 0.9 with 10,000 images is 0.003."""
-    found = plateau_of([valid], num_valid=10_000)
-    assert (found.best_lr, found.low, found.high) == tuple(0.001 * 2**i for i in (best, first, last))
-    assert found.rates["in_range"].tolist() == [first <= i <= last for i in range(len(valid))]
+    plateau = plateau_of([valid], num_valid=10_000)
+    assert (plateau.best_lr, plateau.low, plateau.high) == tuple(0.001 * 2**i for i in (best, first, last))
+    assert plateau.rates["in_range"].tolist() == [first <= i <= last for i in range(len(valid))]
 
 
 # How often each rate wins.
@@ -509,32 +509,33 @@ def test_any_study_has_no_plateau_or_a_consistent_one(
     runs = runs_of(study)
     if runs.empty:
         return
-    found = find_plateau(runs, NUM_VALID, num_missing)
+    plateau = find_plateau(runs, NUM_VALID, num_missing)
     measured = runs[runs["status"] != "failed"]
-    if found is None:
+    if plateau is None:
         num_scored = runs[runs["valid_accuracy"].notna()].groupby("lr").size()
         assert measured.empty or not (num_scored == measured["seed"].nunique()).any()
         return
-    rates = found.rates.set_index("lr")
+    rates = plateau.rates.set_index("lr")
     assert rates.index.is_monotonic_increasing
-    assert found.learning_low <= found.low <= found.best_lr <= found.high <= found.learning_high or not rates["dependable"].any()
+    ends = [plateau.learning_low, plateau.low, plateau.best_lr, plateau.high, plateau.learning_high]
+    assert ends == sorted(ends) or not rates["dependable"].any()
     inside = rates["in_range"]
-    assert inside.tolist() == [found.low <= lr <= found.high for lr in rates.index]
+    assert inside.tolist() == [plateau.low <= lr <= plateau.high for lr in rates.index]
     assert rates.loc[inside, "tied"].all()
     next_to_range = ~inside & (inside.shift(1, fill_value=False) | inside.shift(-1, fill_value=False))
     assert not rates.loc[next_to_range, "tied"].any()
     assert (rates["learned"] | ~rates["dependable"]).all()
-    assert ("no_rate_dependable" in found.doubts) == (not rates["dependable"].any())
+    assert ("no_rate_dependable" in plateau.doubts) == (not rates["dependable"].any())
     allowed = rates[rates["dependable"]] if rates["dependable"].any() else rates
     assert set(rates.index[rates["tied"]]) <= set(allowed.index)
-    assert rates["mean"][found.best_lr] == allowed["mean"].max()
-    assert rates["shortfall"][found.best_lr] == 0
+    assert rates["mean"][plateau.best_lr] == allowed["mean"].max()
+    assert rates["shortfall"][plateau.best_lr] == 0
     assert rates["wins"].sum() == pytest.approx(1)
-    assert 0 <= found.standard_error < math.inf
-    used = measured[measured["seed"].isin(found.seeds) & measured["lr"].isin(rates.index)]
-    assert len(used) == len(found.seeds) * len(rates)
+    assert 0 <= plateau.standard_error < math.inf
+    used = measured[measured["seed"].isin(plateau.seeds) & measured["lr"].isin(rates.index)]
+    assert len(used) == len(plateau.seeds) * len(rates)
     if num_missing or (runs["status"] == "failed").any():
-        assert "runs_missing" in found.doubts
+        assert "runs_missing" in plateau.doubts
     if not num_missing and len(measured) == sum(map(len, study)):
-        assert "runs_missing" not in found.doubts
-    assert ("few_seeds" in found.doubts) == (len(found.seeds) < MIN_SEEDS)
+        assert "runs_missing" not in plateau.doubts
+    assert ("few_seeds" in plateau.doubts) == (len(plateau.seeds) < MIN_SEEDS)

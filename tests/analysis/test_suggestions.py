@@ -48,7 +48,7 @@ def exponent(lr: float | None) -> float:
     ("rule", "losses", "expected", "num_steps"),
     [
         ("steepest", VALLEY, -3, 1),
-        ("steepest", dip(-3), -3, 1),  # it does not need the loss to rise again
+        ("steepest", dip(-3), -3, 1),  # this rule does not need the loss to rise again
         ("minimum/10", np.minimum(2.3, (EXPONENTS + 2) ** 2), -3, 1),
         ("valley", LINEAR, -3, 2),
         # The loss falls straight to 10^-2 and then rises as a parabola, so the upper end of the interval stops there.
@@ -131,10 +131,10 @@ def test_a_fall_well_above_the_noise_counts_as_learned() -> None:
 def test_scaling_and_shifting_the_loss_changes_no_suggestion(factor: float, shift: float, at: float, edge: float) -> None:
     losses = dip(at) + rise(edge)
     for name, rule in RULES.items():
-        expected, found = rule(RATES, losses), rule(RATES, factor * losses + shift)
-        assert (found is None) == (expected is None), name
+        expected, suggestion = rule(RATES, losses), rule(RATES, factor * losses + shift)
+        assert (suggestion is None) == (expected is None), name
         # Rounding can move an answer by a step or two.
-        assert found is None or exponent(found) == pytest.approx(exponent(expected), abs=2.5 * STEP), name
+        assert suggestion is None or exponent(suggestion) == pytest.approx(exponent(expected), abs=2.5 * STEP), name
 
 
 @given(shift=st.floats(-3, 3))
@@ -145,11 +145,11 @@ def test_scaling_the_rates_scales_the_suggestions(shift: float) -> None:
 
 @given(losses=st.lists(st.integers(0, 6), min_size=1, max_size=9))
 def test_no_descending_subsequence_is_longer(losses: list[int]) -> None:
-    found = longest_descent(np.array(losses, dtype=float))
-    values = [losses[i] for i in found]
-    assert found == sorted(found)
+    descent = longest_descent(np.array(losses, dtype=float))
+    values = [losses[i] for i in descent]
+    assert descent == sorted(descent)
     assert all(a > b for a, b in pairwise(values))
-    longer = combinations(losses, len(found) + 1)
+    longer = combinations(losses, len(descent) + 1)
     assert not any(all(a > b for a, b in pairwise(chosen)) for chosen in longer)
 
 

@@ -172,9 +172,9 @@ def test_times_are_wall_times_unless_the_machine_was_busy(
 )
 def test_calibrated_times_are_wall_times_however_busy_the_machine_was(timings: list[str | None], time: str) -> None:
     runs = timed(*[("cpu", 9.0, 4.0) if timing else FAILED for timing in timings])
-    found = with_seconds(runs.assign(timing=[timing or "measured" for timing in timings]))
-    assert set(found["time"]) == {time}
-    assert found["seconds"][0] == 9.0
+    timed_runs = with_seconds(runs.assign(timing=[timing or "measured" for timing in timings]))
+    assert set(timed_runs["time"]) == {time}
+    assert timed_runs["seconds"][0] == 9.0
 
 
 # summarise

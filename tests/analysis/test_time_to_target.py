@@ -23,7 +23,7 @@ def test_the_target_is_a_whole_percent_at_least_one_point_below_and_at_least_1_p
 
 @given(num_correct=st.integers(100, 5000))
 def test_the_target_is_the_highest_whole_percent_that_leaves_a_point(num_correct: int) -> None:
-    """In whole images of 5,000, which needs no rounding."""
+    """Computed in whole images of 5,000, which needs no rounding."""
     assert round(target_below(num_correct / 5000) * 100) == max(1, (num_correct - 50) // 50)
 
 

@@ -104,7 +104,7 @@ def test_a_study_opens_with_its_numbers_of_runs_and_epochs(study: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_runs_of_a_study_compose(study: str) -> None:
-    """One run for each thing that is compared, whatever its rate and seed. Of the full study, the first run."""
+    """Small: one run per combination of the settings that are compared. Full: only the first run, because there are thousands."""
     repeated = ("optimizer.lr", "grid.offset", "seed")
     compared = {tuple(o for o in job if not o.startswith(repeated)): job for job in jobs_of(study, "small")}
     names = [run_id(app_of(f"study={study}", *job).run) for job in compared.values()]

@@ -1,4 +1,4 @@
-"""What defines a run, and its name."""
+"""The settings that define a run, and its run_id."""
 
 import math
 import re
@@ -107,12 +107,12 @@ def test_the_defaults_are_those_of_the_documents() -> None:
         (RunConfig(seed=1, optimizer=OptimizerConfig(lr=10**-3.1)), "116992a20f704cf2"),
     ],
 )
-def test_names_do_not_change_between_versions(run: RunConfig, name: str) -> None:
+def test_run_ids_do_not_change_between_versions(run: RunConfig, name: str) -> None:
     assert run_id(run) == name
 
 
 @pytest.mark.parametrize("number", [int, float])
-def test_a_whole_number_and_its_float_give_the_same_name(number: type) -> None:
+def test_a_whole_number_and_its_float_give_the_same_run_id(number: type) -> None:
     one, two = number(1), number(2)
     run = RunConfig(
         data=DataConfig(max_shift=two),
@@ -123,7 +123,7 @@ def test_a_whole_number_and_its_float_give_the_same_name(number: type) -> None:
     assert run_id(run) == "2c5f31cd41d1fd76"
 
 
-def test_every_setting_changes_the_name() -> None:
+def test_every_setting_changes_the_run_id() -> None:
     names = [run_id(RunConfig())]
     for setting in flatten(asdict(RunConfig())):
         run = RunConfig()

@@ -1,4 +1,4 @@
-"""Everything that the READMEs tell a reader to type works."""
+"""The READMEs' commands compose, their Python runs, and their links, targets and table of methods are right."""
 
 import re
 import shlex

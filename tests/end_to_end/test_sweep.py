@@ -46,7 +46,7 @@ def open_files(pid: int) -> set[str]:
 
 
 class Finished(NamedTuple):
-    """A sweep that ran undisturbed, and what was seen of it."""
+    """A sweep that ran undisturbed, with its processes and listening sockets."""
 
     results: Path
     pids: set[int]  # its processes

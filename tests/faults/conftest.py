@@ -13,8 +13,8 @@ from small_sweep import LONG, RecordLoss, sweep_in_process
 _HEAD = """# What can go wrong, and what it costs
 
 The tests in `tests/faults/` cause every fault below for real, in sweeps of a few small runs: they kill processes, fill disks and
-damage files. Then they give the same command again where the fault stopped the sweep, and compare every run with a sweep that
-was not disturbed. A run is *lost* if its record is missing or differs in a single bit, times excepted.
+damage files. If the fault stopped the sweep, they give the same command again. Then they compare every run with a sweep that was
+not disturbed. A run is *lost* if its record is missing, or if a single bit of it differs, apart from its times.
 
 Written by `make reliability` on {machine}.
 

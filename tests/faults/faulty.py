@@ -36,7 +36,7 @@ def fail_at(lr: float) -> None:
     if lr == 1e-5:
         sys.exit(0)
     if lr == 1e-4:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # C code may hang like this, deaf to signals
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # hanging C code ignores signals like this
         while True:
             signal.pause()
     if lr == 1e-3:
@@ -44,7 +44,7 @@ def fail_at(lr: float) -> None:
 
 
 def jumping_time() -> float:
-    """Hours ahead or behind, at every call."""
+    """The time, but hours ahead or behind, differently at every call."""
     return true_time() + next(hours) * 3600
 
 

@@ -64,7 +64,7 @@ _CHANGED_SETTING = st.builds("{}{}={}".format, _PREFIXES, _ANY_NAME, _ANY_VALUE)
 _LAUNCHER_SETTING = st.builds("{}hydra.launcher.{}={}".format, _PREFIXES, st.sampled_from(_LAUNCHER), _ANY_VALUE)
 _ODD = st.one_of(*[_CHANGED_SETTING] * 4, _LAUNCHER_SETTING, _TEXTS)
 
-# One odd word is enough to have all refused, so there are few.
+# One odd word is enough for the whole command to be refused, so odd words are rare.
 OVERRIDES = st.builds(lambda plausible, odd: plausible + odd, st.lists(_PLAUSIBLE, max_size=3), st.lists(_ODD, max_size=2))
 
 

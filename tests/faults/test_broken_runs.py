@@ -43,9 +43,9 @@ def test_a_run_that_diverges_at_once_is_a_result(
     assert code == 0, err
     assert "12 expected: 5 ok, 7 diverged, 0 failed, 0 missing" in out
     results, reference = tmp_path / "results" / "lr", undisturbed / "lr"
-    found = store.read(results)
-    assert {record.engine for record in found} == {"fused" if launcher == FUSED else "solo"}
-    diverged = [record for record in found if record.outcome.status == "diverged"]
+    records = store.read(results)
+    assert {record.engine for record in records} == {"fused" if launcher == FUSED else "solo"}
+    diverged = [record for record in records if record.outcome.status == "diverged"]
     assert {(record.outcome.diverged_step, record.outcome.epochs) for record in diverged} == {(1, 0)}
     if launcher == FUSED:  # its sums are taken in another order than the pool's, so the bits differ
         (tmp_path / "fused").mkdir()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def num_epochs_started(tally: Path) -> int:
-    """By all workers together: each epoch leaves a byte (faulty.py)."""
+    """The number of epochs that all workers started: each epoch leaves a byte in the tally (faulty.py)."""
     return tally.stat().st_size if tally.exists() else 0
 
 

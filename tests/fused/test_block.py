@@ -162,7 +162,7 @@ OPTIMIZERS: dict[str, Build] = {
 
 
 def gradient(row_P: Tensor, step: int, k: int) -> Tensor:
-    """Of a quadratic bowl that moves, with a different path for each row."""
+    """The gradient of a quadratic bowl that moves, with a different path for each row."""
     return (row_P - torch.sin(torch.arange(len(row_P), dtype=row_P.dtype) + step + k)) * 10.0 ** -torch.arange(len(row_P))
 
 

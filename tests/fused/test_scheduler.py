@@ -49,7 +49,7 @@ def without_times(outcome: Outcome) -> Outcome:
 
 
 def assert_close(actual: Outcome, expected: Outcome, tolerance: float) -> None:
-    """Losses may differ by a relative tolerance; everything else but times must be equal."""
+    """Losses may differ by a relative tolerance; everything else except times must be equal."""
 
     def losses(outcome: Outcome) -> list[float]:
         epochs = [loss for epoch in outcome.curve for loss in (epoch.train_loss, epoch.valid_loss)]
@@ -65,7 +65,7 @@ def assert_close(actual: Outcome, expected: Outcome, tolerance: float) -> None:
 
 @pytest.fixture(scope="module")
 def runs(make_run: MakeRun) -> list[RunConfig]:
-    """Six that end at different times and for different reasons."""
+    """Six runs that end at different times and for different reasons."""
     few = {"num_train": 40, "num_valid": 30, "num_test": 30}
     return [
         make_run(lr=1e-30, patience=1, max_epochs=9, **few),  # never learns

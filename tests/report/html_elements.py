@@ -8,18 +8,18 @@ class Elements(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str]]] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
         self.feed(page)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, {name: value or "" for name, value in attrs}))
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
 
     def named(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.found if name == tag]
+        return [attributes for name, attributes in self.tags if name == tag]
 
     def assert_loads_nothing(self) -> None:
-        for tag, attributes in self.found:
+        for tag, attributes in self.tags:
             for name in ("src", "href", "srcset", "data", "poster", "action"):
                 target = attributes.get(name, "")
                 assert not target or target.startswith(("data:", "#")), (tag, name, target)

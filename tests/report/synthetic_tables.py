@@ -21,9 +21,9 @@ def runs_of(records: list[RunRecord]) -> pd.DataFrame:
     return with_arms(with_seconds(with_chance(tables.to_frame(records), tables.class_counts_frame(records))))
 
 
-def tables_of(records: list[RunRecord], found: Findings | None = None, expected: set[str] | None = None) -> Analysis:
+def tables_of(records: list[RunRecord], main_findings: Findings | None = None, expected: set[str] | None = None) -> Analysis:
     runs = runs_of(records)
-    findings = {} if found is None else {found.best.arm: found}
+    findings = {} if main_findings is None else {main_findings.best.arm: main_findings}
     counts, curves = tables.class_counts_frame(records), tables.curves_frame(records)
     return Analysis(runs, curves, counts, summarise(runs), findings, None, expected)
 

@@ -18,9 +18,9 @@ from lrsweep.report.texts.wording import escaped
 MakeRecord = Callable[..., RunRecord]
 
 
-def answer(name: str, records: list[RunRecord], found: Findings | None = None, expected: set[str] | None = None) -> str:
+def answer(name: str, records: list[RunRecord], findings: Findings | None = None, expected: set[str] | None = None) -> str:
     """The line of the answer box with this name."""
-    text = title_and_answer("lr", tables_of(records, found, expected))
+    text = title_and_answer("lr", tables_of(records, findings, expected))
     (line,) = [line for line in text.splitlines() if line.startswith(f"* **{name}:** ")]
     return line.removeprefix(f"* **{name}:** ")
 
@@ -59,8 +59,8 @@ def test_learning_may_end_inside_the_grid(one_run: list[RunRecord]) -> None:
 def test_if_a_seed_did_not_learn_at_the_best_rate_no_range_of_learning_is_claimed(one_run: list[RunRecord]) -> None:
     plateau = best_of().plateau
     rates = plateau.rates.assign(learned=plateau.rates["lr"] != plateau.best_lr)
-    found = replace(FOUND, best=replace(best_of(), plateau=replace(plateau, rates=rates)))
-    assert answer("Learning begins and ends", one_run, found) == "not at the most accurate rate, where some seed did not learn"
+    findings = replace(FOUND, best=replace(best_of(), plateau=replace(plateau, rates=rates)))
+    assert answer("Learning begins and ends", one_run, findings) == "not at the most accurate rate, where some seed did not learn"
 
 
 def test_without_patience_only_the_number_of_epochs_is_named(make_record: MakeRecord) -> None:
@@ -77,9 +77,9 @@ def test_the_cost_leaves_out_failed_runs(make_record: MakeRecord) -> None:
 
 
 def test_if_no_other_rate_is_near_the_trade_off_is_not_called_the_fastest(one_run: list[RunRecord]) -> None:
-    found = replace(FOUND, best=replace(best_of(trade_off=1), delta=1e-6))
+    findings = replace(FOUND, best=replace(best_of(trade_off=1), delta=1e-6))
     expected = "; no other rate of the range is within 0.00 percentage points of the best"
-    assert answer("Best trade-off", one_run, found).endswith(expected)
+    assert answer("Best trade-off", one_run, findings).endswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_missing_runs_are_counted_if_the_sweep_is_known(
     records = grid(make_record, [1e-4, 1e-3, 1e-2], [0, 1])
     present += ", 0 diverged, 0 failed"
     assert answer("How complete", records[num_left_out:]) == present
-    for found in (FOUND, None):
-        assert answer("How complete", records[num_left_out:], found, ids_of(records)) == f"{present}. {missing}"
+    for findings in (FOUND, None):
+        assert answer("How complete", records[num_left_out:], findings, ids_of(records)) == f"{present}. {missing}"
 
 
 def test_runs_of_an_earlier_sweep_do_not_complete_the_last_one(make_record: MakeRecord) -> None:

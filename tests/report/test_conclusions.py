@@ -20,8 +20,8 @@ def numbers(text: str) -> Counter[str]:
     return Counter(re.findall(r"\d+(?:\.\d+)?(?:\^-?\d+(?:\.\d+)?|e-\d+)?", text))
 
 
-def both(found: Findings) -> tuple[str, str]:
-    return conclusions_en(found), conclusions_ko(found)
+def both(findings: Findings) -> tuple[str, str]:
+    return conclusions_en(findings), conclusions_ko(findings)
 
 
 def assert_in(texts: tuple[str, str], english: str, korean: str) -> None:
@@ -113,17 +113,17 @@ FINDINGS = {
 }
 
 
-@pytest.mark.parametrize("found", FINDINGS.values(), ids=FINDINGS.keys())
-def test_both_languages_state_the_same_numbers_and_have_no_empty_section(found: Findings) -> None:
-    for text in both(found):
+@pytest.mark.parametrize("findings", FINDINGS.values(), ids=FINDINGS.keys())
+def test_both_languages_state_the_same_numbers_and_have_no_empty_section(findings: Findings) -> None:
+    for text in both(findings):
         assert "nan" not in text
         assert all(section.strip() for section in re.split(r"(?m)^### .*\n", text)[1:])
-    english, korean = (numbers(text) for text in both(found))
-    fresh = found.confirmation
-    for is_one_seed in (found.best.num_seeds == 1, fresh is not None and fresh.num_seeds == 1):
+    english, korean = (numbers(text) for text in both(findings))
+    fresh = findings.confirmation
+    for is_one_seed in (findings.best.num_seeds == 1, fresh is not None and fresh.num_seeds == 1):
         if is_one_seed:
             korean -= Counter(["1"])  # "one seed" in English, "시드 1개" in Korean
-    if found.small is not None:
+    if findings.small is not None:
         korean -= Counter(["5"])  # the Korean text quotes the document's patience once more: "5 epochs 동안"
     assert english == korean
 

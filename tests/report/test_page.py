@@ -73,7 +73,7 @@ def test_a_page_without_an_explorer_has_no_chart_and_no_vega(folder: Path) -> No
 def test_no_text_becomes_markup(folder: Path, markdown: str) -> None:
     elements = Elements(page_of(markdown, folder, title=f"</title>{EVIL}"))
     assert len(elements.named("script")) == 1
-    assert not [attributes for _, attributes in elements.found if "onerror" in attributes]
+    assert not [attributes for _, attributes in elements.tags if "onerror" in attributes]
     assert not [link for link in elements.named("a") if link["href"].startswith("javascript")]
 
 
@@ -101,7 +101,7 @@ def test_a_picture_outside_the_report_is_replaced_by_its_alt_text(folder: Path, 
 
 def test_headings_have_unique_ids_and_the_contents_link_to_them(folder: Path) -> None:
     elements = Elements(page_of("# A\n\n## Data\n\n### Why?\n\n## Data\n\n## 결과 요약\n", folder))
-    ids = [attributes["id"] for tag, attributes in elements.found if tag in ("h1", "h2", "h3")]
+    ids = [attributes["id"] for tag, attributes in elements.tags if tag in ("h1", "h2", "h3")]
     assert ids == ["a", "data", "why", "data-2", "결과-요약"]
     assert [link["href"] for link in elements.named("a")] == ["#report", "#data", "#data-2", "#결과-요약"]
 

@@ -87,8 +87,8 @@ def best(runs: pd.DataFrame) -> Best:
 
 def line(ax: Axes, label: str) -> Line2D:
     """The only line whose label starts with `label`."""
-    (found,) = [line for line in ax.lines if str(line.get_label()).startswith(label)]
-    return found
+    (match,) = [line for line in ax.lines if str(line.get_label()).startswith(label)]
+    return match
 
 
 def assert_line(drawn: Line2D, x: Any, y: Any) -> None:
@@ -104,15 +104,15 @@ def points(ax: Axes, label: str) -> list[list[float]]:
 
 def bars(ax: Axes, label: str) -> tuple[list[float], list[float], list[tuple[float, float]]]:
     """x, y and both ends of the error bars with this label."""
-    (container,) = [found for found in ax.containers if str(found.get_label()).startswith(label)]
+    (container,) = [container for container in ax.containers if str(container.get_label()).startswith(label)]
     drawn, _, (segments,) = container.lines
     ends = [(float(low[1]), float(high[1])) for low, high in segments.get_segments()]
     return list(drawn.get_xdata()), list(drawn.get_ydata()), ends
 
 
 def legend(ax: Axes) -> list[str]:
-    found = ax.get_legend()
-    return [text.get_text() for text in found.get_texts()] if found else []
+    box = ax.get_legend()
+    return [text.get_text() for text in box.get_texts()] if box else []
 
 
 def right_of(ax: Axes) -> Axes:
@@ -200,7 +200,7 @@ def test_the_band_of_the_error_figure_is_the_interval_of_the_table(ax: Axes) -> 
     runs = runs_of(seeds=(0, 1, 2)).assign(test_accuracy=lambda table: table["test_accuracy"] + 0.01 * (table["seed"] == 1))
     summary = summarise(runs)
     plots.plot_error(summary, runs, best_of(runs), ax)
-    (band,) = [found for found in ax.collections if found.get_label() == "95% interval"]
+    (band,) = [collection for collection in ax.collections if collection.get_label() == "95% interval"]
     rows = summary[summary["test_low"].notna()]
     assert len(rows) == 5
     ends = {tuple(end) for end in np.vstack([path.vertices for path in band.get_paths()])}

@@ -94,7 +94,7 @@ def test_a_reader_sees_escaped_text_unchanged(text: str) -> None:
 
 @given(st.text(alphabet="ab <>|`*[]()!&#\\\n;=_~$", max_size=20))
 def test_escaped_text_ends_no_cell_and_opens_no_element(text: str) -> None:
-    """The x before the text keeps it away from the start of a line, where it never is in a cell."""
+    """The x keeps the text away from the start of a line, because the text in a cell is never there."""
     plain = " ".join(text.split())
     assert shown(f"x{escaped(text)}x") == f"x{plain}x"
     row = MarkdownIt("commonmark", {"html": False}).enable("table").parse(f"| a | b |\n|---|---|\n| x{escaped(text)}x | 1 |")

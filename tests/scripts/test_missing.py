@@ -1,4 +1,4 @@
-"""missing.py installs only missing packages; wheelhouse.py downloads wheels of all but torch."""
+"""missing.py installs only missing packages; wheelhouse.py downloads all wheels except torch."""
 
 import json
 import re

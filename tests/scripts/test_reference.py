@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report rebuilt from the packed records alone, of this study and of those inside it."""
+    """The report, rebuilt from only the packed records of this study and of the studies inside it."""
     folder = tmp_path_factory.mktemp("reference") / "lr"
     folder.mkdir()
     for source in (*REFERENCE.rglob("runs.jsonl.gz"), *REFERENCE.glob("expected.json")):

@@ -139,7 +139,7 @@ def test_the_times_before_and_after_an_interruption_are_added(mnist: Mnist, make
 
 
 def test_the_contents_of_a_state_belong_to_format_2(mnist: Mnist, make_run: MakeRun) -> None:
-    """If you change them, raise checkpoints._FORMAT, so that older files are refused."""
+    """If you change the contents, raise checkpoints._FORMAT, so that older files are refused."""
     state = decode(Trained(make_run(**SIZES, max_epochs=2), mnist, interrupt=False).states[0], MADE_BY)
     assert checkpoints._FORMAT == 2
     assert {name: set(part) if isinstance(part, dict) else None for name, part in state.items() if name != "model"} == {

@@ -70,9 +70,9 @@ def test_a_record_is_read_back_with_every_bit(make_record: MakeRecord, scratch: 
     record = replace(make_record(lr=10**-3.1), outcome=outcome)
     for save_to in (save, save_packed):
         save_to(scratch, record)
-        found = scan(scratch)
-        assert not found.damaged
-        for read in (found.records[record.run_id], read_run(scratch, record.run_id)):
+        scanned = scan(scratch)
+        assert not scanned.damaged
+        for read in (scanned.records[record.run_id], read_run(scratch, record.run_id)):
             assert read is not None
             assert repr(read.outcome) == repr(outcome)  # repr tells -0.0 from 0.0
             assert replace(read, outcome=outcome) == record
@@ -185,18 +185,18 @@ def test_a_file_that_is_not_a_record_is_reported(make_record: MakeRecord, tmp_pa
     save(tmp_path, good)
     bad = path_of(tmp_path, "bad")
     bad.write_bytes(content)
-    found = scan(tmp_path)
-    assert found.records == {good.run_id: good}
-    assert [damaged.path for damaged in found.damaged] == [bad]
-    assert found.damaged[0].reason
+    scanned = scan(tmp_path)
+    assert scanned.records == {good.run_id: good}
+    assert [damaged.path for damaged in scanned.damaged] == [bad]
+    assert scanned.damaged[0].reason
     assert read_run(tmp_path, "bad") is None
     assert bad.read_bytes() == content
 
 
 def damaged_in(folder: Path) -> Damaged:
-    found = scan(folder)
-    assert not found.records
-    (damaged,) = found.damaged
+    scanned = scan(folder)
+    assert not scanned.records
+    (damaged,) = scanned.damaged
     return damaged
 
 
@@ -261,9 +261,9 @@ def test_a_file_with_a_changed_byte_is_reported_or_holds_the_same_records(
     path, content, records = intact
     at = data.draw(st.integers(0, len(content) - 1))
     path.write_bytes(content[:at] + bytes([content[at] ^ mask]) + content[at + 1 :])
-    found = scan(folder_of(path))
-    assert found.records == ({} if found.damaged else records)
-    assert {damaged.path for damaged in found.damaged} <= {path}
+    scanned = scan(folder_of(path))
+    assert scanned.records == ({} if scanned.damaged else records)
+    assert {damaged.path for damaged in scanned.damaged} <= {path}
 
 
 def test_loading_warns_about_damaged_records(make_record: MakeRecord, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_a_packed_file_is_never_set_aside(make_record: MakeRecord, tmp_path: Pat
     assert path.exists()
 
 
-# The runs that a sweep will make
+# The runs that a sweep plans
 
 
 def test_the_expected_runs_of_the_last_sweep_are_read_back(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ START = [0.5, -2.0, 3.0, 0.0]
 
 
 def gradient(weights: list[float], step: int) -> list[float]:
-    """Of a quadratic bowl that moves. Each weight has its own scale; the last gradient starts near 0."""
+    """The gradient of a quadratic bowl that moves. Each weight has its own scale; the last gradient starts near 0."""
     return [10.0**-i * (w - math.sin(step + i)) for i, w in enumerate(weights)]
 
 

@@ -17,7 +17,7 @@ from lrsweep.training.schedules import Pace, PlateauState, batch_size_at, lr_at,
 
 LR = 0.3
 NUM_STEPS = 64
-PACE = Pace(epoch_steps=4, num_epochs=15)  # 60 steps: a run of NUM_STEPS goes on after the schedule's end
+PACE = Pace(epoch_steps=4, num_epochs=15)  # 60 steps: a run of NUM_STEPS continues after the schedule's end
 
 USES: dict[str, tuple[str, ...]] = {
     "constant": (),

@@ -12,14 +12,14 @@ from lrsweep.analysis.summary import CONFIDENCE
 
 
 def compare(study: Study) -> pd.DataFrame:
-    """One row per arm, the highest validation accuracy first. An arm without a scored rate has only its two names.
+    """One row per arm, the highest validation accuracy first. An arm without a scored rate has only `arm` and `called`.
 
-    - arm, called: its full name and its short one
-    - lr, is_at_edge: its best rate, and whether that is the lowest or the highest rate tried
+    - arm, called: the full name and the short name
+    - lr, is_at_edge: the arm's best rate, and whether that is the lowest or the highest rate tried
     - valid, test: mean accuracies at that rate
     - test_low, test_high: confidence interval of `test`
-    - shortfall: mean loss in test accuracy within half a decade of that rate
-    - width: decades of its plateau
+    - shortfall: how much lower the mean test accuracy is within half a decade of that rate
+    - width: width of the arm's plateau in decades
     - num_rates, num_seeds
     - epochs, seconds: medians at that rate
     """
@@ -58,7 +58,10 @@ def _row(test_design: BlockDesign, shortfall_design: BlockDesign, arm: str) -> d
 
 
 def _half_interval(design: BlockDesign, arm: str, lr: float, test: pd.Series) -> float:
-    """By the pooled variance if this column is part of it: that leaves out what all arms of a seed have in common."""
+    """Half the confidence interval of the mean.
+
+    Uses the pooled variance if it includes this column, because that excludes effects that all arms of a seed share.
+    """
     variance, df, pooled_columns = design.pooled
     if (arm, lr) not in pooled_columns:
         variance, df = float(test.var()), len(test) - 1

@@ -14,16 +14,16 @@ from lrsweep.analysis.trade_off import find_best_trade_off, find_knee, is_near, 
 
 @dataclass(frozen=True)
 class Best:
-    """The answers for one arm. "Row" and "rows" are those of `summarise`, over the seeds that have a run at every rate."""
+    """The answers for one arm. Rows are from `summarise`, over the seeds that have a run at every rate."""
 
     arm: str
     plateau: Plateau
     best: pd.Series  # row with the highest validation accuracy
     rows: pd.DataFrame  # rows of the best range
-    delta: float  # validation accuracy that the best trade-off may lose against the best rate
+    delta: float  # how much validation accuracy the best trade-off may give up compared with the best rate
     trade_off: pd.Series  # the fastest of `rows` within delta of the best
     front: pd.DataFrame  # rows on the Pareto front of accuracy and time, the fastest first
-    knee_lr: float | None  # knee of that front; None if it has none
+    knee_lr: float | None  # knee of the front; None if there is no knee
 
     @property
     def low(self) -> float:
@@ -43,7 +43,7 @@ class Best:
 
     @property
     def num_near(self) -> int:
-        """How many rates of the range lie within delta of the best, which is one of them. If it is 1, time plays no part."""
+        """How many rates of the range lie within delta of the best rate, itself included. If only 1, time plays no part."""
         return int(is_near(self.rows, self.delta).sum())
 
     @property

@@ -1,4 +1,4 @@
-"""A study as a randomised block design: seeds are the blocks, and each column is an arm at one or more learning rates.
+"""A study as a randomised block design: each seed is a block, and each column is an arm at one or more learning rates.
 
 Runs of one seed share data split, initial weights and batch order, so differences between columns are taken within each seed.
 Each arm is judged at its own best rate, chosen by mean validation accuracy over the seeds, unless a claim names other rates.
@@ -24,7 +24,7 @@ WINDOW = 0.5  # decades on either side of an arm's best rate, for `shortfall`
 EARLY = 5  # epochs, for `roughness`
 PATIENCE = 5  # epochs; the documents' value
 
-METRICS = {  # name → unit
+METRICS = {  # metric → unit
     "test_accuracy": "accuracy",
     "gap": "accuracy",  # training accuracy at the best epoch minus test accuracy
     "shortfall": "accuracy",  # test accuracy at the arm's best rate minus its mean within WINDOW of that rate
@@ -45,7 +45,7 @@ class Column:
     by_seed: pd.Series  # the metric, one value per seed
     rates_text: str
     lr: float | None = None  # None if there are several rates; then its variance is not pooled
-    resolution: float = 0.0  # the mean is known no better than to ± this
+    resolution: float = 0.0  # the mean is uncertain by at least ± this
     reach: tuple[float, float] = (0.0, 0.0)  # how much lower and higher the mean might be at rates beyond those tried
 
 
@@ -84,9 +84,9 @@ class BlockDesign:
 
     @cached_property
     def pooled(self) -> tuple[float, int, set[tuple[str, float]]]:
-        """Residual variance of the two-way layout (seeds + columns), its degrees of freedom, and the columns it is from.
+        """Residual variance of the two-way layout (seeds + columns), its degrees of freedom, and the columns that it uses.
 
-        These are the columns that come NEAR their arm's best and do not vary far more than the others.
+        It uses the columns within NEAR of their arm's best, except those that vary far more than the others.
         """
         means = self.study.valid.mean(skipna=False)
         near = self.table.loc[:, means >= means.groupby(level="arm").transform("max") - NEAR].dropna(axis="columns")
@@ -155,7 +155,7 @@ class BlockDesign:
                 return self._per_curve("valid_accuracy", _lost_to_patience)
             case "epochs_to_target":
                 epochs = curves[curves["valid_accuracy"] >= self.target].groupby("run_id")["epoch"].min()
-                censored = runs["epochs"] + 1  # a run that never got there counts as one epoch more than it had
+                censored = runs["epochs"] + 1  # a run that never reached the target counts as one epoch longer than it was
                 return _log10(runs["run_id"].map(epochs).fillna(censored))
             case "seconds":
                 return _log10(runs["seconds"])

@@ -1,6 +1,6 @@
 """The documents' claims, read from conf/claims.yaml, and the rule that judges them.
 
-A claim has up to three tests. Its verdict is that of the weakest.
+A claim has up to three tests. Its verdict is that of its weakest test.
 """
 
 import math
@@ -108,18 +108,20 @@ def _test(row: dict[str, Any]) -> Test:
 class Audit:
     judged: tuple[Judged, ...]
     level: float  # significance level of each statistical test: its confidence interval is at 1 - level
-    num_tests: int  # statistical ones
-    num_decided: int
+    num_tests: int  # number of statistical tests
+    num_decided: int  # those with a verdict other than inconclusive
     weaker: frozenset[str]  # ids of the claims that would be inconclusive at the stricter Bonferroni level
 
 
 def judge_all(claims: list[Claim], read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame]) -> Audit:
     """Judge every claim, with the false discovery rate held at LEVEL.
 
-    `read` gives a study by its name, or None if it has no runs. `suggestions` gives the rate finder's, as `suggest` does.
+    `read` returns the study with a given name, or None if it has no runs. `suggestions` returns the table of `suggest` for the
+    range tests in a given study folder.
 
     The level is Benjamini and Hochberg's: with m tests, the largest k·LEVEL/m at which at least k tests are decided. Confidence
-    intervals at that level are Benjamini and Yekutieli's (2005): of those that decide a test, at most LEVEL miss on average.
+    intervals at that level are Benjamini and Yekutieli's (2005): of the intervals that decide a test, on average at most a share
+    LEVEL misses the true effect.
     """
     num_tests = sum(test.is_statistical for claim in claims for test in claim.tests)
 
@@ -135,7 +137,7 @@ def judge_all(claims: list[Claim], read: Callable[[str], Study | None], suggesti
             break
         k = max(1, num_decided)
     at_bonferroni = judge_at(LEVEL / max(1, num_tests))
-    weaker = frozenset(one.claim.id for one, strict in zip(judged, at_bonferroni, strict=True) if one.word != strict.word)
+    weaker = frozenset(usual.claim.id for usual, strict in zip(judged, at_bonferroni, strict=True) if usual.word != strict.word)
     return Audit(judged, level, num_tests, num_decided, weaker)
 
 
@@ -167,8 +169,9 @@ def _judge(claim: Claim, level: float, read: Callable[[str], Study | None], sugg
 def judge(effect: Effect, beyond: float = 0.0, margin: float = 0.0) -> Verdict:
     """Supported if the confidence interval lies above `beyond`; refuted if it lies below `beyond` or `margin`.
 
-    Otherwise inconclusive. So is an effect with doubts (missing runs, too few seeds), and one that might change if arms whose
-    best rate is at the edge of the grid were tried beyond it. Effects that were not tested have words of their own.
+    Otherwise inconclusive. An effect with doubts (missing runs, too few seeds) is inconclusive too, and so is an effect whose
+    verdict could change if an arm with its best rate at the edge of the grid were tried beyond the edge. Effects without a
+    statistical test have verdicts of their own, see _UNTESTED.
     """
     if effect.doubts:
         return Verdict("inconclusive", ", ".join(effect.doubts), effect)

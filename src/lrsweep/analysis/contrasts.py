@@ -1,8 +1,8 @@
 """The contrasts that test the claims. Each takes tables and returns an effect with its confidence interval.
 
-Effects are turned so that a larger one favours the claim. `difference` covers most claims: a linear contrast of a block design
-(block_design.py), tested by Student's t. `share` and `suggestions` are exact binomial tests. `blank`, `balance` and `shape` state
-facts, without a test.
+The sign of an effect is chosen so that a larger effect favours the claim. `difference` covers most claims: a linear contrast of
+a block design (block_design.py), tested by Student's t. `share` and `suggestions` are exact binomial tests. `blank`, `balance`
+and `shape` state facts, without a test.
 """
 
 import math
@@ -35,12 +35,12 @@ class Effect:
     unit: str  # accuracy | nats | factor (log10) | decades | slope | share, and without an interval: answer | number | bound
     num_seeds: int
     num_runs: int
-    p_value: float = math.nan  # two-sided, for the hypothesis that the effect equals `beyond`
+    p_value: float = math.nan  # two-sided, of the hypothesis that the effect equals `beyond`
     detail: str = ""  # the values compared, as text
-    # How far the ends of the interval might move if arms whose best rate is at the edge of the grid were tried beyond it.
+    # How far the ends of the interval might move if arms with their best rate at the edge of the grid were tried beyond it.
     reach_low: float = 0.0
     reach_high: float = 0.0
-    doubts: tuple[str, ...] = ()  # reasons why no verdict can be based on it
+    doubts: tuple[str, ...] = ()  # reasons why no verdict can be based on this effect
 
 
 def difference(
@@ -57,7 +57,7 @@ def difference(
 ) -> Effect:
     """Compare `arms` with `against` in one metric, paired by seed, with simultaneous confidence intervals at 1 - `level`.
 
-    `reduce` makes one effect of several arms:
+    `reduce` combines several arms into one effect:
 
     - mean: difference between the means of both sides; without `against`, the mean of the arms
     - all: smallest difference over all pairs (is every arm better?)
@@ -90,7 +90,8 @@ def difference(
         reach_low=max(effect.reach_low for effect in effects),
         reach_high=max(effect.reach_high for effect in effects),
         p_value=float(np.minimum(1.0, chosen.p_value * len(effects))),  # NaN stays NaN
-        num_runs=int(study.runs["arm"].isin({column.arm for column in columns}).sum()),  # all rates: they chose the best
+        # Runs at all rates count, because all were used to choose the best rate.
+        num_runs=int(study.runs["arm"].isin({column.arm for column in columns}).sum()),
         unit="slope" if reduce == "slope" else METRICS[metric],
         detail="; ".join(dict.fromkeys(_column_text(column, design) for column in columns)),
         doubts=_doubts(study, chosen.num_seeds),
@@ -98,7 +99,7 @@ def difference(
 
 
 def _linear(design: BlockDesign, contrast: list[tuple[float, Column]], level: float, beyond: float) -> Effect:
-    """Σ weight × column. Uses the study's pooled variance if that covers all columns, otherwise the variance over seeds."""
+    """Σ weight × column. Uses the study's pooled variance if it includes all columns, otherwise the variance over seeds."""
     weighted = pd.concat([weight * column.by_seed for weight, column in contrast], axis="columns").dropna()
     by_seed = weighted.sum(axis="columns").to_numpy(dtype=float)
     num_seeds = len(by_seed)
@@ -159,7 +160,7 @@ def _doubts(study: Study, num_seeds: int) -> tuple[str, ...]:
 def share(study: Study, level: float, *, of: str, arm: Arm | None = None, among: str = "", beyond: float = 0.5) -> Effect:
     """The share of an arm's runs that meet the condition `of`; see `_conditions`.
 
-    Only runs count that meet the condition `among`, at rates in the range of exponents that `arm` gives as `at`.
+    Counts only runs that meet the condition `among`, at rates within the range of exponents `arm["at"]`. Both are optional.
     """
     chosen = dict(arm or {})
     runs = study.runs_of(_settings(chosen))
@@ -211,7 +212,7 @@ def _conditions(study: Study, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def blank(study: Study, level: float, *, answer: Literal["range", "best_trade_off"], arm: Arm | None = None) -> Effect:
-    """Fill in one of the documents' "???". The effect is the width of the best range; doubts about the range are doubts here."""
+    """Fill in one of the documents' "???". The effect is the width of the best range, with the doubts about that range."""
     runs = study.runs_of(_settings(arm or {}))
     best = find_best(runs, study.num_missing)
     if best is None:
@@ -272,7 +273,7 @@ _SHAPES = {
 
 
 def suggestions(table: pd.DataFrame, study: Study, level: float, *, rules: Sequence[str] = (), beyond: float = 0.5) -> Effect:
-    """The share of the rate finder's suggestions (`table`: rule, seed, lr) that lie in the sweep's best range."""
+    """The share of the range tests' suggestions (`table`: rule, seed, lr) that lie in the sweep's best range."""
     plateau = study.plateau(study.find_arm({}))
     chosen = table[table["rule"].isin(rules)] if rules else table
     if chosen.empty:

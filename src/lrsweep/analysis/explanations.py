@@ -18,7 +18,7 @@ class VerySmall:
     num_learned: int  # above chance on the validation set, see summary.with_chance
     learned_from: float | None  # the smallest rate with a run that learned
     num_out_of_patience: int  # stopped early, and the curve confirms it
-    num_stopped_at_once: int  # of those: never improved on the first epoch, as the document explains it
+    num_stopped_at_once: int  # of those: never improved on the first epoch, which is the document's explanation
     highest_test_accuracy: float
 
 
@@ -46,7 +46,7 @@ def check_patience(runs: pd.DataFrame, curves: pd.DataFrame) -> pd.DataFrame:
     stopped = curves[curves["run_id"].isin(patience.index)].sort_values(["run_id", "epoch"], ignore_index=True)
     by_run = stopped.groupby("run_id")
     epoch = by_run.cumcount() + 1
-    best_epoch = epoch[by_run["valid_accuracy"].idxmax()].to_numpy()  # idxmax takes the first of equals
+    best_epoch = epoch[by_run["valid_accuracy"].idxmax()].to_numpy()  # idxmax takes the first of equal values
     lowest_loss_epoch = epoch[by_run["valid_loss"].idxmin()].to_numpy()
     num_epochs = by_run.size()
     return pd.DataFrame(

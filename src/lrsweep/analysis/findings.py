@@ -52,8 +52,8 @@ class Target:
 class Analysis:
     """A study, analysed. An arm is a loss together with every other setting that varies in the study, except rate and seed.
 
-    - runs: one row per run: settings, results and machine; `arm`; `learned`, whether it beat chance; `seconds`, the time that is
-      compared between rates, and `time`, which clock it is from
+    - runs: one row per run: settings, results and machine; `arm`; `learned`, whether it beat chance; `seconds`, the time used to
+      compare rates, and `time`, the source of `seconds` (see `with_seconds`)
     - curves: one row per epoch of every run
     - class_counts: images per class, one row per data split
     - summary: one row per arm and learning rate, see `summarise`
@@ -85,7 +85,7 @@ class Analysis:
 def analyse(folder: Path, delta: float | None = None) -> Analysis:
     """Analyse the study in `folder`. Raises StoreError if it has no records.
 
-    `delta` is the validation accuracy that the best trade-off may lose against the best rate; by default one standard error.
+    `delta` is how much validation accuracy the best trade-off may give up compared with the best rate; see `find_best`.
     """
     records = store.read(folder)
     if not records:
@@ -117,7 +117,7 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
 
 
 def _arms_by_num_changes(runs: pd.DataFrame) -> list[str]:
-    """The arms, those with the fewest settings that differ from the defaults first."""
+    """All arms, sorted by how many of their settings differ from the defaults."""
     first = runs.drop_duplicates("arm").rename(columns={"loss": "loss.name"})
     names = [name for name in tables.DEFAULT_SETTINGS if name in first and name not in ("optimizer.lr", "seed")]
     num_changes = (first[names] != pd.Series(tables.DEFAULT_SETTINGS)[names]).sum(axis="columns")

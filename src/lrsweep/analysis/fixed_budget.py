@@ -1,7 +1,7 @@
 """Early stopping gives each learning rate a different number of epochs. What would a fixed long budget have given?
 
-Uses runs of the same grid without early stopping. Their curves are cut where each patience would have stopped them, which is
-all that early stopping changes.
+Uses runs of the same grid without early stopping. Cutting their curves where a patience would have stopped them gives the runs
+with that patience, because early stopping changes nothing else.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ PATIENCES = (5, 10, 20, 40)
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """`rows` has one row per rate; all but num_runs are means over the runs:
+    """`rows` has one row per rate; all columns but lr and num_runs are means over the runs:
 
     - lr, num_runs
     - full, test_full: best validation accuracy within the whole budget, and the test accuracy of that epoch
@@ -30,11 +30,11 @@ class Sensitivity:
 
 
 def stopped_at(valid_accuracy: np.ndarray[tuple[int], np.dtype[np.float64]], patience: int) -> int:
-    """How many epochs of a curve early stopping would have trained; all if it would not have stopped."""
-    is_record = np.fmax.accumulate(np.concatenate([[-np.inf], valid_accuracy[:-1]])) < valid_accuracy
+    """How many epochs of a curve early stopping would have trained; all of them if it would not have stopped."""
+    is_improvement = np.fmax.accumulate(np.concatenate([[-np.inf], valid_accuracy[:-1]])) < valid_accuracy
     epochs = np.arange(1, len(valid_accuracy) + 1)
-    last_record = np.maximum.accumulate(np.where(is_record, epochs, 0))
-    stops = np.flatnonzero(epochs - last_record >= patience)
+    last_improvement = np.maximum.accumulate(np.where(is_improvement, epochs, 0))
+    stops = np.flatnonzero(epochs - last_improvement >= patience)
     return int(stops[0]) + 1 if len(stops) else len(valid_accuracy)
 
 

@@ -1,13 +1,13 @@
 """Which learning rates are tied with the best one? Paired by seed and corrected for multiple comparisons.
 
 Rates are compared by validation accuracy. A rate must first be dependable: it learned on every seed, and its variance between
-seeds is not far larger than that of the other rates (an F test). Of the dependable rates, those are tied with the best that a
-step-down studentized range test (Tukey's, with seeds as blocks) cannot tell from it. The range test compares all pairs, so it
-allows for the best rate having been chosen because it looked best. Both tests share LEVEL: a rate as good as the best is left out
-with at most that probability.
+seeds is not far larger than that of the other rates (an F test). A dependable rate is tied with the best one if a step-down
+studentized range test (Tukey's, with seeds as blocks) cannot tell the two apart. The range test compares all pairs, so it
+corrects for choosing the best rate after seeing the results. Both tests share LEVEL: a rate as good as the best is left out with
+at most that probability.
 
-With fewer than MIN_SEEDS seeds there is no variance to test with. Then the rates within one binomial standard error, given the
-number of validation images, count as tied; that is indicative only.
+Fewer than MIN_SEEDS seeds are too few to estimate the variance. Then rates within one binomial standard error of the best, given
+the number of validation images, count as tied. That is indicative only.
 
 Shapes: S seeds, R rates.
 """
@@ -38,7 +38,7 @@ class Plateau:
     - lr
     - mean: validation accuracy, over the seeds used
     - shortfall: the best rate's mean minus this one's
-    - learned: on every seed
+    - learned: whether every seed learned
     - dependable, tied, in_range
     - wins: share of bootstrap resamples of the seeds in which it has the highest mean
     """
@@ -46,9 +46,9 @@ class Plateau:
     rates: pd.DataFrame
     seeds: tuple[int, ...]  # seeds with a run at every rate
     best_lr: float
-    low: float  # the range: tied rates around the best, without a gap
+    low: float  # the range: the unbroken stretch of tied rates around the best
     high: float
-    learning_low: float  # the rates around the best at which every run learned, without a gap
+    learning_low: float  # the unbroken stretch of rates around the best at which every run learned
     learning_high: float
     standard_error: float  # of the best rate's mean
     doubts: tuple[Doubt, ...]  # why the range is not conclusive; with "few_seeds" alone it is indicative
@@ -113,7 +113,8 @@ def find_plateau(runs: pd.DataFrame, num_valid: int, num_missing: int = 0) -> Pl
 def _complete_seeds(measured: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Validation accuracy and `learned` as seeds × rates, for the seeds that have a run at every rate.
 
-    If there is no such seed, then for the one seed with the most rates: seeds that lack different rates cannot be paired.
+    If no seed has a run at every rate, only the seed with the most rates is used, because seeds that lack different rates cannot
+    be paired.
     """
     accuracy = measured.pivot(index="seed", columns="lr", values="valid_accuracy")
     learned = measured.assign(learned=measured["learned"] & (measured["status"] != "diverged"))
@@ -127,7 +128,10 @@ def _complete_seeds(measured: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]
 
 
 def dependable(accuracy_SR: Array, learned_R: Array) -> Array:
-    """The rates that learned, without those that vary far more between seeds than the others: at most SPREAD_LEVEL by chance."""
+    """Which rates learned and do not vary far more between seeds than the others.
+
+    If all rates vary equally, one is left out by chance with a probability of at most SPREAD_LEVEL.
+    """
     kept = learned_R.copy()
     while len(accuracy_SR) >= MIN_SEEDS and kept.sum() > 2:
         indices = np.flatnonzero(kept)
@@ -141,8 +145,9 @@ def dependable(accuracy_SR: Array, learned_R: Array) -> Array:
 def _test_widest(accuracy_SR: Array) -> tuple[int, float]:
     """The rate that varies most against the mean of the others, and the p-value of its variance (Bonferroni over the rates).
 
-    If all rates vary equally, a rate's part of the residuals is independent of the residuals of the others among themselves, so
-    their ratio has an F distribution, for any number of rates and any means. Cochran's C does not, because seeds are blocks.
+    If all rates vary equally, the sum of squares of one rate against the mean of the others is independent of the residual sum of
+    squares of the others. So their ratio has an F distribution, for any number of rates and any means. Cochran's C has no such
+    exact distribution here, because seeds are blocks.
     """
     num_seeds, num_rates = accuracy_SR.shape
     squares_R = (residuals(accuracy_SR) ** 2).sum(axis=0)
@@ -154,7 +159,7 @@ def _test_widest(accuracy_SR: Array) -> tuple[int, float]:
 
 
 def tied_with_best(accuracy_SR: Array, num_valid: int) -> tuple[Array, float]:
-    """Which rates are tied with the best one, all being dependable; and the standard error of the best rate's mean."""
+    """Which of these rates are tied with the best one, and the standard error of the best rate's mean."""
     means = accuracy_SR.mean(axis=0)
     if len(accuracy_SR) < MIN_SEEDS:
         best = means.max()
@@ -164,12 +169,12 @@ def tied_with_best(accuracy_SR: Array, num_valid: int) -> tuple[Array, float]:
     num_tied = len(means)
     while num_tied > 1 and _range_differs(accuracy_SR[:, descending[:num_tied]]):
         num_tied -= 1
-    tied = means >= means[descending[num_tied - 1]]  # equal means are treated alike
+    tied = means >= means[descending[num_tied - 1]]  # rates with equal means get the same verdict
     return tied, _standard_error(accuracy_SR[:, tied])
 
 
 def _standard_error(accuracy_SR: Array) -> float:
-    """Of a rate's mean: from the residuals of the two-way layout, or from the variance over seeds if there is one rate."""
+    """Standard error of a mean, from the residuals of the two-way layout, or from the variance over seeds for a single rate."""
     num_seeds, num_rates = accuracy_SR.shape
     if num_rates == 1:
         return float(accuracy_SR.std(ddof=1)) / math.sqrt(num_seeds)
@@ -177,7 +182,7 @@ def _standard_error(accuracy_SR: Array) -> float:
 
 
 def residuals(accuracy_SR: Array) -> Array:
-    """Of the two-way layout: accuracy minus the effects of rate and seed."""
+    """Residuals of the two-way layout: accuracy minus the effects of rate and seed."""
     rate_means, seed_means = accuracy_SR.mean(axis=0), accuracy_SR.mean(axis=1, keepdims=True)
     return np.asarray(accuracy_SR - rate_means - seed_means + accuracy_SR.mean())
 

@@ -41,9 +41,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Study:
-    """The tables of one study. `runs` has been through `with_chance`, `with_seconds` and `with_arms`.
+    """The tables of one study. `runs` has the columns that `with_chance`, `with_seconds` and `with_arms` add.
 
-    `num_missing` counts the planned runs without a result: not made, or failed.
+    `num_missing` counts the planned runs without a result: not run yet, or failed.
     """
 
     name: str
@@ -88,11 +88,11 @@ class Study:
         return str(arms.index[0])
 
     def called(self, arm: str) -> str:
-        """An arm's short name: its settings that are not the defaults."""
+        """An arm's short name: its settings that differ from the defaults."""
         return _short_name(dict(self._arms[self._varying].loc[[arm]].iloc[0]))
 
     def choose(self, arm: str) -> Choice:
-        """The rate with the highest mean validation accuracy, of those that learned on every seed, or of all if none did.
+        """The rate with the highest mean validation accuracy among rates that learned on every seed; among all if none did.
 
         Raises NoSuchRuns if no rate was scored on every seed.
         """
@@ -137,7 +137,7 @@ def _choose(runs: pd.DataFrame) -> Choice | None:
 
 
 def _short_name(settings: dict[str, Any]) -> str:
-    """The settings that are not the defaults; if all are, the values of those in _BY_VALUE."""
+    """The settings that differ from the defaults. If none does, the values of those in _BY_VALUE."""
     changed = [name for name, value in settings.items() if value != DEFAULT_SETTINGS[name]]
     names = changed or [name for name in settings if name.endswith(_BY_VALUE)]
     words = [

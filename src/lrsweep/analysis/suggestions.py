@@ -57,7 +57,7 @@ def steepest(rates: Array, losses: Array) -> float | None:
 
 
 def minimum_tenth(rates: Array, losses: Array) -> float | None:
-    """A tenth of the rate with the lowest loss. None if the loss still falls at the end, or if that tenth was not tried."""
+    """A tenth of the rate with the lowest loss. None if the loss still falls at the end, or if that rate is below those tried."""
     if not has_learned(losses):
         return None
     index = int(losses.argmin())
@@ -77,8 +77,8 @@ def valley(rates: Array, losses: Array) -> float | None:
 def slide(rates: Array, losses: Array) -> float | None:
     """The lower end of an interval of 1.2 decades that moves down from the end of the curve, as in fastai.
 
-    It stops where the slope of the loss at its upper end no longer exceeds the slope at its lower end. None if that is already so
-    at the end of the curve, or nowhere.
+    It stops where the slope of the loss at its upper end no longer exceeds the slope at its lower end. None if this
+    already holds at the end of the curve, or holds nowhere.
     """
     if not has_learned(losses):
         return None
@@ -94,9 +94,9 @@ def slide(rates: Array, losses: Array) -> float | None:
 
 
 def cycle_low(rates: Array, losses: Array) -> float | None:
-    """Where the loss begins to fall: from there to its minimum, at least a tenth of the whole fall is behind it.
+    """Where the loss begins to fall: from this rate to the minimum, the loss has fallen by at least a tenth of the whole fall.
 
-    None if that is already so after the first tenth of the steps, or if the minimum is at the end of the curve.
+    None if that already holds after the first tenth of the steps, or if the minimum is at the end of the curve.
     """
     if cycle_high(rates, losses) is None:
         return None
@@ -130,7 +130,7 @@ def _slopes(rates: Array, losses: Array) -> Array:
 
 def longest_descent(losses: Array) -> list[int]:
     """The indices of a longest strictly decreasing subsequence, by patience sorting."""
-    last_losses: list[float] = []  # for each length, the highest last loss of a descent so far, negated so that they ascend
+    last_losses: list[float] = []  # for each length, minus the highest last loss of any descent so far, so that the list ascends
     last_indices: list[int] = []
     previous: list[int] = []  # for each index, the one before it in its descent; -1 at the start
     for index, loss in enumerate(losses.tolist()):

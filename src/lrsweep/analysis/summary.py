@@ -41,7 +41,7 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
 def busyness(runs: pd.DataFrame) -> float:
     """The upper quartile of wall time divided by CPU time, over the runs on a CPU; about 1 on an idle machine.
 
-    Not the median: that would be 1 even if every run of some seeds was slowed down. NaN if no run was on a CPU, because on a GPU
+    Not the median, which would be 1 even if every run of some seeds was slowed down. NaN if no run was on a CPU, because on a GPU
     the two times measure different things.
     """
     on_cpu = runs[runs["device"] == "cpu"]
@@ -78,7 +78,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """
     is_measured = runs["status"] != "failed"
     is_bad = is_measured & ((runs["status"] == "diverged") | ~runs["learned"])
-    # The 0 epochs of a failed run are no measurement.
+    # A failed run has 0 epochs, which is not a measurement.
     runs = runs.assign(epochs=runs["epochs"].where(is_measured), measured=is_measured, is_bad=is_bad)
     table = runs.groupby(["arm", "lr"], sort=True).agg(
         num_runs=("run_id", "size"),
@@ -113,7 +113,7 @@ def half_interval(sd: pd.Series, num: pd.Series) -> pd.Series:
 
 
 def share_interval(num: int, total: int) -> tuple[float, float]:
-    """Wilson's confidence interval of a share; its coverage holds for small numbers, and for 0 too."""
+    """Wilson's confidence interval of a share, which is accurate for small numbers and for 0 too."""
     if not total:
         return np.nan, np.nan
     interval = stats.binomtest(int(num), int(total)).proportion_ci(CONFIDENCE, method="wilson")

@@ -14,8 +14,8 @@ def target_below(accuracy: float) -> float:
 def time_to_target(runs: pd.DataFrame, curves: pd.DataFrame, target: float) -> pd.DataFrame:
     """One row per run that did not fail: run_id, lr, seed, reached, epochs_to_target, seconds_to_target.
 
-    A run that never reached the target is censored: `reached` is False, and its times are those until it ended, without the epoch
-    in which it diverged. All epochs of a run are taken to be equally long, including that one.
+    A run that never reached the target is censored: `reached` is False, and its times run until it ended, without the epoch in
+    which it diverged. All epochs of a run are assumed to take equally long, including the one in which it diverged.
     """
     hits = curves[curves["valid_accuracy"] >= target].groupby("run_id")["epoch"].min()
     measured = runs[runs["status"] != "failed"]

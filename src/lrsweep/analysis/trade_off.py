@@ -8,9 +8,10 @@ from kneed import KneeLocator
 
 
 def pareto_front(summary: pd.DataFrame) -> pd.Series:
-    """True for a rate that learned on every seed, if no other such rate is at least as accurate and as fast and better in one.
+    """Which rates are on the Pareto front of mean validation accuracy and median seconds.
 
-    Uses mean validation accuracy and median seconds.
+    Only rates that learned on every seed count. One is on the front if no other is at least as accurate and at least as fast,
+    and better in one of the two.
     """
     learned = (summary["num_bad"] == 0) & summary["valid_mean"].notna() & summary["seconds_median"].notna()
     accuracy = summary["valid_mean"].where(learned).to_numpy()
@@ -30,7 +31,7 @@ def find_knee(front: pd.DataFrame) -> float | None:
     if len(points) < 3:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns if there is no knee
+        warnings.simplefilter("ignore")  # KneeLocator warns if there is no knee
         knee = KneeLocator(points["seconds_median"], points["valid_mean"], curve="concave", direction="increasing").knee
     return None if knee is None else float(points.loc[points["seconds_median"] == knee, "lr"].iloc[0])
 

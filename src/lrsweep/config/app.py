@@ -24,7 +24,7 @@ class StudyConfig:
     """Which version of the study to run, if it has two."""
 
     extend: bool = False
-    """Add runs whose other settings differ from those of the stored runs. Without it, such a sweep stops with an error."""
+    """Accept runs that differ from the stored runs in settings other than seed and rate. By default, such a sweep is refused."""
 
     def __post_init__(self) -> None:
         require_choices("study", self)
@@ -74,13 +74,13 @@ class FindConfig:
 
 @dataclass(kw_only=True)
 class MachineConfig:
-    """Where and how fast runs are executed. Nothing here is part of the name of a run."""
+    """Where and how fast runs are executed. Nothing here changes a run_id."""
 
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
     threads: int = 1
-    """CPU threads of one run. They change the order in which numbers are summed, so another number gives other bits."""
+    """CPU threads of one run. Their number changes the order of floating-point sums, and with it the last bits of the results."""
 
     precision: Literal["fp32", "tf32"] = "fp32"
     """Precision of matrix products and convolutions on a GPU. A CPU always uses fp32."""
@@ -108,7 +108,7 @@ class MachineConfig:
 
 @dataclass(kw_only=True)
 class TrackerConfig:
-    """A second place that shows the runs. Nothing here is part of the name of a run."""
+    """A second place that shows the runs. Nothing here changes a run_id."""
 
     name: Literal["none", "tensorboard", "mlflow"] = "none"
 

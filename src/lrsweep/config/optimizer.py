@@ -6,7 +6,7 @@ from typing import Literal
 
 from lrsweep.config.validation import convert_floats, require, require_choices, require_one_of, require_used
 
-# All optimizers, each with the settings that it uses and that some other optimizer does not.
+# Every optimizer, with those of its settings that not all optimizers use.
 _OPTIMIZER_USES: dict[str, tuple[str, ...]] = {
     "gd": (),
     "sgd": (),
@@ -40,7 +40,7 @@ class LayerFactors:
 
 @dataclass(kw_only=True)
 class OptimizerConfig:
-    """Everything that is not set here has PyTorch's default."""
+    """Arguments of the optimizer that are not listed here keep PyTorch's defaults."""
 
     name: str = "adamw"
     """A key of `_OPTIMIZER_USES`. `gd` is gradient descent: every batch holds all training images."""
@@ -75,7 +75,7 @@ class OptimizerConfig:
         require(1 < self.layer_factor <= 100, "optimizer.layer_factor", "above 1 and at most 100", self.layer_factor)
 
     def layer_rates(self) -> dict[str, float]:
-        """The factor of each layer's learning rate."""
+        """The factor that multiplies the learning rate of each layer: `layerwise` times `layers`."""
         sign = {"uniform": 0, "rising": 1, "falling": -1}[self.layerwise]
         middle = len(LAYERS) // 2
         return {name: getattr(self.layers, name) * self.layer_factor ** (sign * (i - middle)) for i, name in enumerate(LAYERS)}

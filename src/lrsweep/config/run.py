@@ -1,4 +1,4 @@
-"""The settings that define a run, and the name of a run."""
+"""The settings that define a run, and its run_id."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ class DataConfig:
     """Test images. Use fewer only for a quick try."""
 
     skip: int = 0
-    """Images at the start of the seed's shuffled order to leave out. 8,000 leaves out all images of the default split."""
+    """Leave out this many images at the start of the seed's shuffled order. 8,000 are all images of the default split."""
 
     max_shift: float = 0.0
     """Largest random shift of a training image, in pixels in each direction. Each epoch draws a new one."""
@@ -61,7 +61,7 @@ class ModelConfig:
     """Batch normalisation after each convolution."""
 
     init: Literal["pytorch", "xavier", "he"] = "pytorch"
-    """Initial weights. `pytorch` is its default, He's initialisation for a leaky ReLU of slope √5."""
+    """Initial weights. `pytorch` is PyTorch's default: He initialisation for a leaky ReLU of slope √5."""
 
     init_from: str | None = None
     """File of weights to start from, as machine.save_weights writes it. {seed} in the path is replaced by the seed of the run."""
@@ -104,7 +104,7 @@ class TrainingConfig:
     """Epochs after which training stops in any case."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
-    """`bf16` is mixed precision by PyTorch's autocast."""
+    """`bf16` is mixed precision with PyTorch's autocast."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "patience", "max_epochs"):
@@ -116,7 +116,7 @@ class TrainingConfig:
 
 @dataclass(kw_only=True)
 class RunConfig:
-    """Everything that defines a run. Equal configs give the same bits on a CPU, for the same number of threads and versions."""
+    """Everything that defines a run. On a CPU, equal configs give equal bits if threads and library versions are equal too."""
 
     seed: int = 0
     """Seed of everything random: the split, the initial weights, the batch order, augmentation and dropout."""
@@ -148,7 +148,7 @@ class RunConfig:
 
     @property
     def num_scheduled(self) -> int:
-        """Length in epochs of a schedule that ends, if `schedule.length` is None."""
+        """The length in epochs of a schedule that ends, used if `schedule.length` is None."""
         return DEFAULT_LENGTH if self.training.patience is not None else self.training.max_epochs
 
     def _check_warmup(self) -> None:
@@ -186,10 +186,10 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def run_id(run: RunConfig) -> str:
-    """The name of a run: a hash of all settings that differ from their defaults.
+    """The id of a run: a hash of all settings that differ from their defaults.
 
-    So a new setting does not rename stored runs if its default changes nothing. A changed default would give old names a new
-    meaning: raise records.SCHEMA_VERSION with it. A test compares the defaults.
+    Because defaults are left out, adding a setting keeps the ids of stored runs, as long as its default changes nothing. But
+    changing a default gives old ids a new meaning: raise records.SCHEMA_VERSION when you do. A test compares the defaults.
     """
     defaults = flatten(asdict(RunConfig()))
     chosen = {name: value for name, value in flatten(asdict(run)).items() if name in defaults and value != defaults[name]}

@@ -7,7 +7,7 @@ from typing import Literal
 
 from lrsweep.config.validation import ConfigError, convert_floats, require, require_choices, require_one_of, require_used
 
-# All schedules, each with the settings that it uses and that some other schedule does not.
+# Every schedule, with those of its settings that not all schedules use.
 _SCHEDULE_USES: dict[str, tuple[str, ...]] = {
     "constant": (),
     "step": ("factor", "every"),
@@ -41,7 +41,7 @@ class ScheduleConfig:
     """Unit of every length in this group."""
 
     warmup: float = 0.0
-    """Length of a linear warm-up. Any schedule can have one and starts after it."""
+    """Length of a linear warm-up, which can precede any schedule."""
 
     warmup_start: float = 0.001
     """Rate at the start of the warm-up, as a fraction of `optimizer.lr`."""
@@ -59,13 +59,13 @@ class ScheduleConfig:
     """The same as an absolute rate. None: `final` applies."""
 
     factor: float = 0.1
-    """Multiplies the rate every `every`, at each milestone or on a plateau. `grow_batch` divides the batch size by it."""
+    """Multiplies the rate once per `every`, at each milestone or on a plateau. `grow_batch` divides the batch size by it."""
 
     every: float = 10.0
     """Length over which `factor` applies once. For `power`, the length after which the rate is halved (if `power` is 1)."""
 
     milestones: list[float] = field(default_factory=list)
-    """Lengths from the start of the schedule, ascending."""
+    """Where the rate changes: lengths from the start of the schedule, ascending."""
 
     shares: list[float] = field(default_factory=list)
     """Fractions of `optimizer.lr`: before the first milestone, then after each milestone."""
@@ -95,7 +95,7 @@ class ScheduleConfig:
     """How much lower a validation loss must be to count as lower, as a fraction of the lowest loss so far."""
 
     cooldown: int = 0
-    """Epochs after the rate was lowered that `patience` does not count."""
+    """Epochs after each reduction of the rate during which `patience` does not count."""
 
     max_batch_size: int = 512
     """Images per batch at which `grow_batch` stops growing."""

@@ -27,7 +27,7 @@ def require_choices(group: str, config: Any) -> None:
 
 
 def require_used(group: str, config: Any, uses: dict[str, tuple[str, ...]]) -> None:
-    """Refuse a setting that differs from its default but is not used by the chosen optimizer or schedule: it is a mistake."""
+    """Refuse a changed setting that the chosen optimizer or schedule does not use: it would silently have no effect."""
     unused = {name for names in uses.values() for name in names} - set(uses[config.name])
     for field in fields(config):
         default = field.default if field.default_factory is MISSING else field.default_factory()
@@ -44,7 +44,7 @@ def require_inside(name: str, folder: str) -> None:
 
 
 def convert_floats(config: Any) -> None:
-    """Store 1 as 1.0 where a setting is a float, so that both give a run the same name."""
+    """Store 1 as 1.0 where a setting is a float, so that both give the same run_id."""
     for field in fields(config):
         value = getattr(config, field.name)
         if field.type in (float, float | None) and isinstance(value, int):

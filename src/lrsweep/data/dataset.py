@@ -80,5 +80,5 @@ def split(mnist: Mnist, config: DataConfig, seed: int) -> Split:
 
 
 def batch_order(num_images: int, batch_size: int, order: torch.Generator) -> tuple[Tensor, ...]:
-    """One epoch's batches of indices, shuffled. A short last batch is kept: the documents count 94 steps per epoch."""
+    """One epoch's batches of indices, shuffled. A short last batch is kept, because the documents count 94 steps per epoch."""
     return torch.split(torch.randperm(num_images, generator=order), batch_size)

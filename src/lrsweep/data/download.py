@@ -50,7 +50,7 @@ class MnistArrays:
 
 
 def load_mnist(folder: Path, *, offline: bool = False) -> MnistArrays:
-    """Load MNIST and verify its checksums. Writes the cache if it can; `offline` uses only what is in `folder`."""
+    """Load MNIST and verify its checksums. Writes the cache if it can; `offline` uses only the files in `folder`."""
     folder = Path(folder)
     try:
         files = _read_cache(folder / CACHE_NAME)

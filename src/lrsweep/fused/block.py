@@ -67,9 +67,9 @@ class RowOptimizer:
 
     @property
     def can_be_recorded(self) -> bool:
-        """Whether a CUDA graph can replay a step: not if the step count is on the host, where it would stand still.
+        """Whether a CUDA graph can replay a step. It cannot if the step count is on the host, where a replay does not advance it.
 
-        SGD counts no steps, and Adagrad needs the count for lr_decay only.
+        SGD counts no steps, and Adagrad needs the count only for lr_decay.
         """
         groups = self._optimizer.param_groups
         needs_no_count = isinstance(self._optimizer, torch.optim.SGD) or all(group.get("lr_decay") == 0 for group in groups)
@@ -88,7 +88,7 @@ class RowOptimizer:
 
 
 class Block:
-    """Slots for K runs of one cohort. An empty slot computes too, with rate 0, and its results are ignored."""
+    """Slots for K runs of one cohort. An empty slot also computes, with a rate of 0, and its results are ignored."""
 
     def __init__(self, template: RunConfig, num_slots: int, mnist: Mnist, dtype: torch.dtype, pool: Any = None) -> None:
         """`template` can be any run of the cohort. `pool` is the memory pool that recorded CUDA graphs share."""
@@ -109,7 +109,7 @@ class Block:
         self._recorded_steps = self._record(pool) if self.device.type == "cuda" and self.optimizer.can_be_recorded else None
 
     def load(self, k: int, run: RunConfig) -> None:
-        """Start this run in slot k, with the initial weights and the split that solo gives it."""
+        """Start this run in slot k, with the same initial weights and split as in solo."""
         model = initial_model(run.model, run.seed, torch.device("cpu"))
         lr_scales = views(self._lr_scale_KP[k : k + 1], self._layout)
         with torch.no_grad():
@@ -131,7 +131,7 @@ class Block:
             step = self._recorded_steps[index_KB.shape[1]] if self._recorded_steps else self.train_step
             losses_KS[:, i], step_correct_K = step(index_KB, rates_SK1[i])
             correct_K += step_correct_K
-        images, labels = self._mnist.train_images, self._mnist.train_labels  # the 60,000 that validation images come from, too
+        images, labels = self._mnist.train_images, self._mnist.train_labels  # validation images come from these, too
         return EpochResult(losses_KS, correct_K, *self._score(self.weights, images, labels, self._valid_KN))
 
     def keep_best(self, slots: Sequence[int]) -> None:
@@ -155,9 +155,9 @@ class Block:
         objective = loss_K.sum()
         if self._template.loss.l1 or self._template.loss.l2:
             objective = objective + penalties_of(self._template.loss, self.weights).sum()
-        # Copied, because autograd accumulates into dense tensors only, and these are views of a row.
-        for kept, grad in zip(self._grads, torch.autograd.grad(objective, list(self.weights.values())), strict=True):
-            kept.copy_(grad)
+        # Copied, because autograd accumulates only into dense tensors, and self._grads are views of a row.
+        for target, grad in zip(self._grads, torch.autograd.grad(objective, list(self.weights.values())), strict=True):
+            target.copy_(grad)
         self.optimizer.step(rate_K1 * self._lr_scale_KP)
         return loss_K.detach(), num_correct(logits_KBC.detach(), labels_KB)
 

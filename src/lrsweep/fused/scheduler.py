@@ -1,8 +1,8 @@
 """Train many runs in one program: runs share every step, and when a run ends, the next one takes its slot.
 
-Each run gets what solo gives it: the same split, initial weights and batches, its own learning rate, the same stopping rule and
-one score on the test set. Only the order of floating-point sums differs, so weights drift apart after some steps, as they do
-between two machines.
+Each run trains as in solo.py: with the same split, initial weights and batches, its own learning rate, the same stopping rule,
+and one score on the test set. Only the order of floating-point sums differs, so the weights drift apart after some steps, as
+they do between two machines.
 
 Shapes: K slots, N images, S steps per epoch.
 """
@@ -24,7 +24,7 @@ from lrsweep.records import EpochRecord, Outcome, StopReason
 from lrsweep.training.early_stopping import EarlyStopping
 from lrsweep.training.schedules import Pace, PlateauState, lr_at, pace_of
 
-_USABLE_MEMORY = 0.8  # of the free GPU memory
+_USABLE_MEMORY = 0.8  # fraction of the free GPU memory
 
 
 def reason_not_fusable(run: RunConfig) -> str | None:
@@ -101,12 +101,12 @@ def num_slots_that_fit(template: RunConfig, mnist: Mnist) -> int:
     try:
         shared, per_block = _memory_of_blocks(template, mnist, block_slots)
     except torch.OutOfMemoryError:
-        return block_slots // 2  # `train` halves it again if that is still too many
+        return block_slots // 2  # if that is still too many, `train` halves it again
     return max(1, int((_USABLE_MEMORY * free - shared) / per_block * block_slots))
 
 
 def _memory_of_blocks(template: RunConfig, mnist: Mnist, block_slots: int) -> tuple[int, int]:
-    """Two numbers of bytes: what all blocks share (temporary tensors, library workspaces), and what each block keeps."""
+    """The bytes that all blocks share (temporary tensors, library workspaces), and the bytes that each block keeps."""
     device = mnist.train_images.device
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
@@ -133,7 +133,7 @@ class _ActiveRun:
     plateau: PlateauState = field(default_factory=PlateauState)
     curve: list[EpochRecord] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # of every step
-    stop_reason: StopReason | None = None  # None while the run goes on
+    stop_reason: StopReason | None = None  # None while the run continues
 
     def __post_init__(self) -> None:
         self.order = generator(self.run.seed, "order")
@@ -228,7 +228,8 @@ def _train_in_slots(
         busy = [(block, block_runs) for block, block_runs in zip(blocks, slots, strict=True) if any(block_runs)]
         if not busy:
             return
-        results = [_start_epoch(block, block_runs) for block, block_runs in busy]  # a GPU computes while the next one starts
+        # All blocks start before the first one finishes, so that a GPU always has work.
+        results = [_start_epoch(block, block_runs) for block, block_runs in busy]
         on_epoch(sum(active is not None for _, block_runs in busy for active in block_runs))
         for (block, block_runs), result in zip(busy, results, strict=True):
             yield from _finish_epoch(block, block_runs, result)

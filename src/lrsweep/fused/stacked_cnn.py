@@ -94,7 +94,7 @@ def penalties_of(config: LossConfig, weights: Weights) -> Tensor:
 
 
 def num_correct(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
-    """[K]"""
+    """[K]: the number of correct answers of each run."""
     return (logits_KBC.argmax(dim=2) == labels_KB).sum(dim=1)
 
 
@@ -110,7 +110,7 @@ def _convolve(x_KBHWI: Tensor, weight_KOIRS: Tensor, bias_KO: Tensor) -> Tensor:
 class _Columns(torch.autograd.Function):
     """im2col: every 3 × 3 window of [K, B, H, W, I] as a row of [K, M, J].
 
-    With its own backward, because autograd's would write a full-sized tensor for each of the nine shifts.
+    It has its own backward, because autograd's would write a full-sized tensor for each of the nine shifts.
     """
 
     @staticmethod

@@ -24,8 +24,8 @@ from lrsweep.storage import files
 def build(folder: Path, study: str | None = None, delta: float | None = None) -> Path:
     """Write the whole report and return report.md. StoreError if there are no runs.
 
-    `study` is the study's name if it differs from the folder's. `delta` is the validation accuracy that the best trade-off
-    may lose against the best rate (default: one standard error of the best rate).
+    `study` is the study's name if it differs from the folder's. `delta` is how much validation accuracy the best trade-off may
+    give up compared with the best rate; see `find_best`.
     """
     name = study or folder.name
     tables = analyse(folder, delta)
@@ -58,7 +58,7 @@ def _write_parts(folder: Path, study: str, tables: Analysis) -> str:
 
 
 def _explorer(tables: Analysis) -> dict[str, object] | None:
-    """The chart of the main arm; None if no run of it learned."""
+    """The chart of the main arm; None if none of its runs learned."""
     if tables.main is None or not tables.of_arm(tables.main.best.arm)["learned"].any():
         return None
     runs = tables.of_arm(tables.main.best.arm)
@@ -110,21 +110,21 @@ def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]
 
 
 def _commands(study: str, tables: Analysis) -> str:
-    """The commands of the study and of its sub-studies that the report quotes."""
+    """The commands that repeat the study, and the studies in subfolders that the report quotes."""
     studies = {study: tables.runs} | {f"{study}/{name}": runs for name, runs in tables.quoted.items()}
     return "\n".join(rerun_commands(name, runs) for name, runs in studies.items())
 
 
 def _arm_part(folder: Path, tables: Analysis, arm: str) -> str:
     """Another arm: conclusions, error figure, table of rates."""
-    found = tables.findings[arm]
-    best = found.best
+    findings = tables.findings[arm]
+    best = findings.best
     title = f"Test error against the learning rate ({arm}, {seeds_text(best.num_seeds)})"
     figure = Figure(f"{_slug(arm)}-error", title, "", lambda ax: plot_error(tables.summary, tables.of_arm(arm), best, ax))
     return "\n\n".join(
         [
             f"## Also tried: {escaped(arm)}",
-            conclusions_en(found).strip(),
+            conclusions_en(findings).strip(),
             draw(folder, figure),
             f"### All learning rates ({escaped(arm)})",
             markdown_tables.rates_table(tables.summary[tables.summary["arm"] == arm], best.plateau),

@@ -1,4 +1,4 @@
-"""The figure and table of `lrsweep-find`, and the sweep that its suggestions are scored against."""
+"""The figure and table of `lrsweep-find`, and the sweep that scores its suggestions."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from lrsweep.report.texts.wording import number, points, seeds_text
 from lrsweep.storage import store
 from lrsweep.storage.tables import setting_cell
 
-_MAX_LOSS_RATIO = 1.5  # the y axis ends at this multiple of the first loss; beyond it every curve just explodes
+_MAX_LOSS_RATIO = 1.5  # the y axis ends at this multiple of the first loss, because every curve explodes beyond it
 
 
 def sweep_like(run: RunConfig, folder: Path) -> Best | None:
@@ -30,10 +30,10 @@ def sweep_like(run: RunConfig, folder: Path) -> Best | None:
     settings = {name: setting_cell(value) for name, value in flatten(asdict(run)).items()}
     wanted = {name: value for name, value in settings.items() if name not in ("seed", "optimizer.lr", "loss.name")}
     tables = analyse(folder)
-    for arm, found in tables.findings.items():
+    for arm, findings in tables.findings.items():
         swept = tables.of_arm(arm).iloc[0]
         if swept["loss"] == run.loss.name and all(swept[name] == value for name, value in wanted.items()):
-            return found.best
+            return findings.best
     return None
 
 

@@ -45,7 +45,7 @@ class Checkpoint:
             raise CheckpointError(f"cannot be read ({error.strerror})") from error
 
     def keep(self, make_state: Callable[[], State]) -> None:
-        """Write the state if it is due."""
+        """Write the state if `every_seconds` have passed since the last write."""
         if self.every_seconds is not None and monotonic() - self._written_at >= self.every_seconds:
             with suppress(StoreError):  # a disk too full for a checkpoint may still have room for the record
                 write_atomically(self.path, encode(make_state(), self.made_by))

@@ -18,9 +18,9 @@ class InUseError(Exception):
 
 @contextmanager
 def hold(folder: Path, run_id: str | None = None) -> Iterator[None]:
-    """Lock one run of a study, or the whole study. InUseError if another process holds any of it."""
+    """Lock one run of a study, or the whole study. InUseError if another process holds an overlapping lock."""
     path = folder / ".lock"
-    # Each run has its own byte, computed from its id. Length 0 means up to the end of any file.
+    # Each run has its own byte, computed from its id. Length 0 locks all bytes from `start` on.
     start, length = (int(run_id[:15], 16), 1) if run_id else (0, 0)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Records on disk. The only owner of the record format.
+"""Records on disk. No other module reads or writes the record format.
 
 A study's folder holds one record per file, `runs/<run_id>.json`, or the same records packed in `runs.jsonl.gz`. The
 checkpoint of a run in progress lies in `runs/` as well.
@@ -76,12 +76,12 @@ def scan(folder: Path) -> Scan:
 
 
 def expect(folder: Path, run_ids: list[str]) -> None:
-    """Store which runs the sweep will make, so that a report made during the sweep can say how many are missing."""
+    """Store which runs the sweep plans, so that a report built during the sweep can say how many are missing."""
     write_atomically(folder / _EXPECTED, (json.dumps(sorted(run_ids)) + "\n").encode())
 
 
 def read_expected(folder: Path) -> set[str] | None:
-    """The runs of this study's last sweep; None if no sweep has stored them, or the file is damaged."""
+    """The run_ids that this study's last sweep planned; None if no sweep has stored them, or the file is damaged."""
     try:
         run_ids = json.loads((folder / _EXPECTED).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -29,7 +29,7 @@ DRAWN_BY = ["seed", "data.skip", "data.num_train", "data.num_valid", "data.num_t
 
 
 def setting_cell(value: Any) -> Any:
-    """A setting as a table cell. None and lists become the text of an override, because pandas never finds None equal to None."""
+    """A setting as a table cell. None and lists become text, as in an override, because in pandas None does not equal None."""
     return json.dumps(value, separators=(",", ":")) if value is None or isinstance(value, list) else value
 
 
@@ -71,7 +71,7 @@ def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*DRAWN_BY, "split", *map(str, range(10))]).drop_duplicates(ignore_index=True)
 
 
-# The next two read a few settings directly: flattening all of them is ten times slower.
+# The next two functions read a few settings directly, because flattening all of them is ten times slower.
 
 
 def run_key(record: RunRecord) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def sort_key(record: RunRecord) -> tuple[str, int, float, str]:
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
-    """A record's config as table cells. A setting that did not exist yet gets its default, which means "as before"."""
+    """A record's config as table cells. A setting newer than the record gets its default, which changes nothing."""
     return DEFAULT_SETTINGS | {name: setting_cell(value) for name, value in flatten(config).items()}
 
 

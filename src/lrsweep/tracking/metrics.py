@@ -20,7 +20,7 @@ class EpochMetric(NamedTuple):
     name: str
     epoch: int
     value: float
-    time: float  # end of the epoch, in seconds since 1970
+    time: float  # of the end of the epoch, in seconds since 1970
 
 
 class Times(NamedTuple):

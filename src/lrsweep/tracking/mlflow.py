@@ -1,4 +1,4 @@
-"""Log runs to MLflow's database, either a local one or a server's."""
+"""Log runs to an MLflow database, on this machine or on a server."""
 
 import os
 import sqlite3
@@ -10,7 +10,7 @@ from lrsweep.records import RunRecord
 from lrsweep.storage import tables
 from lrsweep.tracking.metrics import epoch_metrics, files_hash, final_metrics, record_hash, run_name, times_of
 
-_HASH_TAG = "stamp"  # in databases of users, so do not rename it
+_HASH_TAG = "stamp"  # stored in users' databases, so do not rename it
 _ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the default retries delay the sweep by minutes if the server is down
@@ -19,7 +19,7 @@ _ENVIRONMENT = {
 
 
 class MLflow:
-    """One experiment per study, with a run `report` for the figures. Without a URI, in results/mlflow.db and mlartifacts/."""
+    """One experiment per study, with a run `report` for the figures. The default is results/mlflow.db and mlartifacts/."""
 
     def __init__(self, app: AppConfig) -> None:
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

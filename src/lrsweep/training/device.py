@@ -1,4 +1,4 @@
-"""Choose and set up the device, and describe the machine for the records. The machine is not part of a run's name."""
+"""Choose and set up the device, and describe the machine for the records. The machine does not change a run_id."""
 
 import importlib.metadata
 import os
@@ -17,7 +17,7 @@ from lrsweep.config import ConfigError, MachineConfig
 
 
 def prepare_device(machine: MachineConfig) -> torch.device:
-    """Select the device, and set the number of threads and the precision. On a CPU, equal runs then give equal bits."""
+    """Select the device, and set the number of threads and the precision, so that on a CPU equal runs give equal bits."""
     if machine.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"machine.device is {machine.device}, but PyTorch finds no GPU here; use machine.device=cpu")
     if machine.device.startswith("cuda:") and int(machine.device[5:]) >= torch.cuda.device_count():

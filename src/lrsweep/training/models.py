@@ -45,8 +45,8 @@ class CNN(nn.Module):
         self._dropout_generator = dropout
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
-        # ReLU keeps the order of pixels, so pooling before ReLU gives the same bits for a quarter of the work.
-        # A norm with a negative scale reverses the order, so norms come before pooling.
+        # ReLU does not change which pixel is the largest, so pooling first gives the same bits and saves ReLU most of its work.
+        # A norm with a negative scale does change it, so norms come before pooling.
         x = F.relu(F.max_pool2d(_apply_norm(self.norm1, self.conv1(images_BCHW)), 2))
         x = F.relu(F.max_pool2d(_apply_norm(self.norm2, self.conv2(x)), 2))
         x = F.relu(_apply_norm(self.norm3, self.conv3(x)))

@@ -1,4 +1,4 @@
-"""Build torch.optim optimizers from config, with a separate learning rate for each layer if asked."""
+"""Build torch.optim optimizers from config, with a separate learning rate for each layer if the config sets one."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,7 +19,7 @@ _OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
-_HAS_FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)  # on CPU and GPU
+_HAS_FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)  # these accept fused=True on a CPU and on a GPU
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Iterable[Tensor] | list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -46,7 +46,7 @@ def layer_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, An
 
 
 def layer_lr_scale(config: OptimizerConfig, parameter: str) -> float:
-    """The factor on the learning rate of a parameter ("conv1.weight"). A norm layer has the factor of its convolution."""
+    """The factor that multiplies a parameter's learning rate ("conv1.weight"). A norm has the factor of its convolution."""
     return config.layer_rates()[parameter.split(".")[0].replace("norm", "conv")]
 
 

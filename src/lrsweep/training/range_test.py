@@ -1,4 +1,4 @@
-"""The learning-rate range test (Smith 2015): a short training whose rate rises at every step, and its losses.
+"""The learning-rate range test (Smith 2015): train briefly while the rate rises at every step, and record the losses.
 
 analysis/suggestions.py picks rates from the losses. Shapes: B batch, C channels, H × W pixels.
 """
@@ -16,7 +16,7 @@ from lrsweep.data.seeding import generator
 from lrsweep.records import RangeTest, RangeTestEnd
 from lrsweep.training.solo import new_learner, train_step
 
-_MAX_RISE = 4  # stop when the smoothed loss exceeds its minimum so far by this factor, as fastai does
+_MAX_RISE = 4  # stop when the smoothed loss is more than this many times its minimum so far, as fastai does
 
 
 def rising_rates(find: FindConfig) -> list[float]:
@@ -41,7 +41,7 @@ class MovingAverage:
 
 
 def range_test(run: RunConfig, train: Part, find: FindConfig, on_step: Callable[[], None] = lambda: None) -> RangeTest:
-    """Train a fresh model with rising rates. Weights and batches are those of a sweep's run with the same seed."""
+    """Train a fresh model with rising rates. A sweep's run with the same seed has the same initial weights and batches."""
     learner = new_learner(run, train.images.device)
     average = MovingAverage(find.smoothing)
     rates: list[float] = []

@@ -44,7 +44,7 @@ class _Shape:
     """A schedule after its warm-up. Each public method takes the number of steps t since then and returns a factor on base_lr."""
 
     schedule: ScheduleConfig
-    unit: int  # steps
+    unit: int  # optimizer steps per unit of the schedule's lengths
     length: int  # steps from the full rate to the final one
     final: float  # factor on base_lr
 
@@ -96,7 +96,7 @@ class _Shape:
         return self.final + (low - self.final) * (max(0, self.length - t) / tail if tail else 0.0)
 
     def one_cycle_torch(self, t: int) -> float:
-        # As in PyTorch, the peak is at this fraction of all steps, minus one.
+        # As in PyTorch, the peak is at step `rise * num_steps - 1`, where num_steps is self.length + 1.
         peak = max(0.0, self.schedule.rise * (self.length + 1) - 1)
         if t < peak:
             return _half_cosine(self.schedule.low, 1.0, t / peak)
@@ -140,7 +140,7 @@ _SHAPES: dict[str, Callable[[_Shape, int], float]] = {
     "exp_range": _Shape.exp_range,
     "one_cycle": _Shape.one_cycle,
     "one_cycle_torch": _Shape.one_cycle_torch,
-    "plateau": _Shape.constant,  # PlateauState.lr_scale lowers it
+    "plateau": _Shape.constant,  # PlateauState.lr_scale lowers the rate
     "grow_batch": _Shape.constant,  # batch_size_at grows the batch instead
 }
 

@@ -81,7 +81,7 @@ class _Progress:
 
     @property
     def stop_reason(self) -> StopReason | None:
-        """None while the run goes on."""
+        """None while the run continues."""
         if self.has_diverged:
             return "diverged"
         if self.stopping.is_over:
@@ -89,7 +89,7 @@ class _Progress:
         return "max_epochs" if len(self.curve) >= self.learner.run.training.max_epochs else None
 
     def state(self) -> State:
-        """Everything that `load_state` needs. The tensors are not copies: write or copy them before the run goes on."""
+        """Everything that `load_state` needs. The tensors are not copies: write or copy them before the run continues."""
         learner = self.learner
         return {
             "model": learner.model.state_dict(),
@@ -171,7 +171,7 @@ def _one_epoch(progress: _Progress, split: Split) -> None:
         finite = list(takewhile(math.isfinite, losses))
         progress.num_finite += len(finite)
         progress.last_finite_loss = finite[-1] if finite else progress.last_finite_loss
-        # Weights broken by the epoch's last step only show in the validation loss.
+        # If the epoch's last step breaks the weights, only the validation loss shows it.
         progress.has_diverged = len(finite) < len(losses) or not math.isfinite(valid.loss)
         if progress.has_diverged:
             return

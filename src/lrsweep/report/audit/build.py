@@ -23,12 +23,12 @@ from lrsweep.storage import files, range_tests, store, tables
 def build_audit(folder: Path) -> Path:
     """Write audit.md, audit.html and the figures into `folder`, and return audit.md.
 
-    Reads conf/claims.yaml and the studies below `folder` that it names. The claims of a missing study are inconclusive.
+    Reads conf/claims.yaml, and the studies below `folder` that the claims name. Without its study, a claim is inconclusive.
     """
     read = functools.cache(lambda name: read_study(folder, name))
     audit = judge_all(read_claims(), read, functools.partial(read_suggestions, folder))
     judged = audit.judged
-    names = dict.fromkeys(test.study for one in judged for test in one.claim.tests if test.study)
+    names = dict.fromkeys(test.study for judgement in judged for test in judgement.claim.tests if test.study)
     studies = [study for study in map(read, names) if study is not None]
     markdown = "\n\n".join(
         [
@@ -36,7 +36,7 @@ def build_audit(folder: Path) -> Path:
             claims_table(audit),
             _effects_section(folder, judged),
             "## Claim by claim\n\nEach with its tests.",
-            *(claim_section(one) for one in judged),
+            *(claim_section(judgement) for judgement in judged),
             "## Study by study\n\nEvery arm at its own best rate, chosen by validation accuracy.",
             *(_study_section(folder, study) for study in studies),
             method_section(audit),
@@ -61,7 +61,7 @@ def read_study(folder: Path, name: str) -> Study | None:
 
 
 def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
-    """The suggestions of the rate finder, one row per rule and seed; empty if the finder has not run."""
+    """The suggestions of a study's range tests, one row per rule and seed; empty if there are no range tests."""
     if not range_tests.has_range_tests(folder / name):
         return suggest(())
     return suggest(range_tests.read_range_tests(folder / name).tests)

@@ -30,16 +30,16 @@ Row = tuple[Judged, int, Test, Verdict]
 def rows_by_unit(judged: Sequence[Judged]) -> dict[str, list[Row]]:
     """All tests whose effect has an interval, by unit."""
     rows: dict[str, list[Row]] = {}
-    for one in judged:
-        for i, (test, verdict) in enumerate(zip(one.claim.tests, one.verdicts, strict=True)):
+    for judgement in judged:
+        for i, (test, verdict) in enumerate(zip(judgement.claim.tests, judgement.verdicts, strict=True)):
             effect = verdict.effect
             if test.is_statistical and effect is not None and not math.isnan(effect.low):
-                rows.setdefault(effect.unit, []).append((one, i, test, verdict))
+                rows.setdefault(effect.unit, []).append((judgement, i, test, verdict))
     return rows
 
 
 def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
-    """One row per test: effect and interval in the colour of the verdict. A short vertical bar shows what the claim needs."""
+    """One row per test: effect and interval in the colour of the verdict. A short vertical bar marks `beyond`."""
     scale, label, linear_to = SCALES[unit]
     for y, (_, _, test, verdict) in enumerate(rows):
         effect = verdict.effect
@@ -51,7 +51,7 @@ def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
     for word, look in VERDICTS.items():
         ax.plot([], [], linestyle="none", label=word, markeredgecolor=look["color"], **look)
     ax.plot([], [], linestyle="none", marker="|", markersize=11, color="black", label="the claim: to the right of this")
-    ax.set_yticks(range(len(rows)), [_label(one, i) for one, i, _, _ in rows])
+    ax.set_yticks(range(len(rows)), [_label(judgement, i) for judgement, i, _, _ in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlabel(f"effect ({label}{_set_scale(unit, linear_to, ax)})")
     figure = ax.get_figure()
@@ -76,5 +76,6 @@ def _set_scale(unit: str, linear_to: float, ax: Axes) -> str:
     return f"; logarithmic beyond ±{linear_to:g}"
 
 
-def _label(one: Judged, i: int) -> str:
-    return one.claim.id if len(one.claim.tests) == 1 else f"{one.claim.id} ({i + 1})"
+def _label(judgement: Judged, i: int) -> str:
+    claim = judgement.claim
+    return claim.id if len(claim.tests) == 1 else f"{claim.id} ({i + 1})"

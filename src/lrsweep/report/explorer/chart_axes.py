@@ -18,7 +18,7 @@ def error_of(field: str) -> str:
 
 
 def accuracy_axis(rows: list[dict[str, Any]]) -> alt.Y:
-    """Accuracy on the log scale of the error, so that both 97% against 98% and chance level can be read.
+    """Accuracy on the log scale of the error, so that the plot shows both chance level and the difference between 97% and 98%.
 
     The same axis serves all plots, so that they can be compared.
     """

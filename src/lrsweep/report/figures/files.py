@@ -44,7 +44,7 @@ def draw(folder: Path, figure: Figure) -> str:
 def save(drawn: MatplotlibFigure, path: Path) -> None:
     """Write `path`.png and `path`.svg, and close the figure."""
     png, svg = BytesIO(), BytesIO()
-    # savefig would draw every figure twice per file. No date and no version, so that the same data give the same bytes.
+    # Not savefig, which draws every figure twice per file. No date or version, so that the same data give the same bytes.
     drawn.set_dpi(PIXELS_PER_INCH)
     FigureCanvasAgg(drawn).print_png(png, metadata={"Software": None})
     drawn.set_layout_engine("none")  # the layout of the PNG serves the SVG too

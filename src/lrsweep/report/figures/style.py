@@ -49,7 +49,7 @@ def lr_label(lr: float) -> str:
 
 def new_figure(title: str) -> tuple[Figure, Axes]:
     figure, ax = plt.subplots(figsize=(9, 5), layout="tight")
-    # y=1 saves matplotlib the search for a height without ticks. A dollar in a study's name must not start a formula.
+    # y=1: matplotlib need not search for a height without ticks. parse_math: a dollar in a study's name must not start a formula.
     ax.set_title(textwrap.fill(title, _TITLE_WIDTH), y=1, parse_math=False)
     return figure, ax
 

@@ -142,7 +142,7 @@ class _Writer:
         return html
 
     def _table(self, html: str, num_rows: int) -> str:
-        """In a box that scrolls, also with the keyboard. A long table is folded."""
+        """Put the table into a box that scrolls, also with the keyboard. Fold a long table."""
         name = escape(self.headings[-1].text) if self.headings else "table"
         box = f'<div class="table" role="region" tabindex="0" aria-label="{name}">{html}</div>'
         is_folded = any(level == 0 for level, _ in self.open)

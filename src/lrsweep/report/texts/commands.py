@@ -11,7 +11,7 @@ from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 
 def rerun_commands(study: str, runs: pd.DataFrame) -> str:
-    """One line per arm. All but the first extend the study, because their settings differ from its settings."""
+    """One line per arm. All but the first line extend the study, because their settings differ from those of the first."""
     first, *others = (_command(study, arm_runs) for _, arm_runs in runs.groupby("arm", sort=True))
     return "\n".join([first, *(f"{other} study.extend=true" for other in others)])
 

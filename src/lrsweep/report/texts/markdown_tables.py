@@ -45,16 +45,16 @@ def rates_table(summary: pd.DataFrame, plateau: Plateau | None = None) -> str:
 
 
 def _plateau_remarks(plateau: Plateau) -> dict[float, list[str]]:
-    """By learning rate."""
+    """The remarks about each learning rate, by rate."""
     remarks: dict[float, list[str]] = {}
     for _, rate in plateau.rates.iterrows():
-        of_rate = remarks[rate["lr"]] = []
+        rate_remarks = remarks[rate["lr"]] = []
         if rate["tied"]:
-            of_rate.append("best range" if rate["in_range"] else "tied with the best")
+            rate_remarks.append("best range" if rate["in_range"] else "tied with the best")
         if plateau.is_tested and rate["wins"] > 0:
-            of_rate.append(f"wins {rate['wins']:.1%}")
+            rate_remarks.append(f"wins {rate['wins']:.1%}")
         if rate["learned"] and not rate["dependable"]:
-            of_rate.append("varies too much between seeds")
+            rate_remarks.append("varies too much between seeds")
     return remarks
 
 
