@@ -345,7 +345,7 @@ def test_a_run_that_raises_leaves_no_checkpoint(study: Study) -> None:
 
 
 def test_a_run_recorded_as_failed_leaves_no_checkpoint(interrupted: Study) -> None:
-    execution.record_failure(interrupted.run, interrupted.machine, interrupted.folder, workers=1, error="killed twice")
+    execution.record_failure(interrupted.run, interrupted.folder, environment={}, error="killed twice")
     assert not interrupted.path.exists()
 
 
