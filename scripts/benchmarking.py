@@ -94,7 +94,7 @@ def write(arguments: argparse.Namespace, kind: str, title: str, lines: list[str]
     head = [
         f"# {title} on {name}",
         "",
-        f"{machine['cores']} cores, GPU: {gpu or 'none'}. PyTorch {machine['versions']['torch']}, {code}, "
+        f"{machine['cores']} cores, {torch.backends.cpu.get_cpu_capability()}, GPU: {gpu or 'none'}. PyTorch {machine['versions']['torch']}, {code}, "
         f"{machine['finished_at'][:10]}. Command: `{command}`.",
         "",
     ]
