@@ -94,8 +94,8 @@ def write(arguments: argparse.Namespace, kind: str, title: str, lines: list[str]
     head = [
         f"# {title} on {name}",
         "",
-        f"{machine['cores']} cores, {torch.backends.cpu.get_cpu_capability()}, GPU: {gpu or 'none'}. PyTorch {machine['versions']['torch']}, {code}, "
-        f"{machine['finished_at'][:10]}. Command: `{command}`.",
+        f"{machine['cores']} cores, {torch.backends.cpu.get_cpu_capability()}, GPU: {gpu or 'none'}. "
+        f"PyTorch {machine['versions']['torch']}, {code}, {machine['finished_at'][:10]}. Command: `{command}`.",
         "",
     ]
     settings = {name: value for name, value in vars(arguments).items() if name != "out"}
