@@ -9,7 +9,7 @@ FOR_PYTHON ?= 3.12
 FOR_ARCHITECTURE ?= x86_64
 
 ifdef PYTHON
-# One folder per interpreter: another one may lack other packages, or need other builds of them.
+# One folder per interpreter, because each may lack different packages, or need different builds of them.
 SITE := .site/$(shell $(PYTHON) -c "import sys, zlib; print(f'{sys.implementation.cache_tag}-{zlib.crc32(sys.prefix.encode()):x}')")
 PY := PYTHONPATH="$(CURDIR)/src:$(CURDIR)/$(SITE)$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON)
 READY := $(SITE)/ready

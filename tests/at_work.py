@@ -1,4 +1,4 @@
-"""Start the commands as a terminal does, watch and stop their processes, and compare the records they leave."""
+"""Start commands as a terminal does, watch and stop their processes, and compare their records."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ DATA = f"machine.data_dir={ROOT / 'data'}"
 
 
 def default_interrupt() -> None:
-    """A test session in the background ignores Ctrl-C, and its child processes would inherit that."""
+    """Let the child process react to Ctrl-C. It would otherwise ignore it, as a test session in the background does."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def start(
     folder: Path, *overrides: str, program: tuple[str, ...] = ("-m", "lrsweep"), **environment: str
 ) -> subprocess.Popen[str]:
-    """Start `lrsweep …` in `folder`, in a new process group, on the CPU: only there do equal runs give equal bits."""
+    """Start `lrsweep …` in `folder`, in a new process group, on the CPU, because only there is a repeated run bit-identical."""
     return subprocess.Popen(
         [sys.executable, *program, *overrides],
         cwd=folder,
@@ -68,13 +68,13 @@ def until(condition: Callable[[], object], seconds: float = 120) -> None:
 
 
 def processes() -> dict[int, int]:
-    """The parent's PID of every living process; zombies do not count."""
+    """The PID of every living process, with its parent's PID. Zombies do not count."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = stat.read_text().rsplit(")", 1)[1].split()[:2]
         except OSError:
-            continue  # it ended after the folder was listed
+            continue  # the process ended after /proc was listed
         if state != "Z":
             parents[int(stat.parent.name)] = int(parent)
     return parents

@@ -7,7 +7,7 @@ This module is the public Python interface. Everything else in the package may c
     folder = lrsweep.run_study("lr", "seed=0,1,2")  # trains what is missing, returns the study's folder
     runs = lrsweep.load_runs(folder)                # one row per run
     curves = lrsweep.load_curves(folder)            # one row per epoch
-    best = lrsweep.analyse(folder).main.best        # what the report says
+    best = lrsweep.analyse(folder).main.best        # the report's best rate, with all details
     lrsweep.write_report(folder)
 """
 
@@ -29,8 +29,8 @@ __all__ = ["analyse", "load_curves", "load_runs", "run_study", "stopped_at", "wr
 def run_study(study: str, *overrides: str) -> Path:
     """Run a study, as the command `lrsweep study=… overrides…` does, and return its folder.
 
-    Finished runs are skipped, and the progress is printed. Raises `lrsweep.cli.study.StudyError` if the command is refused, or
-    if runs are missing at the end.
+    Finished runs are skipped, and the progress is printed. Raises `lrsweep.cli.study.StudyError` if the command exits with
+    an error, or if runs failed or are missing at the end.
     """
     from lrsweep.cli.study import run_study
 
@@ -55,7 +55,7 @@ def load_curves(folder: str | Path) -> pd.DataFrame:
 
 
 def analyse(folder: str | Path, delta: float | None = None) -> Analysis:
-    """Everything that the report says, as tables: `.runs`, `.summary`, `.main.best.plateau`, …
+    """The results in the report, as tables: `.runs`, `.summary`, `.main.best.plateau`, …
 
     `delta` is how much validation accuracy the best trade-off may give up compared with the best rate. The default is one
     standard error of the best rate's accuracy.

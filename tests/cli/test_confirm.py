@@ -29,7 +29,7 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small study that learns at one of its rates, with its confirmation, and without early stopping."""
+    """A small study that learns at one of its two rates, its confirmation, and its runs without early stopping."""
     folder = tmp_path_factory.mktemp("a study")
     swept = python(folder, "-m", "lrsweep", "-m", "study.name=small", "optimizer.lr=1e-6,1e-2", "seed=0,1", *BRIEF)
     assert swept.returncode == 0, swept.stderr
@@ -58,7 +58,7 @@ def test_the_report_quotes_the_fresh_seeds(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_report_quotes_the_fixed_budget(folder: Path) -> None:
+def test_the_report_quotes_the_runs_without_early_stopping(folder: Path) -> None:
     report = build(folder).read_text()
     best = store.load(folder / "budget").query("lr == 1e-2")["valid_accuracy"].mean()
     section = report.split("## Does early stopping decide it?")[1].split("\n## ")[0]
@@ -87,7 +87,7 @@ def test_an_invalid_number_of_seeds_is_refused_in_one_line(
 
 
 def test_unusual_names_and_lists_are_quoted_for_hydra(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
-    """No shell removes quotes, because the command is not passed through one."""
+    """The words reach Hydra without a shell, which would remove quotes."""
     steps = ScheduleConfig(name="multi_step", milestones=[5, 10])
     for lr in (1e-3, 2e-3):
         record = make_record(lr=lr)

@@ -1,4 +1,4 @@
-"""The command `lrsweep` in this process: how mistakes are reported, and one run."""
+"""The command `lrsweep` in this process: its error messages, single runs, and saved weights."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -37,7 +37,7 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
         (["machine.results_dir='\udc80'"], "ConfigError: a setting must be valid UTF-8 text, got '\\udc80'"),
         (
             ["study=lr", "seed=range(1000000000)"],
-            "ConfigError: a sweep may have at most 100,000 runs, and this one has more; sweep fewer values, or in several sweeps",
+            "ConfigError: a sweep may have at most 100,000 runs, but this one has more; sweep fewer values or split the sweep",
         ),
         (
             ["optimizer=sgdd"],
@@ -63,7 +63,7 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
         ),
     ],
 )
-def test_a_mistake_is_one_line_before_anything_runs(
+def test_a_mistake_prints_one_line_before_anything_runs(
     lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], message: str
 ) -> None:
     assert lrsweep(*overrides) == 2
@@ -71,7 +71,7 @@ def test_a_mistake_is_one_line_before_anything_runs(
     assert not list(tmp_path.glob("results/*/runs"))
 
 
-def test_missing_data_is_one_line(lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_data_prints_one_line(lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "data").write_text("a file where the folder should be")
     assert lrsweep(*SMALL, f"machine.data_dir={tmp_path / 'data'}") == 2
     err = capsys.readouterr().err
@@ -99,7 +99,7 @@ def test_methods_of_all_kinds_combine(lrsweep: Command, tmp_path: Path) -> None:
     others = ["training.batch_size=64", "model.dropout=0.2", "technique=augmentation", "schedule.warmup=1"]
     assert lrsweep(*SMALL, *methods, *others) == 0
     (record,) = store.read(tmp_path / "results" / "single")
-    assert min(epoch.train_loss for epoch in record.outcome.curve) > 1.4611  # the least that two softmaxes allow
+    assert min(epoch.train_loss for epoch in record.outcome.curve) > 1.4611  # the lowest loss that two softmaxes allow
     (row,) = store.load(tmp_path / "results" / "single").itertuples(index=False, name=None)
     assert {"double_softmax", "one_cycle", "rmsprop", "falling", 64, 0.2} <= set(row)
 
@@ -108,7 +108,7 @@ def test_methods_of_all_kinds_combine(lrsweep: Command, tmp_path: Path) -> None:
 def test_weights_are_saved_and_another_run_starts_from_them(lrsweep: Command, tmp_path: Path) -> None:
     weights = tmp_path / "weights of seed-{seed}.pt"
     assert lrsweep(*SMALL) == 0
-    assert lrsweep(*SMALL, f"machine.save_weights='{weights}'", "seed=0") == 0  # the record exists, its weights do not
+    assert lrsweep(*SMALL, f"machine.save_weights='{weights}'", "seed=0") == 0  # the record exists, but not its weights
     assert (tmp_path / "weights of seed-0.pt").exists()
     assert lrsweep(*SMALL, f"model.init_from='{weights}'") == 0
     records = store.read(tmp_path / "results" / "single")

@@ -1,4 +1,4 @@
-"""lrsweep.run_study: a study from Python."""
+"""lrsweep.run_study runs a study from Python."""
 
 import os
 from pathlib import Path
@@ -22,8 +22,8 @@ def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_study_runs_and_its_folder_is_returned(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     grid = ["grid.start=-3", "grid.stop=-2", "grid.step=1"]
     sizes = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training.max_epochs=1"]
-    where = [f"machine.data_dir={ROOT / 'data'}", "machine.results_dir=mine", "study.name=a/b"]
-    folder = lrsweep.run_study("lr", *grid, *sizes, *where)
+    folders = [f"machine.data_dir={ROOT / 'data'}", "machine.results_dir=mine", "study.name=a/b"]
+    folder = lrsweep.run_study("lr", *grid, *sizes, *folders)
     assert folder == Path("mine/a/b")
     assert lrsweep.load_runs(folder)["lr"].tolist() == [1e-3, 1e-2]
     assert "2 expected: 2 ok" in capfd.readouterr().out

@@ -1,4 +1,4 @@
-"""A fused sweep as a user meets it: the command, its exit code, the files it leaves, and which record replaces which."""
+"""A fused sweep as a user sees it: the command, its exit code, its files, and when a new record replaces an old one."""
 
 import os
 import shlex
@@ -41,7 +41,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def again(
     lrsweep: Callable[..., int], swept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., list[RunRecord]]:
-    """`again(…)`: another command in a copy of the swept folder. Returns the records after it; draws no report."""
+    """`again(…)` runs a command on a copy of the finished sweep, without a report, and returns the records after it."""
     shutil.copytree(swept / "results", tmp_path / "results")
     monkeypatch.setattr(_core, "report_command", lambda app_config: ["true"])
 
@@ -88,11 +88,11 @@ def test_a_single_run_replaces_a_calibrated_record_with_a_measured_one(
     assert again(*RUNS, *FUSED) == after  # the measured record stays
 
 
-def test_the_pool_measures_fused_runs_if_asked(swept: Path, again: Callable[..., list[RunRecord]]) -> None:
+def test_the_pool_repeats_fused_runs_with_measure_true(swept: Path, again: Callable[..., list[RunRecord]]) -> None:
     measured = again(*RUNS, "hydra.launcher.measure=true")
     assert [record.timing for record in measured] == ["measured"] * 4
     assert [record.run_id for record in measured] == [record.run_id for record in records(swept)]
-    assert again(*RUNS, "hydra.launcher.measure=true") == measured  # and only once
+    assert again(*RUNS, "hydra.launcher.measure=true") == measured  # repeated only once
 
 
 def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -> None:

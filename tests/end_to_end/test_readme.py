@@ -1,4 +1,4 @@
-"""The READMEs' commands compose, their Python runs, and their links, targets and table of methods are right."""
+"""The READMEs' commands compose, their Python code runs, and their links, make targets and methods table are correct."""
 
 import re
 import shlex
@@ -36,7 +36,7 @@ def test_every_lrsweep_command_composes(readme: str) -> None:
     assert len(commands) >= 6
     for command in commands:
         overrides = [word for word in shlex.split(command, comments=True)[1:] if not word.startswith("-")]
-        single = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in overrides]  # the first of what is swept
+        single = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in overrides]  # the first value of a sweep
         main.to_app_config(main.compose(*single))
 
 
@@ -49,12 +49,12 @@ def test_every_linked_file_exists(readme: str) -> None:
 @pytest.mark.parametrize("readme", READMES)
 def test_every_make_target_exists(readme: str) -> None:
     targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.M)
-    for named in re.findall(r"make ([a-z]+)", "\n".join(blocks(readme, "sh"))):
-        assert named in targets
+    for target in re.findall(r"make ([a-z]+)", "\n".join(blocks(readme, "sh"))):
+        assert target in targets
 
 
 def methods() -> list[tuple[str, list[str], str, list[str]]]:
-    """The rows of the methods table: name, overrides, is it fused, studies. An override without "=" has the group before it."""
+    """The rows of the methods table: name, overrides, is it fused, studies. An override without "=" belongs to the last group."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = []
     for line in re.findall(r"^\| (.*) \|$", text, re.M):

@@ -18,7 +18,7 @@ RUN = [
 
 
 def result(folder: Path) -> dict[str, Any]:
-    """The outcome of the only record, without times."""
+    """The outcome of the only record, without its times."""
     (record,) = store.read(folder / "single")
     outcome = asdict(record.outcome)
     assert outcome.pop("wall_seconds") == pytest.approx(sum(epoch.pop("seconds") for epoch in outcome["curve"]))

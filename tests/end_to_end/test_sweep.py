@@ -1,4 +1,4 @@
-"""A sweep as a user meets it: the command, its exit code, the files it leaves, no open port. Faults: tests/faults/."""
+"""A sweep as a user sees it: the command, its exit code, its files, no open port. tests/faults/ tests what can go wrong."""
 
 import os
 import re
@@ -24,7 +24,7 @@ SWEEP = [
 ]
 SUMMARY = "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing\n"
 REPORT = "Report: results/lr/report.md and results/lr/report.html\n"
-LISTEN = "0A"  # in the kernel's tables
+LISTEN = "0A"  # the state of a listening socket in /proc/net/tcp
 
 needs_proc = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="there is no /proc to read")
 
@@ -38,7 +38,7 @@ def listening_sockets(pids: set[int]) -> set[str]:
 
 def open_files(pid: int) -> set[str]:
     links = set()
-    with suppress(OSError):  # the process may end meanwhile, and a file may be closed
+    with suppress(OSError):  # the process may end, or close a file, while we read
         for link in Path(f"/proc/{pid}/fd").iterdir():
             with suppress(OSError):
                 links.add(str(link.readlink()))
@@ -46,16 +46,16 @@ def open_files(pid: int) -> set[str]:
 
 
 class Finished(NamedTuple):
-    """A sweep that ran undisturbed, with its processes and listening sockets."""
+    """A finished sweep."""
 
     results: Path
-    pids: set[int]  # its processes
-    listening: set[str]  # sockets on which any of them listened
+    pids: set[int]  # all processes that it had
+    listening: set[str]  # all sockets on which these processes listened
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """In a folder with a space and Korean letters in its name."""
+    """The folder's name has a space and Korean letters."""
     folder = tmp_path_factory.mktemp("학습률 sweep")
     pids, listening = set[int](), set[str]()
     with start(folder, *SWEEP) as process:
@@ -79,7 +79,7 @@ def repeat(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., str]:
-    """`repeat(…)`: give the same command again where results/ is a copy of the finished sweep. A report leaves a file `drawn`."""
+    """`repeat(…)` runs the same command on a copy of the finished sweep. Writing a report only creates a file `drawn`."""
     shutil.copytree(finished.results, tmp_path / "results")
     monkeypatch.setattr(_core, "report_command", lambda app_config: ["touch", "drawn"])
 
@@ -160,10 +160,10 @@ def test_a_second_sweep_draws_an_incomplete_report_again(repeat: Callable[..., s
 
 
 @pytest.mark.slow
-def test_hydra_learns_of_runs_that_a_stopped_sweep_left(repeat: Callable[..., str]) -> None:
-    known, unknown, *_ = sorted(Path("results/lr/hydra").iterdir())
-    shutil.rmtree(unknown)
+def test_hydra_writes_the_missing_folders_of_finished_runs(repeat: Callable[..., str]) -> None:
+    kept, removed, *_ = sorted(Path("results/lr/hydra").iterdir())
+    shutil.rmtree(removed)
     repeat("+hydra.callbacks.jobs._target_=hydra.experimental.callbacks.PickleJobInfoCallback")
-    assert "optimizer.lr=" in (unknown / ".hydra" / "overrides.yaml").read_text()
-    assert (unknown / ".hydra" / "job_return.pickle").exists()
-    assert not (known / ".hydra" / "job_return.pickle").exists()
+    assert "optimizer.lr=" in (removed / ".hydra" / "overrides.yaml").read_text()
+    assert (removed / ".hydra" / "job_return.pickle").exists()
+    assert not (kept / ".hydra" / "job_return.pickle").exists()

@@ -1,4 +1,4 @@
-"""The configs that compose_each yields, against those that Hydra composes for each job."""
+"""compose_each yields the same configs as Hydra, which composes each job on its own."""
 
 from collections.abc import Iterator
 from unittest.mock import patch
@@ -12,11 +12,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from hydra_plugins.lrsweep_launchers._compose import compose_each, refuse_endless
+from hydra_plugins.lrsweep_launchers._compose import compose_each, refuse_too_many_jobs
 from lrsweep.cli.main import VERSION_BASE, register
 from lrsweep.config import CONF_DIR, ConfigError
 
-# The overrides of a job, at most one of each line: groups, values, null, lists, interpolations, an addition.
+# A job has at most one override from each line: groups, values, null, lists, interpolations, an addition.
 CHOICES = [
     ["optimizer=adamw", "optimizer=sgd", "optimizer=momentum"],
     ["schedule=constant", "schedule=cosine", "schedule=multi_step"],
@@ -47,7 +47,7 @@ def test_each_config_equals_the_one_that_hydra_composes(
     sweep: tuple[ConfigLoader, DictConfig], jobs: list[tuple[str | None, ...]]
 ) -> None:
     overrides = [[word for word in job if word] for job in jobs]
-    with_hydra, without_hydra = (compose_each(*sweep, overrides, with_hydra=has_it) for has_it in (True, False))
+    with_hydra, without_hydra = (compose_each(*sweep, overrides, with_hydra=choice) for choice in (True, False))
     for job, whole, task in zip(overrides, with_hydra, without_hydra, strict=True):
         expected = sweep[0].load_sweep_config(sweep[1], job)
         assert OmegaConf.to_container(whole) == OmegaConf.to_container(expected)
@@ -75,10 +75,10 @@ def test_an_invalid_job_raises_hydras_error(sweep: tuple[ConfigLoader, DictConfi
 
 @pytest.mark.parametrize("word", ["optimizer.lr=interval(0.1,1)", "seed=range(100000)"])
 def test_the_limit_of_runs_holds_for_other_sweepers(sweep: tuple[ConfigLoader, DictConfig], word: str) -> None:
-    """They may have no `params`, and may sweep an interval, which has no number of values."""
+    """Another sweeper may lack `params`, and may sweep an interval, whose values cannot be counted."""
     loader, _ = sweep
     other = OmegaConf.create({"hydra": {"sweeper": {"_target_": "another"}, "overrides": {"task": [word]}}})
     OmegaConf.set_struct(other, True)
-    refuse_endless(loader, other)
+    refuse_too_many_jobs(loader, other)
     with pytest.raises(ConfigError, match=r"a sweep may have at most 100,000 runs"):
-        refuse_endless(loader, OmegaConf.merge(other, {"hydra": {"overrides": {"task": [word, "seed=range(100001)"]}}}))
+        refuse_too_many_jobs(loader, OmegaConf.merge(other, {"hydra": {"overrides": {"task": [word, "seed=range(100001)"]}}}))

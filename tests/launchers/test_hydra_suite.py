@@ -1,7 +1,7 @@
 """Hydra's own tests of launchers: composing, job folders, `.hydra/`, return values.
 
-The suite's configs are not lrsweep's. So a config is turned into some run, and training leaves a record that was made up. What
-the launchers do with Hydra is real. The pool launcher stands for all, because they share that part.
+The suite brings configs of its own. So each of them becomes an arbitrary run, and training only stores a made-up record. All
+that the launchers do with Hydra is real. Only the pool launcher runs the suite, because all launchers share this part.
 """
 
 from collections.abc import Callable
@@ -22,15 +22,15 @@ from lrsweep.config import AppConfig, MachineConfig
 from lrsweep.records import RunRecord
 from lrsweep.storage import store
 
-# Hydra 1.3: the suite's apps leave version_base and hydra.job.chdir to it.
+# The suite's apps set neither version_base nor hydra.job.chdir, so Hydra 1.3 warns.
 pytestmark = pytest.mark.filterwarnings("ignore:\\s*Future Hydra versions will no longer change working directory")
 
-# IntegrationTestSuite is left out: it reads what the task function printed, which our launchers never call.
+# IntegrationTestSuite is left out: it reads the output of the task function, which our launchers never call.
 
 
 @pytest.fixture(autouse=True)
 def _made_up_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
-    if hydra.__version__.startswith("1.3."):  # the behaviour of an app without version_base; other tests may have set one
+    if hydra.__version__.startswith("1.3."):  # as in an app that sets no version_base; other tests may have set it
         monkeypatch.setattr(hydra.version.VersionBase.instance(), "version_base", hydra.version.__compat_version__)
     configs: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What the launchers decide before and after training: which runs, in which order, and how. Nothing is trained here."""
+"""The launchers' decisions around training: which runs, in which order, and with which engine. Nothing is trained here."""
 
 import math
 import os
@@ -77,7 +77,7 @@ def test_a_run_that_is_finished_in_one_study_still_runs_in_another(tmp_path: Pat
 
 def test_a_study_shows_the_model_of_its_first_job(tmp_path: Path) -> None:
     machine = MachineConfig(results_dir=str(tmp_path))
-    jobs = [job_of(AppConfig(model=ModelConfig(batch_norm=has_it), machine=machine)) for has_it in (False, True)]
+    jobs = [job_of(AppConfig(model=ModelConfig(batch_norm=has_norm), machine=machine)) for has_norm in (False, True)]
     write_model_summaries(jobs)
     assert "BatchNorm2d" not in (jobs[0].folder / "model.txt").read_text()
 
@@ -101,7 +101,7 @@ def test_there_is_one_worker_per_core_or_one_on_a_gpu(
     assert _pool.num_workers(wanted, MachineConfig()) == expected
 
 
-def test_the_report_is_refreshed_after_the_given_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_is_refreshed_every_refresh_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
     now = [100.0]
     monkeypatch.setattr(_pool, "monotonic", lambda: now[0])
@@ -117,7 +117,7 @@ def test_the_report_is_refreshed_after_the_given_time(monkeypatch: pytest.Monkey
 
 
 def test_a_refresh_that_is_stopped_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report forks, and so does the program that replaces it here."""
+    """The report starts a second process, and so does the program that replaces it here."""
     reader, writer = os.pipe()  # the pipe ends when no process holds its writer
     forks = f"import os, time; os.fork(); os.write({writer}, b'.'); time.sleep(60); os.write({writer}, b'!')"
     monkeypatch.setattr(_pool, "report_command", lambda app: [sys.executable, "-c", forks])
@@ -144,7 +144,7 @@ def jobs_in(folder: Path, apps: list[AppConfig]) -> list[Job]:
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecord]) -> dict[str, list[str]]:
-    """The runs that each engine gets. The fused engine fails at the rates 8 and 9."""
+    """Replaces both engines and lists the runs that each one gets. The fused engine fails at the rates 8 and 9."""
     calls: dict[str, list[str]] = {"fused": [], "pool": [], "finished before the pool": []}
 
     def run_cohort(runs: list[Any], folders: list[Path], machine: MachineConfig, **options: Any) -> None:

@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_file_gets_a_first_line_and_a_line_per_run(make_record: MakeRecord, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_gets_a_summary_and_a_line_per_run(make_record: MakeRecord, capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(2, [make_record(lr=1e-2)], "1 worker", num_lines=1)
     progress.started("a", label(1e-3, 0))
     progress.receive(Update("a", 1, 0.5))

@@ -37,7 +37,7 @@ ONE_RUN = ["grid.stop=-5"]
 TWO_RUNS = ["grid.stop=-4"]
 ENDLESS = ["training.patience=100000", "training.max_epochs=100000"]
 
-# The command without a report: other tests cover it, and it takes longer than the runs.
+# The command without its report, which other tests cover and which takes longer than the runs.
 PROGRAM = """
 from hydra_plugins.lrsweep_launchers import _core
 from lrsweep.cli.main import main
@@ -111,7 +111,7 @@ def fused_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def listening_addresses(pids: list[int]) -> set[str]:
-    """The addresses on which processes listen, as /proc writes them: the last four bytes of each, reversed."""
+    """The addresses on which processes listen, as /proc writes them: the last four bytes, in reverse order."""
     sockets = {str(target) for pid in pids for target in open_files(pid)}
     rows = [line.split() for kind in ("tcp", "tcp6") for line in Path("/proc/net", kind).read_text().splitlines()[1:]]
     return {row[1].split(":")[0][-8:] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
@@ -160,7 +160,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
-        patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # or other tests' memory could end tasks here
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # otherwise Ray may kill tasks when other tests use much memory
         patch.chdir(tmp_path_factory.mktemp("far"))
         from ray.cluster_utils import Cluster
 
@@ -219,7 +219,7 @@ def test_runs_of_a_failed_program_run_solo_and_may_end_missing(cluster: Any, tmp
 @pytest.mark.slow
 @has_ray
 def test_runs_of_a_lost_machine_resume_on_another(cluster: Any, tmp_path: Path, solo_store: Path) -> None:
-    """The last test of the cluster, which it leaves with one machine."""
+    """Must be the last test with the cluster, because only one machine is left after it."""
     with running(tmp_path, *cluster.overrides, *TWO_RUNS) as process:
         until(lambda: len(files_in(cluster.folder / "results", "checkpoint")) == 2)
         cluster.ray.remove_node(next(iter(cluster.ray.worker_nodes)), allow_graceful=False)
@@ -234,7 +234,7 @@ def test_runs_of_a_lost_machine_resume_on_another(cluster: Any, tmp_path: Path, 
 
 
 def tasks_of(pid: int) -> list[int]:
-    """The processes that train. Each is a child of the one that replaces Slurm."""
+    """The processes that train. The parent of each one is a process of submitit that takes the place of Slurm."""
     return [task for controller in children(pid) for task in children(controller)]
 
 
@@ -289,7 +289,7 @@ def test_submitit_passes_the_settings_to_slurm(tmp_path: Path, monkeypatch: pyte
         _submitit.make_executor("slurm", settings | {"no_such": 1})
 
 
-# What needs neither Ray nor submitit.
+# Tests that need neither Ray nor submitit.
 
 
 @pytest.fixture
@@ -353,7 +353,8 @@ def test_the_number_of_tasks_at_a_time_follows_the_clusters_resources(remote: di
         ([10], 1, [10]),
         ([3], 8, [1, 1, 1]),
         ([200, 10], 4, [67, 67, 66, 10]),
-        ([40, 40, 40, 40, 40], 4, [40, 40, 20, 20, 20, 20, 20, 20]),  # not five: three places would wait for the fifth
+        # With five programs, three places would be idle during the fifth.
+        ([40, 40, 40, 40, 40], 4, [40, 40, 20, 20, 20, 20, 20, 20]),
         ([], 4, []),
     ],
 )
@@ -371,9 +372,9 @@ def test_an_address_without_a_cluster_is_refused_at_once(
     lrsweep: Callable[..., int], capsys: pytest.CaptureFixture[str], address: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        place = address.format(f"127.0.0.1:{free.getsockname()[1]}")
-    assert lrsweep("study=lr", "grid.step=4", "hydra/launcher=ray", f"hydra.launcher.ray.init.address='{place}'") == 2
-    assert capsys.readouterr().err.startswith(f"ConfigError: hydra.launcher.ray.init.address: nothing answers at {place} (")
+        target = address.format(f"127.0.0.1:{free.getsockname()[1]}")
+    assert lrsweep("study=lr", "grid.step=4", "hydra/launcher=ray", f"hydra.launcher.ray.init.address='{target}'") == 2
+    assert capsys.readouterr().err.startswith(f"ConfigError: hydra.launcher.ray.init.address: nothing answers at {target} (")
 
 
 @pytest.mark.parametrize("num_slots", [0, -1, 1.5, True, "many"])

@@ -1,4 +1,4 @@
-"""Compose the config of every job of a sweep, faster than Hydra does one by one, and refuse sweeps that are too large."""
+"""Compose the configs of a sweep's jobs, faster than Hydra does, and refuse sweeps with too many jobs."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,14 +16,14 @@ from lrsweep.config import ConfigError
 _MAX_JOBS = 100_000
 
 
-def refuse_endless(loader: ConfigLoader, config: DictConfig) -> None:
+def refuse_too_many_jobs(loader: ConfigLoader, config: DictConfig) -> None:
     """Raise ConfigError if the sweep has too many jobs, before Hydra's sweeper fills the memory with a list of them."""
     params = [f"{name}={values}" for name, values in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
     overrides = OverridesParser.create(loader).parse_overrides([*params, *config.hydra.overrides.task])
     num_jobs = math.prod({override.get_key_element(): _num_values(override) for override in overrides}.values())
     if num_jobs > _MAX_JOBS:
         raise ConfigError(
-            f"a sweep may have at most {_MAX_JOBS:,} runs, and this one has more; sweep fewer values, or in several sweeps"
+            f"a sweep may have at most {_MAX_JOBS:,} runs, but this one has more; sweep fewer values or split the sweep"
         )
 
 
@@ -35,11 +35,10 @@ def _num_values(override: Override) -> int:
 def compose_each(
     loader: ConfigLoader, config: DictConfig, job_overrides: Iterable[Sequence[str]], *, with_hydra: bool
 ) -> Iterator[DictConfig]:
-    """Yield each job's config, with or without the part that Hydra keeps for itself. `config` is the sweep's.
+    """Yield each job's config, with or without Hydra's own section. `config` is the sweep's.
 
     Hydra takes a tenth of a second per config, much longer than everything else the launchers do. So if a job differs from the
-    job before only in plain values, they are set in the config of the job before. The yielded config therefore changes as you
-    iterate.
+    previous one only in plain values, these are set in the previous config. The yielded config therefore changes as you iterate.
     """
     parser = OverridesParser.create(loader)
     is_group = cache(lambda name: bool(loader.get_group_options(name)))

@@ -1,4 +1,4 @@
-"""What all launchers share: compose and check the jobs, skip finished runs, report the result."""
+"""The steps that all launchers share: compose and check the jobs, skip finished runs, report the result."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ class Job:
     run_id: str
     overrides: Sequence[str] = ()
     number: int = 0  # Hydra's job number
-    tracking: Tracking = field(default_factory=lambda: Tracking(AppConfig()))  # one per study
+    tracking: Tracking = field(default_factory=lambda: Tracking(AppConfig()))  # shared by the jobs of a study
 
     @property
     def folder(self) -> Path:
@@ -45,7 +45,7 @@ class Job:
 
     @property
     def has_hydra_folder(self) -> bool:
-        """Only finds the folder where conf/config.yaml puts it; elsewhere it is written again."""
+        """Does Hydra's folder of the run exist where conf/config.yaml puts it? A folder elsewhere counts as missing."""
         return (self.folder / "hydra" / self.run_id / ".hydra" / "overrides.yaml").exists()
 
 
@@ -66,7 +66,7 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
 
 
 def refuse_shared_weights(jobs: list[Job]) -> None:
-    """Raise ConfigError if two runs would save their weights to one file: one of them would be repeated for ever."""
+    """Raise ConfigError if two runs would save their weights to one file: the next sweep would repeat the overwritten run."""
     writers: dict[Path, str] = {}
     for job in jobs:
         if name := job.app.machine.save_weights:
@@ -88,24 +88,26 @@ def hold_studies(jobs: list[Job]) -> Iterator[None]:
 
 
 def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job], list[RunRecord]]:
-    """The jobs to run, in an order that covers the whole grid early, and the records of the finished runs.
+    """Return the jobs to run, in an order that covers the whole grid early, and the records of the finished runs.
 
-    A run that the multirun names several times is there once. With `measure`, a calibrated record does not count as finished.
-    The runs that each study expects are stored beside its records.
+    Repeated jobs count once. With `measure`, a calibrated record does not count as finished. Each study's list of expected runs
+    is stored in its folder.
     """
-    distinct = {(job.folder, job.run_id): job for job in jobs}
+    distinct = {job.key: job for job in jobs}.values()
+    by_study: dict[Path, list[Job]] = {}
+    for job in distinct:
+        by_study.setdefault(job.folder, []).append(job)
     stored: dict[Path, dict[str, RunRecord]] = {}
-    for folder in {job.folder for job in jobs}:
+    for folder, study_jobs in by_study.items():
         stored[folder] = execution.load_records(folder)
-        of_study = [job for job in distinct.values() if job.folder == folder]
-        if not of_study[0].app.study.is_open:
+        if not study_jobs[0].app.study.is_open:
             done = (record.config for record in stored[folder].values() if execution.is_done(record))
-            refuse_changes(folder, done, (job.run for job in of_study))
-    for folder in stored:  # after all checks, so that a sweep that is refused changes no study
-        store.expect(folder, [name for place, name in distinct if place == folder])
+            refuse_changes(folder, done, (job.run for job in study_jobs))
+    for folder, study_jobs in by_study.items():  # after all checks, so that a refused sweep changes no study
+        store.expect(folder, [job.run_id for job in study_jobs])
     pending, finished = [], []
-    for (folder, name), job in distinct.items():
-        record = stored[folder].get(name)
+    for job in distinct:
+        record = stored[job.folder].get(job.run_id)
         if record and execution.is_finished(record, job.app) and not (measure and record.timing == "calibrated"):
             finished.append(record)
         else:
@@ -114,13 +116,13 @@ def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job]
 
 
 def write_model_summaries(jobs: list[Job]) -> None:
-    """For each study, the model of its first job."""
+    """Write the model summary of the first job of each study."""
     for job in {job.folder: job for job in reversed(jobs)}.values():
         execution.write_model_summary(job.run, job.folder)
 
 
 def coarse_to_fine(jobs: list[Job]) -> list[Job]:
-    """Order jobs seed by seed; within a seed halves, quarters, eighths, … of the list (van der Corput's sequence)."""
+    """Order jobs seed by seed, and within a seed by halves, quarters, eighths, … of the list (van der Corput's sequence)."""
     by_seed: dict[int, list[Job]] = {}
     for job in jobs:
         by_seed.setdefault(job.run.seed, []).append(job)
@@ -135,7 +137,7 @@ def coarse_to_fine(jobs: list[Job]) -> list[Job]:
 def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list[Job]) -> Sequence[JobReturn]:
     """Print how complete the sweep is, write the reports, and return the results to Hydra.
 
-    The store decides what is complete, not exit codes. A report is written if anything `ran` or the report is out of date.
+    Completeness is read from the store, not from exit codes. A report is written if any job `ran` or the report is out of date.
     """
     stored = {folder: store.scan(folder).records for folder in {job.folder for job in jobs}}
     records = {(job.folder, job.run_id): stored[job.folder].get(job.run_id) for job in jobs}
@@ -145,23 +147,23 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
     for (folder, name), record in records.items():
         if record and record.outcome.status == "failed":
             print(f"Failed: {store.path_of(folder, name)}: {record.outcome.error}", file=sys.stderr)
-    are_reported = []
+    have_report = []
     for job in {job.folder: job for job in jobs}.values():
-        are_reported.append(_report(job, has_run=bool(ran)))
+        have_report.append(_report(job, has_run=bool(ran)))
         job.tracking.log_study()
-    if counts["missing"] or not all(are_reported):
+    if counts["missing"] or not all(have_report):
         raise SweepIncomplete
-    # A record of a stopped sweep, a single run or a packed file may have no folder of Hydra's yet.
+    # Records of a stopped sweep, a single run or a packed file may lack Hydra's folder. Hydra writes it for these jobs too.
     have_run = {job.key for job in ran}
-    known = {job.key for job in jobs if job.key not in have_run and job.has_hydra_folder}
+    complete = {job.key for job in jobs if job.key not in have_run and job.has_hydra_folder}
     configs = compose_each(
-        context.config_loader, config, (job.overrides for job in jobs if job.key not in known), with_hydra=True
+        context.config_loader, config, (job.overrides for job in jobs if job.key not in complete), with_hydra=True
     )
     returns = []
     for job in jobs:
         record = records[job.folder, job.run_id]
         assert record is not None  # none is missing
-        if job.key in known:
+        if job.key in complete:
             value = record.outcome.valid_accuracy
             returns.append(JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=value))
         else:
@@ -185,7 +187,7 @@ def _is_current(page: Path) -> bool:
 
 
 def report_command(app: AppConfig) -> list[str]:
-    """A process of its own, because the report must not import torch, and the sweep must not import plotting libraries."""
+    """Build the report in its own process, because it must not import torch, and the sweep must not import plotting libraries."""
     arguments = [f"study={app.study.name}", f"machine.results_dir={app.machine.results_dir}"]
     return [sys.executable, "-m", "lrsweep.cli.report", *arguments]
 

@@ -21,7 +21,7 @@ from lrsweep.training.device import prepare_device
 
 
 def check(jobs: list[Job], num_slots: int | None) -> None:
-    """Raise ConfigError if the jobs cannot run on these settings or this machine."""
+    """Raise ConfigError if the jobs cannot run with these settings or on this machine."""
     if num_slots is not None and num_slots < 1:
         raise ConfigError(f"hydra.launcher.runs must be at least 1, got {num_slots}")
     for job in jobs:
@@ -50,7 +50,7 @@ def reason_not_fusable(job: Job) -> str | None:
 
 
 def reason_ended(error: BaseException) -> str:
-    """Why the rest of a program's runs run solo."""
+    """Why the unfinished runs of a program run solo."""
     if isinstance(error, torch.OutOfMemoryError):
         return "not even one of them fits into memory in a fused program"
     return f"the fused program ended with {first_line(error)}"
@@ -68,7 +68,7 @@ def cohorts(jobs: list[Job]) -> Iterator[list[Job]]:
 def _run_fused(
     jobs: list[Job], done: list[RunRecord], num_slots: int | None, num_total: int, reasons: dict[str, str | None]
 ) -> dict[str, RunRecord]:
-    """Return the new records by job key. If a program fails, `reasons` gets the reason for the jobs that it leaves."""
+    """Return the new records by job key. If a program fails, the reason is put into `reasons` for each of its jobs."""
     records: dict[str, RunRecord] = {}
     progress = Progress(num_total, done, f"{len(jobs)} to run in one program")
     start, num_epochs = monotonic(), 0
@@ -105,7 +105,7 @@ def _run_fused(
         progress.close()
         if torch.cuda.is_initialized():
             with suppress(RuntimeError):  # a GPU that has failed raises its error again
-                torch.cuda.empty_cache()  # for the processes of the solo runs
+                torch.cuda.empty_cache()  # leaves the memory to the processes of the solo runs
     seconds = monotonic() - start
     print(f"{len(records)} runs in {seconds:.0f} s, {len(records) / seconds:.2f} runs per second", flush=True)
     return records

@@ -7,9 +7,8 @@ import signal
 import subprocess
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
@@ -27,18 +26,18 @@ from lrsweep.records import EpochRecord, RunRecord
 from lrsweep.storage.files import StoreError
 from lrsweep.training.device import describe, num_cores, prepare_device
 
-_MAX_TRIES = 2  # of a run whose process dies or raises an error
+_MAX_TRIES = 2  # for a run whose process dies or raises an error
 _POLL_SECONDS = 0.2
 
 # Workers are forked from a server that has imported PyTorch and done nothing else. So a worker starts in milliseconds, and the
-# server has not used CUDA, which does not survive a fork. torch._dynamo is what PyTorch imports for its first optimizer: it
-# takes 1.6 s, which every run would wait for.
+# server has not used CUDA, which does not survive a fork. PyTorch imports torch._dynamo for its first optimizer: without the
+# preload, every run would wait 1.6 s for that.
 _PRELOAD = [__name__, "torch._dynamo"]
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def num_workers(wanted: int | None, machine: MachineConfig) -> int:
-    """By default one per core, or one if there is a GPU. Raises ConfigError if the machine lacks the GPU that it names."""
+    """By default one per core, or one if there is a GPU. Raises ConfigError if `machine.device` names a GPU that is missing."""
     device = prepare_device(machine)
     if wanted is not None and wanted < 1:
         raise ConfigError(f"hydra.launcher.workers must be at least 1, got {wanted}")
@@ -65,7 +64,7 @@ def run_all(
     workers = num_workers(workers, jobs[0].app.machine)
     load_mnist(Path(jobs[0].app.machine.data_dir))  # downloads it once, before any worker needs it
     execution.report_cpu_fallback(jobs[0].app.machine.device)
-    # Described now, because a GPU that is lost later can no longer be asked.
+    # Described now, because a lost GPU can no longer be queried.
     environments = {job.key: describe(prepare_device(job.app.machine), workers) for job in jobs}
     _start_server()
     # pebble documents the argument `mp_context`, but reads `context`.
@@ -116,12 +115,12 @@ def run_all(
 
 
 def _train(run: RunConfig, machine: MachineConfig, folder: Path, key: str, workers: int, updates: Connection) -> RunRecord:
-    """In the worker. The record is in the store when this returns; `updates` only carries progress."""
+    """Runs in the worker process. The record is stored before this returns; `updates` carries only progress."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
     def send(news: Update | Message) -> None:
-        # It is shorter than PIPE_BUF, so the write is atomic and needs no lock, which a killed worker could leave locked.
-        with suppress(BrokenPipeError):  # the parent has died, and this process is about to
+        # An update is shorter than PIPE_BUF, so its write is atomic and needs no lock. A killed worker could keep a lock.
+        with suppress(BrokenPipeError):  # the parent has died, and this process ends with it
             updates.send(news)
 
     def on_epoch(epoch: EpochRecord) -> None:
@@ -144,15 +143,9 @@ def _start_server() -> None:
     """Start the server with SIGINT blocked, for itself and all workers: the parent handles Ctrl-C."""
     _CONTEXT.set_forkserver_preload(_PRELOAD)
     resource_tracker.ensure_running()  # starting it later, as part of the server's start, would unblock SIGINT
-    with _blocked(signal.SIGINT):
-        forkserver.ensure_running()
-
-
-@contextmanager
-def _blocked(signal_number: signal.Signals) -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal_number])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        yield
+        forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -188,5 +181,5 @@ class _Refresh:
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)  # and the process that it draws figures with
+            os.killpg(self._process.pid, signal.SIGTERM)  # the whole group, because the report draws figures in another process
             self._process.wait()

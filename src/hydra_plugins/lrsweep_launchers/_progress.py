@@ -54,7 +54,7 @@ class Progress:
     """
 
     def __init__(self, num_pending: int, done: list[RunRecord], how: str, num_lines: int = 0) -> None:
-        """`done`: records of the sweep's finished runs; `how`: how the others run, in words; `num_lines`: for active runs."""
+        """`done`: records of the finished runs; `how`: describes how the others run; `num_lines`: lines for active runs."""
         has_bars = sys.stderr.isatty()
         self._prints_each = not (has_bars and sys.stdout.isatty())
         self._best: float | None = None
@@ -89,14 +89,14 @@ class Progress:
         self.recorded(record)
 
     def recorded(self, record: RunRecord) -> None:
-        """A run without a line has ended."""
+        """Count a run that has ended and has no line."""
         self._total.update()
         self._show_best(record)
         if self._prints_each or record.outcome.valid_accuracy is None:
             self.write(f"{_label_of(record)}: {_describe(record.outcome)}")
 
     def describe(self, text: str) -> None:
-        """Show a text beside the sweep's bar."""
+        """Show a text in front of the sweep's bar."""
         self._total.set_description_str(text)
 
     def write(self, line: str) -> None:

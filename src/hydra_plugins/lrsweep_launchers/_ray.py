@@ -23,7 +23,7 @@ _NEW_CLUSTER_ONLY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_
 
 
 def check(jobs: list[Job], num_slots: Any, init: dict[str, Any], remote: dict[str, Any]) -> None:
-    is_count = type(num_slots) is int and num_slots >= 1  # of any type, because the launcher's config has no schema
+    is_count = type(num_slots) is int and num_slots >= 1  # it may have any type, because the launcher's config has no schema
     require(num_slots is None or is_count, "hydra.launcher.fused", "a whole number of at least 1, or null", num_slots)
     _remote.require("ray", extra="ray")
 
@@ -49,9 +49,9 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, init:
 
 
 def cut(cohorts: list[list[Job]], places: int) -> list[list[Job]]:
-    """Cut cohorts into programs, so that the number of programs is a multiple of the places if there are enough runs.
+    """Cut cohorts into programs. With enough runs, their number is a multiple of `places`, the programs that run at a time.
 
-    More programs would only be smaller: a program refills its slots, and if it dies, only unfinished runs are repeated.
+    More and smaller programs have no advantage: a program refills its slots, and if it dies, only unfinished runs are repeated.
     """
     counts = [1] * len(cohorts)
     while sum(counts) % places and sum(counts) < sum(map(len, cohorts)):
@@ -69,7 +69,7 @@ def _parts(jobs: list[Job], count: int) -> Iterator[list[Job]]:
 
 @dataclass
 class _Program:
-    """A fused task. We retry it and not Ray, because we know which records have arrived."""
+    """A fused task. We retry it ourselves, because Ray does not know which records have arrived."""
 
     missing: dict[int, Job]  # by position, the jobs whose records have not arrived
     num_slots: int
@@ -77,7 +77,7 @@ class _Program:
 
 
 class _Tasks:
-    """The tasks that Ray works on."""
+    """The tasks that Ray has not finished."""
 
     def __init__(self, ray: Any, remote: dict[str, Any], places: int, num_total: int, progress: Progress) -> None:
         self.active: dict[Any, Job | _Program] = {}  # by Ray's handle
@@ -124,7 +124,7 @@ class _Tasks:
         while task.next_ready():
             try:
                 i, record = self._ray.get(next(task))
-            except Exception as error:  # the program's own, or its worker has died
+            except Exception as error:  # the program raised it, or its worker has died
                 del self.active[task]
                 self._retry(program, error)
                 return
@@ -159,12 +159,12 @@ def num_places(resources: dict[str, float], remote: dict[str, Any]) -> int:
 
 @contextmanager
 def _connected(init: dict[str, Any]) -> Iterator[Any]:
-    """Connect to Ray. If it was started here, it ends here."""
+    """Connect to Ray, or start it. Ray stops at the end if it was started here."""
     if init.get("address") == "local":
-        # Set before the import, which reads them. Ray has the first one for systems where it supports one machine only: it keeps
+        # Ray reads these when it is imported. The first one is meant for systems where Ray supports one machine only, and keeps
         # all ports on loopback. The token keeps other users of this machine out.
-        os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token}
     else:
         init = {name: value for name, value in init.items() if name not in _NEW_CLUSTER_ONLY}
         _require_listener(str(init.get("address")))

@@ -1,4 +1,4 @@
-"""Runs on another machine, which may share no folder with this one: train there, store the returned record here."""
+"""Train runs on other machines, which need not share a folder with this one, and store the returned records here."""
 
 import importlib.util
 from collections.abc import Callable, Generator
@@ -21,9 +21,9 @@ def require(package: str, extra: str) -> None:
 
 
 def train(run: RunConfig, machine: MachineConfig, folder: Path, workers: int) -> RunRecord:
-    """On the worker. The record is returned, and stored there too, in case the folder is shared."""
+    """Runs on the worker. Returns the record, and stores it there too, in case the folder is shared."""
     name = label(run.optimizer.lr, run.seed)
-    environment = describe(prepare_device(machine), workers)  # before training, because a lost GPU can no longer be asked
+    environment = describe(prepare_device(machine), workers)  # before training, because a lost GPU cannot be queried
 
     def on_message(text: str) -> None:
         print(f"{name}: {text}", flush=True)
@@ -39,7 +39,7 @@ def train(run: RunConfig, machine: MachineConfig, folder: Path, workers: int) ->
 def train_fused(
     runs: list[RunConfig], folders: list[Path], machine: MachineConfig, num_slots: int
 ) -> Generator[tuple[int, RunRecord]]:
-    """On the worker: many runs in one program. Yield the position and record of each run as soon as it ends."""
+    """Runs on the worker: train many runs in one program. Yields the position and record of each run as soon as it ends."""
     ended: SimpleQueue[tuple[int, RunRecord] | None] = SimpleQueue()
     with ThreadPoolExecutor(1) as thread:  # turns the program's callbacks into a generator
         program = thread.submit(
@@ -62,7 +62,7 @@ def fetch_and_store(job: Job, fetch: Callable[[], RunRecord], progress: Progress
     """Store the record that a worker returned. If there is none, print why; the sweep will report the run as missing."""
     try:
         record = fetch()
-    except Exception as error:  # of any kind: the launcher's, or whatever the worker raised before it trained
+    except Exception as error:  # any error: from Ray or submitit, or from the worker before it trained
         reason = first_line(getattr(error, "cause", error))  # Ray wraps the worker's error
         progress.write(f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {reason}")
         return

@@ -13,12 +13,12 @@ from lrsweep.training.device import num_cores
 
 _POLL_SECONDS = 1
 _MAX_QUEUED = 1_000  # Slurm's default MaxArraySize allows arrays of 1,001 jobs
-# Settings that submitit names alike for every cluster. All others are Slurm's.
+# submitit gives these settings the same name for every kind of cluster. All others are Slurm's.
 _SHARED = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name", "stderr_to_stdout")
 
 
 class _Train:
-    """A job's function. A job that is preempted or out of time is queued again and resumes from the run's checkpoint."""
+    """The function of a Slurm job. A preempted or timed-out job is queued again and resumes from the run's checkpoint."""
 
     def __call__(self, *arguments: Any) -> RunRecord:
         return _remote.train(*arguments)
@@ -30,12 +30,12 @@ class _Train:
 
 
 def check(jobs: list[Job], **settings: Any) -> None:
-    _remote.require("submitit", extra="slurm")  # so this file imports it only after this check
+    _remote.require("submitit", extra="slurm")  # before any function below imports it
 
 
 def run_all(jobs: list[Job], done: list[RunRecord], cluster: str, **settings: Any) -> None:
     """Run every job. A job that ends without a record is reported and left missing. Ctrl-C ends all jobs first."""
-    executor = make_executor(cluster, dict(settings))
+    executor = make_executor(cluster, settings)
     if cluster == "slurm":
         max_active, workers = _MAX_QUEUED, settings["array_parallelism"]
     else:
@@ -62,7 +62,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], cluster: str, **settings: An
 
 
 def make_executor(cluster: str, settings: dict[str, Any]) -> Any:
-    """Set up submitit's executor. A setting of one kind of cluster has the cluster's name as a prefix there."""
+    """Set up submitit's executor. submitit prefixes the settings of one kind of cluster with the cluster's name."""
     import submitit
 
     folder, max_num_timeout = settings.pop("submitit_folder"), settings.pop("max_num_timeout")

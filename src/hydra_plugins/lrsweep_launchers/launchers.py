@@ -1,4 +1,4 @@
-"""The launchers as Hydra sees them. Hydra imports this file at every start of every Hydra app, so it imports only Hydra."""
+"""The launchers as Hydra sees them. Every Hydra app imports this file when it starts, so it imports only Hydra."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 class PoolConf:
     _target_: str = "hydra_plugins.lrsweep_launchers.launchers.PoolLauncher"
     workers: int | None = None  # processes; None: one per core, or one if there is a GPU
-    refresh_seconds: int = 300  # between two refreshes of the report while the sweep runs; 0: only at its end
+    refresh_seconds: int = 300  # time between two refreshes of the report during the sweep; 0: only one report, at the end
     run_seconds: float | None = None  # a run that takes longer is ended and recorded as failed; None: no limit
     measure: bool = False  # repeat fused runs, whose time was not measured
 
@@ -25,7 +25,7 @@ class PoolConf:
 @dataclass
 class FusedConf:
     _target_: str = "hydra_plugins.lrsweep_launchers.launchers.FusedLauncher"
-    runs: int | None = None  # at a time; None: as many as fit into GPU memory, or 8 on a CPU
+    runs: int | None = None  # number of runs that train at a time; None: as many as fit into GPU memory, or 8 on a CPU
 
 
 @dataclass
@@ -63,9 +63,9 @@ class _StoreLauncher(Launcher):
         }
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from hydra_plugins.lrsweep_launchers._compose import refuse_endless
+        from hydra_plugins.lrsweep_launchers._compose import refuse_too_many_jobs
 
-        refuse_endless(hydra_context.config_loader, config)
+        refuse_too_many_jobs(hydra_context.config_loader, config)
         self.hydra_context = hydra_context
         self.config = config
 
@@ -121,7 +121,7 @@ class SlurmLauncher(_StoreLauncher):
 
 
 class LocalLauncher(_StoreLauncher):
-    """`hydra/launcher=submitit_local`: the same as local processes."""
+    """`hydra/launcher=submitit_local`: one local process per run, to try submitit without Slurm."""
 
     module = "_submitit"
 

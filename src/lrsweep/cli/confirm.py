@@ -2,8 +2,8 @@
 
     lrsweep-confirm study=lr [seeds=5] [machine.results_dir=DIR] [Hydra overrides]
 
-The best of many noisy measurements looks better than it is, so a fair estimate needs new runs. They form a study inside the
-study's folder, and the study's report quotes them. Running the command again skips finished runs.
+The best of many noisy measurements looks better than it is, so a fair estimate needs new runs. They are stored in the folder
+`confirm` inside the study's folder, and the study's report quotes them. Running the command again skips finished runs.
 """
 
 import re
@@ -20,7 +20,7 @@ from lrsweep.storage.files import StoreError
 
 
 def overrides(study: str, num_seeds: int, tables: Analysis) -> list[str]:
-    """The overrides of the multirun. Raises StoreError if the study has no best rate yet."""
+    """The overrides of the sweep on fresh seeds. Raises StoreError if the study has no best rate yet."""
     if tables.main is None:
         raise StoreError(f"{study}: no rate was scored on every seed, so there is nothing to confirm yet")
     best = tables.main.best

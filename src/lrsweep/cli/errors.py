@@ -14,23 +14,23 @@ from lrsweep.storage.files import StoreError
 from lrsweep.storage.lock import InUseError
 
 _OUR_ERRORS = (ConfigError, DataError, StoreError, InUseError)
-_USER_ERRORS = (*_OUR_ERRORS, HydraException, OmegaConfBaseException, OSError)  # OSError: Hydra writes files too
+_USER_ERRORS = (*_OUR_ERRORS, HydraException, OmegaConfBaseException, OSError)  # OSError: Hydra cannot write a file
 _HOW_TO_WRITE = "write name=value, and put unusual characters inside two pairs of quotes: \"study.name='학습률'\""
 _HYDRA_PACKAGES, _OUR_PACKAGES = {"hydra", "omegaconf"}, {"lrsweep", "hydra_plugins"}
 
 
 def is_user_error(error: Exception) -> bool:
-    """Is it the user's mistake, and not a bug of ours?
+    """Is this the user's mistake, and not a bug in lrsweep?
 
-    Hydra and OmegaConf let some of Python's built-in errors through. Those count if their code raised them and not ours.
+    A built-in error of Python, such as ValueError, is the user's mistake only if the code of Hydra or OmegaConf raised it.
     """
     packages = [frame.f_globals.get("__name__", "").split(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)]
-    known = [package for package in packages if package in _HYDRA_PACKAGES | _OUR_PACKAGES]
-    return isinstance(error, _USER_ERRORS) or (bool(known) and known[-1] in _HYDRA_PACKAGES)
+    relevant = [package for package in packages if package in _HYDRA_PACKAGES | _OUR_PACKAGES]
+    return isinstance(error, _USER_ERRORS) or (bool(relevant) and relevant[-1] in _HYDRA_PACKAGES)
 
 
 def explain(error: BaseException) -> str:
-    """One line: our errors as they are, Hydra's and OmegaConf's without internals and with a suggestion for a typo."""
+    """Describe the error in one line. Messages of Hydra and OmegaConf lose their internals, and a typo gets a suggestion."""
     chain = [error]
     while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(inner)
@@ -72,6 +72,6 @@ def _explain_hydra(text: str, causes: list[str]) -> str:
 
 
 def _full_key(text: str) -> str | None:
-    """The setting that OmegaConf names after its message."""
+    """The name of the setting, which OmegaConf appends to its message."""
     match = re.search(r"\s+full_key: (\S+)", text)
     return match[1] if match else None

@@ -28,11 +28,12 @@ from lrsweep.training.weights import holds_weights_of, weights_file
 OnEpoch = Callable[[EpochRecord], None]
 OnMessage = Callable[[str], None]
 
-_NO_PEAKS = dict.fromkeys(("peak_memory_bytes", "peak_gpu_memory_bytes"))  # if this process did not train this run alone
-_SAME_BITS = ("device", "device_name", "threads", "precision", "versions", "git_commit", "git_dirty")
+_NO_PEAKS = dict.fromkeys(("peak_memory_bytes", "peak_gpu_memory_bytes"))  # unless this process trained only this run
+# A checkpoint is resumed only if these are unchanged, so that a resumed run gives the same bits as an undisturbed one.
+_RESUME_ONLY_WITH_SAME = ("device", "device_name", "threads", "precision", "versions", "git_commit", "git_dirty")
 _CPU_SLOTS = 8
 _CALIBRATION_EPOCHS = 3
-_CALIBRATION_LR = 1e-3  # any rate that trains will do: it does not change how long an epoch takes
+_CALIBRATION_LR = 1e-3  # any rate that does not diverge: an epoch takes equally long at every rate
 
 
 def is_done(record: RunRecord) -> bool:
@@ -41,7 +42,7 @@ def is_done(record: RunRecord) -> bool:
 
 
 def is_finished(record: RunRecord, app: AppConfig) -> bool:
-    """Done, and its weights are saved if `app` asks for them."""
+    """Done, and its weights are saved if `app` asks for them. A run without a best epoch has no weights to save."""
     path = app.machine.save_weights
     has_weights = not path or holds_weights_of(per_seed(path, app.seed), record.run_id)
     return is_done(record) and (has_weights or record.outcome.best_epoch is None)
@@ -65,7 +66,7 @@ def _refuse_unwritable(path: Path) -> None:
         raise ConfigError(f"machine.save_weights={path} cannot be written ({error.strerror})") from error
 
 
-@cache  # one line per command
+@cache  # so that a command prints the line once
 def report_cpu_fallback(device: str) -> None:
     """Print a line if `machine.device=auto` finds no GPU."""
     if device == "auto" and not torch.cuda.is_available():
@@ -81,7 +82,7 @@ def run_one(
     environment = describe(device, workers)
     checkpoint = Checkpoint(
         path=store.checkpoint_path(folder, run_id(run)),
-        made_by={"run_id": run_id(run)} | {name: environment[name] for name in _SAME_BITS},
+        made_by={"run_id": run_id(run)} | {name: environment[name] for name in _RESUME_ONLY_WITH_SAME},
         every_seconds=machine.checkpoint_seconds,
     )
     state = _read(checkpoint, on_message)
@@ -95,8 +96,8 @@ def run_one(
             on_state=checkpoint.keep,
             resume_from=state,
         )
-    except Exception:  # not a kill or Ctrl-C
-        checkpoint.remove()  # resuming from it would raise again
+    except Exception:  # after a kill or Ctrl-C the checkpoint stays
+        checkpoint.remove()  # resuming from it would raise the same error again
         raise
     record = _store(run, folder, outcome, split.class_counts, describe(device, workers))
     if machine.save_weights and weights:
@@ -128,8 +129,8 @@ def run_cohort(
 ) -> None:
     """Train the runs of one cohort in one program, and store each record in the folder of its run as soon as the run ends.
 
-    A fused run has no wall time that could be measured: each epoch counts as the median of a few solo epochs, which are timed
-    here first. Without `num_slots`, as many runs as fit into GPU memory train at a time, or 8 on a CPU.
+    The wall time of a single fused run cannot be measured. So a few solo epochs are timed first, and each epoch of a fused run
+    counts as their median. Without `num_slots`, as many runs as fit into GPU memory train at a time, or 8 on a CPU.
     """
     device = prepare_device(machine)
     if device.index is not None:
@@ -138,15 +139,15 @@ def run_cohort(
     solo_epochs = _time_solo_epochs(runs[0], mnist)
     num_slots = num_slots or (scheduler.num_slots_that_fit(runs[0], mnist) if device.type == "cuda" else _CPU_SLOTS)
     class_counts = cache(lambda seed: dataset.split(mnist, runs[0].data, seed).class_counts)
-    num_used = min(num_slots, len(runs))
+    num_slots_used = min(num_slots, len(runs))
 
-    def on_memory(num_left: int) -> None:
-        nonlocal num_used
-        num_used = num_left
+    def on_slots_halved(num_left: int) -> None:
+        nonlocal num_slots_used
+        num_slots_used = num_left
         on_halved(num_left)
 
     def on_outcome(i: int, outcome: Outcome) -> None:
-        environment = describe(device, workers=1) | _NO_PEAKS | {"slots": num_used, "solo_epoch_seconds": solo_epochs}
+        environment = describe(device, workers=1) | _NO_PEAKS | {"slots": num_slots_used, "solo_epoch_seconds": solo_epochs}
         counts = class_counts(runs[i].seed)
         on_record(i, _store(runs[i], folders[i], outcome, counts, environment, engine="fused", timing="calibrated"))
 
@@ -157,7 +158,7 @@ def run_cohort(
         epoch_seconds=median(solo_epochs),
         on_outcome=on_outcome,
         on_epoch=on_epoch,
-        on_halved=on_memory,
+        on_halved=on_slots_halved,
     )
 
 
@@ -184,9 +185,9 @@ def load_records(folder: Path) -> dict[str, RunRecord]:
 def record_failure(run: RunConfig, folder: Path, environment: dict[str, Any], error: str) -> RunRecord:
     """Store a failed record and return it. If an earlier record of the run is done, keep and return that one.
 
-    `environment` describes the device as it was before the failure: a GPU that was lost can no longer be asked.
+    `environment` describes the device as it was before the failure, because a lost GPU can no longer be queried.
     """
-    message = error.encode(errors="replace").decode()  # an error may quote bytes that no UTF-8 file can hold
+    message = error.encode(errors="replace").decode()  # an error may quote bytes that are not valid UTF-8
     outcome = Outcome(status="failed", stop_reason="error", error=message)
     environment = environment | _NO_PEAKS | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
     before = store.read_run(folder, run_id(run))  # exists if the run was repeated only for its weights

@@ -2,8 +2,9 @@
 
     lrsweep-find [optimizer=sgd] [model.activation=relu] [seed=3] [find.num_seeds=5] [find.against=reference/lr]
 
-It takes the settings of `lrsweep`, and `find` for itself. It prints the rate that each rule suggests, scored against a sweep
-of the same settings if there is one, and writes finder.json, finder.png and finder.svg into the study's folder.
+The command takes the settings of `lrsweep`; only the group `find` is its own. It prints the rate that each rule suggests,
+scored against a sweep of the same settings if there is one, and writes finder.json, finder.png and finder.svg into the study's
+folder.
 
 More steps mean more training at each rate, so the loss falls at lower rates: the suggestions depend on find.num_steps. With
 the defaults, every rule's median over 5 seeds was 0.7 to 2.0 decades lower with 900 steps than with 100 (on a CPU;
@@ -31,7 +32,7 @@ from lrsweep.storage import range_tests
 from lrsweep.training.device import describe, prepare_device
 from lrsweep.training.range_test import range_test
 
-# Without these, a study that sweeps would pass its rates to a launcher, which would train them.
+# A study's file may set a sweep and a launcher, which would train runs. These settings switch both off.
 _SINGLE_RUN = ("hydra.mode=RUN", "hydra/launcher=basic", "hydra.run.dir=${machine.results_dir}/${study.name}/hydra/find")
 
 

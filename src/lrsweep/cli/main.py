@@ -1,4 +1,4 @@
-"""The command `lrsweep`, and how every command with a Hydra config starts and ends.
+"""The command `lrsweep`, and the parts that it shares with `lrsweep-find`: config, exit codes, Ctrl-C.
 
 Only this package and the launchers know Hydra and OmegaConf. Everything else takes the dataclasses of lrsweep.config.
 """
@@ -34,7 +34,7 @@ class Stopped(Exception):
 
 
 class SweepIncomplete(Exception):
-    """The sweep left runs failed or missing. It has printed which."""
+    """Runs failed or are missing, or a report was not written. The reason is already printed."""
 
 
 def register() -> None:
@@ -55,14 +55,14 @@ def _register_resolver(name: str, resolver: Callable[..., Any]) -> None:
 
 
 def compose(*overrides: str, return_hydra_config: bool = False) -> DictConfig:
-    """The config that a command with these overrides would get."""
+    """The config of a command with these overrides."""
     register()
     with hydra.initialize_config_dir(str(CONF_DIR), **VERSION_BASE):
         return hydra.compose("config", list(overrides), return_hydra_config=return_hydra_config)
 
 
 def _hide_literals(config: Any) -> None:
-    """Let OmegaConf see str where a setting is a Literal, which it does not know before 2.4. The dataclass checks the choice."""
+    """Declare Literal settings as str to OmegaConf, which knows no Literal before 2.4. The dataclass checks the value."""
     for field in fields(config):
         if is_dataclass(field.type):
             _hide_literals(field.type)
@@ -73,9 +73,9 @@ def _hide_literals(config: Any) -> None:
 def to_app_config(cfg: DictConfig) -> AppConfig:
     """The composed config as dataclasses. Raises ConfigError if a setting is unknown or out of bounds."""
     for name, value in flatten(OmegaConf.to_container(cfg)).items():  # type: ignore[arg-type]  # a dict, because cfg is one
-        if name not in _known():  # Hydra accepts +name=value, and the dataclasses would ignore it
+        if name not in _setting_names():  # Hydra accepts +name=value, and the dataclasses would ignore it
             raise ConfigError(f"{name} is not a setting; lrsweep --cfg job lists them all")
-        if isinstance(value, str) and value != value.encode(errors="replace").decode():  # a terminal passes on any bytes
+        if isinstance(value, str) and value != value.encode(errors="replace").decode():  # a shell passes on any bytes
             raise ConfigError(f"a setting must be valid UTF-8 text, got {value!r}")
     app = OmegaConf.to_object(cfg)
     assert isinstance(app, AppConfig)
@@ -83,7 +83,7 @@ def to_app_config(cfg: DictConfig) -> AppConfig:
 
 
 @cache
-def _known() -> frozenset[str]:
+def _setting_names() -> frozenset[str]:
     return frozenset(flatten(asdict(AppConfig())))
 
 
@@ -95,7 +95,6 @@ def _run_single(cfg: DictConfig) -> float | None:
 
 
 def main() -> None:
-    """The console command."""
     command = os.environ.get("LRSWEEP_COMMAND") or shlex.join(["lrsweep", *sys.argv[1:]])
     run_command(_run_single, f"Finished runs are kept. To continue, run the same command again:\n  {command}")
 
@@ -104,7 +103,7 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
     """Compose the config and run the task.
 
     Exit codes: 2 after a user's mistake, with one line on stderr; 130 after Ctrl-C and 143 after SIGTERM, with the text
-    `if_stopped`; 1 if runs failed or are missing.
+    `if_stopped`; 1 if runs failed or are missing, or if a report was not written.
     """
     register()
     sys.argv += _study_mode(sys.argv[1:])
@@ -117,7 +116,7 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
         except Exception as error:
             if show_tracebacks or not is_user_error(error):
                 raise
-            _refuse(error)  # here and not below, because Hydra would print a line of its own on the way
+            _refuse(error)  # before Hydra sees the error, because Hydra would print a line of its own
 
     entry: Callable[[], Any] = hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)(job)
     try:
@@ -160,11 +159,11 @@ def _stopped_by_signals() -> Iterator[None]:
     before = {number: signal.signal(number, stop) for number in handled}
     try:
         yield
-    except KeyboardInterrupt as interrupt:  # ours, or one that Ray raises instead
+    except KeyboardInterrupt as interrupt:  # raised by stop(), or by Ray
         raise Stopped(received[0] if received else signal.SIGINT) from interrupt
     finally:
         for number, handler in before.items():
-            if signal.getsignal(number) is stop:  # otherwise a signal has come, and the process is about to end
+            if signal.getsignal(number) is stop:  # otherwise a signal has arrived, and the process is about to end
                 signal.signal(number, handler)
 
 

@@ -3,11 +3,13 @@
     lrsweep-report study=lr [delta=0.002] [machine.results_dir=DIR]
     lrsweep-report study=all
 
-Reads the records in results/lr and writes into the same folder: report.html (one file that loads nothing), report.md,
+Reads the records in results/lr and writes into the same folder: report.html (one self-contained file), report.md,
 figures/*.png and *.svg, conclusions.en.md and conclusions.ko.md, runs.csv.
 
-delta: the validation accuracy that the best trade-off may lose against the best rate, as a fraction (default: one standard
-error of the best rate). study=all: all claims of the documents, judged from all studies, in audit.html and audit.md.
+delta: how much validation accuracy the best trade-off may give up compared with the best rate, as a fraction. The default is
+one standard error of the best rate's accuracy.
+
+study=all: write audit.html and audit.md instead, with a verdict on every claim of the documents, from all studies.
 """
 
 # Must not import torch, so that reports can be built on machines without it.

@@ -1,4 +1,4 @@
-"""What `lrsweep` does without a sweep: one run in this process, with a model summary and a progress bar."""
+"""`lrsweep` without a sweep: train one run in this process, with a model summary and a progress bar."""
 
 from tqdm import tqdm
 
@@ -12,7 +12,7 @@ from lrsweep.tracking.tracker import Tracking
 def run_single(app: AppConfig) -> float | None:
     """Train and store the run unless it is finished already. Return its validation accuracy.
 
-    A calibrated record of the fused engine is replaced, because this run measures its time.
+    A run with a calibrated record of the fused engine is trained again, because its time was not measured.
     """
     check_files(app.run, app.machine)
     with lock.hold(app.folder, run_id(app.run)):

@@ -1,4 +1,4 @@
-"""Run a study from Python, as the command `lrsweep` in a process of its own."""
+"""Run a study from Python: start the command `lrsweep` in a new process and show its output."""
 
 import shlex
 import signal
@@ -10,7 +10,7 @@ from lrsweep.cli.main import compose, to_app_config
 
 
 class StudyError(Exception):
-    """The command was refused, or left runs missing. The message ends with the last lines that it printed."""
+    """The command exited with an error, or runs failed or are missing. The message ends with its last lines of output."""
 
 
 def run_study(study: str, *overrides: str) -> Path:
@@ -30,5 +30,5 @@ def run_study(study: str, *overrides: str) -> Path:
             raise
     if process.returncode:
         raise StudyError(f"{shlex.join(command[2:])} ended with exit code {process.returncode}:\n{''.join(lines[-5:])}")
-    names = [override for override in overrides if override.startswith(("study.", "machine.results_dir="))]
-    return to_app_config(compose(f"study={study}", *names)).folder
+    folder_overrides = [override for override in overrides if override.startswith(("study.", "machine.results_dir="))]
+    return to_app_config(compose(f"study={study}", *folder_overrides)).folder
