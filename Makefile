@@ -22,7 +22,7 @@ endif
 .PHONY: help sweep replicate confirm sensitivity studies audit report reference data test quick reliability lint vulnerabilities format bench pins wheelhouse notebook clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: STUDY=lr SEEDS=3 SIZE=small ARGS='Hydra overrides or pytest options' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
 
 # Shown after Ctrl-C: the command that continues the sweep.

@@ -40,6 +40,16 @@ def test_a_package_imports_only_what_the_table_allows(package: str) -> None:
             assert any(f"{name}.".startswith(f"{allowed}.") for allowed in [package, *MAY_IMPORT[package].split()]), (path, name)
 
 
+ENGINES = [path for name in ("training", "fused") for path in sorted((SRC / "lrsweep" / name).glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", [path for path in ENGINES if path.name not in ("weights.py", "device.py")], ids=lambda p: p.name)
+def test_an_engine_neither_prints_nor_opens_files(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not calls & {"print", "open", "Path", "tqdm"}
+
+
 def modules_loaded_by(program: str, *watched: str) -> list[str]:
     program += f"\nimport sys; print(*(name for name in {watched} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

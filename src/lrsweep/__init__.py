@@ -44,14 +44,14 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     """
     from lrsweep.storage import store
 
-    return store.load(Path(folder))
+    return store.load(_existing(folder))
 
 
 def load_curves(folder: str | Path) -> pd.DataFrame:
     """One row per epoch of every run: run_id, loss, seed, lr, epoch, training and validation loss and accuracy, seconds."""
     from lrsweep.storage import store
 
-    return store.load_curves(Path(folder))
+    return store.load_curves(_existing(folder))
 
 
 def analyse(folder: str | Path, delta: float | None = None) -> Analysis:
@@ -77,3 +77,10 @@ def stopped_at(valid_accuracy: np.ndarray, patience: int) -> int:
     from lrsweep.analysis.fixed_budget import stopped_at
 
     return stopped_at(valid_accuracy, patience)
+
+
+def _existing(folder: str | Path) -> Path:
+    path = Path(folder)
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not exist")
+    return path
