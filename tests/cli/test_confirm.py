@@ -1,6 +1,7 @@
 """lrsweep-confirm runs the best rates on fresh seeds, and the study's report quotes them."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,11 +67,26 @@ def test_the_report_quotes_the_runs_without_early_stopping(folder: Path) -> None
     assert f"{best:.2%}" in section
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_passed_on_and_the_sweep_ends_by_itself(tmp_path: Path, number: signal.Signals) -> None:
+    handler = "lambda received, frame: (time.sleep(1), print('ended', flush=True), sys.exit(128 + received))"
+    sweep = f"import signal, sys, time; signal.signal({int(number)}, {handler}); print('ready', flush=True); time.sleep(60)"
+    program = f"import sys; from lrsweep.cli.confirm import run_to_end; sys.exit(run_to_end([sys.executable, '-c', {sweep!r}]))"
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        assert process.stdout.read() == "ended\n"
+    assert process.returncode == 128 + number
+
+
+@pytest.mark.parametrize("name", ["study", "study.name"])
 def test_a_study_without_records_is_refused_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", "study=nothing"])
+    monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", f"{name}=nothing"])
     with pytest.raises(SystemExit, match="2"):
         confirm.main()
     assert capsys.readouterr().err.startswith("StoreError: results/nothing holds no records to report")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lrsweep.cli import execution
+from lrsweep.cli.main import with_study_mode
 from lrsweep.config import MachineConfig, RunConfig, run_id
 from lrsweep.records import RunRecord
 from lrsweep.storage import store
@@ -69,6 +70,28 @@ def test_a_mistake_prints_one_line_before_anything_runs(
     assert lrsweep(*overrides) == 2
     assert capsys.readouterr() == ("", message + "\n")
     assert not list(tmp_path.glob("results/*/runs"))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("study=lr", "study=lr hydra.mode=MULTIRUN"),
+        ("study=lr -m", "study=lr hydra.mode=MULTIRUN -m"),
+        ("-m study=lr seed=1", "-m study=lr hydra.mode=MULTIRUN seed=1"),
+        ("study=lr --cfg job", "study=lr hydra.mode=MULTIRUN --cfg job"),
+        ("study=lr hydra.mode=RUN", "study=lr hydra.mode=RUN"),
+        ("study=lr ++hydra.mode=RUN", "study=lr ++hydra.mode=RUN"),
+        ("study=single", "study=single"),
+        ("seed=1 --cfg job", "seed=1 --cfg job"),
+    ],
+)
+def test_a_study_that_sweeps_names_its_mode_on_the_command_line(words: str, expected: str) -> None:
+    assert with_study_mode(words.split()) == expected.split()
+
+
+@pytest.mark.parametrize("option", [["--cfg", "job"], ["--info", "defaults"]])
+def test_options_of_hydra_may_follow_a_study(lrsweep: Command, option: list[str]) -> None:
+    assert lrsweep("study=lr", *option) == 0
 
 
 def test_missing_data_prints_one_line(lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

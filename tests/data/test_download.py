@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import tarfile
 import tempfile
+import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -155,6 +156,15 @@ def test_a_valid_cache_is_enough_and_needs_no_lock(folder: Path) -> None:
             path.unlink()
     assert_is_tiny_mnist(load_mnist(folder))
     assert [path.name for path in folder.iterdir()] == [CACHE_NAME]
+
+
+def test_the_same_files_give_the_same_cache_whatever_the_clock_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_mnist(put(folder, FILES), offline=True)
+    cache = (folder / CACHE_NAME).read_bytes()
+    (folder / CACHE_NAME).unlink()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    load_mnist(folder, offline=True)
+    assert (folder / CACHE_NAME).read_bytes() == cache
 
 
 def zip_of(files: dict[str, bytes]) -> bytes:

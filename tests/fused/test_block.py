@@ -95,6 +95,20 @@ def test_an_epoch_equals_solos(mnist: Mnist, make_run: MakeRun, case: str) -> No
         assert result.valid_correct[k].item() / 30 == valid.accuracy
 
 
+@pytest.mark.parametrize("num_train", [32, 24])
+@pytest.mark.parametrize("loss", ["cross_entropy", "double_softmax"])
+def test_a_step_in_float32_has_the_gradients_of_solo(mnist: Mnist, make_run: MakeRun, loss: str, num_train: int) -> None:
+    runs = [make_run(seed=seed, num_train=num_train, loss=loss) for seed in (0, 1)]
+    block = block_of(runs, mnist)
+    train_epoch(block, runs)
+    for k, run in enumerate(runs):
+        learner = solo.new_learner(run, CPU)
+        solo.train_epoch(learner, dataset.split(mnist, run.data, run.seed).train)
+        for grad, parameter in zip(block._grads, learner.model.parameters(), strict=True):
+            assert parameter.grad is not None
+            assert (grad[k] - parameter.grad).norm() < 1e-5 * parameter.grad.norm()
+
+
 def test_the_test_set_is_scored_with_the_best_weights(mnist: Mnist, make_run: MakeRun) -> None:
     runs = [make_run(seed=seed, num_test=60, lr=0.01) for seed in (0, 1, 2)]
     block = block_of(runs, mnist)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -99,6 +101,23 @@ def test_there_is_one_worker_per_core_or_one_on_a_gpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(_pool, "num_cores", lambda: 6)
     assert _pool.num_workers(wanted, MachineConfig()) == expected
+
+
+def _send_imports_of_an_optimizer(writer: Connection) -> None:
+    before = set(sys.modules)
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    writer.send(sorted(set(sys.modules) - before))
+
+
+@pytest.mark.slow
+def test_a_worker_starts_with_everything_that_its_optimizer_imports() -> None:
+    _pool._start_server()
+    reader, writer = Pipe(duplex=False)
+    worker = _pool._CONTEXT.Process(target=_send_imports_of_an_optimizer, args=(writer,))
+    worker.start()
+    assert reader.poll(60)
+    assert reader.recv() == []
+    worker.join()
 
 
 def test_the_report_is_refreshed_every_refresh_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ The best of many noisy measurements looks better than it is, so a fair estimate 
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ def _arguments(words: list[str]) -> tuple[str, int, str, list[str]]:
     rest = []
     for word in words:
         name, equals, value = word.partition("=")
+        name = "study" if name == "study.name" else name  # as in lrsweep-report
         if equals and name in values:
             values[name] = value
         else:
@@ -60,9 +62,19 @@ def main() -> None:
         sys.exit(2)
     folder = f"machine.results_dir={results_dir}"
     for command in (["lrsweep", "-m", *sweep, folder, *rest], ["lrsweep.cli.report", f"study={study}", folder]):
-        exit_code = subprocess.run([sys.executable, "-m", *command], check=False).returncode
+        exit_code = run_to_end([sys.executable, "-m", *command])
         if exit_code:
             sys.exit(exit_code)
+
+
+def run_to_end(command: list[str]) -> int:
+    """Run the command and return its exit code. SIGINT and SIGTERM are passed on, so that a sweep can end its processes."""
+    with subprocess.Popen(command) as process:  # not subprocess.run, which kills the sweep after Ctrl-C
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, lambda received, frame: process.send_signal(received))
+        exit_code = process.wait()
+    return exit_code if exit_code >= 0 else 128 - exit_code
 
 
 if __name__ == "__main__":

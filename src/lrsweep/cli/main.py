@@ -106,7 +106,7 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
     `if_stopped`; 1 if runs failed or are missing, or if a report was not written.
     """
     register()
-    sys.argv += _study_mode(sys.argv[1:])
+    sys.argv[1:] = with_study_mode(sys.argv[1:])
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its exceptions instead of printing them over several lines
 
@@ -133,15 +133,20 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
         _refuse(error)
 
 
-def _study_mode(words: list[str]) -> list[str]:
-    """The override that makes `study=NAME` a sweep, if the study's file sets hydra.mode.
+def with_study_mode(words: list[str]) -> list[str]:
+    """The command line, with the override that makes `study=NAME` a sweep if the study's file sets hydra.mode.
 
-    Hydra 1.4 reads hydra.mode only from the primary config and the command line.
+    Hydra 1.4 reads hydra.mode only from the primary config and the command line. The override follows the study, because
+    argparse does not accept overrides on both sides of an option such as -m or --cfg.
     """
-    files = {f"study={path.stem}": path for path in (CONF_DIR / "study").glob("*.yaml")}
-    modes = [OmegaConf.select(OmegaConf.load(files[word]), "hydra.mode") for word in words if word in files]
-    is_set = any(word.startswith("hydra.mode=") for word in words)
-    return [f"hydra.mode={modes[-1]}"] if modes and modes[-1] and not is_set else []
+    modes = {}
+    for path in (CONF_DIR / "study").glob("*.yaml"):
+        modes[f"study={path.stem}"] = OmegaConf.select(OmegaConf.load(path), "hydra.mode")
+    studies = [i for i, word in enumerate(words) if modes.get(word)]
+    if not studies or any(word.lstrip("+").startswith("hydra.mode=") for word in words):
+        return words
+    after = studies[-1] + 1
+    return [*words[:after], f"hydra.mode={modes[words[studies[-1]]]}", *words[after:]]
 
 
 @contextmanager
