@@ -7,6 +7,9 @@
     make confirm STUDY=reference/lr
     make sensitivity STUDY=reference/lr ARGS="training.max_epochs=60 training.patience=60"
     make studies ARGS=machine.results_dir=results/reference
+
+results/reference/lr_next collects ten seeds by today's code and is not complete yet. To continue it, for each seed from 0 to 9:
+`lrsweep study=lr study.name=reference/lr_next seed=…`. Once it is complete, it takes the place of results/reference/lr.
 """
 
 import re

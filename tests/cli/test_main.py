@@ -76,6 +76,7 @@ def test_a_mistake_prints_one_line_before_anything_runs(
     ("words", "expected"),
     [
         ("study=lr", "study=lr hydra.mode=MULTIRUN"),
+        ("study='lr'", "study='lr' hydra.mode=MULTIRUN"),
         ("study=lr -m", "study=lr hydra.mode=MULTIRUN -m"),
         ("-m study=lr seed=1", "-m study=lr hydra.mode=MULTIRUN seed=1"),
         ("study=lr --cfg job", "study=lr hydra.mode=MULTIRUN --cfg job"),

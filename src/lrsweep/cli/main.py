@@ -142,11 +142,12 @@ def with_study_mode(words: list[str]) -> list[str]:
     modes = {}
     for path in (CONF_DIR / "study").glob("*.yaml"):
         modes[f"study={path.stem}"] = OmegaConf.select(OmegaConf.load(path), "hydra.mode")
-    studies = [i for i, word in enumerate(words) if modes.get(word)]
+    unquoted = [word.replace("'", "").replace('"', "") for word in words]  # Hydra reads study='lr' like study=lr
+    studies = [i for i, word in enumerate(unquoted) if modes.get(word)]
     if not studies or any(word.lstrip("+").startswith("hydra.mode=") for word in words):
         return words
     after = studies[-1] + 1
-    return [*words[:after], f"hydra.mode={modes[words[studies[-1]]]}", *words[after:]]
+    return [*words[:after], f"hydra.mode={modes[unquoted[studies[-1]]]}", *words[after:]]
 
 
 @contextmanager
