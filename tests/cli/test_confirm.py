@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from at_work import default_interrupt
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.findings import analyse
@@ -73,7 +74,8 @@ def test_a_signal_is_passed_on_and_the_sweep_ends_by_itself(tmp_path: Path, numb
     sweep = f"import signal, sys, time; signal.signal({int(number)}, {handler}); print('ready', flush=True); time.sleep(60)"
     program = f"import sys; from lrsweep.cli.confirm import run_to_end; sys.exit(run_to_end([sys.executable, '-c', {sweep!r}]))"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    with subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True) as process:
+    options = {"env": environment, "stdout": subprocess.PIPE, "text": True, "preexec_fn": default_interrupt}
+    with subprocess.Popen([sys.executable, "-c", program], **options) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
