@@ -71,7 +71,7 @@ def fast_range() -> Iterator[None]:
 
 @pytest.mark.parametrize("num_seeds", [3, 5])
 def test_find_plateau_gives_the_verdicts_that_are_simulated_below(num_seeds: int) -> None:
-    """Without the fast version of the range test, so with integrated probabilities."""
+    """The expected verdicts integrate the probabilities of the range test, instead of taking its shortcut."""
     rng = np.random.default_rng(0)
     for _ in range(6):
         accuracy_SR = 0.95 - rng.choice([0.0, 0.002, 0.004, 0.02], size=6) + noise_of(rng, num_seeds, 6)

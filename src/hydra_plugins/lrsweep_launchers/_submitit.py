@@ -29,11 +29,11 @@ class _Train:
         return submitit.helpers.DelayedSubmission(self, *arguments)
 
 
-def check(jobs: list[Job], **settings: Any) -> None:
+def check(jobs: list[Job], /, **settings: Any) -> None:
     _remote.require("submitit", extra="slurm")  # before any function below imports it
 
 
-def run_all(jobs: list[Job], done: list[RunRecord], cluster: str, **settings: Any) -> None:
+def run_all(jobs: list[Job], done: list[RunRecord], /, cluster: str, **settings: Any) -> None:
     """Run every job. A job that ends without a record is reported and left missing. Ctrl-C ends all jobs first."""
     executor = make_executor(cluster, settings)
     if cluster == "slurm":
