@@ -1,0 +1,82 @@
+"""The rule that turns an effect and its interval into one of five verdicts.
+
+The sign of an effect is chosen so that a larger effect favours the claim. δ is the smallest difference that matters.
+
+- holds: the interval lies above zero
+- does not hold: it lies below zero
+- no difference that matters: it lies between -δ and δ, whatever its sign
+- open: none of these
+- not testable: a definition, or a statement about something that no run of this network can show
+
+A claim that something costs nothing that matters is judged against -δ instead of zero: it holds if the interval lies above -δ,
+and does not hold if it lies below.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+Word = Literal["holds", "does not hold", "no difference that matters", "open", "not testable"]
+
+DELTA = {  # unit of an effect → smallest difference that matters
+    "accuracy": 0.002,  # 20 of 10,000 test images; two standard errors of one score are 0.0028
+    "factor": math.log10(1.25),  # 25 % of time or epochs; these effects are log10 of a ratio
+    "decades": 0.5,  # of learning rate
+}
+MAX_SEEDS = 1_000  # "more than" this many seeds is as good as never
+TYPICAL_SD = 0.002  # of the difference between two arms' test accuracies on one seed; 0.0015 to 0.0027 in the first small studies
+
+
+@dataclass(frozen=True)
+class Effect:
+    effect: float
+    low: float  # confidence interval; NaN if there are too few seeds
+    high: float
+    unit: str  # accuracy | factor (log10) | decades | nats | share
+    num_seeds: int
+    num_runs: int
+    level: float = math.nan  # the interval is at 1 - level; smaller than asked for if it is one of several
+    sd: float = math.nan  # of the effect between seeds
+    detail: str = ""  # the values compared, as text
+    parts: tuple[tuple[str, "Effect"], ...] = ()  # the effects, with their names, of which this is the best, the worst, …
+    doubts: tuple[str, ...] = ()  # reasons why no verdict can be based on this effect
+    caveats: tuple[str, ...] = ()  # what the runs themselves show to be said beside the verdict
+
+
+def judge(effect: Effect, delta: float, costs_nothing: bool = False) -> Word:
+    """An effect with doubts is open."""
+    if effect.doubts or math.isnan(effect.low) or math.isnan(effect.high):
+        return "open"
+    if not costs_nothing and -delta < effect.low and effect.high < delta:
+        return "no difference that matters"
+    bar = -delta if costs_nothing else 0.0
+    if effect.low > bar:
+        return "holds"
+    return "does not hold" if effect.high < bar else "open"
+
+
+def half_interval(sd: float, num_seeds: int, level: float) -> float:
+    """Half of Student's interval of a mean at 1 - level. NaN with fewer than two seeds."""
+    if num_seeds < 2:
+        return math.nan
+    return float(stats.t.isf(level / 2, num_seeds - 1)) * sd / math.sqrt(num_seeds)
+
+
+def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -> int | None:
+    """How many seeds would decide with a probability of about 80 %, if effect and spread are what they were estimated to be.
+
+    None if MAX_SEEDS are too few, or if the spread is unknown.
+    """
+    if math.isnan(effect.sd) or math.isnan(effect.level):
+        return None
+    num = np.arange(3, MAX_SEEDS + 1)
+    standard_error = effect.sd / np.sqrt(num)
+    half = stats.t.isf(effect.level / 2, num - 1) * standard_error
+    distance = abs(effect.effect + (delta if costs_nothing else 0.0))
+    decides = half + stats.norm.isf(0.2) * standard_error <= distance
+    if not costs_nothing:  # the estimate may miss on either side
+        decides |= half + stats.norm.isf(0.1) * standard_error <= delta - abs(effect.effect)
+    return int(num[decides.argmax()]) if decides.any() else None
