@@ -1,0 +1,59 @@
+"""Where learning starts and where it ends: the rates at which half of the seeds learn, with their intervals.
+
+Each seed has its own edge: the rate between the last at which it fails and the first at which it learns. The mean of the seeds'
+edges, in decades, estimates the rate at which half of all seeds learn (Spearman and Kärber). Unlike a share of runs, it does not
+depend on where the grid begins.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lrsweep.analysis.shortfall import LEVEL
+
+
+@dataclass(frozen=True)
+class Edge:
+    lr: float  # half of the seeds learn here
+    low: float  # confidence interval; NaN with one seed
+    high: float
+    num_seeds: int
+
+
+@dataclass(frozen=True)
+class Edges:
+    """An edge is None if some seed still learns at the last rate of the grid on that side: it lies beyond the grid."""
+
+    start: Edge | None
+    end: Edge | None
+
+
+def learning_edges(runs: pd.DataFrame) -> Edges:
+    """`runs` of one arm, with the column `learned`. Only seeds with a run at every rate count; a diverged run has not learned."""
+    learned = runs.assign(learned=runs["learned"] & (runs["status"] != "diverged"))[runs["status"] != "failed"]
+    learned_SR = learned.pivot(index="seed", columns="lr", values="learned").dropna().astype(bool)
+    if learned_SR.empty or learned_SR.shape[1] < 2 or not learned_SR.to_numpy().any():
+        return Edges(None, None)
+    log_R = np.log10(learned_SR.columns.to_numpy(dtype=float))
+    fails_SR = ~learned_SR.to_numpy()
+    num_fails_R = fails_SR.sum(axis=0)
+    middle = int(np.median(np.flatnonzero(num_fails_R == num_fails_R.min())))
+    start = _edge(log_R[: middle + 1], fails_SR[:, : middle + 1])
+    end = _edge(-log_R[middle:][::-1], fails_SR[:, middle:][:, ::-1])
+    return Edges(start, None if end is None else Edge(1 / end.lr, 1 / end.high, 1 / end.low, end.num_seeds))
+
+
+def _edge(log_R: np.ndarray[Any, Any], fails_SR: np.ndarray[Any, Any]) -> Edge | None:
+    """The lower edge of ascending rates, of which the last is inside. Each failure moves its seed's edge up by one cell."""
+    if len(log_R) < 2 or not fails_SR[:, 0].all():
+        return None
+    bounds = np.concatenate([[log_R[0]], (log_R[:-1] + log_R[1:]) / 2])  # where the cell of each rate begins
+    edge_S = bounds[0] + fails_SR[:, :-1] @ np.diff(bounds)
+    num_seeds = len(edge_S)
+    half = float(stats.t.isf(LEVEL / 2, num_seeds - 1)) * float(edge_S.std(ddof=1)) / num_seeds**0.5 if num_seeds > 1 else np.nan
+    half = max(half, float(np.diff(log_R).max()) / 2)  # all seeds share the grid, so their rounding errors do not average out
+    mean = float(edge_S.mean())
+    return Edge(10**mean, 10 ** (mean - half), 10 ** (mean + half), num_seeds)

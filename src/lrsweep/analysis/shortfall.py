@@ -1,0 +1,151 @@
+"""What does each learning rate lose compared with the best one? Intervals and classes, simultaneous over the rates.
+
+The shortfall of a rate is the best rate's true mean accuracy minus its own. Nobody knows which rate is truly the best, so the
+interval allows for every rate that the data leave possible (Hsu's comparisons with the best, 1984, in the form of Edwards and
+Hsu, 1983, that needs no equal variances):
+
+1. For a given rate k and every other rate i, the difference of their means has a paired t interval over the seeds. Bonferroni's
+   correction over the R - 1 others makes these intervals hold together with probability 1 - LEVEL. Each pair uses its own
+   variance, because the noise grows towards the rates where training breaks down, and neighbouring rates are correlated.
+2. Rate k may be the best if none of its intervals shows that it is lower than another rate.
+3. The interval of rate i's shortfall is the union of its intervals against every rate that may be the best.
+
+If the intervals of the true best rate hold, which has probability 1 - LEVEL, then it is among the rates of step 2, and every
+shortfall lies in its interval. No correction for the choice of the best rate is needed beyond that.
+
+Only dependable rates may be the best: every seed learned, and the variance between seeds is not far larger than that of the
+other rates (an F test). So the shortfall is from the best rate that one can rely on. Otherwise one unlucky run at the edge of
+learning would make every interval useless.
+"""
+
+import math
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, special, stats
+
+DELTA = 0.002  # accuracy; 20 of 10,000 test images. Two standard errors of a single score are 0.0028
+LEVEL = 0.05
+SPREAD_LEVEL = 0.005  # of the F test
+MAX_PRIOR_DF = 1_000.0
+MIN_SEEDS = 3  # with fewer, a variance means little
+MIN_PAIRS = 30  # of rates. From fewer, the scatter of variances is a guess, and simulated levels are exceeded
+
+Verdict = Literal["good", "worse", "undecided"]
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+
+
+def compare_with_best(
+    accuracy_SR: pd.DataFrame, learned_SR: pd.DataFrame, delta: float = DELTA, resolution: float = 1e-4
+) -> pd.DataFrame:
+    """One row per rate, ascending, from two tables of seeds × rates.
+
+    - lr, num_seeds, num_learned: runs with an accuracy, and those of them that learned
+    - mean: accuracy
+    - dependable: may be the best
+    - shortfall: the highest mean of the dependable rates minus this mean; NaN if no rate is dependable
+    - low, high: interval of the true shortfall; NaN if it did not learn on every seed, or with fewer than MIN_SEEDS
+    - verdict: `good` if the shortfall is shown to be below `delta`, `worse` if it is shown to be above, else `undecided`. A rate
+      at which a run did not learn is `worse`: one such run in 250 would cost more than 0.2 points on average.
+
+    `resolution` is the smallest difference between two accuracies. It keeps a few equal scores from looking like certainty.
+    """
+    accuracy_SR = accuracy_SR.sort_index(axis="columns").astype(float)
+    learned_SR = learned_SR.reindex(columns=accuracy_SR.columns).fillna(False).astype(bool) & accuracy_SR.notna()
+    rates = pd.DataFrame({"lr": accuracy_SR.columns.astype(float)})
+    rates["num_seeds"] = accuracy_SR.notna().sum().to_numpy()
+    rates["num_learned"] = learned_SR.sum().to_numpy()
+    rates["mean"] = accuracy_SR.mean().to_numpy()
+    has_learned = ((rates["num_learned"] == rates["num_seeds"]) & (rates["num_seeds"] > 0)).to_numpy()
+    complete = accuracy_SR.dropna(axis="index")  # the F test needs a full table; the intervals do not
+    rates["dependable"] = dependable(complete.to_numpy(), has_learned) if len(complete) else has_learned
+    rates["shortfall"] = rates["mean"].where(rates["dependable"]).max() - rates["mean"]
+    rates["low"], rates["high"] = _intervals(accuracy_SR.to_numpy(), has_learned, rates["dependable"].to_numpy(), resolution)
+    is_worse = (rates["low"] > delta) | (rates["num_learned"] < rates["num_seeds"])
+    rates["verdict"] = np.select([is_worse, rates["high"] < delta], ["worse", "good"], "undecided")
+    return rates
+
+
+def _intervals(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resolution: float) -> tuple[Array, Array]:
+    """Simultaneous intervals of the shortfalls of the rates that learned. The module's docstring has the steps."""
+    num_rates = accuracy_SR.shape[1]
+    low_R, high_R = np.full(num_rates, np.nan), np.full(num_rates, np.nan)
+    learned = np.flatnonzero(learned_R)
+    candidates = np.flatnonzero(dependable_R)
+    if not len(candidates):
+        return low_R, high_R
+    with np.errstate(invalid="ignore", divide="ignore"):
+        difference_KSR = accuracy_SR.T[candidates][:, :, None] - accuracy_SR[None, :, learned]  # candidate minus rate
+        num_KR = np.isfinite(difference_KSR).sum(axis=1)
+        mean_KR = np.nansum(difference_KSR, axis=1) / num_KR
+        variance_KR = np.nansum((difference_KSR - mean_KR[:, None]) ** 2, axis=1) / (num_KR - 1)
+        is_distinct_KR = ~dependable_R[learned] | (candidates[:, None] < learned)  # each pair of rates once
+        variance_KR, df_KR = moderated(np.maximum(variance_KR, resolution**2), num_KR - 1, is_distinct_KR)
+        half_KR = stats.t.isf(LEVEL / 2 / max(len(learned) - 1, 1), df_KR) * np.sqrt(variance_KR / num_KR)
+    half_KR[num_KR < MIN_SEEDS] = np.inf
+    half_KR[candidates[:, None] == learned] = 0.0  # a rate against itself
+    lower_KR, upper_KR = mean_KR - half_KR, mean_KR + half_KR
+    may_be_best_K = (upper_KR[:, dependable_R[learned]] >= 0).all(axis=1)
+    low_R[learned], high_R[learned] = lower_KR[may_be_best_K].min(axis=0), upper_KR[may_be_best_K].max(axis=0)
+    low_R[candidates] = np.maximum(low_R[candidates], 0.0)  # the best is one of them
+    is_known = np.isfinite(low_R) & np.isfinite(high_R) & (len(learned) > 1)
+    return np.where(is_known, low_R, np.nan), np.where(is_known, high_R, np.nan)
+
+
+def moderated(variance: Array, df: Array, is_used: Mask) -> tuple[Array, Array]:
+    """Variances and degrees of freedom, each drawn towards all of them as far as they agree (Smyth 2004, as in limma).
+
+    The true variances are taken to be scattered around a common value like a scaled inverse χ². The scatter of the logarithms of
+    the estimates, beyond what `df` explains, says how many degrees of freedom that common value is worth.
+    """
+    is_used &= df >= MIN_SEEDS - 1
+    used_df = df[is_used]
+    if len(used_df) < MIN_PAIRS:
+        return variance, df
+    centred = np.log(variance[is_used]) - special.digamma(used_df / 2) + np.log(used_df / 2)
+    scatter = centred.var(ddof=1) - special.polygamma(1, used_df / 2).mean()
+    if scatter <= special.polygamma(1, 0.5 * MAX_PRIOR_DF):
+        prior_df = MAX_PRIOR_DF
+    else:
+        prior_df = 2 * optimize.brentq(lambda half: special.polygamma(1, half) - scatter, 1e-3, MAX_PRIOR_DF)
+    prior = math.exp(centred.mean() + special.digamma(prior_df / 2) - math.log(prior_df / 2))
+    return (df * variance + prior_df * prior) / (df + prior_df), df + prior_df
+
+
+def dependable(accuracy_SR: Array, learned_R: Mask) -> Mask:
+    """Which rates learned and do not vary far more between seeds than the others.
+
+    If all rates vary equally, one is left out by chance with a probability of at most SPREAD_LEVEL.
+    """
+    kept = learned_R.copy()
+    while len(accuracy_SR) >= MIN_SEEDS and kept.sum() > 2:
+        indices = np.flatnonzero(kept)
+        widest, p_value = _test_widest(accuracy_SR[:, indices])
+        if p_value >= SPREAD_LEVEL:
+            break
+        kept[indices[widest]] = False
+    return kept
+
+
+def _test_widest(accuracy_SR: Array) -> tuple[int, float]:
+    """The rate that varies most against the mean of the others, and the p-value of its variance (Bonferroni over the rates).
+
+    If all rates vary equally, the sum of squares of one rate against the mean of the others is independent of the residual sum of
+    squares of the others. So their ratio has an F distribution, for any number of rates and any means. Cochran's C has no such
+    exact distribution here, because seeds are blocks.
+    """
+    num_seeds, num_rates = accuracy_SR.shape
+    squares_R = (residuals(accuracy_SR) ** 2).sum(axis=0)
+    own_R = squares_R * num_rates / (num_rates - 1)
+    widest = int(own_R.argmax())
+    others = max((squares_R.sum() - own_R[widest]) / (num_rates - 2), 1e-24)  # avoids dividing by 0
+    p_value = stats.f.sf(own_R[widest] / others, num_seeds - 1, (num_seeds - 1) * (num_rates - 2))
+    return widest, min(1.0, num_rates * float(p_value))
+
+
+def residuals(accuracy_SR: Array) -> Array:
+    """Residuals of the two-way layout: accuracy minus the effects of rate and seed."""
+    rate_means, seed_means = accuracy_SR.mean(axis=0), accuracy_SR.mean(axis=1, keepdims=True)
+    return np.asarray(accuracy_SR - rate_means - seed_means + accuracy_SR.mean())

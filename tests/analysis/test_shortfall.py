@@ -1,0 +1,163 @@
+"""Shortfalls with simultaneous intervals: simulations with a known answer, and independent computations."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from lrsweep.analysis.shortfall import LEVEL, compare_with_best, dependable, moderated
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def compared(accuracy_SR: Array, **arguments: float) -> pd.DataFrame:
+    """The table if every run with an accuracy learned."""
+    table = pd.DataFrame(accuracy_SR, columns=1e-3 * 2.0 ** np.arange(np.shape(accuracy_SR)[1]))
+    return compare_with_best(table, table.notna(), **arguments)
+
+
+def simulated(rng: np.random.Generator, num_seeds: int, mean_R: Array, sd_R: Array, correlation: float) -> Array:
+    """Accuracies with a shared seed effect. The noise of neighbouring rates has this correlation, which falls with distance."""
+    distance = np.abs(np.subtract.outer(np.arange(len(mean_R)), np.arange(len(mean_R))))
+    noise_SR = rng.standard_normal((num_seeds, len(mean_R))) @ np.linalg.cholesky(correlation**distance).T
+    return np.asarray(0.98 + mean_R + 0.002 * rng.standard_normal((num_seeds, 1)) + noise_SR * sd_R)
+
+
+X = np.linspace(-1, 1, 13)
+CURVES = {
+    "a smooth peak": -0.006 * np.abs(X) ** 3,
+    "all equal": np.zeros(13),
+    "just worse than the best by more than delta": np.where(np.abs(X) > 0.5, -0.00201, 0.0),
+    "just better than that": np.where(np.abs(X) > 0.5, -0.00199, 0.0),
+}
+
+
+@pytest.mark.parametrize("num_seeds", [3, 5, 10, 20])
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize(("growth", "correlation"), [(0.0, 0.0), (2.0, 0.6)], ids=["even noise", "growing, correlated noise"])
+def test_each_kind_of_error_stays_below_its_level(curve: str, num_seeds: int, growth: float, correlation: float) -> None:
+    mean_R = CURVES[curve]
+    true_R = mean_R.max() - mean_R
+    rng = np.random.default_rng(0)
+    false_good = false_worse = missed = 0
+    num_studies = 100
+    for _ in range(num_studies):
+        rates = compared(simulated(rng, num_seeds, mean_R, 0.0015 * np.exp(growth * X**2), correlation))
+        false_good += bool(((rates["verdict"] == "good") & (true_R > 0.002)).any())
+        false_worse += bool(((rates["verdict"] == "worse") & (true_R < 0.002)).any())
+        missed += bool(((rates["low"] > true_R + 1e-12) | (rates["high"] < true_R - 1e-12)).any())
+    allowed = stats.binom.isf(0.001, num_studies, LEVEL)  # a procedure at its level exceeds this in one of 1,000 tests
+    assert max(false_good, false_worse, missed) <= allowed
+
+
+def test_more_seeds_decide_more_rates() -> None:
+    rng = np.random.default_rng(1)
+    mean_R = np.where(np.abs(X) > 0.8, -0.008, 0.0)
+    decided = []
+    for num_seeds in (3, 10, 40):
+        verdicts = [compared(simulated(rng, num_seeds, mean_R, np.full(13, 0.0015), 0.5))["verdict"] for _ in range(10)]
+        decided.append(float(np.mean([(verdict != "undecided").mean() for verdict in verdicts])))
+    assert decided[0] < decided[1] < decided[2]
+    assert decided[2] > 0.9
+
+
+def test_with_two_rates_the_interval_is_the_paired_t_interval() -> None:
+    accuracy_S2 = 0.9 + 0.004 * np.random.default_rng(2).standard_normal((8, 2)) + [0.02, 0.0]
+    low, high = stats.ttest_rel(accuracy_S2[:, 0], accuracy_S2[:, 1]).confidence_interval(1 - LEVEL)
+    rates = compared(accuracy_S2)
+    assert rates["low"].tolist() == pytest.approx([0.0, low])
+    assert rates["high"].tolist() == pytest.approx([0.0, high])
+
+
+def test_a_shared_seed_effect_changes_nothing() -> None:
+    accuracy_SR = 0.9 + 0.002 * np.random.default_rng(3).standard_normal((5, 6))
+    shifted = compared(accuracy_SR + np.arange(5)[:, None] * 0.01)
+    pd.testing.assert_frame_equal(shifted.drop(columns="mean"), compared(accuracy_SR).drop(columns="mean"))
+
+
+@given(st.integers(0, 10_000), st.integers(2, 8), st.integers(2, 12))
+@settings(max_examples=60, deadline=None)
+def test_intervals_hold_the_estimates_and_verdicts_follow_from_them(seed: int, num_seeds: int, num_rates: int) -> None:
+    rng = np.random.default_rng(seed)
+    rates = compared(0.95 + rng.normal(0, 0.003, (num_seeds, num_rates)) - rng.choice([0.0, 0.01], num_rates))
+    known = rates["low"].notna() & rates["dependable"]
+    assert (rates["low"][known] >= 0).all()
+    assert (rates["low"][known] <= rates["shortfall"][known] + 1e-12).all()
+    assert (rates["shortfall"][known] <= rates["high"][known] + 1e-12).all()
+    assert ((rates["verdict"] == "good") == (rates["high"] < 0.002)).all()
+
+
+def test_a_rate_at_which_a_run_did_not_learn_is_worse_and_does_not_widen_the_others() -> None:
+    accuracy_SR = 0.98 + 0.0005 * np.random.default_rng(4).standard_normal((10, 4))
+    alone = compared(accuracy_SR[:, :3])
+    accuracy_SR[0, 3] = 0.1
+    table = pd.DataFrame(accuracy_SR, columns=[1e-4, 2e-4, 3e-4, 4e-4])
+    rates = compare_with_best(table, table > 0.5)
+    assert rates["verdict"].tolist() == ["good", "good", "good", "worse"]
+    assert rates["high"].tolist()[:3] == pytest.approx(alone["high"].tolist())
+    assert rates["num_learned"].tolist() == [10, 10, 10, 9]
+
+
+def test_one_wild_rate_cannot_be_the_best() -> None:
+    accuracy_SR = 0.98 + 0.0005 * np.random.default_rng(5).standard_normal((10, 5))
+    accuracy_SR[:, 4] += 0.05 * np.random.default_rng(6).standard_normal(10)
+    rates = compared(accuracy_SR)
+    assert rates["dependable"].tolist() == [True] * 4 + [False]
+    assert rates["verdict"].tolist() == ["good"] * 4 + ["undecided"]
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_one_or_two_seeds_decide_nothing_between_rates_that_learn(num_seeds: int) -> None:
+    rates = compared(np.array([[0.98, 0.97, 0.9]] * num_seeds))
+    assert set(rates["verdict"]) == {"undecided"}
+
+
+def test_equal_scores_on_three_seeds_are_not_certainty() -> None:
+    assert compared(np.full((3, 4), 0.98))["high"].min() > 0
+
+
+def test_a_missing_run_costs_only_its_own_pairs() -> None:
+    accuracy_SR = 0.98 + 0.0005 * np.random.default_rng(7).standard_normal((10, 3))
+    accuracy_SR[0, 2] = np.nan
+    rates = compared(accuracy_SR)
+    assert rates["num_seeds"].tolist() == [10, 10, 9]
+    assert rates["verdict"].tolist() == ["good"] * 3
+
+
+def test_no_rate_learned() -> None:
+    table = pd.DataFrame(np.full((3, 2), 0.1), columns=[1e-6, 1e-5])
+    rates = compare_with_best(table, table > 0.5)
+    assert rates["verdict"].tolist() == ["worse", "worse"]
+    assert rates["shortfall"].isna().all()
+
+
+def test_moderated_variances_find_the_prior_that_made_them() -> None:
+    """Variances drawn from a scaled inverse chi-squared with 8 degrees of freedom and scale 4, each estimated with 5."""
+    rng = np.random.default_rng(8)
+    true = 4 * 8 / rng.chisquare(8, 20_000)
+    estimated = true * rng.chisquare(5, 20_000) / 5
+    drawn, df = moderated(estimated, np.full(20_000, 5), np.ones(20_000, dtype=bool))
+    assert df[0] == pytest.approx(5 + 8, rel=0.1)
+    assert np.mean((drawn - true) ** 2) < 0.5 * np.mean((estimated - true) ** 2)
+
+
+def test_equal_variances_are_pooled() -> None:
+    rng = np.random.default_rng(9)
+    estimated = rng.chisquare(4, 5_000) / 4
+    drawn, df = moderated(estimated, np.full(5_000, 4), np.ones(5_000, dtype=bool))
+    assert df[0] > 100
+    assert drawn.std() < 0.05
+
+
+@pytest.mark.parametrize("num_seeds", [3, 10])
+def test_dependable_leaves_out_a_wild_rate_and_rarely_another(num_seeds: int) -> None:
+    rng = np.random.default_rng(10)
+    learned = np.ones(8, dtype=bool)
+    calm = [dependable(rng.standard_normal((num_seeds, 8)), learned).all() for _ in range(400)]
+    wild = [dependable(rng.standard_normal((num_seeds, 8)) * [1, 1, 1, 1, 1, 1, 1, 60], learned)[7] for _ in range(50)]
+    assert np.mean(calm) > 0.98
+    assert np.mean(wild) < 0.2
