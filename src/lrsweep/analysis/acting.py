@@ -27,7 +27,9 @@ def share_that_acted(study: Study, runs: pd.DataFrame) -> float:
         return 1.0
     if schedule.name == "plateau":
         losses = dict(list(study.curves.sort_values("epoch").groupby("run_id")["valid_loss"]))
-        replayed = [plateau_scale(schedule, lr, losses.get(run_id, ())) for run_id, lr in zip(runs["run_id"], runs["lr"], strict=True)]
+        replayed = [
+            plateau_scale(schedule, lr, losses.get(run_id, ())) for run_id, lr in zip(runs["run_id"], runs["lr"], strict=True)
+        ]
         return float(np.mean(np.array(replayed) < 1))
     lengths = ["lr", "epochs", "data.num_train", "training.batch_size", "training.patience", "training.max_epochs"]
     return float(runs[lengths].drop_duplicates().apply(lambda run: _moves(schedule, run), axis="columns").mean())

@@ -1,7 +1,7 @@
 """One metric of a study as columns: an arm at one or more learning rates, one value per seed.
 
-Runs of one seed share data split, initial weights and batch order, so columns are compared within each seed. Each arm is judged at
-its own best rate, chosen by mean validation accuracy (see Study.choose), unless a claim names other rates.
+Runs of one seed share data split, initial weights and batch order, so columns are compared within each seed. Each arm is judged
+at its own best rate, chosen by mean validation accuracy (see Study.choose), unless a claim names other rates.
 """
 
 import math
@@ -80,7 +80,7 @@ class BlockDesign:
             case "best":
                 choice = self.study.choose(arm)
                 rates, text = self._close_to(rates, [choice.lr]), f"at {power(choice.lr)}"
-                if choice.is_at_edge:
+                if choice.is_at_edge and len(choice.rates) > 1:
                     text += f", the {'lowest' if choice.is_lowest else 'highest'} tried"
                     caveat = f"the best rate of {self.study.called(arm)} is {text[3:]}: a better one may lie beyond"
             case "good":

@@ -3,15 +3,15 @@
 One test decides a claim. Its other tests are shown beside it and never decide.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-from lrsweep.analysis import contrasts
-from lrsweep.analysis.contrasts import Evidence
+from lrsweep.analysis import contrasts, facts, range_test_contrasts
+from lrsweep.analysis.evidence import Evidence
 from lrsweep.analysis.study import NoSuchRuns
 from lrsweep.analysis.verdicts import DELTA, Effect, Word, judge, seeds_to_decide
 from lrsweep.config import CONF_DIR
@@ -21,12 +21,12 @@ SECONDARY_LEVEL = 0.05  # of each test that decides nothing
 CONTRASTS: dict[str, Callable[..., Effect]] = {
     "difference": contrasts.difference,
     "edge": contrasts.edge,
-    "bracket": contrasts.bracket,
-    "finder": contrasts.finder,
+    "bracket": range_test_contrasts.bracket,
+    "finder": range_test_contrasts.finder,
     "share": contrasts.share,
-    "blank": contrasts.blank,
-    "balance": contrasts.balance,
-    "shape": contrasts.shape,
+    "blank": facts.blank,
+    "balance": facts.balance,
+    "shape": facts.shape,
 }
 OWN_LEVEL = ("blank", "balance", "shape")  # their answers are facts, or have intervals that hold together by themselves
 
@@ -49,6 +49,13 @@ class Test:
         return str(self.settings.get("study", ""))
 
     @property
+    def studies(self) -> list[str]:
+        """All studies that it needs."""
+        sides = [arm for side in ("arms", "against") for arm in self.settings.get(side, ())]
+        names = [self.study, *(str(arm.get("study", "")) for arm in sides)]
+        return [name for name in dict.fromkeys(names) if name]
+
+    @property
     def is_fresh(self) -> bool:
         return self.study.endswith("/confirm")
 
@@ -60,7 +67,15 @@ class Test:
     def commands(self) -> str:
         name = self.study.removesuffix("/confirm")
         tuning = f"lrsweep study={name}"
-        return self.runs or (f"{tuning} && lrsweep-confirm study={name} seeds={self.num_planned}" if self.is_fresh else tuning)
+        return self.runs or (f"{tuning} && lrsweep-confirm study={name}" if self.is_fresh else tuning)
+
+    @property
+    def num_pairs(self) -> int:
+        """How many comparisons share its level."""
+        if self.settings.get("reduce") not in ("all", "any", "most"):
+            return 1
+        own = [[arm.get("study", self.study) for arm in self.settings[side]] for side in ("arms", "against")]
+        return sum(up == down for up in own[0] for down in own[1])
 
     def delta_of(self, effect: Effect) -> float:
         return DELTA[effect.unit] if self.delta is None else self.delta
@@ -124,9 +139,7 @@ def read_claims(path: Path = CONF_DIR / "claims.yaml") -> list[Claim]:
 
 def _claim(row: dict[str, Any]) -> Claim:
     test, also = row.pop("test", None), row.pop("also", ())
-    return Claim(
-        documents=tuple(row.pop("documents")), test=_test(test) if test else None, also=tuple(map(_test, also)), **row
-    )
+    return Claim(documents=tuple(row.pop("documents")), test=_test(test) if test else None, also=tuple(map(_test, also)), **row)
 
 
 def _test(row: dict[str, Any]) -> Test:
@@ -137,12 +150,14 @@ def _test(row: dict[str, Any]) -> Test:
     return Test(**fields, settings={name: value for name, value in row.items() if name not in names})
 
 
-def judge_all(claims: list[Claim], evidence: Evidence) -> Audit:
-    """Judge every claim. The intervals of the deciding tests hold together with probability 1 - LEVEL (Bonferroni).
+def num_sharing_level(claims: Iterable[Claim]) -> int:
+    """How many deciding tests share LEVEL, measured or not, so that a verdict does not depend on what else was measured."""
+    return sum(claim.test is not None and claim.test.contrast not in OWN_LEVEL for claim in claims)
 
-    Tests without runs have their share of LEVEL too, so that a verdict does not depend on what else was measured.
-    """
-    num_tests = sum(claim.test is not None and claim.test.contrast not in OWN_LEVEL for claim in claims)
+
+def judge_all(claims: list[Claim], evidence: Evidence) -> Audit:
+    """Judge every claim. The intervals of the deciding tests hold together with probability 1 - LEVEL (Bonferroni)."""
+    num_tests = num_sharing_level(claims)
     level = LEVEL / max(1, num_tests)
     return Audit(tuple(_judge(claim, level, evidence) for claim in claims), level, num_tests)
 

@@ -107,8 +107,8 @@ class Study:
 
     def _arm_of_tuning(self, arm: str) -> str:
         assert self.tuning is not None
-        arms = self.tuning._arms
-        same = arms.index[(arms == self._arms.loc[arm, arms.columns]).all(axis="columns")]
+        own = dict(self._arms.loc[[arm]].iloc[0])
+        same = [name for name, settings in self.tuning._arms.iterrows() if dict(settings) == own]
         if len(same) != 1:
             raise NoSuchRuns(f"no runs of {self.called(arm)} in {self.tuning.name}, so its rate is not chosen yet")
         return str(same[0])

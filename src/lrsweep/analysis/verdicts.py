@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 Word = Literal["holds", "does not hold", "no difference that matters", "open", "not testable"]
@@ -65,6 +66,13 @@ def half_interval(sd: float, num_seeds: int, level: float) -> float:
     return float(stats.t.isf(level / 2, num_seeds - 1)) * sd / math.sqrt(num_seeds)
 
 
+def mean_effect(by_seed: pd.Series, level: float, unit: str) -> Effect:
+    """The mean of one value per seed, with its interval."""
+    mean, sd, num_seeds = float(by_seed.mean()), float(by_seed.std(ddof=1)), len(by_seed)
+    half = half_interval(sd, num_seeds, level)
+    return Effect(mean, mean - half, mean + half, unit, num_seeds, num_seeds, level, sd)
+
+
 def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -> int | None:
     """How many seeds would decide with a probability of about 80 %, if effect and spread are what they were estimated to be.
 
@@ -80,3 +88,8 @@ def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -
     if not costs_nothing:  # the estimate may miss on either side
         decides |= half + stats.norm.isf(0.1) * standard_error <= delta - abs(effect.effect)
     return int(num[decides.argmax()]) if decides.any() else None
+
+
+def detectable(num_seeds: int, sd: float, level: float) -> float:
+    """The true difference from zero that so many seeds show with a probability of about 80 %."""
+    return half_interval(sd, num_seeds, level) + float(stats.norm.isf(0.2)) * sd / math.sqrt(num_seeds)

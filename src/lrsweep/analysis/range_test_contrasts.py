@@ -1,0 +1,93 @@
+"""Contrasts that judge the learning-rate range test: does it bracket the best rate, and what do its suggestions lose?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from lrsweep.analysis.block_design import BlockDesign
+from lrsweep.analysis.evidence import Evidence, doubts_about
+from lrsweep.analysis.study import NoSuchRuns
+from lrsweep.analysis.verdicts import Effect, mean_effect
+
+
+def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[str], low: str, high: str) -> Effect:
+    """Do the rules `low` and `high` of a range test bracket the best rate? By how many decades, at the nearer end.
+
+    Negative on seeds where they do not. Of several range tests, the one for which the effect is largest.
+    """
+    stored = evidence.study(study)
+    best = math.log10(evidence.best_rate(study, {}))
+    parts: list[tuple[str, Effect]] = []
+    for name in finders:
+        lr_SR = _given(evidence, name).pivot(index="seed", columns="rule", values="lr")
+        ends = lr_SR[[low, high]].dropna()
+        lower, upper = (np.log10(ends[end].to_numpy(dtype=float)) for end in (low, high))
+        margin = pd.Series(np.minimum(best - lower, upper - best), index=ends.index)
+        text = (
+            f"{_length_text(name)}: from 10^{lower.mean():.2f} to 10^{upper.mean():.2f}, {(upper - lower).mean():.1f} decades; "
+            f"the best rate is inside on {int((margin > 0).sum())} of {len(lr_SR)} seeds"
+        )
+        parts.append((text, mean_effect(margin, level / len(finders), "decades")))
+    chosen = max((part for _, part in parts), key=lambda part: part.effect)
+    return replace(
+        chosen,
+        low=max(part.low for _, part in parts),
+        high=max(part.high for _, part in parts),
+        detail=f"the best rate is 10^{best:.3g}",
+        parts=tuple(parts),
+        doubts=doubts_about([stored], chosen.num_seeds),
+    )
+
+
+def finder(
+    evidence: Evidence, level: float, *, study: str, finders: Sequence[str], rules: Sequence[str], rule: str, length: str
+) -> Effect:
+    """How much test accuracy a run at the suggested rate loses against the best rate, paired by seed.
+
+    The effect, minus that loss, is that of one `rule` in the range test `length`. Its parts are those of all rules and lengths,
+    at the same level each. Between two rates of the sweep, accuracy is taken to change in a straight line.
+    """
+    stored = evidence.study(study)
+    accuracy_SR = pd.DataFrame(BlockDesign(stored, "test_accuracy").table[stored.find_arm({})])
+    exponents = np.log10(accuracy_SR.columns.to_numpy(dtype=float))
+    best = int(np.abs(exponents - math.log10(evidence.best_rate(study, {}))).argmin())
+    parts: dict[tuple[str, str], Effect] = {}
+    complete = []
+    for name in finders:
+        lr_SR = _given(evidence, name).pivot(index="seed", columns="rule", values="lr")
+        seeds = lr_SR.index.intersection(accuracy_SR.index)
+        accuracy = accuracy_SR.loc[seeds].to_numpy(dtype=float)
+        for one in rules:
+            suggested = np.log10(lr_SR.loc[seeds, one].to_numpy(dtype=float))
+            gain = [np.interp(x, exponents, own) - own[best] for x, own in zip(suggested, accuracy, strict=True)]  # NaN stays NaN
+            parts[one, name] = mean_effect(pd.Series(gain, index=seeds, dtype=float).dropna(), level, "accuracy")
+            if parts[one, name].num_seeds == len(seeds):
+                complete.append((one, name))
+    recommended = max(complete or parts, key=lambda key: parts[key].effect)
+    chosen, top = parts[rule, length], parts[recommended]
+    half = "" if math.isnan(top.low) else f" ± {(top.high - top.effect) * 100:.2f}"
+    lacking = () if (rule, length) in complete else ("some seeds have no suggestion",)
+    return replace(
+        chosen,
+        detail=f"the least is lost by {_finder_text(*recommended)}: {-top.effect * 100:.2f}{half} points",
+        parts=tuple((_finder_text(*key), part) for key, part in parts.items()),
+        doubts=doubts_about([stored], chosen.num_seeds) + lacking,
+    )
+
+
+def _given(evidence: Evidence, name: str) -> pd.DataFrame:
+    given = evidence.suggestions(name)
+    if given.empty:
+        raise NoSuchRuns("not measured yet")
+    return given
+
+
+def _finder_text(rule: str, name: str) -> str:
+    return f"{rule}, {_length_text(name)}"
+
+
+def _length_text(name: str) -> str:
+    return f"{name.split('/')[-1]} steps"
