@@ -16,8 +16,8 @@ import pandas as pd
 from lrsweep.analysis.acting import schedule_of
 from lrsweep.analysis.fixed_budget import stopped_at
 from lrsweep.analysis.optimum import optima
-from lrsweep.analysis.plateau import dependable, residuals
 from lrsweep.analysis.sensitivity import usable_decades
+from lrsweep.analysis.shortfall import dependable, residuals
 from lrsweep.analysis.study import Choice, NoSuchRuns, Study, power
 from lrsweep.analysis.time_to_target import target_below
 from lrsweep.training.schedules import batch_size_at

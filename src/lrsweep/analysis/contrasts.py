@@ -19,7 +19,7 @@ from lrsweep.analysis.edges import Edge, learning_edges
 from lrsweep.analysis.evidence import Evidence, doubts_about, settings_of
 from lrsweep.analysis.explanations import check_patience
 from lrsweep.analysis.study import NoSuchRuns, Study, described, power
-from lrsweep.analysis.verdicts import Effect, mean_effect
+from lrsweep.analysis.verdicts import Effect, mean_effect, ranked
 
 Arm = Mapping[str, Any]  # settings that select the arm; optionally `at`, see BlockDesign.column, and `study`, if it is another
 Reduce = Literal["mean", "all", "any", "most", "slope"]
@@ -53,32 +53,28 @@ def difference(
     sign = -1.0 if direction == "less" else 1.0
     ups, idle = _without_idle(_columns(evidence, study, metric, arms, against))
     downs, idle_downs = _without_idle(_columns(evidence, study, metric, against, against))
-    parts: list[tuple[str, Effect]]
+    names = [""]
+    weighted: list[list[tuple[float, _Side]]]
     match reduce:
         case "slope":
             x = np.log10([float(up.column.runs[over].iloc[0]) for up in ups])
             weights = sign * (x - x.mean()) / ((x - x.mean()) ** 2).sum() * np.ptp(x)
-            parts = [("", _linear(list(zip(weights, ups, strict=True)), level, metric))]
+            weighted = [list(zip(weights, ups, strict=True))]
         case "mean":
-            weighted = [(sign / len(ups), up) for up in ups] + [(-sign / len(downs), down) for down in downs]
-            parts = [("", _linear(weighted, level, metric))]
+            weighted = [[(sign / len(ups), up) for up in ups] + [(-sign / len(downs), down) for down in downs]]
         case _:
             pairs = [(up, down) for up in ups for down in downs if up.study is down.study]
-            share = level / len(pairs)  # Bonferroni
-            parts = [
-                (f"{up.name} against {down.name}", _linear([(sign, up), (-sign, down)], share, metric)) for up, down in pairs
-            ]
-    rank = {"any": len(parts) - 1, "most": (len(parts) - 1) // 2}.get(reduce, 0)
-    chosen = sorted((part for _, part in parts), key=lambda part: part.effect)[rank]
+            names = [f"{up.name} against {down.name}" for up, down in pairs]
+            weighted = [[(sign, up), (-sign, down)] for up, down in pairs]
+    rank = {"any": len(weighted) - 1, "most": (len(weighted) - 1) // 2}.get(reduce, 0)
+    chosen, parts = ranked(lambda share: [_linear(sides, share, metric) for sides in weighted], level, rank)
     sides = [*ups, *downs]
     notes = [side.column.caveat for side in sides] + [f"left out, because it never acted: {name}" for name in idle + idle_downs]
     return replace(
         chosen,
-        low=sorted(part.low for _, part in parts)[rank],
-        high=sorted(part.high for _, part in parts)[rank],
         num_runs=pd.concat([side.column.runs["run_id"] for side in sides]).nunique(),
         detail="; ".join(dict.fromkeys(side.text for side in sides)),
-        parts=tuple(parts) if len(parts) > 1 else (),
+        parts=tuple(zip(names, parts, strict=True)) if len(parts) > 1 else (),
         doubts=doubts_about([side.study for side in sides], chosen.num_seeds)
         + tuple(f"{side.name} acted in {side.acted:.0%} of its runs" for side in sides if side.acted < ACTED),
         caveats=tuple(dict.fromkeys(note for note in notes if note)),
@@ -155,41 +151,36 @@ def edge(
     together. Only rates with exponents in `among` are used.
     """
     stored = evidence.study(study)
-    parts: list[tuple[str, Effect]] = []
-    num_runs = 0
+    names, tables = [], []
     for arm in arms:
         runs = stored.runs_of(settings_of(arm))
-        runs = runs[np.log10(runs["lr"]).between(among[0] - 1e-6, among[1] + 1e-6)]
-        found = getattr(learning_edges(runs, level / len(arms)), side)
-        if found is None:
-            raise NoSuchRuns(
-                f"no rates of {stored.called(stored.find_arm(settings_of(arm)))} on both sides of the edge of learning"
-            )
-        limit = math.log10(float(runs["lr"].max() if side == "end" else runs["lr"].min())) if at is None else at
-        effect = _above(found, limit, level / len(arms))
-        parts.append((stored.called(stored.find_arm(settings_of(arm))), effect if side == "start" else _negative(effect)))
-        num_runs += len(runs)
-    best = max((part for _, part in parts), key=lambda part: part.effect)
+        names.append(stored.called(str(runs["arm"].iloc[0])))
+        tables.append(runs[np.log10(runs["lr"]).between(among[0] - 1e-6, among[1] + 1e-6)])
+
+    def effects_at(share: float) -> list[Effect]:
+        return [_edge(runs, side, at, share) for runs in tables]
+
+    best, parts = ranked(effects_at, level, len(arms) - 1)
     return replace(
         best,
-        low=max(part.low for _, part in parts),
-        high=max(part.high for _, part in parts),
-        num_runs=num_runs,
-        detail="; ".join(f"{name}: {part.detail}" for name, part in parts),
-        parts=tuple(parts) if len(parts) > 1 else (),
+        num_runs=sum(map(len, tables)),
+        detail="; ".join(f"{name}: {part.detail}" for name, part in zip(names, parts, strict=True)),
+        parts=tuple(zip(names, parts, strict=True)) if len(parts) > 1 else (),
         doubts=doubts_about([stored], best.num_seeds),
     )
 
 
-def _above(found: Edge, limit: float, level: float) -> Effect:
-    middle, low, high = (math.log10(lr) for lr in (found.lr, found.low, found.high))
+def _edge(runs: pd.DataFrame, side: Literal["start", "end"], at: float | None, level: float) -> Effect:
+    found: Edge | None = getattr(learning_edges(runs, level), side)
+    if found is None:
+        raise NoSuchRuns("no rates on both sides of the edge of learning")
+    limit = (math.log10(runs["lr"].min()) if side == "start" else math.log10(runs["lr"].max())) if at is None else at
+    middle, low, high = (math.log10(lr) - limit for lr in (found.lr, found.low, found.high))
+    if side == "end":
+        low, middle, high = -high, -middle, -low
     sd = (high - middle) * math.sqrt(found.num_seeds) / float(stats.t.isf(level / 2, found.num_seeds - 1))
     text = f"half of the seeds learn at {power(found.lr)}"
-    return Effect(middle - limit, low - limit, high - limit, "decades", found.num_seeds, 0, level, sd, text)
-
-
-def _negative(effect: Effect) -> Effect:
-    return replace(effect, effect=-effect.effect, low=-effect.high, high=-effect.low)
+    return Effect(middle, low, high, "decades", found.num_seeds, len(runs), level, sd, text)
 
 
 def share(evidence: Evidence, level: float, *, study: str, of: str, arm: Arm | None = None, among: str = "") -> Effect:

@@ -10,7 +10,7 @@ import pandas as pd
 from lrsweep.analysis.block_design import BlockDesign
 from lrsweep.analysis.evidence import Evidence, doubts_about
 from lrsweep.analysis.study import NoSuchRuns
-from lrsweep.analysis.verdicts import Effect, mean_effect
+from lrsweep.analysis.verdicts import Effect, mean_effect, ranked
 
 
 def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[str], low: str, high: str) -> Effect:
@@ -20,24 +20,22 @@ def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[s
     """
     stored = evidence.study(study)
     best = math.log10(evidence.best_rate(study, {}))
-    parts: list[tuple[str, Effect]] = []
+    names, margins = [], []
     for name in finders:
         lr_SR = _given(evidence, name).pivot(index="seed", columns="rule", values="lr")
         ends = lr_SR[[low, high]].dropna()
         lower, upper = (np.log10(ends[end].to_numpy(dtype=float)) for end in (low, high))
-        margin = pd.Series(np.minimum(best - lower, upper - best), index=ends.index)
-        text = (
+        margins.append(pd.Series(np.minimum(best - lower, upper - best), index=ends.index))
+        names.append(
             f"{_length_text(name)}: from 10^{lower.mean():.2f} to 10^{upper.mean():.2f}, {(upper - lower).mean():.1f} decades; "
-            f"the best rate is inside on {int((margin > 0).sum())} of {len(lr_SR)} seeds"
+            f"the best rate is inside on {int((margins[-1] > 0).sum())} of {len(lr_SR)} seeds"
         )
-        parts.append((text, mean_effect(margin, level / len(finders), "decades")))
-    chosen = max((part for _, part in parts), key=lambda part: part.effect)
+    chosen, parts = ranked(lambda share: [mean_effect(margin, share, "decades") for margin in margins], level, len(finders) - 1)
     return replace(
         chosen,
-        low=max(part.low for _, part in parts),
-        high=max(part.high for _, part in parts),
+        num_runs=sum(map(len, margins)),
         detail=f"the best rate is 10^{best:.3g}",
-        parts=tuple(parts),
+        parts=tuple(zip(names, parts, strict=True)),
         doubts=doubts_about([stored], chosen.num_seeds),
     )
 
@@ -55,7 +53,7 @@ def finder(
     exponents = np.log10(accuracy_SR.columns.to_numpy(dtype=float))
     best = int(np.abs(exponents - math.log10(evidence.best_rate(study, {}))).argmin())
     parts: dict[tuple[str, str], Effect] = {}
-    complete = []
+    num_seeds = {}
     for name in finders:
         lr_SR = _given(evidence, name).pivot(index="seed", columns="rule", values="lr")
         seeds = lr_SR.index.intersection(accuracy_SR.index)
@@ -64,17 +62,22 @@ def finder(
             suggested = np.log10(lr_SR.loc[seeds, one].to_numpy(dtype=float))
             gain = [np.interp(x, exponents, own) - own[best] for x, own in zip(suggested, accuracy, strict=True)]  # NaN stays NaN
             parts[one, name] = mean_effect(pd.Series(gain, index=seeds, dtype=float).dropna(), level, "accuracy")
-            if parts[one, name].num_seeds == len(seeds):
-                complete.append((one, name))
+            num_seeds[one, name] = len(seeds)
+    complete = [key for key, part in parts.items() if part.num_seeds == num_seeds[key]]
     recommended = max(complete or parts, key=lambda key: parts[key].effect)
+
+    def lacking(key: tuple[str, str]) -> str:
+        num = num_seeds[key] - parts[key].num_seeds
+        return f" no suggestion on {num} of {num_seeds[key]} seeds" if num else ""
+
     chosen, top = parts[rule, length], parts[recommended]
     half = "" if math.isnan(top.low) else f" ± {(top.high - top.effect) * 100:.2f}"
-    lacking = () if (rule, length) in complete else ("some seeds have no suggestion",)
     return replace(
         chosen,
         detail=f"the least is lost by {_finder_text(*recommended)}: {-top.effect * 100:.2f}{half} points",
-        parts=tuple((_finder_text(*key), part) for key, part in parts.items()),
-        doubts=doubts_about([stored], chosen.num_seeds) + lacking,
+        parts=tuple((f"{_finder_text(*key)}{lacking(key)}", part) for key, part in parts.items()),
+        doubts=doubts_about([stored], chosen.num_seeds)
+        + ((f"{rule} has{lacking((rule, length))}",) if lacking((rule, length)) else ()),
     )
 
 

@@ -13,7 +13,8 @@ and does not hold if it lies below.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -39,7 +40,7 @@ class Effect:
     unit: str  # accuracy | factor (log10) | decades | nats | share
     num_seeds: int
     num_runs: int
-    level: float = math.nan  # the interval is at 1 - level; smaller than asked for if it is one of several
+    level: float = math.nan  # the interval is at 1 - level, or at the stricter of two levels; see ranked
     sd: float = math.nan  # of the effect between seeds
     detail: str = ""  # the values compared, as text
     parts: tuple[tuple[str, "Effect"], ...] = ()  # the effects, with their names, of which this is the best, the worst, …
@@ -71,6 +72,25 @@ def mean_effect(by_seed: pd.Series, level: float, unit: str) -> Effect:
     mean, sd, num_seeds = float(by_seed.mean()), float(by_seed.std(ddof=1)), len(by_seed)
     half = half_interval(sd, num_seeds, level)
     return Effect(mean, mean - half, mean + half, unit, num_seeds, num_seeds, level, sd)
+
+
+def ranked(effects_at: Callable[[float], Sequence[Effect]], level: float, rank: int) -> tuple[Effect, list[Effect]]:
+    """The effect of this rank (0 is the smallest) of several, with an interval at 1 - `level`, and all of them.
+
+    `effects_at` gives the effects with their intervals at a level. Let θ be the true effect of rank r of n. If the lower end of
+    rank r is above θ, then so are n - r lower ends. At most n - r - 1 true effects are above θ, so one of the other r + 1 lower
+    ends is wrong: Bonferroni over r + 1. In the same way, the upper end needs a correction over n - r. So the smallest effect
+    needs none for its lower end: to show that all effects are positive, show it of each.
+    """
+    num = len(effects_at(level))
+    lower, upper = level / (rank + 1), level / (num - rank)
+    pairs = zip(effects_at(lower), effects_at(upper), strict=True)
+    parts = [replace(low, high=high.high, level=min(lower, upper)) for low, high in pairs]
+    chosen = sorted(parts, key=lambda part: part.effect)[rank]
+    # An effect without an interval may be anything.
+    lows = sorted(-math.inf if math.isnan(part.low) else part.low for part in parts)
+    highs = sorted(math.inf if math.isnan(part.high) else part.high for part in parts)
+    return replace(chosen, low=lows[rank], high=highs[rank]), parts
 
 
 def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -> int | None:

@@ -111,7 +111,8 @@ def _evidence(test: Test, effect: Effect) -> str:
     if not test.study:
         return "no runs needed"
     seeds = counted(effect.num_seeds, "fresh seed" if test.is_fresh else "seed")
-    return f"{counted(effect.num_runs, 'run')}, {seeds} ([{test.study}](#{_anchor(test.study)}))"
+    noun = "range test" if test.contrast in ("bracket", "finder") else "run"
+    return f"{counted(effect.num_runs, noun)}, {seeds} ([{test.study}](#{_anchor(test.study)}))"
 
 
 def _anchor(study: str) -> str:
@@ -219,9 +220,9 @@ def method_section(audit: Audit) -> str:
 * **Paired by seed.** A seed has the same images, initial weights and batch order in all arms. Effects are means of differences
   within seeds, with Student's intervals. Times and epochs are compared as ratios.
 * **Many tests.** The {audit.num_tests} deciding tests share a level of {LEVEL:.0%} (Bonferroni), so every interval is at
-  {1 - audit.level:.2%}; where one compares several pairs, they share its part. Intervals beside a verdict are at
-  {1 - SECONDARY_LEVEL:.0%} each. The two blanks of document 003 have the intervals of the report on study=lr, which hold together
-  over the rates at 95 %.
+  {1 - audit.level:.2%}; where one compares several pairs, they share its part as far as the question needs it. Intervals beside
+  a verdict are at {1 - SECONDARY_LEVEL:.0%} each. The two blanks of document 003 have the intervals of the report on study=lr,
+  which hold together over the rates at 95 %.
 * **A method must act.** Every schedule is replayed on its records. An arm whose rate or batch moved in fewer than {ACTED:.0%} of
   its runs gives no verdict.
 * Claims and tests are data: conf/claims.yaml. `lrsweep-report study=all` makes this page from the records, always with the same

@@ -32,7 +32,7 @@ def rows_by_unit(judged: Sequence[Judged]) -> dict[str, list[Row]]:
     """All claims whose deciding effect has an interval, by unit."""
     rows: dict[str, list[Row]] = {}
     for one in judged:
-        if one.result is not None and (effect := one.result.effect) is not None and not math.isnan(effect.low):
+        if one.result is not None and (effect := one.result.effect) is not None and math.isfinite(effect.high - effect.low):
             rows.setdefault(effect.unit, []).append((one, one.result.test, effect))
     return rows
 

@@ -21,7 +21,7 @@ def effect_text(effect: Effect) -> str:
     else:
         low, middle, high = (signed(value, effect.unit) for value in (effect.low, effect.effect, effect.high))
     unit = {"accuracy": " points", "decades": " decades", "nats": " nats"}.get(effect.unit, "")
-    return f"{middle}{unit}" + ("" if math.isnan(effect.low) else f" [{low} to {high}]")
+    return f"{middle}{unit}" + ("" if not math.isfinite(effect.high - effect.low) else f" [{low} to {high}]")
 
 
 def signed(value: float, unit: str) -> str:
