@@ -68,16 +68,15 @@ def finder(
 
     def lacking(key: tuple[str, str]) -> str:
         num = num_seeds[key] - parts[key].num_seeds
-        return f" no suggestion on {num} of {num_seeds[key]} seeds" if num else ""
+        return f"no suggestion on {num} of {num_seeds[key]} seeds" if num else ""
 
     chosen, top = parts[rule, length], parts[recommended]
     half = "" if math.isnan(top.low) else f" ± {(top.high - top.effect) * 100:.2f}"
     return replace(
         chosen,
         detail=f"the least is lost by {_finder_text(*recommended)}: {-top.effect * 100:.2f}{half} points",
-        parts=tuple((f"{_finder_text(*key)}{lacking(key)}", part) for key, part in parts.items()),
-        doubts=doubts_about([stored], chosen.num_seeds)
-        + ((f"{rule} has{lacking((rule, length))}",) if lacking((rule, length)) else ()),
+        parts=tuple((": ".join(filter(None, [_finder_text(*key), lacking(key)])), part) for key, part in parts.items()),
+        doubts=doubts_about([stored], chosen.num_seeds) + ((lacking((rule, length)),) if lacking((rule, length)) else ()),
     )
 
 

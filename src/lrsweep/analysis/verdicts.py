@@ -28,6 +28,7 @@ DELTA = {  # unit of an effect → smallest difference that matters
     "factor": math.log10(1.25),  # 25 % of time or epochs; these effects are log10 of a ratio
     "decades": 0.5,  # of learning rate
 }
+POWER = 0.8  # probability of a verdict that is called probable
 MAX_SEEDS = 1_000  # "more than" this many seeds is as good as never
 TYPICAL_SD = 0.002  # of the difference between two arms' test accuracies on one seed; 0.0015 to 0.0027 in the first small studies
 
@@ -101,15 +102,17 @@ def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -
     if math.isnan(effect.sd) or math.isnan(effect.level):
         return None
     num = np.arange(3, MAX_SEEDS + 1)
-    standard_error = effect.sd / np.sqrt(num)
+    standard_error = max(effect.sd, 1e-12) / np.sqrt(num)
     half = stats.t.isf(effect.level / 2, num - 1) * standard_error
-    distance = abs(effect.effect + (delta if costs_nothing else 0.0))
-    decides = half + stats.norm.isf(0.2) * standard_error <= distance
-    if not costs_nothing:  # the estimate may miss on either side
-        decides |= half + stats.norm.isf(0.1) * standard_error <= delta - abs(effect.effect)
+    # Another estimate leaves the claim open if it is this far from zero, or from -delta, on either side.
+    open_from, open_to = (0.0, half) if costs_nothing else (np.minimum(np.maximum(delta - half, 0.0), half), half)
+    distance = effect.effect + (delta if costs_nothing else 0.0)
+    z = [(sign * bound - distance) / standard_error for bound in (open_from, open_to) for sign in (-1, 1)]
+    inner_low, inner_high, outer_low, outer_high = map(stats.norm.cdf, z)
+    decides = (outer_high - inner_high) + (inner_low - outer_low) <= 1 - POWER
     return int(num[decides.argmax()]) if decides.any() else None
 
 
 def detectable(num_seeds: int, sd: float, level: float) -> float:
     """The true difference from zero that so many seeds show with a probability of about 80 %."""
-    return half_interval(sd, num_seeds, level) + float(stats.norm.isf(0.2)) * sd / math.sqrt(num_seeds)
+    return half_interval(sd, num_seeds, level) + float(stats.norm.isf(1 - POWER)) * sd / math.sqrt(num_seeds)
