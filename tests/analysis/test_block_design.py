@@ -115,3 +115,9 @@ def test_without_a_fresh_run_at_the_chosen_rate_there_is_no_column() -> None:
     fresh = replace(make_study(ACCURACY[:, :, :1], rates=RATES[:1]), tuning=make_study(ACCURACY))
     with pytest.raises(NoSuchRuns, match=r"no runs at 10\^-2.5"):
         BlockDesign(fresh, "test_accuracy").column(fresh.find_arm({}))
+
+
+def test_a_run_that_diverged_at_once_has_no_logarithm_of_its_epochs() -> None:
+    study = make_study(ACCURACY, epochs=0)
+    assert BlockDesign(study, "epochs").table.isna().all(axis=None)
+    assert BlockDesign(study, "seconds_per_epoch").table.isna().all(axis=None)

@@ -205,7 +205,9 @@ class BlockDesign:
 
 
 def _log10(values: pd.Series) -> pd.Series:
-    return pd.Series(np.log10(values.to_numpy(dtype=float)), index=values.index)
+    """NaN for a run that diverged before its first epoch ended."""
+    positive = values.astype(float).where((values > 0) & np.isfinite(values))
+    return pd.Series(np.log10(positive.to_numpy(dtype=float)), index=values.index)
 
 
 def _lost_to_patience(valid_accuracy: pd.Series, patience: int) -> float:

@@ -39,7 +39,8 @@ def blank(
     candidates = good if len(good) else rates[rates["dependable"]]
     if candidates["high"].isna().all():
         raise NoSuchRuns("no rate learned on at least two seeds")
-    cost_SR = pd.DataFrame(np.log10(runs.pivot(index="seed", columns="lr", values=by).astype(float)))
+    cost = runs.pivot(index="seed", columns="lr", values=by).astype(float)
+    cost_SR = pd.DataFrame(np.log10(cost.where(cost > 0)))  # a run that diverged at once has 0 epochs
     is_cheapest = answer == "trade-off" and len(good) > 0
     order = candidates["lr"].map(cost_SR.mean()) if is_cheapest else candidates["high"]
     row = candidates.iloc[int(order.argmin())]
