@@ -25,10 +25,11 @@ def make_study(
     *,
     name: str = "made",
     first_seed: int = 0,
+    num_epochs: int = NUM_EPOCHS,
     test_SAR: Any = None,
     **columns: Any,
 ) -> Study:
-    """S seeds, one arm for each of `settings`, R rates. Runs of NUM_EPOCHS epochs whose validation accuracy grows in proportion.
+    """S seeds, one arm for each of `settings`, R rates. The validation accuracy of a run grows in proportion to its epochs.
 
     `test_SAR` are the test accuracies, if they differ from the validation accuracies. `columns` are more columns of the runs.
     """
@@ -36,7 +37,7 @@ def make_study(
     test = accuracy if test_SAR is None else np.asarray(test_SAR, dtype=float)
     rows = [
         DEFAULT_SETTINGS
-        | {"training.patience": "null", "training.max_epochs": NUM_EPOCHS}
+        | {"training.patience": "null", "training.max_epochs": num_epochs}
         | dict(arm)
         | {"seed": first_seed + s, "lr": float(lr), "valid_accuracy": accuracy[s, a, r], "test_accuracy": test[s, a, r]}
         for s in range(len(accuracy))
@@ -49,16 +50,16 @@ def make_study(
         status="ok",
         stop_reason="max_epochs",
         learned=runs["valid_accuracy"] > 0.2,
-        best_epoch=float(NUM_EPOCHS),
-        epochs=NUM_EPOCHS,
+        best_epoch=float(num_epochs),
+        epochs=num_epochs,
         seconds=10.0,
     ).assign(**columns)
     curves = pd.concat(
         [
             pd.DataFrame({"run_id": runs["run_id"], "epoch": epoch, "train_loss": 1 / epoch, "valid_loss": 1 / epoch}).assign(
-                train_accuracy=runs["test_accuracy"] + 0.01, valid_accuracy=runs["valid_accuracy"] * epoch / NUM_EPOCHS
+                train_accuracy=runs["test_accuracy"] + 0.01, valid_accuracy=runs["valid_accuracy"] * epoch / num_epochs
             )
-            for epoch in range(1, NUM_EPOCHS + 1)
+            for epoch in range(1, num_epochs + 1)
         ]
     )
     return Study(name, with_arms(runs), curves, pd.DataFrame())
