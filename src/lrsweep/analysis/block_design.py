@@ -112,7 +112,7 @@ class BlockDesign:
         if self.metric == "shortfall":
             return self._shortfall(arm, choice)
         if self.metric == "optimum":
-            found, text = optima(pd.DataFrame(self.table[arm])), "each seed's best rate"
+            found, text = optima(pd.DataFrame(self.table[arm])), "best rate"
         else:
             found, text = usable_decades(runs, choice.lr), f"around {power(choice.lr)}"
         num_cut = int(found["is_cut"].sum())

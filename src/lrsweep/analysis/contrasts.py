@@ -87,12 +87,9 @@ class _Side:
 
     study: Study
     column: Column
+    name: str
     text: str  # its mean, in words
     acted: float  # share of its runs
-
-    @property
-    def name(self) -> str:
-        return self.study.called(self.column.arm)
 
 
 def _columns(evidence: Evidence, name: str, metric: str, arms: Sequence[Arm], against: Sequence[Arm]) -> list[_Side]:
@@ -104,9 +101,10 @@ def _columns(evidence: Evidence, name: str, metric: str, arms: Sequence[Arm], ag
         at = arm.get("at", "best")
         good = evidence.good_rates(own, settings_of(arm)) if at == "good" else ()
         column = BlockDesign(study, metric, references).column(study.find_arm(settings_of(arm)), at, good)
-        mean = shown(float(column.by_seed.mean()), METRICS[metric])
+        called = study.called(column.arm) + ("" if own == name else f" ({own})")
+        text = f"{called} {column.rates_text}: {shown(float(column.by_seed.mean()), metric)}"
         acted = 1.0 if metric in OVER_RATES else share_that_acted(study, column.runs)
-        sides.append(_Side(study, column, f"{study.called(column.arm)} {column.rates_text}: {mean}", acted))
+        sides.append(_Side(study, column, called, text, acted))
     return sides
 
 
@@ -124,15 +122,17 @@ def _linear(weighted: Sequence[tuple[float, _Side]], level: float, metric: str) 
     return mean_effect(by_seed, level, METRICS[metric])
 
 
-def shown(value: float, unit: str) -> str:
-    """A mean (not a difference) as text in its unit."""
-    match unit:
+def shown(mean: float, metric: str) -> str:
+    """The mean of a metric as text. What is kept as a logarithm is shown as it is."""
+    if metric == "optimum":
+        return f"10^{mean:.2f}"
+    match METRICS[metric]:
         case "accuracy" | "share":
-            return f"{value:.2%}"
+            return f"{mean:.2%}"
         case "factor":
-            return f"{10**value:.3g}"
+            return f"{10**mean:,.0f}" if mean >= 2 else f"{10**mean:.3g}"
         case _:
-            return f"{value:.3g}"
+            return f"{mean:.3g}"
 
 
 def edge(

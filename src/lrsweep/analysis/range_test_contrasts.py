@@ -74,7 +74,7 @@ def finder(
     half = "" if math.isnan(top.low) else f" ± {(top.high - top.effect) * 100:.2f}"
     return replace(
         chosen,
-        detail=f"the least is lost by {_finder_text(*recommended)}: {-top.effect * 100:.2f}{half} points",
+        detail=f"the least is lost by {_finder_text(*recommended)}: {max(-top.effect, 0.0) * 100:.2f}{half} points",
         parts=tuple((": ".join(filter(None, [_finder_text(*key), lacking(key)])), part) for key, part in parts.items()),
         doubts=doubts_about([stored], chosen.num_seeds) + ((lacking((rule, length)),) if lacking((rule, length)) else ()),
     )

@@ -32,8 +32,9 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
         f"{len(audit.judged)} statements of five documents on learning rates, each held against runs of their network: "
         f"{counted(num_runs, 'run')} of {len(studies)} studies. {HERE}",
         "\n".join(f"* {_count(word, len(by_word[word]))}" for word in WORDS),
-        f"In brackets stands the interval of each effect; all {audit.num_tests} hold together with a probability of "
-        f"{1 - LEVEL:.0%} ([how it was judged](#how-it-was-judged)). In italics stands what limits a verdict.",
+        "An effect above zero, or above ×1, is on the claim's side. In brackets stands its interval; all "
+        f"{audit.num_tests} intervals hold together with a probability of {1 - LEVEL:.0%} "
+        "([how it was judged](#how-it-was-judged)). In italics stands what limits a verdict.",
     ]
     for word, (_, title, _) in WORDS.items():
         if by_word[word]:
@@ -76,6 +77,10 @@ def _caveat(one: Judged) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def _detail(test: Test, effect: Effect) -> str:
+    return f"Means: {effect.detail}." if test.contrast == "difference" else _sentence(effect.detail)
 
 
 def _plan(test: Test, level: float) -> str:
@@ -173,7 +178,7 @@ def _deciding(one: Judged, level: float) -> list[str]:
     parts = [f"**This decides:** {escaped(test.asks)}", _answer(one, level)]
     if effect is not None:
         if effect.detail and test.contrast not in LOSSES:
-            parts.append(f"{escaped(_sentence(effect.detail))}")
+            parts.append(escaped(_detail(test, effect)))
         parts += _parts_table(test, effect)
     if test.because:
         parts.append(f"Its smallest difference that matters is its own, because {escaped(test.because)}.")
@@ -193,8 +198,8 @@ def _secondary(result: Result) -> str:
         return f"* {escaped(test.asks)} {escaped(_sentence(result.missing))}"
     if test.contrast == "shape":
         return f"* {escaped(test.asks)} {escaped(_sentence(effect.detail))}"
-    notes = "; ".join([effect.detail, *effect.doubts, *effect.caveats])
-    return f"* {escaped(test.asks)} **{_effect(test, effect)}**; {_evidence(test, effect)}. {escaped(_sentence(notes))}"
+    notes = [_detail(test, effect), *map(_sentence, (*effect.doubts, *effect.caveats))]
+    return f"* {escaped(test.asks)} **{_effect(test, effect)}**; {_evidence(test, effect)}. {escaped(' '.join(notes))}"
 
 
 def method_section(audit: Audit) -> str:
