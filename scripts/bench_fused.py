@@ -113,7 +113,7 @@ def train_fused(runs: list[RunConfig], mnist: dataset.Mnist) -> tuple[list[float
         runs,
         mnist,
         num_slots=len(runs),
-        epoch_seconds=0.0,
+        epoch_seconds=scheduler.EpochSeconds(0.0, 0.0),
         on_outcome=lambda i, outcome: num_epochs.append(len(outcome.curve)),
         on_epoch=lambda num_active: starts.append(time.perf_counter()),
     )

@@ -19,22 +19,28 @@ class EpochRecord:
     epoch: int  # from 1
     train_loss: float  # averaged during the epoch, while the weights changed
     train_accuracy: float
-    valid_loss: float
-    valid_accuracy: float
-    seconds: float  # training and validation
+    highest_loss: float | None = None  # of one step; None in old records
+    valid_loss: float | None  # None: not validated after this epoch, see training.validate_every
+    valid_accuracy: float | None
+    seconds: float  # training, and validation if there was one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The result of training. If `status` is "failed", there is an error and nothing was measured."""
+    """The result of training. If `status` is "failed", there is an error and nothing was measured.
+
+    The scored epoch is the best or the last one, as `training.score` says. A run that diverged has no last epoch to score.
+    """
 
     status: Status
     stop_reason: StopReason
     curve: tuple[EpochRecord, ...] = ()
-    best_epoch: int | None = None
-    valid_accuracy: float | None = None  # at the best epoch
-    test_accuracy: float | None = None  # measured once, with the weights of the best epoch
+    best_epoch: int | None = None  # the first with the highest validation accuracy, whichever epoch is scored
+    valid_accuracy: float | None = None  # of the scored epoch
+    test_accuracy: float | None = None  # with the weights of the scored epoch
     test_loss: float | None = None
+    best_test_accuracy: float | None = None  # with the weights of the best epoch
+    last_test_accuracy: float | None = None  # with the weights of the last epoch; old records have only test_accuracy
     wall_seconds: float | None = None  # training and validation, without set-up, warm-up and test
     cpu_seconds: float | None = None  # of this process; on a CPU, far less than wall_seconds means that the machine was busy
     diverged_step: int | None = None  # optimizer steps before the first loss that was not finite

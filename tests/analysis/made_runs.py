@@ -21,6 +21,7 @@ def make_runs(accuracy_SR: Any, *, first_seed: int = 0, **columns: Any) -> pd.Da
         "status": np.where(np.isnan(accuracy), "diverged", "ok"),
         "valid_accuracy": accuracy,
         "test_accuracy": accuracy,
+        "best_test_accuracy": accuracy,
         "learned": ~np.isnan(accuracy),
         "epochs": NUM_EPOCHS,
         "seconds": 10.0,

@@ -76,7 +76,8 @@ def test_the_table_matches_one_computed_by_hand() -> None:
     """One rate is at its best in epoch 2. The other improves after 8 epochs without improvement, and again after 12."""
     fast, slow = curve_of((1, 0.5), (2, 0.9)), curve_of((1, 0.5), (9, 0.7), (21, 0.95))
     slower = curve_of((1, 0.3), (9, 0.6), (21, 0.85))
-    runs = whole_runs([[0.95, 0.9], [0.85, 0.9]], test_accuracy=[[0.94, 0.88], [0.84, 0.9]])
+    last = [[0.7, 0.6], [0.7, 0.6]]  # runs that are scored at their last epoch
+    runs = whole_runs([[0.95, 0.9], [0.85, 0.9]], test_accuracy=last, best_test_accuracy=[[0.94, 0.88], [0.84, 0.9]])
     sensitivity = sensitivity_of(runs, [slow, fast, slower, fast])
     assert (sensitivity.epochs, sensitivity.num_seeds) == (EPOCHS, 2)
     expected = {
@@ -137,3 +138,8 @@ def test_a_diverged_run_is_left_out_of_the_table() -> None:
 def test_without_a_common_budget_there_is_no_table(columns: dict[str, Any]) -> None:
     runs = whole_runs([[0.9, 0.8]], **columns)
     assert analyse_budget(runs, curves_of(runs, [curve_of((1, 0.9)), curve_of((1, 0.8))])) is None
+
+
+def test_runs_that_did_not_validate_every_epoch_cannot_be_replayed() -> None:
+    runs = whole_runs([[0.9, 0.8]])
+    assert analyse_budget(runs, curves_of(runs, [curve_of((1, 0.9)), [NAN] * (EPOCHS - 1) + [0.8]])) is None

@@ -65,10 +65,22 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     ("data.skip", {}, "at least 0", (-1,), (0, 52_000)),
     ("data.max_shift", {}, "from 0 to 14", (-0.1, 14.1, NAN), (0.0, 14.0)),
     ("data.max_rotation", {}, "from 0 to 180", (-0.1, 180.1, NAN), (0.0, 180.0)),
+    (
+        "data.classes",
+        {},
+        "at least two different digits from 0 to 9",
+        ([], [3], [1, 1], [1, 2, 1], [-1, 2], [0, 10]),
+        ([0, 9], [2, 3, 5, 7], list(range(10)), None),
+    ),
+    ("data.num_test", {"classes": [0, 1]}, "from 1 to 2115 (all images of data.classes)", (0, 2_116, 9_999), (1, 2_115)),
     ("model.name", {}, "one of cnn", ("mlp",), ("cnn",)),
-    ("model.activation", {}, "one of sigmoid, tanh, relu, leaky_relu, elu", ("gelu",), ("elu",)),
+    ("model.activation", {}, "one of sigmoid, tanh, relu, leaky_relu, elu, linear", ("gelu",), ("elu", "linear")),
+    ("model.conv_activation", {}, "one of relu, linear", ("sigmoid",), ("linear",)),
+    ("model.pool", {}, "one of max, mean", ("none",), ("mean",)),
     ("model.dropout", {}, "from 0 to below 1", (-0.1, 1.0, NAN), (0.0, BELOW_1)),
-    ("model.init", {}, "one of pytorch, xavier, he", ("zeros",), ("he",)),
+    ("model.init", {}, "one of pytorch, xavier, he, zero, large", ("zeros",), ("he", "zero", "large")),
+    ("model.new_output", {}, "false unless model.init_from is set", (True,), (False,)),
+    ("model.new_output", {"init_from": "a.pt"}, "", (), (True,)),
     ("loss.name", {}, "one of cross_entropy, double_softmax", ("mse",), ("double_softmax",)),
     ("loss.l1", {}, "finite and at least 0", (-0.1, INF, NAN), (0.0, 1e300)),
     ("loss.l2", {}, "finite and at least 0", (-0.1, INF, NAN), (0.0, 1e300)),
@@ -123,6 +135,9 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     ("training.batch_size", {}, "at most 60000", (60_001,), ()),
     ("training.patience", {}, "at least 1", (0,), (1, None)),
     ("training.max_epochs", {}, "at least 1", (0,), (1,)),
+    ("training.score", {}, "one of best, last", ("first",), ("last",)),
+    ("training.validate_every", {"patience": None}, "at least 1", (0, -1), (1, 2, 10_000)),
+    ("training.validate_every", {}, "1 for early stopping (training.patience)", (2,), (1,)),
     ("training.precision", {}, "one of fp32, bf16", ("fp16",), ("bf16",)),
     ("grid.start", {}, "finite", (NAN,), ()),
     ("grid.start", {}, "at most grid.stop (-1.5)", (-1.0,), (-1.5,)),
@@ -173,6 +188,11 @@ CONTRADICTIONS: list[tuple[type, dict[str, Any], str]] = [
     (DataConfig, {"num_train": 55_001}, TOO_MANY_IMAGES),
     (DataConfig, {"skip": 52_001}, TOO_MANY_IMAGES),
     (
+        DataConfig,
+        {"classes": [0, 1], "num_train": 7_666},
+        "data.skip + data.num_train + data.num_valid must be at most 12665 (all images of data.classes), got 12666",
+    ),
+    (
         ModelConfig,
         {"init": "he", "init_from": "weights.pt"},
         "model.init=he has no effect because model.init_from sets the weights; drop one of them",
@@ -216,6 +236,11 @@ CONTRADICTIONS: list[tuple[type, dict[str, Any], str]] = [
     *(
         (RunConfig, schedule(name="grow_batch", max_batch_size=size), f"schedule.max_batch_size must be {bound}, got {size}")
         for size, bound in ((31, "at least training.batch_size (32)"), (60_001, "at most 60000"))
+    ),
+    (
+        RunConfig,
+        {**schedule(name="plateau"), "training": TrainingConfig(patience=None, validate_every=3)},
+        "training.validate_every must be 1 for schedule=plateau, which needs the loss of every epoch, got 3",
     ),
     *(
         (

@@ -55,12 +55,16 @@ def test_the_defaults_are_those_of_the_documents() -> None:
         "data.skip": 0,
         "data.max_shift": 0.0,
         "data.max_rotation": 0.0,
+        "data.classes": None,
         "model.name": "cnn",
         "model.activation": "sigmoid",
+        "model.conv_activation": "relu",
+        "model.pool": "max",
         "model.dropout": 0.0,
         "model.batch_norm": False,
         "model.init": "pytorch",
         "model.init_from": None,
+        "model.new_output": False,
         "loss.name": "cross_entropy",
         "loss.l1": 0.0,
         "loss.l2": 0.0,
@@ -96,6 +100,8 @@ def test_the_defaults_are_those_of_the_documents() -> None:
         "training.batch_size": 32,
         "training.patience": 5,
         "training.max_epochs": 1_000,
+        "training.score": "best",
+        "training.validate_every": 1,
         "training.precision": "fp32",
     }
 
@@ -121,6 +127,28 @@ def test_a_whole_number_and_its_float_give_the_same_run_id(number: type) -> None
         schedule=ScheduleConfig(name="piecewise", warmup=one, milestones=[one, two], shares=[one, one, two]),
     )
     assert run_id(run) == "2c5f31cd41d1fd76"
+
+
+def test_the_order_of_the_classes_does_not_change_the_run_id() -> None:
+    first, second = (run_id(RunConfig(data=DataConfig(classes=classes))) for classes in ([7, 0, 3], [3, 7, 0]))
+    assert first == second != run_id(RunConfig())
+
+
+def test_the_default_number_of_test_images_is_all_of_the_classes() -> None:
+    assert DataConfig(classes=[0, 1, 2, 3, 4]).num_test == 5_139
+    assert DataConfig(classes=[0, 1], num_test=50).num_test == 50
+
+
+def test_the_output_layer_that_starts_anew_may_have_any_initialisation() -> None:
+    assert ModelConfig(init="he", init_from="weights.pt", new_output=True).init == "he"
+
+
+@pytest.mark.parametrize(
+    ("every", "max_epochs", "validated"), [(1, 3, [1, 2, 3]), (2, 5, [2, 4, 5]), (3, 6, [3, 6]), (5, 5, [5]), (9, 4, [4])]
+)
+def test_every_nth_epoch_and_the_last_one_are_validated(every: int, max_epochs: int, validated: list[int]) -> None:
+    training = TrainingConfig(patience=None, max_epochs=max_epochs, validate_every=every)
+    assert [epoch for epoch in range(1, max_epochs + 1) if training.validates(epoch)] == validated
 
 
 def test_every_setting_changes_the_run_id() -> None:
@@ -188,6 +216,7 @@ BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
     float: NUMBERS,
     float | None: st.none() | NUMBERS,
     list[float]: st.lists(NUMBERS, min_size=1, max_size=3).map(sorted),
+    list[int] | None: st.none() | st.lists(st.integers(-1, 10), max_size=4),
     str | None: st.sampled_from([None, "weights.pt"]),
 }
 

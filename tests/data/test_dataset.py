@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsweep.config import DataConfig
-from lrsweep.data.dataset import Mnist, batch_order, normalise, split, split_indices
+from lrsweep.config.run import _MNIST_TEST, _MNIST_TRAIN
+from lrsweep.data.dataset import Mnist, batch_order, indices_of_test, normalise, split, split_indices
 from lrsweep.data.seeding import generator
 
 DEFAULT = DataConfig()
 SMALL = DataConfig(num_train=40, num_valid=30, num_test=20)
+FIVE = DataConfig(num_train=300, num_valid=200, classes=[0, 1, 2, 3, 4])
 
 
 def test_mnist_is_loaded_as_published(mnist: Mnist) -> None:
@@ -29,36 +31,73 @@ def test_the_test_images_keep_their_order(mnist: Mnist) -> None:
     assert torch.equal(test.images, normalise(mnist.test_images))
 
 
-@pytest.mark.parametrize("config", [DEFAULT, SMALL, DataConfig(num_train=55_000), DataConfig(num_train=1, num_valid=1)], ids=str)
-def test_training_and_validation_images_are_disjoint(config: DataConfig) -> None:
-    train, valid = (set(indices.tolist()) for indices in split_indices(config, seed=0))
+@pytest.mark.parametrize(
+    "config", [DEFAULT, SMALL, DataConfig(num_train=55_000), DataConfig(num_train=1, num_valid=1), FIVE], ids=str
+)
+def test_training_and_validation_images_are_disjoint(mnist: Mnist, config: DataConfig) -> None:
+    train, valid = (set(indices.tolist()) for indices in split_indices(config, 0, mnist.train_labels))
     assert (len(train), len(valid)) == (config.num_train, config.num_valid)
     assert not train & valid
     assert min(train | valid) >= 0
     assert max(train | valid) < 60_000
 
 
-def test_the_split_depends_only_on_the_seed() -> None:
-    first, again, other = (split_indices(DEFAULT, seed) for seed in (0, 0, 1))
+def test_the_split_depends_only_on_the_seed(mnist: Mnist) -> None:
+    first, again, other = (split_indices(DEFAULT, seed, mnist.train_labels) for seed in (0, 0, 1))
     for i in range(2):
         assert torch.equal(first[i], again[i])
         assert not torch.equal(first[i], other[i])
 
 
 @given(seed=st.integers(0, 2**31 - 1), skip=st.integers(0, 30_000), sizes=st.tuples(*[st.integers(1, 15_000)] * 2))
-def test_skip_leaves_out_the_first_shuffled_images_and_no_others(seed: int, skip: int, sizes: tuple[int, int]) -> None:
+def test_skip_leaves_out_the_first_shuffled_images_and_no_others(
+    mnist: Mnist, seed: int, skip: int, sizes: tuple[int, int]
+) -> None:
     num_train, num_valid = sizes
-    train, valid = split_indices(DataConfig(num_train=num_train, num_valid=num_valid, skip=skip), seed)
+    labels = mnist.train_labels
+    train, valid = split_indices(DataConfig(num_train=num_train, num_valid=num_valid, skip=skip), seed, labels)
     assert (len(train), len(valid)) == sizes
-    skipped, rest = split_indices(DataConfig(num_train=max(skip, 1), num_valid=num_train + num_valid), seed)
+    skipped, rest = split_indices(DataConfig(num_train=max(skip, 1), num_valid=num_train + num_valid), seed, labels)
     if skip:
         assert torch.equal(torch.cat([train, valid]), rest)
         assert not set(skipped.tolist()) & set(rest.tolist())
 
 
+def test_classes_are_the_only_ones_in_every_part_and_keep_their_labels(mnist: Mnist) -> None:
+    parts = split(mnist, FIVE, seed=0)
+    assert [len(part) for part in (parts.train, parts.valid, parts.test)] == [300, 200, 5_139]
+    for part in (parts.train, parts.valid, parts.test):
+        assert part.labels.unique().tolist() == [0, 1, 2, 3, 4]
+    assert parts.class_counts["test"] == [980, 1135, 1032, 1010, 982, 0, 0, 0, 0, 0]
+    is_chosen = mnist.test_labels < 5
+    assert torch.equal(parts.test.images, normalise(mnist.test_images[is_chosen]))
+    assert torch.equal(parts.test.labels, mnist.test_labels[is_chosen].long())
+
+
+def test_all_ten_classes_give_the_split_of_no_choice(mnist: Mnist) -> None:
+    everything = DataConfig(classes=list(range(10)))
+    chosen, plain = (torch.cat(split_indices(config, 1, mnist.train_labels)) for config in (everything, DEFAULT))
+    assert torch.equal(chosen, plain)
+    assert torch.equal(indices_of_test(everything, mnist.test_labels), torch.arange(10_000))
+
+
+def test_classes_come_in_the_shuffled_order_after_the_skipped_images(mnist: Mnist) -> None:
+    """So that weights pretrained on some classes with skip=8000 have not seen the images of the default split."""
+    labels = mnist.train_labels
+    rest = torch.cat(split_indices(DataConfig(num_train=8_000, num_valid=52_000), 2, labels))[8_000:]
+    config = DataConfig(num_train=1_000, num_valid=500, skip=8_000, classes=[3, 8])
+    expected = rest[(labels[rest] == 3) | (labels[rest] == 8)][:1_500]
+    assert torch.equal(torch.cat(split_indices(config, 2, labels)), expected)
+
+
+def test_the_numbers_of_images_that_limit_the_settings_are_mnists(mnist: Mnist) -> None:
+    for labels, num_of_class in ((mnist.train_labels, _MNIST_TRAIN), (mnist.test_labels, _MNIST_TEST)):
+        assert tuple(torch.bincount(labels).tolist()) == num_of_class
+
+
 def test_images_keep_their_labels(mnist: Mnist) -> None:
     parts = split(mnist, SMALL, seed=3)
-    for part, indices in zip((parts.train, parts.valid), split_indices(SMALL, seed=3), strict=True):
+    for part, indices in zip((parts.train, parts.valid), split_indices(SMALL, 3, mnist.train_labels), strict=True):
         for i, index in enumerate(indices.tolist()):
             pixels = ((part.images[i, 0] + 1) * 127.5).round().to(torch.uint8)
             assert torch.equal(pixels, mnist.train_images[index])
@@ -67,7 +106,7 @@ def test_images_keep_their_labels(mnist: Mnist) -> None:
 
 def test_class_counts_equal_numpys(mnist: Mnist) -> None:
     counts = split(mnist, DEFAULT, seed=0).class_counts
-    train, valid = (indices.numpy() for indices in split_indices(DEFAULT, seed=0))
+    train, valid = (indices.numpy() for indices in split_indices(DEFAULT, 0, mnist.train_labels))
     labels = mnist.train_labels.numpy()
     assert counts == {
         "train": np.bincount(labels[train], minlength=10).tolist(),

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lrsweep.config import LayerFactors, LossConfig, ModelConfig, OptimizerConfig, RunConfig
+from lrsweep.config import DataConfig, LayerFactors, LossConfig, ModelConfig, OptimizerConfig, RunConfig
 from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist, Part, batch_order
 from lrsweep.data.seeding import generator
@@ -68,11 +68,19 @@ CASES: dict[str, dict[str, Any]] = {
     "l2": {"loss": LossConfig(name="double_softmax", l2=1e-2)},
     "relu, he": {"model": ModelConfig(activation="relu", init="he")},
     "elu, xavier": {"model": ModelConfig(activation="elu", init="xavier")},
+    "linear network": {"model": ModelConfig(activation="linear", conv_activation="linear", pool="mean")},
+    "zero": {"model": ModelConfig(init="zero")},
+    "large": {"model": ModelConfig(init="large")},
+    "three classes": {"data": DataConfig(num_train=72, num_valid=30, num_test=100, classes=[1, 4, 7])},
 }
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(name, marks=() if name in ("sgd", "adamw", "l2") else pytest.mark.slow) for name in CASES]
+    "case",
+    [
+        pytest.param(name, marks=() if name in ("sgd", "adamw", "l2", "linear network", "three classes") else pytest.mark.slow)
+        for name in CASES
+    ],
 )
 def test_an_epoch_equals_solos(mnist: Mnist, make_run: MakeRun, case: str) -> None:
     """Batches of 32, 32 and 8 images, in float64. Two seeds, the second with a tenth of the learning rate."""
@@ -109,15 +117,34 @@ def test_a_step_in_float32_has_the_gradients_of_solo(mnist: Mnist, make_run: Mak
             assert (grad[k] - parameter.grad).norm() < 1e-5 * parameter.grad.norm()
 
 
-def test_the_test_set_is_scored_with_the_best_weights(mnist: Mnist, make_run: MakeRun) -> None:
-    runs = [make_run(seed=seed, num_test=60, lr=0.01) for seed in (0, 1, 2)]
+@pytest.mark.parametrize("classes", [None, [0, 1, 8]])
+def test_the_test_set_is_scored_with_the_best_or_the_last_weights(
+    mnist: Mnist, make_run: MakeRun, classes: list[int] | None
+) -> None:
+    runs = [make_run(seed=seed, num_train=32, lr=0.01) for seed in (0, 1, 2)]
+    runs = [replace(run, data=replace(run.data, num_test=60, classes=classes)) for run in runs]
     block = block_of(runs, mnist)
     block.keep_best([1, 2])
     train_epoch(block, runs)  # changes the current weights
-    for run, (loss, accuracy) in zip(runs[1:], block.score_test([1, 2]), strict=True):
-        model = build_model(run.model, generator(run.seed, "weights"), CPU)
-        score = solo.evaluate(run, model, dataset.split(mnist, run.data, run.seed).test)
-        assert (loss, accuracy) == (pytest.approx(score.loss, rel=1e-6), score.accuracy)
+    best, last = (block.score_test([1, 2], which) for which in ("best", "last"))
+    for run, scores in zip(runs[1:], zip(best, last, strict=True), strict=True):
+        learner, split = solo.new_learner(run, CPU), dataset.split(mnist, run.data, run.seed)
+        for score in scores:
+            expected = solo.evaluate(run, learner.model, split.test)
+            assert (score.loss, score.accuracy) == (pytest.approx(expected.loss, rel=1e-4), expected.accuracy)
+            solo.train_epoch(learner, split.train)
+
+
+def test_only_the_given_slots_are_validated(mnist: Mnist, make_run: MakeRun) -> None:
+    runs = [make_run(seed=seed) for seed in (0, 1, 2)]
+    order_KN, rates_SK = torch.arange(64).expand(3, 64), torch.zeros(2, 3)
+    every = block_of(runs, mnist, torch.float64).epoch(order_KN, rates_SK)
+    for slots in ([], [1], [0, 2]):
+        some = block_of(runs, mnist, torch.float64).epoch(order_KN, rates_SK, slots)
+        assert torch.equal(some.losses, every.losses)
+        assert some.valid_loss.isnan().tolist() == [k not in slots for k in range(3)]
+        torch.testing.assert_close(some.valid_loss[slots], every.valid_loss[slots], rtol=1e-12, atol=0)
+        assert torch.equal(some.valid_correct[slots], every.valid_correct[slots])
 
 
 # Independent slots.

@@ -20,12 +20,13 @@ from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist, Part
 from lrsweep.fused import scheduler
 from lrsweep.fused.block import Block, EpochResult, RowOptimizer
+from lrsweep.fused.scheduler import EpochSeconds
 from lrsweep.records import Outcome
 from lrsweep.training import solo
 
 MakeRun = Callable[..., RunConfig]
 ROOT = Path(__file__).parents[2]
-EPOCH_SECONDS = 2.0
+EPOCH_SECONDS = EpochSeconds(with_validation=2.0, without_validation=1.25)
 
 
 def train_fused(runs: list[RunConfig], mnist: Mnist, num_slots: int = 3, **options: Any) -> list[Outcome]:
@@ -52,11 +53,13 @@ def assert_close(actual: Outcome, expected: Outcome, tolerance: float) -> None:
     """Losses may differ by a relative tolerance; everything else except times must be equal."""
 
     def losses(outcome: Outcome) -> list[float]:
-        epochs = [loss for epoch in outcome.curve for loss in (epoch.train_loss, epoch.valid_loss)]
-        return [*epochs, *(loss for loss in (outcome.test_loss, outcome.last_finite_loss) if loss is not None)]
+        epochs = [loss for epoch in outcome.curve for loss in (epoch.train_loss, epoch.highest_loss, epoch.valid_loss)]
+        return [loss for loss in (*epochs, outcome.test_loss, outcome.last_finite_loss) if loss is not None]
 
     def without_losses(outcome: Outcome) -> Outcome:
-        curve = tuple(replace(epoch, train_loss=0.0, valid_loss=0.0) for epoch in outcome.curve)
+        curve = tuple(
+            replace(epoch, train_loss=0.0, highest_loss=0.0, valid_loss=epoch.valid_loss and 0.0) for epoch in outcome.curve
+        )
         return without_times(replace(outcome, curve=curve, test_loss=None, last_finite_loss=None))
 
     assert without_losses(actual) == without_losses(expected)
@@ -117,6 +120,41 @@ def test_runs_with_different_schedules_share_a_program(mnist: Mnist, make_run: M
     assert len({outcome.curve[-1].train_loss for outcome in outcomes}) == len(runs)  # all schedules differ
 
 
+def test_runs_that_are_scored_and_validated_differently_share_a_program(mnist: Mnist, make_run: MakeRun) -> None:
+    """One slot fewer than runs, so that slots are filled in different epochs, and one run that diverges."""
+    few = {"num_train": 40, "num_valid": 30, "num_test": 30, "patience": None}
+    runs = [
+        make_run(lr=0.003, max_epochs=3, validate_every=2, **few),
+        make_run(lr=0.003, max_epochs=2, validate_every=9, seed=1, **few),
+        make_run(lr=1e30, max_epochs=3, validate_every=3, **few),
+        make_run(lr=1e-30, max_epochs=3, **few),
+        make_run(lr=0.003, max_epochs=4, validate_every=4, seed=2, **few),
+    ]
+    runs += [replace(run, training=replace(run.training, score="last")) for run in runs]
+    assert scheduler.cohorts(runs) == [list(range(10))]
+    outcomes = train_fused(runs, mnist, num_slots=4)
+    for run, outcome in zip(runs, outcomes, strict=True):
+        assert_close(outcome, train_solo(run, mnist), tolerance=1e-3)
+    assert [epoch.seconds for epoch in outcomes[0].curve] == [1.25, 2.0, 2.0]
+    assert outcomes[0].wall_seconds == 5.25
+    assert outcomes[8].best_test_accuracy == outcomes[3].test_accuracy
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": ModelConfig(activation="linear", conv_activation="linear", pool="mean")},
+        {"model": ModelConfig(init="zero")},
+        {"data": DataConfig(num_train=40, num_valid=30, num_test=30, classes=[2, 3, 9])},
+    ],
+    ids=["linear network", "zero", "classes"],
+)
+def test_a_run_of_these_settings_has_the_outcome_of_solo(mnist: Mnist, make_run: MakeRun, settings: dict[str, Any]) -> None:
+    run = replace(make_run(num_train=40, num_valid=30, num_test=30), **settings)
+    assert scheduler.reason_not_fusable(run) is None
+    assert_close(train_fused([run], mnist)[0], train_solo(run, mnist), tolerance=1e-3)
+
+
 NUM_SEEDS = 5
 MARGINS = {"epochs": 1.0, "valid_accuracy": 0.02, "test_accuracy": 0.02}
 
@@ -156,7 +194,7 @@ def test_an_outcome_is_reported_as_soon_as_its_run_ends(mnist: Mnist, make_run: 
         runs,
         mnist,
         num_slots=2,
-        epoch_seconds=1.0,
+        epoch_seconds=EPOCH_SECONDS,
         on_outcome=lambda position, outcome: events.append(position),
         on_epoch=lambda num_active: events.append(f"epoch of {num_active}"),
     )
@@ -165,9 +203,9 @@ def test_an_outcome_is_reported_as_soon_as_its_run_ends(mnist: Mnist, make_run: 
 
 def test_every_epoch_counts_as_the_given_seconds(mnist: Mnist, make_run: MakeRun) -> None:
     ended, diverged = train_fused([make_run(max_epochs=3), make_run(lr=1e30)], mnist)
-    assert ended.wall_seconds == 3 * EPOCH_SECONDS
-    assert [epoch.seconds for epoch in ended.curve] == [EPOCH_SECONDS] * 3
-    assert diverged.wall_seconds == EPOCH_SECONDS  # as in solo, the diverged epoch counts
+    assert ended.wall_seconds == 3 * 2.0
+    assert [epoch.seconds for epoch in ended.curve] == [2.0] * 3
+    assert diverged.wall_seconds == 2.0  # as in solo, the diverged epoch counts
     assert ended.cpu_seconds is diverged.cpu_seconds is None
 
 
@@ -238,7 +276,7 @@ def test_out_of_memory_with_one_slot_is_an_error(
     limit_memory(0)
     outcomes: list[int] = []
     with pytest.raises(torch.OutOfMemoryError):
-        scheduler.train(runs, mnist, num_slots=1, epoch_seconds=1.0, on_outcome=lambda i, outcome: outcomes.append(i))
+        scheduler.train(runs, mnist, num_slots=1, epoch_seconds=EPOCH_SECONDS, on_outcome=lambda i, outcome: outcomes.append(i))
     assert outcomes == [0]  # ended after two epochs, before memory ran out
 
 
@@ -321,7 +359,7 @@ def scripted_fused(run: RunConfig, mnist: Mnist, curve: Curve) -> Outcome:
     epochs = iter(curve)
     seen: list[tuple[float, float, float]] = []
 
-    def epoch(self: Block, order_KN: Tensor, rates_SK: Tensor) -> EpochResult:
+    def epoch(self: Block, order_KN: Tensor, rates_SK: Tensor, validated: list[int] | None) -> EpochResult:
         seen.append(next(epochs))
         self.rows_KP.fill_(len(seen))
         train_loss, valid_loss, valid_accuracy = (torch.tensor([value], dtype=torch.float64) for value in seen[-1])
@@ -378,9 +416,12 @@ _curves = st.lists(st.tuples(_losses, _losses, st.sampled_from([0.0, 0.25, 0.5, 
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(curve=_curves, patience=st.integers(1, 6))
-def test_any_run_stops_when_solo_does(mnist: Mnist, make_run: MakeRun, curve: Curve, patience: int) -> None:
-    run = make_run(num_train=40, num_valid=80, patience=patience, max_epochs=6)
+@given(curve=_curves, patience=st.none() | st.integers(1, 6), every=st.integers(1, 6), score=st.sampled_from(["best", "last"]))
+def test_any_run_stops_when_solo_does(
+    mnist: Mnist, make_run: MakeRun, curve: Curve, patience: int | None, every: int, score: str
+) -> None:
+    every = every if patience is None else 1
+    run = make_run(num_train=40, num_valid=80, patience=patience, max_epochs=6, validate_every=every, score=score)
     assert_equal_with_nan(scripted_fused(run, mnist, curve), scripted_solo(run, mnist, curve))
 
 
@@ -410,6 +451,8 @@ def test_runs_that_differ_in_anything_else_do_not(make_run: MakeRun, settings: d
     ("settings", "reason"),
     [
         ({"model": ModelConfig(activation="elu", init="he")}, None),
+        ({"model": ModelConfig(init_from="weights.pt", new_output=True)}, None),
+        ({"training": TrainingConfig(patience=None, score="last", validate_every=5)}, None),
         ({"schedule": ScheduleConfig(name="grow_batch")}, "schedule=grow_batch cannot be fused"),
         ({"training": TrainingConfig(precision="bf16")}, "training.precision=bf16 cannot be fused"),
         ({"data": DataConfig(max_shift=1.0)}, "augmentation (data.max_shift, data.max_rotation) cannot be fused"),

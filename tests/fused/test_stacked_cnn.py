@@ -56,20 +56,25 @@ def losses_and_gradients(
 
 
 @pytest.mark.parametrize(
-    ("activation", "loss"),
+    ("fields", "loss"),
     [
-        ("sigmoid", LossConfig()),
-        ("sigmoid", LossConfig(name="double_softmax")),
-        ("tanh", LossConfig(l1=1e-3)),
-        ("relu", LossConfig(l2=1e-2)),
-        ("leaky_relu", LossConfig(name="double_softmax", l1=1e-3, l2=1e-2)),
-        ("elu", LossConfig()),
+        ({}, LossConfig()),
+        ({}, LossConfig(name="double_softmax")),
+        ({"activation": "tanh"}, LossConfig(l1=1e-3)),
+        ({"activation": "relu"}, LossConfig(l2=1e-2)),
+        ({"activation": "leaky_relu"}, LossConfig(name="double_softmax", l1=1e-3, l2=1e-2)),
+        ({"activation": "elu"}, LossConfig()),
+        ({"activation": "linear", "pool": "mean"}, LossConfig()),
+        ({"conv_activation": "linear"}, LossConfig()),
+        ({"activation": "linear", "conv_activation": "linear", "pool": "mean"}, LossConfig()),
     ],
     ids=str,
 )
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=["fp64", "fp32"])
-def test_losses_and_gradients_equal_the_modules(dtype: torch.dtype, tolerance: float, activation: str, loss: LossConfig) -> None:
-    config = ModelConfig(activation=activation)
+def test_losses_and_gradients_equal_the_modules(
+    dtype: torch.dtype, tolerance: float, fields: dict[str, str], loss: LossConfig
+) -> None:
+    config = ModelConfig(**fields)
     models = models_of(dtype, config)
     images_KBHW, labels_KB = batch_of(24, dtype)
     loss_K, grads = losses_and_gradients(stack(models)[0], images_KBHW, labels_KB, loss, config)

@@ -48,11 +48,13 @@ def test_a_terminal_shows_active_runs_finished_runs_and_the_best(
     monkeypatch.setattr(sys, "stdout", terminal)
     progress = Progress(1, [make_record(lr=1e-2, valid_accuracy=0.7)], "1 worker", num_lines=1)
     progress.started("a", label(1e-3, 0))
+    progress.receive(Update("a", 11, None))
     progress.receive(Update("a", 12, 0.8125))
     progress.ended("a", make_record(lr=1e-3, valid_accuracy=0.9))
     progress.receive(Update("a", 99, 0.123))  # arrives after the run has ended
     progress.close()
     shown = terminal.getvalue()
+    assert "lr 1.00e-03 seed 0  epoch  11" in shown
     assert "lr 1.00e-03 seed 0  epoch  12  valid 0.8125" in shown
     assert "best valid 0.7000 at lr 1.00e-02 seed 0" in shown
     assert "best valid 0.9000 at lr 1.00e-03 seed 0" in shown

@@ -61,6 +61,10 @@ RUNS: dict[str, dict[str, Any]] = {
         "model": ModelConfig(dropout=0.5, batch_norm=True),
         "data": DataConfig(**SIZES, max_shift=2.0, max_rotation=10.0),
     },
+    "scored at the end, validated rarely, two classes": {
+        "data": DataConfig(**SIZES, classes=[3, 8]),
+        "training": TrainingConfig(patience=None, max_epochs=4, score="last", validate_every=3),
+    },
     "patience": {"optimizer": OptimizerConfig(lr=1e-30), "training": TrainingConfig(patience=3)},
 }
 
@@ -70,11 +74,11 @@ class Interrupted(Exception):
 
 
 class Trained:
-    """A run's outcome, its best weights, and its encoded state after each epoch but the last."""
+    """A run's outcome, its scored weights, and its encoded state after each epoch but the last."""
 
     def __init__(self, run: RunConfig, mnist: Mnist, *, interrupt: bool) -> None:
         """With `interrupt`, the run stops after each epoch and resumes from its state."""
-        self.best: list[dict[str, Tensor]] = []
+        self.weights: list[dict[str, Tensor]] = []
         self.states: list[bytes] = []
         split = dataset.split(mnist, run.data, run.seed)
 
@@ -86,7 +90,7 @@ class Trained:
         while True:
             state = decode(self.states[-1], MADE_BY) if self.states else None
             try:
-                self.outcome = train(run, split, on_best=self.best.append, on_state=on_state, resume_from=state)
+                self.outcome = train(run, split, on_weights=self.weights.append, on_state=on_state, resume_from=state)
                 break
             except Interrupted:
                 pass
@@ -112,7 +116,7 @@ def test_a_run_interrupted_after_every_epoch_gives_the_same_bits(mnist: Mnist, m
     whole, resumed = (Trained(run, mnist, interrupt=interrupt) for interrupt in (False, True))
     assert resumed.outcome.epochs == 4
     assert without_times(resumed.outcome) == without_times(whole.outcome)
-    assert comparable(resumed.best) == comparable(whole.best)
+    assert comparable(resumed.weights) == comparable(whole.weights)
     assert len(whole.states) == 3
     for resumed_state, whole_state in zip(resumed.states, whole.states, strict=True):
         assert comparable(decode(resumed_state, MADE_BY)) == comparable(decode(whole_state, MADE_BY))
@@ -138,10 +142,10 @@ def test_the_times_before_and_after_an_interruption_are_added(mnist: Mnist, make
     assert outcome.cpu_seconds > last["cpu_seconds"] > 0
 
 
-def test_the_contents_of_a_state_belong_to_format_2(mnist: Mnist, make_run: MakeRun) -> None:
+def test_the_contents_of_a_state_belong_to_format_3(mnist: Mnist, make_run: MakeRun) -> None:
     """If you change the contents, raise checkpoints._FORMAT, so that older files are refused."""
     state = decode(Trained(make_run(**SIZES, max_epochs=2), mnist, interrupt=False).states[0], MADE_BY)
-    assert checkpoints._FORMAT == 2
+    assert checkpoints._FORMAT == 3
     assert {name: set(part) if isinstance(part, dict) else None for name, part in state.items() if name != "model"} == {
         "optimizer": {"state", "param_groups"},
         "best_weights": set(state["model"]),
@@ -206,7 +210,7 @@ def test_a_file_with_a_changed_byte_is_refused(at: int, mask: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "version"), [({"run_id": "b"}, 2), ({"threads": 2}, 2), ({"versions": {"torch": "3"}}, 2), ({}, 3)], ids=str
+    ("change", "version"), [({"run_id": "b"}, 3), ({"threads": 2}, 3), ({"versions": {"torch": "3"}}, 3), ({}, 4)], ids=str
 )
 def test_a_checkpoint_of_another_run_machine_or_version_is_refused(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], version: int

@@ -9,13 +9,14 @@ import pytest
 
 from lrsweep.config import RunConfig, flatten
 from lrsweep.records import RunRecord
-from lrsweep.storage.tables import DRAWN_BY, class_counts_frame, curves_frame, to_frame
+from lrsweep.storage.tables import DRAWN_BY, class_counts_frame, curves_frame, setting_cell, to_frame
 
 MakeRecord = Callable[..., RunRecord]
 
 RUN_COLUMNS = [
     *("run_id", "lr", "seed", "loss"),
     *("status", "stop_reason", "epochs", "best_epoch", "valid_accuracy", "test_accuracy", "test_loss"),
+    *("best_test_accuracy", "last_test_accuracy"),
     *("wall_seconds", "cpu_seconds", "diverged_step", "last_finite_loss", "error"),
     *("engine", "timing"),
     *("device", "device_name", "cores", "threads", "workers", "precision", "peak_memory_bytes"),
@@ -23,7 +24,7 @@ RUN_COLUMNS = [
 ]
 CURVE_COLUMNS = [
     *("run_id", "loss", "seed", "lr"),
-    *("epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds"),
+    *("epoch", "train_loss", "train_accuracy", "highest_loss", "valid_loss", "valid_accuracy", "seconds"),
 ]
 SETTINGS = {
     name: {None: "null"}.get(value, value) if value != [] else "[]"
@@ -62,6 +63,14 @@ def test_none_and_lists_are_text_that_can_be_compared(make_record: MakeRecord) -
         assert (frame[name] == cell).all(), name
 
 
+def test_the_test_accuracy_of_an_old_record_is_that_of_the_best_epoch(make_record: MakeRecord) -> None:
+    old = make_record(best_test_accuracy=None, last_test_accuracy=None)
+    diverged = replace(old, config=old.config | {"training": {"score": "last"}}, outcome=replace(old.outcome, test_accuracy=None))
+    frame = to_frame([old, diverged])
+    assert frame["best_test_accuracy"].fillna(-1).tolist() == [0.59, -1]
+    assert frame["last_test_accuracy"].isna().all()
+
+
 def test_tables_without_records_have_columns() -> None:
     runs, curves = to_frame([]), curves_frame([])
     assert (list(runs.columns), list(curves.columns)) == (RUN_COLUMNS, CURVE_COLUMNS)
@@ -77,6 +86,16 @@ def test_curves_have_one_row_per_epoch(make_record: MakeRecord) -> None:
     assert curves["lr"].tolist() == [1e-2] * 3 + [1e-3] * 3
     assert curves["run_id"].tolist() == [records[0].run_id] * 3 + [records[3].run_id] * 3
     assert curves["epoch"].dtype == "int64"
+
+
+@pytest.mark.parametrize("num_validated", [0, 1])
+def test_epochs_without_validation_are_nan(make_record: MakeRecord, num_validated: int) -> None:
+    epochs = make_record().outcome.curve[: 1 + num_validated]
+    curve = (replace(epochs[0], valid_loss=None, valid_accuracy=None), *epochs[1:])
+    curves = curves_frame([make_record(curve=curve)])
+    for name in ("valid_loss", "valid_accuracy", "highest_loss"):
+        assert curves[name].dtype == "float64", name
+    assert curves["valid_accuracy"].isna().tolist() == [True, False][: 1 + num_validated]
 
 
 @pytest.mark.parametrize(
@@ -110,24 +129,25 @@ def test_a_setting_of_a_record_is_not_replaced_by_the_default(make_record: MakeR
 def test_class_counts_have_one_row_per_seed_and_split(make_record: MakeRecord) -> None:
     counts = class_counts_frame([make_record(lr=lr, seed=seed) for seed in (0, 1) for lr in (1e-3, 1e-2)])
     assert list(counts.columns) == [*DRAWN_BY, "split", *"0123456789"]
-    assert counts[DRAWN_BY[1:]].to_numpy().tolist() == [[0, 3000, 5000, 10000]] * 6
+    assert counts[DRAWN_BY[1:]].to_numpy().tolist() == [[0, 3000, 5000, 10000, "null"]] * 6
     assert sorted(zip(counts["seed"], counts["split"], counts["0"], counts["9"], strict=True)) == [
         *((0, "test", 1000, 1000), (0, "train", 300, 300), (0, "valid", 500, 500)),
         *((1, "test", 1000, 1000), (1, "train", 300, 300), (1, "valid", 500, 500)),
     ]
 
 
-@pytest.mark.parametrize("other", [{"num_valid": 50}, {"skip": 8000}])
-def test_other_data_settings_give_another_split_of_the_same_seed(make_record: MakeRecord, other: dict[str, int]) -> None:
-    """The first record has no data.skip, like the oldest records; it counts as 0."""
+@pytest.mark.parametrize("other", [{"num_valid": 50}, {"skip": 8000}, {"classes": [0, 1]}])
+def test_other_data_settings_give_another_split_of_the_same_seed(make_record: MakeRecord, other: dict[str, Any]) -> None:
+    """The first record has no data.skip and no data.classes, like the oldest records: their defaults."""
     sizes = {"num_train": 3000, "num_valid": 5000, "num_test": 10000}
     records = [
         replace(make_record(), config=make_record().config | {"data": data}, class_counts={"valid": [count] * 10})
         for data, count in ((sizes, 500), (sizes | other, 5))
     ]
     counts = class_counts_frame(records)
+    settings = {"skip": 0} | sizes | {"classes": None} | other
     assert counts[DRAWN_BY].to_numpy().tolist() == [
-        [0, 0, 3000, 5000, 10000],
-        [0, *({"skip": 0} | sizes | other).values()],
+        [0, 0, 3000, 5000, 10000, "null"],
+        [0, *map(setting_cell, settings.values())],
     ]
     assert counts["0"].tolist() == [500, 5]

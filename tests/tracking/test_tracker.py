@@ -19,7 +19,7 @@ from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, Stu
 from lrsweep.records import RunRecord
 from lrsweep.storage import store, tables
 from lrsweep.tracking import tracker
-from lrsweep.tracking.metrics import run_name
+from lrsweep.tracking.metrics import epoch_metrics, run_name
 from lrsweep.tracking.tracker import Tracking
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +75,15 @@ def stored(app: Callable[..., AppConfig], make: MakeRecord) -> list[RunRecord]:
 
 def final_of(record: RunRecord) -> dict[str, float]:
     return {f"final/{name}": getattr(record.outcome, name) for name in FINAL if getattr(record.outcome, name) is not None}
+
+
+def test_an_epoch_without_validation_has_no_validation_metrics(make: MakeRecord) -> None:
+    first, second, _ = make().outcome.curve
+    metrics = list(epoch_metrics(make(curve=(replace(first, valid_loss=None, valid_accuracy=None, highest_loss=3.0), second))))
+    assert {metric.name for metric in metrics if metric.epoch == 1} == {
+        f"epoch/{name}" for name in ("train_loss", "train_accuracy", "highest_loss", "seconds")
+    }
+    assert {metric.name for metric in metrics if metric.epoch == 2} == {f"epoch/{name}" for name in CURVES}
 
 
 def test_a_run_is_named_by_its_rate_seed_and_id(make: MakeRecord) -> None:

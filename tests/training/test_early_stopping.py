@@ -11,7 +11,7 @@ from lrsweep.training.early_stopping import EarlyStopping
 NAN = math.nan
 
 
-def states_after(patience: int, accuracies: list[float]) -> list[EarlyStopping]:
+def states_after(patience: int, accuracies: list[float | None]) -> list[EarlyStopping]:
     """The state at the start and after each epoch."""
     states = [EarlyStopping(patience=patience)]
     for accuracy in accuracies:
@@ -29,9 +29,11 @@ def states_after(patience: int, accuracies: list[float]) -> list[EarlyStopping]:
         ([NAN], 0),
         ([NAN, 0.1], 2),
         ([0.1, NAN, 0.2], 3),
+        ([None, 0.1, None], 2),
+        ([None, None], 0),
     ],
 )
-def test_the_best_epoch(accuracies: list[float], best_epoch: int) -> None:
+def test_the_best_epoch(accuracies: list[float | None], best_epoch: int) -> None:
     last = states_after(5, accuracies)[-1]
     assert (last.epoch, last.best_epoch) == (len(accuracies), best_epoch)
     assert last.best_accuracy == (accuracies[best_epoch - 1] if best_epoch else -math.inf)

@@ -64,6 +64,15 @@ def test_batch_norm_does_not_change_the_other_initial_weights() -> None:
         assert torch.equal(weights, normed[name])
 
 
+def test_zero_initial_weights_are_zero() -> None:
+    assert all((parameter == 0).all() for parameter in cnn(init="zero").parameters())
+
+
+def test_large_initial_weights_are_ten_times_pytorchs() -> None:
+    for large, plain in zip(cnn(init="large").parameters(), cnn().parameters(), strict=True):
+        torch.testing.assert_close(large, 10 * plain)
+
+
 FANS = {"conv1": (9, 288), "conv2": (288, 576), "conv3": (576, 576), "dense": (1024, 64), "output": (64, 10)}  # in, out
 
 
@@ -107,7 +116,51 @@ def test_pooling_before_relu_gives_the_bits_of_the_documents_order() -> None:
         assert torch.equal(a.grad, b.grad)
 
 
-ACTIVATIONS = {"sigmoid": nn.Sigmoid(), "tanh": nn.Tanh(), "relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.01), "elu": nn.ELU()}
+def other_layers(conv_activation: nn.Module, pool: nn.Module) -> nn.Sequential:
+    """The documents' network with another activation of the convolutions, and other pooling after it."""
+    layers = documents_layers()
+    kinds = {nn.ReLU: conv_activation, nn.MaxPool2d: pool}
+    return nn.Sequential(*(kinds.get(type(layer), layer) for layer in layers))
+
+
+@pytest.mark.parametrize("conv_activation", ["relu", "linear"])
+@pytest.mark.parametrize("pool", ["max", "mean"])
+def test_the_network_pools_after_the_activation(conv_activation: str, pool: str) -> None:
+    """ReLU and the mean do not commute."""
+    ours = cnn(conv_activation=conv_activation, pool=pool).double()
+    activations, pools = {"relu": nn.ReLU(), "linear": nn.Identity()}, {"max": nn.MaxPool2d(2), "mean": nn.AvgPool2d(2)}
+    theirs = other_layers(activations[conv_activation], pools[pool]).double()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    batch = images(8, torch.float64)
+    torch.testing.assert_close(ours(batch), theirs(batch), rtol=1e-12, atol=1e-12)
+
+
+LINEAR = {"activation": "linear", "conv_activation": "linear", "pool": "mean"}
+
+
+def nonlinearity(model: nn.Module) -> float:
+    """How far the network is from f(a·x + b·y) - f(0) = a·(f(x) - f(0)) + b·(f(y) - f(0))."""
+    x, y = images(8, torch.float64).chunk(2)
+    with torch.no_grad():
+        bias = model(torch.zeros_like(x))
+        return float((model(2 * x - 3 * y) - bias - 2 * (model(x) - bias) + 3 * (model(y) - bias)).abs().max())
+
+
+@pytest.mark.parametrize("fields", [{}, {"dropout": 0.5}, {"batch_norm": True}], ids=str)
+def test_a_network_with_no_activations_and_mean_pooling_is_a_linear_map(fields: dict[str, Any]) -> None:
+    assert nonlinearity(cnn(**LINEAR, **fields).double().eval()) < 1e-12
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_each_of_the_three_settings_is_needed_for_a_linear_map(name: str) -> None:
+    others = {setting: value for setting, value in LINEAR.items() if setting != name}
+    assert nonlinearity(cnn(**others).double().eval()) > 1e-6
+
+
+ACTIVATIONS = {
+    **{"sigmoid": nn.Sigmoid(), "tanh": nn.Tanh(), "relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(0.01), "elu": nn.ELU()},
+    "linear": nn.Identity(),
+}
 
 
 def dense_outputs(model: nn.Module, batch: Tensor) -> Tensor:

@@ -224,19 +224,86 @@ def test_the_best_epoch_decides_when_a_run_ends_and_how_it_scores(
     assert outcome.test_accuracy == pytest.approx(best[1])
 
 
-def test_the_test_set_is_scored_once_at_the_end(mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = make_run(max_epochs=3)
-    split = split_of(mnist, run)
+def scored_parts(run: RunConfig, split: Split, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Part], Outcome]:
+    """The parts in the order in which the run scores them, without the warm-up."""
     scored: list[Part] = []
 
     def spy(run: RunConfig, model: nn.Module, part: Part) -> solo.Score:
         scored.append(part)
         return evaluate(run, model, part)
 
+    monkeypatch.setattr(solo, "_warm_up", lambda run, split: None)
     monkeypatch.setattr(solo, "evaluate", spy)
-    train(run, split)
-    assert [part is split.test for part in scored] == [False] * (len(scored) - 1) + [True]
-    assert sum(part is split.valid for part in scored) == 3
+    outcome = train(run, split)
+    return scored, outcome
+
+
+@pytest.mark.parametrize(("max_epochs", "num_scores"), [(3, 2), (1, 1)], ids=["the best is the first", "the best is the last"])
+def test_the_test_set_is_scored_at_the_end_once_for_each_epoch_that_counts(
+    mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, max_epochs: int, num_scores: int
+) -> None:
+    run = make_run(lr=1e-30, max_epochs=max_epochs)
+    split = split_of(mnist, run)
+    scored, outcome = scored_parts(run, split, monkeypatch)
+    assert outcome.best_epoch == 1
+    assert [part is split.test for part in scored] == [False] * max_epochs + [True] * num_scores
+    assert outcome.best_test_accuracy == outcome.test_accuracy
+    assert outcome.last_test_accuracy is not None
+
+
+def test_only_chosen_epochs_are_validated(mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(patience=None, max_epochs=5, validate_every=3)
+    split = split_of(mnist, run)
+    scored, outcome = scored_parts(run, split, monkeypatch)
+    assert [part is split.valid for part in scored[:2]] == [True, True]
+    assert [epoch.epoch for epoch in outcome.curve if epoch.valid_accuracy is not None] == [3, 5]
+    assert [epoch.epoch for epoch in outcome.curve if epoch.valid_loss is not None] == [3, 5]
+    assert outcome.best_epoch in (3, 5)
+
+
+def test_validating_rarely_changes_nothing_else(mnist: Mnist, make_run: MakeRun) -> None:
+    often, rarely = (make_run(lr=0.003, patience=None, max_epochs=4, validate_every=every) for every in (1, 4))
+    weights: list[dict[str, Tensor]] = []
+    first, second = (
+        without_times(
+            train(replace(run, training=replace(run.training, score="last")), split_of(mnist, run), on_weights=weights.append)
+        )
+        for run in (often, rarely)
+    )
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+    assert (second.test_accuracy, second.test_loss, second.valid_accuracy) == (
+        first.test_accuracy,
+        first.test_loss,
+        first.valid_accuracy,
+    )
+    assert second.best_epoch == 4
+    assert [epoch.train_loss for epoch in second.curve] == [epoch.train_loss for epoch in first.curve]
+    assert second.curve[-1] == first.curve[-1]
+
+
+def test_a_run_can_be_scored_at_its_last_epoch(mnist: Mnist, make_run: MakeRun) -> None:
+    run = make_run(num_train=128, num_test=300, lr=0.003, patience=2, max_epochs=50)
+    split = split_of(mnist, run)
+    weights: list[dict[str, Tensor]] = []
+    best = train(run, split, on_weights=weights.append)
+    last = train(replace(run, training=replace(run.training, score="last")), split, on_weights=weights.append)
+    assert best.best_epoch == last.best_epoch == last.epochs - 2
+    assert without_times(best).curve == without_times(last).curve
+    assert last.valid_accuracy == last.curve[-1].valid_accuracy
+    assert best.test_accuracy == best.best_test_accuracy == last.best_test_accuracy
+    assert last.test_accuracy == last.last_test_accuracy == best.last_test_accuracy
+    for outcome, scored in zip((best, last), weights, strict=True):
+        model = model_of(run)
+        model.load_state_dict(scored)
+        score = evaluate(run, model, split.test)
+        assert (outcome.test_loss, outcome.test_accuracy) == (score.loss, score.accuracy)
+    assert best.test_loss != last.test_loss
+
+
+def test_the_highest_loss_of_an_epoch_is_that_of_one_step(mnist: Mnist, make_run: MakeRun, losses: list[float]) -> None:
+    run = make_run(num_train=72, lr=0.01, max_epochs=2)  # three steps per epoch
+    outcome = train(run, split_of(mnist, run))
+    assert [epoch.highest_loss for epoch in outcome.curve] == [max(losses[:3]), max(losses[3:])]
 
 
 # Divergence.
@@ -274,6 +341,31 @@ def test_a_run_diverges_at_its_first_loss_that_is_not_finite(
     assert outcome.last_finite_loss == (seen[2 + step - 1] if step else None)
     assert outcome.epochs == step // 2
     assert (outcome.test_accuracy is not None) == (step >= 2)  # the epochs before it have sound weights
+    assert outcome.best_test_accuracy == outcome.test_accuracy
+    assert outcome.last_test_accuracy is None
+
+
+@pytest.mark.parametrize("validate_every", [1, 4])
+def test_a_run_that_diverges_has_no_last_epoch_to_score(
+    mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, validate_every: int
+) -> None:
+    monkeypatch.setattr(solo, "lr_at", lambda schedule, base_lr, step, pace: 1e-3 if step < 2 else 1e30)
+    run = make_run(patience=None, max_epochs=5, validate_every=validate_every)  # two steps per epoch
+    run.training.score = "last"
+    weights: list[dict[str, Tensor]] = []
+    outcome = train(run, split_of(mnist, run), on_weights=weights.append)
+    assert (outcome.status, outcome.diverged_step, outcome.epochs) == ("diverged", 3, 1)
+    assert outcome.valid_accuracy is outcome.test_accuracy is outcome.test_loss is outcome.last_test_accuracy is None
+    assert (outcome.best_test_accuracy is None) == (outcome.best_epoch is None) == (validate_every == 4)
+    assert weights == []
+
+
+def test_without_validation_weights_that_break_show_in_the_next_epoch(mnist: Mnist, make_run: MakeRun) -> None:
+    """With one step per epoch, the first loss is finite, and so is none after it."""
+    often, rarely = (make_run(lr=1e30, num_train=32, patience=None, max_epochs=5, validate_every=every) for every in (1, 3))
+    first, second = (train(run, split_of(mnist, run)) for run in (often, rarely))
+    assert (first.epochs, second.epochs) == (0, 1)
+    assert first.diverged_step == second.diverged_step == 1
 
 
 @pytest.mark.parametrize("max_epochs", [1, 2])

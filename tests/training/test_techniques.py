@@ -13,6 +13,8 @@ from lrsweep.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig,
 from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist, Part, Split, batch_order
 from lrsweep.fused import scheduler
+from lrsweep.fused.block import Block
+from lrsweep.fused.scheduler import EpochSeconds
 from lrsweep.records import Outcome
 from lrsweep.training import solo
 from lrsweep.training.schedules import lr_at, pace_of
@@ -42,6 +44,9 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "dropout": {"model": ModelConfig(dropout=0.5)},
     "batch_norm": {"model": ModelConfig(batch_norm=True)},
     "relu": {"model": ModelConfig(activation="relu")},
+    "linear dense layer": {"model": ModelConfig(activation="linear")},
+    "linear convolutions": {"model": ModelConfig(conv_activation="linear")},
+    "mean pooling": {"model": ModelConfig(pool="mean")},
     "he": {"model": ModelConfig(init="he")},
     "l1": {"loss": LossConfig(l1=1e-2)},
     "l2": {"loss": LossConfig(l2=1e-1)},
@@ -106,7 +111,7 @@ def test_plateau_lowers_the_rate_of_the_following_epochs(
     expected: list[float],
 ) -> None:
     run = replace(run, schedule=ScheduleConfig(name="plateau", patience=1), training=TrainingConfig(max_epochs=5))
-    scores = iter([*valid_losses, 0.0])  # the last one is for the test set
+    scores = iter([*valid_losses, 0.0, 0.0])  # the last two are for the test set
     monkeypatch.setattr(solo, "evaluate", lambda *args: solo.Score(loss=next(scores), accuracy=0.5))
     train(run, split)
     assert rates == pytest.approx(expected)
@@ -185,17 +190,47 @@ def test_both_engines_start_from_the_best_weights_of_another_run(
     mnist: Mnist, split: Split, run: RunConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "seed-0.pt"
-    first = train(run, split, on_best=lambda weights: path.write_bytes(weights_file(weights, "")))
+    first = train(run, split, on_weights=lambda weights: path.write_bytes(weights_file(weights, "")))
     finetuned = replace(run, model=ModelConfig(init_from=str(tmp_path / "seed-{seed}.pt")))
     score = evaluate(finetuned, new_learner(finetuned, CPU).model, split.test)
     assert (score.loss, score.accuracy) == (first.test_loss, first.test_accuracy)
     fused: list[Outcome] = []
-    scheduler.train([finetuned], mnist, num_slots=1, epoch_seconds=1.0, on_outcome=lambda i, outcome: fused.append(outcome))
+    scheduler.train(
+        [finetuned], mnist, num_slots=1, epoch_seconds=EpochSeconds(1.0, 1.0), on_outcome=lambda i, outcome: fused.append(outcome)
+    )
     assert losses(fused[0]) == pytest.approx(losses(train(finetuned, split)), rel=1e-3)
     assert losses(fused[0]) != pytest.approx(losses(first), rel=1e-2)
 
 
+def test_a_new_output_layer_starts_as_the_seed_says_and_the_other_layers_from_the_file(
+    mnist: Mnist, split: Split, run: RunConfig, tmp_path: Path
+) -> None:
+    path = tmp_path / "seed-0.pt"
+    weights: list[dict[str, Tensor]] = []
+    train(run, split, on_weights=weights.append)
+    path.write_bytes(weights_file(weights[0], ""))
+    finetuned = replace(run, model=ModelConfig(init_from=str(path), new_output=True))
+    fresh = new_learner(run, CPU).model.state_dict()
+    for name, weight in new_learner(finetuned, CPU).model.state_dict().items():
+        assert torch.equal(weight, fresh[name] if name.startswith("output.") else weights[0][name]), name
+    block = Block(finetuned, 1, mnist, torch.float32)
+    block.load(0, finetuned)
+    for name, weight in new_learner(finetuned, CPU).model.state_dict().items():
+        assert torch.equal(block.weights[name][0], weight), name
+
+
+@pytest.mark.parametrize(("init", "learns"), [("pytorch", True), ("zero", False), ("large", False)])
+@pytest.mark.slow
+def test_zero_and_large_initial_weights_fail_to_learn(mnist: Mnist, make_run: MakeRun, init: str, learns: bool) -> None:
+    run = make_run(num_train=600, num_valid=300, num_test=300, patience=None, max_epochs=5, lr=0.003)
+    run = replace(run, model=ModelConfig(init=init))
+    outcome = train(run, dataset.split(mnist, run.data, run.seed))
+    assert outcome.valid_accuracy is not None
+    assert (outcome.valid_accuracy > 0.8) == learns
+    assert (outcome.valid_accuracy < 0.3) == (not learns)
+
+
 def test_a_run_that_diverges_at_once_has_no_best_weights(split: Split, run: RunConfig) -> None:
     received: list[dict[str, Tensor]] = []
-    train(replace(run, optimizer=OptimizerConfig(lr=1e30)), split, on_best=received.append)
+    train(replace(run, optimizer=OptimizerConfig(lr=1e30)), split, on_weights=received.append)
     assert received == []

@@ -15,7 +15,7 @@ class Update:
 
     key: str
     epoch: int
-    valid_accuracy: float
+    valid_accuracy: float | None  # None: the epoch was not validated
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class Progress:
         if isinstance(news, Message):
             self.write(f"{self._active[news.key][0]}: {news.text}")
         else:
-            self._show(news.key, f"epoch {news.epoch:3}  valid {news.valid_accuracy:.4f}")
+            score = "" if news.valid_accuracy is None else f"  valid {news.valid_accuracy:.4f}"
+            self._show(news.key, f"epoch {news.epoch:3}{score}")
 
     def retried(self, key: str, reason: str) -> None:
         """The run has ended without a record and will start again."""

@@ -58,7 +58,8 @@ class Analysis:
     - class_counts: images per class, one row per data split
     - summary: one row per arm and learning rate, see `summarise`
     - findings: arm → results, the main arm first; arms without a scored rate are left out
-    - target: time to reach one percentage point below the best validation accuracy, in the main arm; None if no arm was scored
+    - target: time to reach one percentage point below the best validation accuracy, in the main arm; None if no arm was scored,
+      or if not every epoch was validated
     - expected: run_ids of all runs that the last sweep planned; None if it was not recorded
     - quoted: "confirm" or "budget" → runs of that subfolder, if the main arm's findings use them
     """
@@ -149,7 +150,9 @@ def _with_settings_of(arm_runs: pd.DataFrame, runs: pd.DataFrame, ignored: tuple
     return runs[(runs[settings] == arm_runs[settings].iloc[0]).all(axis="columns")].assign(arm=arm_runs["arm"].iloc[0])
 
 
-def _target(arm_runs: pd.DataFrame, curves: pd.DataFrame, best: Best) -> Target:
+def _target(arm_runs: pd.DataFrame, curves: pd.DataFrame, best: Best) -> Target | None:
+    if curves.loc[curves["run_id"].isin(arm_runs["run_id"]), "valid_accuracy"].isna().any():
+        return None
     accuracy = target_below(float(best.best["valid_mean"]))
     times = time_to_target(arm_runs, curves, accuracy)
     return Target(accuracy, times[times["epochs_to_target"] > 0], median_to_target(times))

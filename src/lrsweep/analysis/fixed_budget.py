@@ -39,14 +39,17 @@ def stopped_at(valid_accuracy: np.ndarray[tuple[int], np.dtype[np.float64]], pat
 
 
 def analyse_budget(runs: pd.DataFrame, curves: pd.DataFrame) -> Sensitivity | None:
-    """`runs` of one arm. None unless all runs that did not diverge used up the same budget."""
+    """`runs` of one arm. None unless all runs that did not diverge used up the same budget and validated every epoch."""
     best = find_best(runs)
     whole = runs[runs["stop_reason"] == "max_epochs"]
     others_diverged = (runs.loc[runs["stop_reason"] != "max_epochs", "status"] == "diverged").all()
     if best is None or not others_diverged or len(budgets := set(whole["epochs"])) != 1:
         return None
-    by_rate = _replay(curves[curves["run_id"].isin(whole["run_id"])]).groupby("lr")
-    table = by_rate.mean().assign(num_runs=by_rate.size(), test_full=whole.groupby("lr")["test_accuracy"].mean())
+    whole_curves = curves[curves["run_id"].isin(whole["run_id"])]
+    if whole_curves["valid_accuracy"].isna().any():
+        return None
+    by_rate = _replay(whole_curves).groupby("lr")
+    table = by_rate.mean().assign(num_runs=by_rate.size(), test_full=whole.groupby("lr")["best_test_accuracy"].mean())
     return Sensitivity(table.reset_index(), int(budgets.pop()), best.num_seeds, best)
 
 

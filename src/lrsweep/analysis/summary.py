@@ -66,7 +66,7 @@ def with_seconds(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per arm and learning rate, ascending. A diverged run counts with the accuracy of its best epoch, if it has one.
+    """One row per arm and learning rate, ascending. A diverged run counts with its score, if it has one: see records.Outcome.
 
     - arm, lr, num_runs, num_ok, num_diverged, num_failed
     - num_scored, num_learned, num_measured: runs with a validation accuracy, above chance, and not failed

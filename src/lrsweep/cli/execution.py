@@ -17,6 +17,7 @@ from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, Sch
 from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist
 from lrsweep.fused import scheduler
+from lrsweep.fused.scheduler import EpochSeconds
 from lrsweep.records import EpochRecord, Outcome, RunRecord, State
 from lrsweep.storage import files, store
 from lrsweep.storage.checkpoints import Checkpoint, CheckpointError
@@ -42,10 +43,10 @@ def is_done(record: RunRecord) -> bool:
 
 
 def is_finished(record: RunRecord, app: AppConfig) -> bool:
-    """Done, and its weights are saved if `app` asks for them. A run without a best epoch has no weights to save."""
+    """Done, and its weights are saved if `app` asks for them. A run without a scored epoch has no weights to save."""
     path = app.machine.save_weights
     has_weights = not path or holds_weights_of(per_seed(path, app.seed), record.run_id)
-    return is_done(record) and (has_weights or record.outcome.best_epoch is None)
+    return is_done(record) and (has_weights or record.outcome.test_accuracy is None)
 
 
 def check_files(run: RunConfig, machine: MachineConfig) -> None:
@@ -92,7 +93,7 @@ def run_one(
             run,
             split,
             on_epoch,
-            on_best=weights.update,
+            on_weights=weights.update,
             on_state=checkpoint.keep,
             resume_from=state,
         )
@@ -136,7 +137,7 @@ def run_cohort(
     if device.index is not None:
         torch.cuda.set_device(device)  # CUDA graphs are recorded on the current device
     mnist = _mnist(Path(machine.data_dir), device)
-    solo_epochs = _time_solo_epochs(runs[0], mnist)
+    validated, unvalidated = _time_solo_epochs(runs, mnist)
     num_slots = num_slots or (scheduler.num_slots_that_fit(runs[0], mnist) if device.type == "cuda" else _CPU_SLOTS)
     class_counts = cache(lambda seed: dataset.split(mnist, runs[0].data, seed).class_counts)
     num_slots_used = min(num_slots, len(runs))
@@ -147,7 +148,9 @@ def run_cohort(
         on_halved(num_left)
 
     def on_outcome(i: int, outcome: Outcome) -> None:
-        environment = describe(device, workers=1) | _NO_PEAKS | {"slots": num_slots_used, "solo_epoch_seconds": solo_epochs}
+        environment = describe(device, workers=1) | _NO_PEAKS | {"slots": num_slots_used, "solo_epoch_seconds": validated}
+        if unvalidated:
+            environment["solo_training_seconds"] = unvalidated
         counts = class_counts(runs[i].seed)
         on_record(i, _store(runs[i], folders[i], outcome, counts, environment, engine="fused", timing="calibrated"))
 
@@ -155,23 +158,27 @@ def run_cohort(
         runs,
         mnist,
         num_slots=num_slots,
-        epoch_seconds=median(solo_epochs),
+        epoch_seconds=EpochSeconds(median(validated), median(unvalidated or validated)),
         on_outcome=on_outcome,
         on_epoch=on_epoch,
         on_halved=on_slots_halved,
     )
 
 
-def _time_solo_epochs(template: RunConfig, mnist: Mnist) -> list[float]:
+def _time_solo_epochs(runs: list[RunConfig], mnist: Mnist) -> tuple[list[float], list[float]]:
+    """The seconds of a few solo epochs with validation, and of as many without if the runs have such epochs."""
+    every = 2 if any(run.training.validate_every > 1 for run in runs) else 1
     run = replace(
-        template,
-        optimizer=replace(template.optimizer, lr=_CALIBRATION_LR),
+        runs[0],
+        optimizer=replace(runs[0].optimizer, lr=_CALIBRATION_LR),
         schedule=ScheduleConfig(),
-        training=replace(template.training, max_epochs=_CALIBRATION_EPOCHS, patience=_CALIBRATION_EPOCHS),
+        training=replace(runs[0].training, max_epochs=every * _CALIBRATION_EPOCHS, patience=None, validate_every=every),
     )
     outcome = solo.train(run, dataset.split(mnist, run.data, run.seed))
     assert outcome.wall_seconds is not None
-    return [epoch.seconds for epoch in outcome.curve] or [outcome.wall_seconds]  # the latter if the first epoch diverged
+    validated = [epoch.seconds for epoch in outcome.curve if epoch.valid_loss is not None]
+    unvalidated = [epoch.seconds for epoch in outcome.curve if epoch.valid_loss is None]
+    return validated or [outcome.wall_seconds], unvalidated  # the whole time if the first epoch diverged
 
 
 def load_records(folder: Path) -> dict[str, RunRecord]:

@@ -30,7 +30,8 @@ def _run_held(app: AppConfig) -> float | None:
 
             def on_epoch(epoch: EpochRecord) -> None:
                 bar.update(epoch.epoch - bar.n)  # more than 1 if the run resumed from its checkpoint
-                bar.set_postfix(train_loss=f"{epoch.train_loss:.4f}", valid_accuracy=f"{epoch.valid_accuracy:.4f}")
+                scores = {"train_loss": epoch.train_loss, "valid_accuracy": epoch.valid_accuracy}
+                bar.set_postfix({name: f"{score:.4f}" for name, score in scores.items() if score is not None})
 
             def on_message(text: str) -> None:
                 tqdm.write(f"This run {text}.")

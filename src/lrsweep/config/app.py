@@ -92,7 +92,7 @@ class MachineConfig:
     """Folder of all studies."""
 
     save_weights: str | None = None
-    """File for the weights of the best epoch. {seed} in the path is replaced by the seed of the run."""
+    """File for the weights of the scored epoch, see training.score. {seed} in the path is replaced by the seed of the run."""
 
     checkpoint_seconds: float | None = 10.0
     """Minimum seconds between two checkpoints of a run. 0: after every epoch. None: no checkpoints."""

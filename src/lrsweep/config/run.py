@@ -11,8 +11,11 @@ from lrsweep.config.optimizer import OptimizerConfig
 from lrsweep.config.schedule import DEFAULT_LENGTH, ScheduleConfig
 from lrsweep.config.validation import ConfigError, convert_floats, require, require_choices
 
-NUM_MNIST_TRAIN = 60_000
-NUM_MNIST_TEST = 10_000
+# Images of each digit.
+_MNIST_TRAIN = (5_923, 6_742, 5_958, 6_131, 5_842, 5_421, 5_918, 6_265, 5_851, 5_949)
+_MNIST_TEST = (980, 1_135, 1_032, 1_010, 982, 892, 958, 1_028, 974, 1_009)
+NUM_MNIST_TRAIN = sum(_MNIST_TRAIN)
+NUM_MNIST_TEST = sum(_MNIST_TEST)
 
 
 @dataclass(kw_only=True)
@@ -24,7 +27,7 @@ class DataConfig:
     """Validation images, drawn from the other training images of MNIST."""
 
     num_test: int = NUM_MNIST_TEST
-    """Test images. Use fewer only for a quick try."""
+    """Test images. Use fewer only for a quick try. With `classes`, the default is all of their test images."""
 
     skip: int = 0
     """Leave out this many images at the start of the seed's shuffled order. 8,000 are all images of the default split."""
@@ -35,24 +38,54 @@ class DataConfig:
     max_rotation: float = 0.0
     """Largest random rotation of a training image, in degrees in each direction. Each epoch draws a new one."""
 
+    classes: list[int] | None = None
+    """Use only images of these digits to train, validate and test. Labels and the ten outputs stay. None: all digits."""
+
     def __post_init__(self) -> None:
         convert_floats(self)
         for name in ("num_train", "num_valid"):
             require(getattr(self, name) >= 1, f"data.{name}", "at least 1", getattr(self, name))
         require(self.skip >= 0, "data.skip", "at least 0", self.skip)
+        self._sort_classes()
+        num_train, num_test = (self._num_of_classes(numbers) for numbers in (_MNIST_TRAIN, _MNIST_TEST))
+        if self.num_test == NUM_MNIST_TEST:
+            self.num_test = num_test  # so that the record of the run shows it
+        # Sure to suffice: the images that `skip` leaves out may all be of these classes.
         total = self.skip + self.num_train + self.num_valid
-        require(total <= NUM_MNIST_TRAIN, "data.skip + data.num_train + data.num_valid", f"at most {NUM_MNIST_TRAIN}", total)
+        require(
+            total <= num_train, "data.skip + data.num_train + data.num_valid", f"at most {num_train}{self._of_classes}", total
+        )
         require(0 <= self.max_shift <= 14, "data.max_shift", "from 0 to 14", self.max_shift)
         require(0 <= self.max_rotation <= 180, "data.max_rotation", "from 0 to 180", self.max_rotation)
-        require(1 <= self.num_test <= NUM_MNIST_TEST, "data.num_test", f"from 1 to {NUM_MNIST_TEST}", self.num_test)
+        require(1 <= self.num_test <= num_test, "data.num_test", f"from 1 to {num_test}{self._of_classes}", self.num_test)
+
+    def _sort_classes(self) -> None:
+        """In ascending order, so that the same classes give the same run_id."""
+        if self.classes is not None:
+            is_valid = len(set(self.classes)) == len(self.classes) >= 2 and set(self.classes) <= set(range(10))
+            require(is_valid, "data.classes", "at least two different digits from 0 to 9", self.classes)
+            self.classes = sorted(self.classes)
+
+    def _num_of_classes(self, numbers: tuple[int, ...]) -> int:
+        return sum(numbers if self.classes is None else (numbers[digit] for digit in self.classes))
+
+    @property
+    def _of_classes(self) -> str:
+        return "" if self.classes is None else " (all images of data.classes)"
 
 
 @dataclass(kw_only=True)
 class ModelConfig:
     name: Literal["cnn"] = "cnn"
 
-    activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu"] = "sigmoid"
-    """Activation of the dense layer."""
+    activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "linear"] = "sigmoid"
+    """Activation of the dense layer. `linear` is none."""
+
+    conv_activation: Literal["relu", "linear"] = "relu"
+    """Activation of the convolutions. `linear` is none."""
+
+    pool: Literal["max", "mean"] = "max"
+    """Pooling after the first two convolutions. With `mean` and both activations linear, the network is a linear map."""
 
     dropout: float = 0.0
     """Probability of dropping an output of the dense layer in training."""
@@ -60,17 +93,25 @@ class ModelConfig:
     batch_norm: bool = False
     """Batch normalisation after each convolution."""
 
-    init: Literal["pytorch", "xavier", "he"] = "pytorch"
-    """Initial weights. `pytorch` is PyTorch's default: He initialisation for a leaky ReLU of slope √5."""
+    init: Literal["pytorch", "xavier", "he", "zero", "large"] = "pytorch"
+    """Initial weights. `pytorch` is PyTorch's default: He initialisation for a leaky ReLU of slope √5.
+
+    `zero` (all weights and biases) and `large` (10 times PyTorch's) are there to fail.
+    """
 
     init_from: str | None = None
     """File of weights to start from, as machine.save_weights writes it. {seed} in the path is replaced by the seed of the run."""
+
+    new_output: bool = False
+    """With `init_from`: the output layer does not come from the file, but starts anew, as `init` and the seed say."""
 
     def __post_init__(self) -> None:
         convert_floats(self)
         require_choices("model", self)
         require(0 <= self.dropout < 1, "model.dropout", "from 0 to below 1", self.dropout)
-        if self.init_from is not None and self.init != "pytorch":
+        has_use = self.init_from is not None or not self.new_output
+        require(has_use, "model.new_output", "false unless model.init_from is set", self.new_output)
+        if self.init_from is not None and self.init != "pytorch" and not self.new_output:
             raise ConfigError(f"model.init={self.init} has no effect because model.init_from sets the weights; drop one of them")
 
 
@@ -103,15 +144,29 @@ class TrainingConfig:
     max_epochs: int = 1_000
     """Epochs after which training stops in any case."""
 
+    score: Literal["best", "last"] = "best"
+    """The epoch whose weights count: the one with the highest validation accuracy, or the last. A run without early stopping
+    whose rate falls to the end of the budget should be scored there."""
+
+    validate_every: int = 1
+    """Validate after every N-th epoch, and always after the last. More than 1 needs patience=null. If only the last epoch is
+    validated, a run takes about 0.7 times as long."""
+
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` is mixed precision with PyTorch's autocast."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "patience", "max_epochs"):
+        for name in ("batch_size", "patience", "max_epochs", "validate_every"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"training.{name}", "at least 1", value)
         require(self.batch_size <= NUM_MNIST_TRAIN, "training.batch_size", f"at most {NUM_MNIST_TRAIN}", self.batch_size)
         require_choices("training", self)
+        is_used = self.patience is None or self.validate_every == 1
+        require(is_used, "training.validate_every", "1 for early stopping (training.patience)", self.validate_every)
+
+    def validates(self, epoch: int) -> bool:
+        """Is the validation set scored after this epoch? The first one is 1."""
+        return epoch % self.validate_every == 0 or epoch == self.max_epochs
 
 
 @dataclass(kw_only=True)
@@ -136,6 +191,9 @@ class RunConfig:
             largest, first = self.schedule.max_batch_size, self.training.batch_size
             require(largest >= first, "schedule.max_batch_size", f"at least training.batch_size ({first})", largest)
             require(largest <= NUM_MNIST_TRAIN, "schedule.max_batch_size", f"at most {NUM_MNIST_TRAIN}", largest)
+        every = self.training.validate_every
+        has_losses = self.schedule.name != "plateau" or every == 1
+        require(has_losses, "training.validate_every", "1 for schedule=plateau, which needs the loss of every epoch", every)
         for name in ("warmup_start_lr", "final_lr"):
             rate, lr = getattr(self.schedule, name), self.optimizer.lr
             require(rate is None or rate <= lr, f"schedule.{name}", f"at most optimizer.lr ({lr})", rate)

@@ -60,22 +60,37 @@ def normalise(images: Tensor) -> Tensor:
     return images.unsqueeze(1).float().div_(255).sub_(0.5).div_(0.5)
 
 
-def split_indices(config: DataConfig, seed: int) -> tuple[Tensor, Tensor]:
-    """Disjoint indices of training and validation images."""
-    shuffled = torch.randperm(NUM_MNIST_TRAIN, generator=generator(seed, "split"))[config.skip :]
-    return shuffled[: config.num_train], shuffled[config.num_train :][: config.num_valid]
+def split_indices(config: DataConfig, seed: int, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Disjoint indices of training and validation images. `labels` are those of all 60,000.
+
+    Images are skipped before classes are chosen, so `skip` leaves out the same images whatever the classes are.
+    """
+    shuffled = torch.randperm(NUM_MNIST_TRAIN, generator=generator(seed, "split")).to(labels.device)[config.skip :]
+    chosen = _of_classes(config, shuffled, labels)
+    return chosen[: config.num_train], chosen[config.num_train :][: config.num_valid]
+
+
+def indices_of_test(config: DataConfig, labels: Tensor) -> Tensor:
+    """Indices of the test images, in MNIST's order. `labels` are those of all 10,000."""
+    return _of_classes(config, torch.arange(len(labels), device=labels.device), labels)[: config.num_test]
+
+
+def _of_classes(config: DataConfig, indices: Tensor, labels: Tensor) -> Tensor:
+    """The indices of images of `config.classes`, in the same order."""
+    if config.classes is None:
+        return indices
+    return indices[torch.isin(labels[indices], torch.tensor(config.classes, device=labels.device))]
 
 
 def split(mnist: Mnist, config: DataConfig, seed: int) -> Split:
-    def part(images: Tensor, labels: Tensor) -> Part:
-        return Part(normalise(images), labels.long())
+    def part(images: Tensor, labels: Tensor, indices: Tensor) -> Part:
+        return Part(normalise(images[indices]), labels[indices].long())
 
-    device = mnist.train_images.device
-    train, valid = (indices.to(device) for indices in split_indices(config, seed))
+    train, valid = split_indices(config, seed, mnist.train_labels)
     return Split(
-        train=part(mnist.train_images[train], mnist.train_labels[train]),
-        valid=part(mnist.train_images[valid], mnist.train_labels[valid]),
-        test=part(mnist.test_images[: config.num_test], mnist.test_labels[: config.num_test]),
+        train=part(mnist.train_images, mnist.train_labels, train),
+        valid=part(mnist.train_images, mnist.train_labels, valid),
+        test=part(mnist.test_images, mnist.test_labels, indices_of_test(config, mnist.test_labels)),
     )
 
 

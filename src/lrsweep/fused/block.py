@@ -3,19 +3,21 @@
 Shapes: K runs, P floats per run, N images, B batch, S steps per epoch, H × W pixels, C classes.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lrsweep.config import RunConfig
-from lrsweep.data.dataset import Mnist, normalise, split_indices
+from lrsweep.data.dataset import Mnist, indices_of_test, normalise, split_indices
 from lrsweep.fused.stacked_cnn import FORWARD, Weights, losses_of, num_correct, penalties_of, row_layout, views
 from lrsweep.training.models import build_model, initial_model
 from lrsweep.training.optimizers import build_optimizer, layer_lr_scale, set_lr
+from lrsweep.training.solo import Score
 
 BLOCK_SLOTS = {"cpu": 4, "cuda": 8}  # small enough that the im2col columns of a step stay in the cache
 _EVAL_BATCH = {"cpu": 16, "cuda": 500}
@@ -30,7 +32,7 @@ class EpochResult(NamedTuple):
 
     losses: Tensor  # [K, S]
     train_correct: Tensor  # [K]
-    valid_loss: Tensor  # [K]
+    valid_loss: Tensor  # [K]; NaN for a slot that was not validated
     valid_correct: Tensor  # [K]
 
 
@@ -106,6 +108,7 @@ class Block:
         self.optimizer = RowOptimizer(lambda rows: build_optimizer(template.optimizer, rows), self.rows_KP, grad_KP)
         self._train_KN = torch.zeros(num_slots, template.data.num_train, dtype=torch.int64, device=self.device)
         self._valid_KN = torch.zeros(num_slots, template.data.num_valid, dtype=torch.int64, device=self.device)
+        self._test_N = indices_of_test(template.data, mnist.test_labels)
         self._recorded_steps = self._record(pool) if self.device.type == "cuda" and self.optimizer.can_be_recorded else None
 
     def load(self, k: int, run: RunConfig) -> None:
@@ -117,12 +120,15 @@ class Block:
                 part[0].copy_(model.get_parameter(name))
                 lr_scales[name].fill_(layer_lr_scale(run.optimizer, name))
         self.optimizer.reset(k)
-        train_N, valid_N = split_indices(run.data, run.seed)
+        train_N, valid_N = split_indices(run.data, run.seed, self._mnist.train_labels)
         self._train_KN[k].copy_(train_N)
         self._valid_KN[k].copy_(valid_N)
 
-    def epoch(self, order_KN: Tensor, rates_SK: Tensor) -> EpochResult:
-        """Train and validate every slot for one epoch. `order_KN` permutes the training images of each slot."""
+    def epoch(self, order_KN: Tensor, rates_SK: Tensor, validated: Sequence[int] | None = None) -> EpochResult:
+        """Train every slot for one epoch, then validate the slots in `validated` (None: all).
+
+        `order_KN` permutes the training images of each slot.
+        """
         index_KN = self._train_KN.gather(1, _to(self.device, order_KN))
         rates_SK1 = _to(self.device, rates_SK.to(self._dtype)).unsqueeze(2)
         losses_KS = torch.empty(self.num_slots, len(rates_SK), dtype=self._dtype, device=self.device)
@@ -131,20 +137,31 @@ class Block:
             step = self._recorded_steps[index_KB.shape[1]] if self._recorded_steps else self.train_step
             losses_KS[:, i], step_correct_K = step(index_KB, rates_SK1[i])
             correct_K += step_correct_K
+        return EpochResult(losses_KS, correct_K, *self._validate(validated))
+
+    def _validate(self, slots: Sequence[int] | None) -> tuple[Tensor, Tensor]:
         images, labels = self._mnist.train_images, self._mnist.train_labels  # validation images come from these, too
-        return EpochResult(losses_KS, correct_K, *self._score(self.weights, images, labels, self._valid_KN))
+        if slots is None:
+            return self._score(self.weights, images, labels, self._valid_KN)
+        loss_K = torch.full((self.num_slots,), math.nan, dtype=torch.float64, device=self.device)
+        correct_K = torch.zeros(self.num_slots, dtype=torch.int64, device=self.device)
+        if slots:
+            index_K = _to(self.device, torch.tensor(slots))
+            weights = views(self.rows_KP[index_K], self._layout)
+            loss_K[index_K], correct_K[index_K] = self._score(weights, images, labels, self._valid_KN[index_K])
+        return loss_K, correct_K
 
     def keep_best(self, slots: Sequence[int]) -> None:
         """Save the current weights of these slots as their best weights."""
         self._best_KP[slots] = self.rows_KP[slots]
 
-    def score_test(self, slots: Sequence[int]) -> list[tuple[float, float]]:
-        """The loss and accuracy of these slots' best weights on the test set."""
-        num_test = self._template.data.num_test
-        index_KN = torch.arange(num_test, device=self.device).expand(len(slots), -1)
-        weights = views(self._best_KP[slots], self._layout)
+    def score_test(self, slots: Sequence[int], which: Literal["best", "last"]) -> list[Score]:
+        """The score of these slots on the test set, with their best or their current weights."""
+        index_KN = self._test_N.expand(len(slots), -1)
+        weights = views((self._best_KP if which == "best" else self.rows_KP)[slots], self._layout)
         loss_K, correct_K = self._score(weights, self._mnist.test_images, self._mnist.test_labels, index_KN)
-        return [(loss, correct / num_test) for loss, correct in zip(loss_K.tolist(), correct_K.tolist(), strict=True)]
+        num_test = len(self._test_N)
+        return [Score(loss, correct / num_test) for loss, correct in zip(loss_K.tolist(), correct_K.tolist(), strict=True)]
 
     def train_step(self, index_KB: Tensor, rate_K1: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step. Return each run's loss and number of correct answers, computed before the update."""

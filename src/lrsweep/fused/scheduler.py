@@ -1,8 +1,8 @@
 """Train many runs in one program: runs share every step, and when a run ends, the next one takes its slot.
 
 Each run trains as in solo.py: with the same split, initial weights and batches, its own learning rate, the same stopping rule,
-and one score on the test set. Only the order of floating-point sums differs, so the weights drift apart after some steps, as
-they do between two machines.
+and the same scores on the test set. Only the order of floating-point sums differs, so the weights drift apart after some steps,
+as they do between two machines.
 
 Shapes: K slots, N images, S steps per epoch.
 """
@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,8 +24,16 @@ from lrsweep.fused.stacked_cnn import FORWARD
 from lrsweep.records import EpochRecord, Outcome, StopReason
 from lrsweep.training.early_stopping import EarlyStopping
 from lrsweep.training.schedules import Pace, PlateauState, lr_at, pace_of
+from lrsweep.training.solo import Score
 
 _USABLE_MEMORY = 0.8  # fraction of the free GPU memory
+
+
+class EpochSeconds(NamedTuple):
+    """The seconds that an epoch of a fused run counts as. It has no wall time of its own."""
+
+    with_validation: float
+    without_validation: float
 
 
 def reason_not_fusable(run: RunConfig) -> str | None:
@@ -47,7 +56,8 @@ def reason_not_fusable(run: RunConfig) -> str | None:
 def cohorts(runs: Sequence[RunConfig]) -> list[list[int]]:
     """Group the positions of runs that can train in one program.
 
-    They may differ in learning rate, seed, schedule, layer factors, patience and max_epochs, but in nothing else.
+    They may differ in learning rate, seed, schedule, layer factors, patience, max_epochs, score and validate_every, but in
+    nothing else.
     """
     groups: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
@@ -62,7 +72,7 @@ def train(
     mnist: Mnist,
     *,
     num_slots: int,
-    epoch_seconds: float,
+    epoch_seconds: EpochSeconds,
     on_outcome: Callable[[int, Outcome], None],
     on_epoch: Callable[[int], None] = lambda num_active: None,
     on_halved: Callable[[int], None] = lambda num_slots: None,
@@ -71,9 +81,8 @@ def train(
 ) -> None:
     """Train the runs of one cohort, at most `num_slots` at a time.
 
-    `on_outcome` gets each run's position and outcome as soon as the run ends. A fused run has no wall time of its own, so every
-    epoch counts as `epoch_seconds`. If memory runs out, the unfinished runs start again with half the slots, and `on_halved`
-    gets the new number; with one slot, torch.OutOfMemoryError is raised.
+    `on_outcome` gets each run's position and outcome as soon as the run ends. If memory runs out, the unfinished runs start
+    again with half the slots, and `on_halved` gets the new number; with one slot, torch.OutOfMemoryError is raised.
     """
     unfinished = list(range(len(runs)))
     num_slots = min(num_slots, len(runs))
@@ -126,13 +135,14 @@ class _ActiveRun:
 
     position: int
     run: RunConfig
-    epoch_seconds: float
+    epoch_seconds: EpochSeconds
     order: torch.Generator = field(init=False)
     stopping: EarlyStopping = field(init=False)
     pace: Pace = field(init=False)
     plateau: PlateauState = field(default_factory=PlateauState)
     curve: list[EpochRecord] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # of every step
+    wall_seconds: float = 0.0  # as in solo, the diverged epoch counts
     stop_reason: StopReason | None = None  # None while the run continues
 
     def __post_init__(self) -> None:
@@ -148,33 +158,44 @@ class _ActiveRun:
         steps = range(first, first + _num_steps(self.run))
         return [lr_at(self.run.schedule, self.run.optimizer.lr, step, self.pace) * self.plateau.lr_scale for step in steps]
 
-    def after_epoch(self, losses: list[float], train_accuracy: float, valid_loss: float, valid_accuracy: float) -> bool:
-        """Apply solo's stopping rule. Return whether the weights are the best so far."""
+    @property
+    def is_validated(self) -> bool:
+        """Is the next epoch validated?"""
+        return self.run.training.validates(len(self.curve) + 1)
+
+    def after_epoch(self, losses: list[float], train_accuracy: float, valid: Score | None) -> None:
+        """Apply solo's stopping rule."""
         self.losses += losses
-        if not all(map(math.isfinite, [*losses, valid_loss])):
+        seconds = self.epoch_seconds.with_validation if valid else self.epoch_seconds.without_validation
+        self.wall_seconds += seconds
+        if not all(map(math.isfinite, [*losses, valid.loss if valid else 0.0])):
             self.stop_reason = "diverged"
-            return False
-        self.plateau = self.plateau.after(self.run.schedule, self.run.optimizer.lr, valid_loss)
-        self.stopping = self.stopping.after(valid_accuracy)
+            return
+        if valid is not None:
+            self.plateau = self.plateau.after(self.run.schedule, self.run.optimizer.lr, valid.loss)
+        self.stopping = self.stopping.after(valid.accuracy if valid else None)
         self.curve.append(
             EpochRecord(
                 epoch=self.stopping.epoch,
                 train_loss=self._mean_loss(losses),
                 train_accuracy=train_accuracy,
-                valid_loss=valid_loss,
-                valid_accuracy=valid_accuracy,
-                seconds=self.epoch_seconds,
+                highest_loss=max(losses),
+                valid_loss=valid.loss if valid else None,
+                valid_accuracy=valid.accuracy if valid else None,
+                seconds=seconds,
             )
         )
         if self.stopping.is_over:
             self.stop_reason = "patience"
         elif len(self.curve) >= self.run.training.max_epochs:
             self.stop_reason = "max_epochs"
-        return self.stopping.is_improvement
 
-    def outcome(self, test: tuple[float, float] | None) -> Outcome:
-        """`test` is the loss and accuracy of the best weights on the test set, or None if no epoch succeeded."""
+    def outcome(self, best: Score | None, last: Score | None) -> Outcome:
+        """`best` and `last` are the scores of those epochs on the test set, if the run has them."""
         assert self.stop_reason is not None
+        test = {"best": best, "last": last}[self.run.training.score]
+        last_accuracy = self.curve[-1].valid_accuracy if self.curve else None
+        valid_accuracy = {"best": self.stopping.best_accuracy, "last": last_accuracy}[self.run.training.score]
         is_diverged = self.stop_reason == "diverged"
         num_finite = next((step for step, loss in enumerate(self.losses) if not math.isfinite(loss)), len(self.losses))
         return Outcome(
@@ -182,10 +203,12 @@ class _ActiveRun:
             stop_reason=self.stop_reason,
             curve=tuple(self.curve),
             best_epoch=self.stopping.best_epoch or None,
-            valid_accuracy=self.stopping.best_accuracy if self.stopping.best_epoch else None,
-            test_loss=test[0] if test else None,
-            test_accuracy=test[1] if test else None,
-            wall_seconds=(len(self.curve) + is_diverged) * self.epoch_seconds,  # as in solo, the diverged epoch counts
+            valid_accuracy=valid_accuracy if test else None,
+            test_loss=test.loss if test else None,
+            test_accuracy=test.accuracy if test else None,
+            best_test_accuracy=best.accuracy if best else None,
+            last_test_accuracy=last.accuracy if last else None,
+            wall_seconds=self.wall_seconds,
             diverged_step=num_finite if is_diverged else None,
             last_finite_loss=self.losses[num_finite - 1] if num_finite else None,
         )
@@ -207,7 +230,7 @@ def _train_in_slots(
     num_slots: int,
     block_slots: int | None,
     dtype: torch.dtype,
-    epoch_seconds: float,
+    epoch_seconds: EpochSeconds,
     on_epoch: Callable[[int], None],
 ) -> Iterator[tuple[int, Outcome]]:
     """Yield each run's position and outcome when it ends. Free slots are filled between epochs, in the order of the runs."""
@@ -243,7 +266,8 @@ def _start_epoch(block: Block, slots: list[_ActiveRun | None]) -> EpochResult:
     for k, active in active_runs.items():
         order_KN[k] = active.next_order()
         rates_SK[:, k] = torch.tensor(active.next_rates(), dtype=torch.float64)
-    return block.epoch(order_KN, rates_SK)
+    validated = [k for k, active in active_runs.items() if active.is_validated]
+    return block.epoch(order_KN, rates_SK, None if len(validated) == len(active_runs) else validated)
 
 
 def _finish_epoch(block: Block, slots: list[_ActiveRun | None], result: EpochResult) -> Iterator[tuple[int, Outcome]]:
@@ -253,14 +277,22 @@ def _finish_epoch(block: Block, slots: list[_ActiveRun | None], result: EpochRes
     for k, active in enumerate(slots):
         if active is not None:
             data = active.run.data
-            if active.after_epoch(losses_KS[k], train_K[k] / data.num_train, valid_loss_K[k], valid_K[k] / data.num_valid):
+            valid = Score(valid_loss_K[k], valid_K[k] / data.num_valid) if active.is_validated else None
+            active.after_epoch(losses_KS[k], train_K[k] / data.num_train, valid)
+            if active.stop_reason != "diverged" and active.stopping.is_improvement:
                 improved.append(k)
             if active.stop_reason is not None:
                 ended.append((k, active))
     if improved:
         block.keep_best(improved)
-    scored = [k for k, active in ended if active.stopping.best_epoch]
-    tests = dict(zip(scored, block.score_test(scored), strict=True)) if scored else {}
+    best = _score_test(block, "best", [k for k, active in ended if active.stopping.best_epoch])
+    only_last = [k for k, active in ended if active.stop_reason != "diverged" and k not in improved]
+    last = {k: best[k] for k in improved if k in best} | _score_test(block, "last", only_last)
     for k, active in ended:
         slots[k] = None
-        yield active.position, active.outcome(tests.get(k))
+        yield active.position, active.outcome(best.get(k), last.get(k))
+
+
+def _score_test(block: Block, which: Literal["best", "last"], slots: list[int]) -> dict[int, Score]:
+    """By slot."""
+    return dict(zip(slots, block.score_test(slots, which), strict=True)) if slots else {}

@@ -63,10 +63,16 @@ def forward_cnn(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> T
         weight_KOI, bias_KO = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
         return torch.baddbmm(bias_KO.unsqueeze(1), x_KBI, weight_KOI.transpose(1, 2))
 
+    def activate_and_pool(x_KBHWO: Tensor) -> Tensor:  # in the order of models.CNN
+        if config.pool == "mean":
+            return _pool(F.avg_pool2d, activate(x_KBHWO))
+        return activate(_pool(F.max_pool2d, x_KBHWO))
+
+    activate = ACTIVATIONS[config.conv_activation]
     x = F.pad(images_KBHW, (1, 1, 1, 1)).unsqueeze(-1)
-    x = F.relu(_max_pool(convolve(x, "conv1")))
-    x = F.relu(_max_pool(convolve(x, "conv2")))
-    x = F.relu(convolve(x, "conv3"))
+    x = activate_and_pool(convolve(x, "conv1"))
+    x = activate_and_pool(convolve(x, "conv2"))
+    x = activate(convolve(x, "conv3"))
     x = x.permute(0, 1, 4, 2, 3).flatten(2)  # the module flattens in the order C, H, W
     return linear(ACTIVATIONS[config.activation](linear(x, "dense")), "output")
 
@@ -131,7 +137,7 @@ class _Columns(torch.autograd.Function):
         return grad_x_KBHWI
 
 
-def _max_pool(x_KBHWO: Tensor) -> Tensor:
-    """2 × 2 max pooling. PyTorch treats the permuted NHWC tensor as channels_last."""
-    pooled = F.max_pool2d(x_KBHWO.flatten(0, 1).permute(0, 3, 1, 2), 2)
+def _pool(pool: Callable[[Tensor, int], Tensor], x_KBHWO: Tensor) -> Tensor:
+    """2 × 2 pooling. PyTorch treats the permuted NHWC tensor as channels_last."""
+    pooled = pool(x_KBHWO.flatten(0, 1).permute(0, 3, 1, 2), 2)
     return pooled.permute(0, 2, 3, 1).view(*x_KBHWO.shape[:2], *pooled.shape[2:], -1)

@@ -27,6 +27,8 @@ from lrsweep.storage.files import StoreError, write_atomically
 
 _PACKED = "runs.jsonl.gz"
 _EXPECTED = "expected.json"
+# Fields that the first records did not have. They are left out if they are None, so that old records give the same bytes again.
+_LATER_FIELDS = ("best_test_accuracy", "last_test_accuracy", "highest_loss")
 
 
 class Damaged(NamedTuple):
@@ -177,9 +179,14 @@ def _checksum(tree: dict[str, Any]) -> str:
 def _encode(record: RunRecord) -> str:
     tree = dataclasses.asdict(record)
     curve = tree["outcome"]["curve"]
-    names = [f.name for f in dataclasses.fields(EpochRecord)]
-    tree["outcome"]["curve"] = {name: [epoch[name] for epoch in curve] for name in names}
+    columns = {f.name: [epoch[f.name] for epoch in curve] for f in dataclasses.fields(EpochRecord)}
+    tree["outcome"]["curve"] = {name: values for name, values in columns.items() if _is_stored(name, values)}
+    tree["outcome"] = {name: value for name, value in tree["outcome"].items() if _is_stored(name, [value])}
     return _canonical({"checksum": _checksum(tree), "record": tree})
+
+
+def _is_stored(name: str, values: list[Any]) -> bool:
+    return name not in _LATER_FIELDS or any(value is not None for value in values)
 
 
 def _decode(text: str) -> RunRecord:

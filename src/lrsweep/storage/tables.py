@@ -25,7 +25,9 @@ _ENVIRONMENT = [
 _RUN_KEY = ["run_id", "loss", "seed", "lr"]
 _RUN_COLUMNS = ["run_id", "lr", "seed", "loss", *_OUTCOME[:2], "epochs", *_OUTCOME[2:], "engine", "timing", *_ENVIRONMENT]
 _FLOAT_COLUMNS = [f.name for f in dataclasses.fields(Outcome) if f.type in (int | None, float | None)]
-DRAWN_BY = ["seed", "data.skip", "data.num_train", "data.num_valid", "data.num_test"]  # these settings determine the split
+_FLOAT_CURVE_COLUMNS = [f.name for f in dataclasses.fields(EpochRecord) if f.type == float | None]
+# These settings determine the split.
+DRAWN_BY = ["seed", *(f"data.{name}" for name in ("skip", "num_train", "num_valid", "num_test", "classes"))]
 
 
 def setting_cell(value: Any) -> Any:
@@ -38,13 +40,7 @@ DEFAULT_SETTINGS = {name: setting_cell(value) for name, value in flatten(datacla
 
 def to_frame(records: list[RunRecord]) -> pd.DataFrame:
     """One row per record: see store.load."""
-    rows = [
-        _setting_columns(record)
-        | {name: getattr(record.outcome, name) for name in _OUTCOME}
-        | {"epochs": record.outcome.epochs, "engine": record.engine, "timing": record.timing}
-        | {name: record.environment.get(name) for name in _ENVIRONMENT}
-        for record in records
-    ]
+    rows = [_run_row(record) for record in records]
     # Without the cast, a column that is None in every record would not be numeric.
     frame = pd.DataFrame(rows, columns=None if rows else _RUN_COLUMNS).astype(dict.fromkeys(_FLOAT_COLUMNS, "float64"))
     return frame[_RUN_COLUMNS + [name for name in frame.columns if name not in _RUN_COLUMNS]]
@@ -58,7 +54,8 @@ def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
         for key in [run_key(record)]
         for epoch in record.outcome.curve
     ]
-    return pd.DataFrame(rows, columns=_RUN_KEY + [f.name for f in dataclasses.fields(EpochRecord)])
+    frame = pd.DataFrame(rows, columns=_RUN_KEY + [f.name for f in dataclasses.fields(EpochRecord)])
+    return frame.astype(dict.fromkeys(_FLOAT_CURVE_COLUMNS, "float64"))
 
 
 def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
@@ -83,8 +80,8 @@ def run_key(record: RunRecord) -> dict[str, Any]:
 def split_key(record: RunRecord) -> dict[str, Any]:
     """The settings in DRAWN_BY."""
     data = record.config["data"]
-    skip = data.get("skip", DataConfig.skip)  # the oldest records do not have it
-    values = record.config["seed"], skip, data["num_train"], data["num_valid"], data["num_test"]
+    skip, classes = data.get("skip", DataConfig.skip), data.get("classes", DataConfig.classes)  # old records do not have them
+    values = record.config["seed"], skip, data["num_train"], data["num_valid"], data["num_test"], setting_cell(classes)
     return dict(zip(DRAWN_BY, values, strict=True))
 
 
@@ -97,6 +94,14 @@ def sort_key(record: RunRecord) -> tuple[str, int, float, str]:
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """A record's config as table cells. A setting newer than the record gets its default, which changes nothing."""
     return DEFAULT_SETTINGS | {name: setting_cell(value) for name, value in flatten(config).items()}
+
+
+def _run_row(record: RunRecord) -> dict[str, Any]:
+    row = _setting_columns(record) | {name: getattr(record.outcome, name) for name in _OUTCOME}
+    if row["training.score"] == "best":
+        row["best_test_accuracy"] = row["test_accuracy"]  # old records have only the latter
+    row |= {"epochs": record.outcome.epochs, "engine": record.engine, "timing": record.timing}
+    return row | {name: record.environment.get(name) for name in _ENVIRONMENT}
 
 
 def _setting_columns(record: RunRecord) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from lrsweep.records import RunRecord
 
-_EPOCH_FIELDS = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds")
+_EPOCH_FIELDS = ("train_loss", "train_accuracy", "highest_loss", "valid_loss", "valid_accuracy", "seconds")
 _OUTCOME_FIELDS = ("valid_accuracy", "test_accuracy", "wall_seconds")
 FINAL_METRICS = tuple(f"final/{name}" for name in _OUTCOME_FIELDS)
 
@@ -40,12 +40,13 @@ def times_of(record: RunRecord) -> Times:
 
 
 def epoch_metrics(record: RunRecord) -> Iterator[EpochMetric]:
-    """The metrics of every epoch. `epoch/valid_accuracy` belongs to one epoch, `final/valid_accuracy` to the best one."""
+    """The metrics that every epoch has. `epoch/valid_accuracy` belongs to one epoch, `final/valid_accuracy` to the scored one."""
     started = times_of(record).started
     elapsed = accumulate(epoch.seconds for epoch in record.outcome.curve)
     for epoch, seconds in zip(record.outcome.curve, elapsed, strict=True):
         for name in _EPOCH_FIELDS:
-            yield EpochMetric(f"epoch/{name}", epoch.epoch, getattr(epoch, name), started + seconds)
+            if (value := getattr(epoch, name)) is not None:
+                yield EpochMetric(f"epoch/{name}", epoch.epoch, value, started + seconds)
 
 
 def final_metrics(record: RunRecord) -> dict[str, float]:

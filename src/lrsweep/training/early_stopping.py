@@ -11,10 +11,12 @@ class EarlyStopping:
     best_epoch: int = 0  # 0: none yet
     best_accuracy: float = -math.inf
 
-    def after(self, accuracy: float) -> "EarlyStopping":
-        """The state after one more epoch. A tie is not an improvement, and neither is NaN."""
+    def after(self, accuracy: float | None) -> "EarlyStopping":
+        """The state after one more epoch; None if it was not validated. A tie is not an improvement, and neither is NaN."""
         state = replace(self, epoch=self.epoch + 1)
-        return replace(state, best_epoch=state.epoch, best_accuracy=accuracy) if accuracy > self.best_accuracy else state
+        if accuracy is None or not accuracy > self.best_accuracy:
+            return state
+        return replace(state, best_epoch=state.epoch, best_accuracy=accuracy)
 
     @property
     def is_improvement(self) -> bool:

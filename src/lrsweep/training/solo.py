@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -127,20 +128,29 @@ def _generators(learner: Learner) -> dict[str, torch.Generator]:
     return {"order": learner.order, "augmentation": learner.augmentation, "dropout": learner.dropout}
 
 
+class _Scored(NamedTuple):
+    """An epoch that is scored on the test set."""
+
+    weights: dict[str, Tensor]
+    valid_accuracy: float | None
+    test: Score
+
+
 def train(
     run: RunConfig,
     split: Split,
     on_epoch: Callable[[EpochRecord], None] = lambda epoch: None,
     *,
-    on_best: Callable[[dict[str, Tensor]], None] = lambda weights: None,
+    on_weights: Callable[[dict[str, Tensor]], None] = lambda weights: None,
     on_state: Callable[[Callable[[], State]], None] = lambda make_state: None,
     resume_from: State | None = None,
 ) -> Outcome:
-    """Train until early stopping, `max_epochs` or divergence (a NaN or infinite loss), then score the test set once.
+    """Train until early stopping, `max_epochs` or divergence (a NaN or infinite loss), then score the best and the last epoch
+    on the test set.
 
-    `on_best` is called at the end with the weights of the best epoch, if there is one. `on_state` is called after every epoch
-    but the last, with a function that returns the run's state. Pass such a state as `resume_from` to continue a run with the
-    same settings: the outcome is the same as without the interruption.
+    `on_weights` is called at the end with the weights of the scored epoch (see `Outcome`), if there is one. `on_state` is called
+    after every epoch but the last, with a function that returns the run's state. Pass such a state as `resume_from` to continue
+    a run with the same settings: the outcome is the same as without the interruption.
     """
     device = split.train.images.device
     _warm_up(run, split)
@@ -153,30 +163,30 @@ def train(
             on_epoch(progress.curve[-1])
         if progress.stop_reason is None:
             on_state(progress.state)
-    test = None
-    if progress.best_weights is not None:
-        progress.learner.model.load_state_dict(progress.best_weights)
-        test = evaluate(run, progress.learner.model, split.test)
-        on_best(progress.best_weights)
-    return _outcome(progress, test)
+    scored = _score_test(progress, split.test)
+    if run.training.score in scored:
+        on_weights(scored[run.training.score].weights)
+    return _outcome(progress, scored)
 
 
 def _one_epoch(progress: _Progress, split: Split) -> None:
-    """Train and validate. An epoch that diverges gets no EpochRecord."""
+    """Train, and validate if the settings say so. An epoch that diverges gets no EpochRecord."""
     learner, clock = progress.learner, progress.clock
+    is_validated = learner.run.training.validates(progress.stopping.epoch + 1)
     before = clock.wall_seconds
     with clock:
         losses, trained = train_epoch(learner, split.train)
-        valid = evaluate(learner.run, learner.model, split.valid)
+        valid = evaluate(learner.run, learner.model, split.valid) if is_validated else None
         finite = list(takewhile(math.isfinite, losses))
         progress.num_finite += len(finite)
         progress.last_finite_loss = finite[-1] if finite else progress.last_finite_loss
-        # If the epoch's last step breaks the weights, only the validation loss shows it.
-        progress.has_diverged = len(finite) < len(losses) or not math.isfinite(valid.loss)
+        # If the epoch's last step breaks the weights, only the validation loss shows it, or else the next epoch's first loss.
+        progress.has_diverged = len(finite) < len(losses) or (valid is not None and not math.isfinite(valid.loss))
         if progress.has_diverged:
             return
-        learner.plateau = learner.plateau.after(learner.run.schedule, learner.run.optimizer.lr, valid.loss)
-        progress.stopping = progress.stopping.after(valid.accuracy)
+        if valid is not None:
+            learner.plateau = learner.plateau.after(learner.run.schedule, learner.run.optimizer.lr, valid.loss)
+        progress.stopping = progress.stopping.after(valid.accuracy if valid else None)
         if progress.stopping.is_improvement:
             progress.best_weights = copy.deepcopy(learner.model.state_dict())
     progress.curve.append(
@@ -184,24 +194,44 @@ def _one_epoch(progress: _Progress, split: Split) -> None:
             epoch=progress.stopping.epoch,
             train_loss=trained.loss,
             train_accuracy=trained.accuracy,
-            valid_loss=valid.loss,
-            valid_accuracy=valid.accuracy,
+            highest_loss=max(losses),
+            valid_loss=valid.loss if valid else None,
+            valid_accuracy=valid.accuracy if valid else None,
             seconds=clock.wall_seconds - before,
         )
     )
 
 
-def _outcome(progress: _Progress, test: Score | None) -> Outcome:
+def _score_test(progress: _Progress, test: Part) -> dict[str, _Scored]:
+    """Score the "best" and the "last" epoch, as far as the run has them; only once if they are the same epoch."""
+    run, model, stopping = progress.learner.run, progress.learner.model, progress.stopping
+    last_weights = copy.deepcopy(model.state_dict())  # before the best weights are loaded
+    scored = {}
+    if progress.best_weights is not None:
+        model.load_state_dict(progress.best_weights)
+        scored["best"] = _Scored(progress.best_weights, stopping.best_accuracy, evaluate(run, model, test))
+    if not progress.has_diverged and stopping.is_improvement:
+        scored["last"] = scored["best"]
+    elif not progress.has_diverged:
+        model.load_state_dict(last_weights)
+        scored["last"] = _Scored(last_weights, progress.curve[-1].valid_accuracy, evaluate(run, model, test))
+    return scored
+
+
+def _outcome(progress: _Progress, scored: dict[str, _Scored]) -> Outcome:
     assert progress.stop_reason is not None
-    stopping = progress.stopping
+    chosen = scored.get(progress.learner.run.training.score)
+    best, last = scored.get("best"), scored.get("last")
     return Outcome(
         status="diverged" if progress.has_diverged else "ok",
         stop_reason=progress.stop_reason,
         curve=tuple(progress.curve),
-        best_epoch=stopping.best_epoch or None,
-        valid_accuracy=stopping.best_accuracy if stopping.best_epoch else None,
-        test_accuracy=test.accuracy if test else None,
-        test_loss=test.loss if test else None,
+        best_epoch=progress.stopping.best_epoch or None,
+        valid_accuracy=chosen.valid_accuracy if chosen else None,
+        test_accuracy=chosen.test.accuracy if chosen else None,
+        test_loss=chosen.test.loss if chosen else None,
+        best_test_accuracy=best.test.accuracy if best else None,
+        last_test_accuracy=last.test.accuracy if last else None,
         wall_seconds=progress.clock.wall_seconds,
         cpu_seconds=progress.clock.cpu_seconds,
         diverged_step=progress.num_finite if progress.has_diverged else None,

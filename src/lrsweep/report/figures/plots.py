@@ -203,7 +203,7 @@ def representative_rates(summary: pd.DataFrame, best: Best) -> list[float]:
 
 def plot_training_curves(curves: pd.DataFrame, rates: list[float], arm: str, seed: int, ax: Axes) -> Axes:
     """Validation accuracy against the epoch at a few rates, for one seed. A marker shows the best epoch."""
-    chosen = curves[(curves["arm"] == arm) & (curves["seed"] == seed)]
+    chosen = curves[(curves["arm"] == arm) & (curves["seed"] == seed) & curves["valid_accuracy"].notna()]
     for i, rate in enumerate(rates):
         curve = chosen[chosen["lr"] == rate]
         if curve.empty:

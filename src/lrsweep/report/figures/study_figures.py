@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from lrsweep.analysis.findings import Analysis, Findings
+from lrsweep.analysis.best_rate import Best
+from lrsweep.analysis.findings import Analysis, Findings, Target
 from lrsweep.report.figures import plots
 from lrsweep.report.figures.files import Figure
 from lrsweep.report.texts.wording import TIMES_EN, escaped, seeds_text
@@ -11,13 +12,11 @@ from lrsweep.report.texts.wording import TIMES_EN, escaped, seeds_text
 def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
     best = main.best
     summary, runs, target = tables.summary, tables.of_arm(best.arm), tables.target
-    assert target is not None  # analyse() sets it if there is a main arm
     seeds, arm = seeds_text(best.num_seeds), best.arm
     time = TIMES_EN[best.best["time"]]
     rates = plots.representative_rates(summary, best)
     first_seed = int(runs.loc[runs["epochs"] > 0, "seed"].min())
     sizes = int(runs["data.num_valid"].iloc[0]), int(runs["data.num_test"].iloc[0])
-    to_target = f"to {target.accuracy:.0%} validation accuracy"
     return [
         Figure(
             "error",
@@ -56,23 +55,28 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
             "Down and to the left is better; no rate beats one on the Pareto front in both.",
             lambda ax: plots.plot_trade_off(summary, best, ax),
         ),
-        *(
-            Figure(
-                f"{cost}-to-target",
-                f"{label[0].upper()}{label[1:]} {to_target} ({arm}, {seeds})",
-                "An open triangle is a run that ended before it got there; the line is broken where half of the runs did.",
-                lambda ax, cost=cost, label=label: plots.plot_time_to_target(  # type: ignore[misc]
-                    target.times, target.medians, cost, f"{label} {to_target}", best, ax
-                ),
-            )
-            for cost, label in (("epochs", "epochs"), ("seconds", f"seconds of {time}"))
-        ),
+        *([] if target is None else _to_target_figures(target, best, f"({arm}, {seeds})", time)),
         Figure(
             "training-curves",
             f"Training at {len(rates)} telling rates ({arm}, seed {first_seed}; a mark: the best epoch)",
             _reading_of_curves(runs.iloc[0]),
             lambda ax: plots.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
         ),
+    ]
+
+
+def _to_target_figures(target: Target, best: Best, runs: str, time: str) -> list[Figure]:
+    to_target = f"to {target.accuracy:.0%} validation accuracy"
+    return [
+        Figure(
+            f"{cost}-to-target",
+            f"{label[0].upper()}{label[1:]} {to_target} {runs}",
+            "An open triangle is a run that ended before it got there; the line is broken where half of the runs did.",
+            lambda ax, cost=cost, label=label: plots.plot_time_to_target(  # type: ignore[misc]
+                target.times, target.medians, cost, f"{label} {to_target}", best, ax
+            ),
+        )
+        for cost, label in (("epochs", "epochs"), ("seconds", f"seconds of {time}"))
     ]
 
 
