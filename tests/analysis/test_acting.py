@@ -31,6 +31,11 @@ def test_a_schedule_acts_if_rate_or_batch_moves_within_the_run(settings: dict[st
     assert share_that_acted(study, study.runs) == acted
 
 
+def test_a_run_that_diverged_in_its_first_epoch_had_its_warm_up() -> None:
+    study = make_study([[[0.1]]], [{"schedule.warmup": 2.0}], rates=[1e-1], epochs=0)
+    assert share_that_acted(study, study.runs) == 1.0
+
+
 def test_plateau_acts_on_the_runs_whose_loss_stopped_falling() -> None:
     study = make_study(np.full((4, 1, 1), 0.9), [{"schedule.name": "plateau", "schedule.patience": 1}], rates=[1e-3])
     study.curves.loc[study.curves["run_id"] == "made-2", "valid_loss"] = 1.0

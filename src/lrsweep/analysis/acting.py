@@ -49,7 +49,7 @@ def plateau_scale(schedule: ScheduleConfig, lr: float, valid_losses: Any) -> flo
 
 
 def _moves(schedule: ScheduleConfig, run: pd.Series) -> bool:
-    batch_size, num_epochs = int(run["training.batch_size"]), int(run["epochs"])
+    batch_size, num_epochs = int(run["training.batch_size"]), max(1, int(run["epochs"]))  # or it diverged in the first
     if schedule.name == "grow_batch":
         return batch_size_at(schedule, batch_size, num_epochs - 1) != batch_size
     pace = Pace(
