@@ -187,6 +187,13 @@ def test_missing_runs_are_a_doubt() -> None:
     assert compared(replace(study, num_missing=6)).doubts == ("18 of 24 runs of made",)
 
 
+def test_without_a_seed_that_was_timed_there_is_no_comparison_of_times() -> None:
+    study = noisy(np.random.default_rng(16), [0.0, 0.01])
+    study.runs["seconds"] = math.nan
+    with pytest.raises(NoSuchRuns, match="no seed has seconds on both sides"):
+        compared(study, metric="seconds")
+
+
 def test_a_seed_that_one_arm_lacks_is_left_out() -> None:
     study = noisy(np.random.default_rng(13), [0.0, 0.01, 0.0])
     is_missing = (study.runs["model.activation"] == "tanh") & (study.runs["seed"] == 3)

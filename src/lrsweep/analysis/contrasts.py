@@ -69,6 +69,8 @@ def difference(
     rank = {"any": len(weighted) - 1, "most": (len(weighted) - 1) // 2}.get(reduce, 0)
     chosen, parts = ranked(lambda share: [_linear(sides, share, metric) for sides in weighted], level, rank)
     sides = [*ups, *downs]
+    if not chosen.num_seeds:
+        raise NoSuchRuns(f"no seed has {metric} on both sides")
     notes = [side.column.caveat for side in sides] + [f"left out, because it never acted: {name}" for name in idle + idle_downs]
     return replace(
         chosen,

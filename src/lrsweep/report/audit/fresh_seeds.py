@@ -8,7 +8,7 @@ from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.analysis.summary import CONFIDENCE
 from lrsweep.analysis.verdicts import half_interval
 from lrsweep.report.texts.markdown_tables import markdown_table
-from lrsweep.report.texts.wording import escaped, lr_text, number, percent, seconds_text
+from lrsweep.report.texts.wording import escaped, lr_text, number, percent
 
 _SCORES = {"test_accuracy": "test ± half of 95 %", "best_test_accuracy": "at the best epoch", "last_test_accuracy": "at the last"}
 
@@ -41,4 +41,4 @@ def _mean_text(values: pd.Series) -> str:
 
 def _sizes(runs: pd.DataFrame) -> list[str]:
     learned = f"{int(runs['learned'].sum())} of {len(runs)}"
-    return [str(len(runs)), learned, number(runs["epochs"].median(), "g"), seconds_text(runs["seconds"].median())]
+    return [str(len(runs)), learned, number(runs["epochs"].mean(), ".0f"), number(runs["seconds"].mean(), ".0f")]
