@@ -156,9 +156,10 @@ class BlockDesign:
         match self.metric:
             case "valid_accuracy":
                 return runs["valid_accuracy"].fillna(CHANCE)
-            case "best_test_accuracy" | "last_test_accuracy" | "seconds":
-                values = self._recorded(runs)
-                return _log10(values) if self.metric == "seconds" else values.fillna(CHANCE)
+            case "best_test_accuracy" | "last_test_accuracy":
+                return self._recorded(runs).fillna(CHANCE)
+            case "seconds":
+                return _log10(runs["seconds"])
             case "gap":
                 return self._at_scored_epoch("train_accuracy") - runs["test_accuracy"]
             case "train_loss":
