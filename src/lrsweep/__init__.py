@@ -48,7 +48,10 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
 
 
 def load_curves(folder: str | Path) -> pd.DataFrame:
-    """One row per epoch of every run: run_id, loss, seed, lr, epoch, training and validation loss and accuracy, seconds."""
+    """One row per epoch of every run: run_id, loss, seed, lr, epoch, training and validation loss and accuracy, seconds.
+
+    Where an epoch was not validated (see training.validate_every), its validation loss and accuracy are NaN.
+    """
     from lrsweep.storage import store
 
     return store.load_curves(_existing(folder))

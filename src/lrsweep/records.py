@@ -19,7 +19,7 @@ class EpochRecord:
     epoch: int  # from 1
     train_loss: float  # averaged during the epoch, while the weights changed
     train_accuracy: float
-    highest_loss: float | None = None  # of one step; None in records from before it was recorded
+    highest_loss: float | None = None  # of one step; None in old records
     valid_loss: float | None  # None: not validated after this epoch, see training.validate_every
     valid_accuracy: float | None
     seconds: float  # training, and validation if there was one
@@ -40,9 +40,7 @@ class Outcome:
     test_accuracy: float | None = None  # with the weights of the scored epoch
     test_loss: float | None = None
     best_test_accuracy: float | None = None  # with the weights of the best epoch
-    last_test_accuracy: float | None = (
-        None  # with the weights of the last epoch; also None in records from before it was recorded
-    )
+    last_test_accuracy: float | None = None  # with the weights of the last epoch; old records have only test_accuracy
     wall_seconds: float | None = None  # training and validation, without set-up, warm-up and test
     cpu_seconds: float | None = None  # of this process; on a CPU, far less than wall_seconds means that the machine was busy
     diverged_step: int | None = None  # optimizer steps before the first loss that was not finite

@@ -45,6 +45,12 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
             "ConfigError: optimizer must be one of adadelta, adagrad, adam, adamw, gd, momentum, nesterov, rmsprop, sgd, "
             "got 'sgdd'",
         ),
+        (["data.classes=[3]"], "ConfigError: data.classes must be at least two different digits from 0 to 9, got [3]"),
+        (
+            ["training.validate_every=2"],
+            "ConfigError: training.validate_every must be 1 for early stopping (training.patience), got 2",
+        ),
+        (["model.new_output=true"], "ConfigError: model.new_output must be false unless model.init_from is set, got True"),
         (["study=lr", "grid.step=0"], "ConfigError: grid.step must be positive, got 0.0"),
         (["study=lr", "grid.step=4", "training.max_epochs=0"], "ConfigError: training.max_epochs must be at least 1, got 0"),
         (["study=lr", "grid.step=4", "seed=0,-1"], "ConfigError: seed must be from 0 to 2147483647, got -1"),
@@ -128,6 +134,20 @@ def test_methods_of_all_kinds_combine(lrsweep: Command, tmp_path: Path) -> None:
     assert {"double_softmax", "one_cycle", "rmsprop", "falling", 64, 0.2} <= set(row)
 
 
+def test_a_linear_network_on_some_digits_scored_and_validated_at_the_end(
+    lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    linear = ["model.activation=linear", "model.conv_activation=linear", "model.pool=mean", "data.classes=[4,0,7]"]
+    budget = ["training=budget", "training.max_epochs=3", "training.score=last", "training.validate_every=3"]
+    assert lrsweep(*SMALL[:3], *linear, *budget) == 0
+    assert "ok, stopped by max_epochs after 3 epochs (best: 3); test accuracy" in capsys.readouterr().out
+    folder = tmp_path / "results" / "single"
+    (record,) = store.read(folder)
+    assert record.config["data"]["classes"] == [0, 4, 7]
+    assert [count > 0 for count in record.class_counts["test"]] == [digit in (0, 4, 7) for digit in range(10)]
+    assert store.load_curves(folder)["valid_accuracy"].notna().tolist() == [False, False, True]
+
+
 @pytest.mark.slow
 def test_weights_are_saved_and_another_run_starts_from_them(lrsweep: Command, tmp_path: Path) -> None:
     weights = tmp_path / "weights of seed-{seed}.pt"
@@ -138,6 +158,8 @@ def test_weights_are_saved_and_another_run_starts_from_them(lrsweep: Command, tm
     records = store.read(tmp_path / "results" / "single")
     first_losses = {record.config["model"]["init_from"] is None: record.outcome.curve[0].train_loss for record in records}
     assert first_losses[False] < first_losses[True]
+    assert lrsweep(*SMALL, f"model.init_from='{weights}'", "model.new_output=true") == 0
+    assert len(store.read(tmp_path / "results" / "single")) == 3
 
 
 @pytest.mark.slow

@@ -63,6 +63,17 @@ def test_every_record_says_that_its_time_is_calibrated(swept: Path) -> None:
         assert sum(record.class_counts["train"]) == 64
 
 
+def test_epochs_with_and_without_validation_have_their_own_time(lrsweep: Callable[..., int], tmp_path: Path) -> None:
+    rarely = ["training=budget", "training.max_epochs=3", "training.validate_every=2", "training.score=last", *SIZES]
+    assert lrsweep("hydra.mode=MULTIRUN", "optimizer.lr=1e-4,1e-2", *FUSED, *rarely) == 0
+    assert len(records(tmp_path)) == 2
+    for record in records(tmp_path):
+        with_validation, without = (median(record.environment[f"solo_{name}_seconds"]) for name in ("epoch", "training"))
+        assert record.engine == "fused"
+        assert [epoch.seconds for epoch in record.outcome.curve] == [without, with_validation, with_validation]
+        assert record.outcome.wall_seconds == pytest.approx(without + 2 * with_validation)
+
+
 def test_the_report_and_hydras_directories_are_where_the_pool_puts_them(swept: Path) -> None:
     results = swept / "results" / "s"
     assert (results / "report.md").exists()

@@ -62,7 +62,7 @@ def outcome_of(lr: float, seed: int, num_epochs: int = 7) -> dict[str, Any]:
 
 
 def record_of(
-    lr: float, outcome: dict[str, Any], *, seed: int = 0, loss: str = "cross_entropy", machine: Any = MACHINE, **training: int
+    lr: float, outcome: dict[str, Any], *, seed: int = 0, loss: str = "cross_entropy", machine: Any = MACHINE, **training: Any
 ) -> RunRecord:
     """A record as a sweep stores it. `training` sets fields of TrainingConfig."""
     run = RunConfig(seed=seed, optimizer=OptimizerConfig(lr=lr), loss=LossConfig(name=loss), training=TrainingConfig(**training))

@@ -217,8 +217,8 @@ def test_one_seed_and_one_rate_are_singular() -> None:
 
 def counts_frame(rows: dict[tuple[str, int], list[int]]) -> pd.DataFrame:
     columns = [*tables.DRAWN_BY, "split", *map(str, range(10))]
-    sizes = [0, 3000, 5000, 10000]
-    return pd.DataFrame([[seed, *sizes, split, *counts] for (split, seed), counts in rows.items()], columns=columns)
+    drawn = [0, 3000, 5000, 10000, "null"]
+    return pd.DataFrame([[seed, *drawn, split, *counts] for (split, seed), counts in rows.items()], columns=columns)
 
 
 def test_class_counts_have_one_row_per_split_and_seed() -> None:
@@ -248,6 +248,9 @@ def test_the_data_section_judges_whether_the_classes_are_even(valid: list[int], 
     text = data_section(counts)
     assert ("accuracy is a fair measure" in text, "read accuracies with care" in text) == (is_even, not is_even)
     assert class_counts_table(counts) in text
+    chosen = counts_frame({("train", 0): [600] * 5 + [0] * 5}).assign(**{"data.classes": "[0,1,2,3,4]"})
+    assert "accuracy is a fair measure" in data_section(chosen)
+    assert rows_of(class_counts_table(chosen))[0][-1] == "1.00"
     assert "even" not in data_section(tables.class_counts_frame([]))
 
 

@@ -469,6 +469,15 @@ def test_a_marker_shows_the_first_best_epoch_of_each_curve(ax: Axes) -> None:
     assert len({drawn.get_linestyle() for drawn in ax.lines if drawn not in marks}) == 3
 
 
+def test_a_training_curve_joins_the_epochs_that_were_validated(ax: Axes) -> None:
+    curves = curves_of()
+    curves.loc[curves["epoch"].isin([1, 3]), "valid_accuracy"] = math.nan
+    plots.plot_training_curves(curves, [1e-3, 1e-2], ARM, 0, ax)
+    assert_line(line(ax, "$10^{-3}$"), [2, 4], [0.97, 0.97])
+    marks = [(mark.get_xdata()[0], mark.get_ydata()[0]) for mark in ax.lines if mark.get_marker() not in ("None", None)]
+    assert marks == [(2, 0.97), (2, 0.2)]
+
+
 def test_a_seed_without_curves_at_these_rates_gives_an_empty_figure(ax: Axes) -> None:
     plots.plot_training_curves(curves_of(), [1e-1], ARM, 0, ax)
     assert not ax.lines

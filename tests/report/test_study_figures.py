@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,22 @@ def test_titles_name_arm_seeds_time_bars_and_target(tmp_path: Path) -> None:
     assert "bars: 95% intervals" in figures["plateau"].title
     few = figures_of(fill(tmp_path / "one", GRID[::5], [0]))
     assert "(cross_entropy, one seed; bars: one binomial standard error" in few["plateau"].title
+
+
+def test_without_validation_of_every_epoch_there_is_no_time_to_a_target(tmp_path: Path) -> None:
+    for seed in range(3):
+        outcome = scored(0.9 + seed / 100)
+        *earlier, last = outcome["curve"]
+        curve = (*(replace(epoch, valid_loss=None, valid_accuracy=None) for epoch in earlier), last)
+        settings = {"patience": None, "max_epochs": 7, "validate_every": 7}
+        store.save(tmp_path, record_of(1e-3, outcome | {"curve": curve, "best_epoch": 7}, seed=seed, **settings))
+    assert analyse(tmp_path).target is None
+    figures = figures_of(tmp_path)
+    assert tuple(figures) == tuple(name for name in MAIN_FIGURES if "to-target" not in name)
+    for figure in figures.values():
+        drawn, ax = new_figure(figure.title)
+        figure.plot(ax)
+        plt.close(drawn)
 
 
 def test_on_a_busy_machine_titles_name_the_cpu_time_and_the_reading_the_patience(tmp_path: Path) -> None:

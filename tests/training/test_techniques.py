@@ -13,6 +13,7 @@ from lrsweep.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig,
 from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist, Part, Split, batch_order
 from lrsweep.fused import scheduler
+from lrsweep.fused.block import Block
 from lrsweep.fused.scheduler import EpochSeconds
 from lrsweep.records import Outcome
 from lrsweep.training import solo
@@ -202,7 +203,7 @@ def test_both_engines_start_from_the_best_weights_of_another_run(
 
 
 def test_a_new_output_layer_starts_as_the_seed_says_and_the_other_layers_from_the_file(
-    split: Split, run: RunConfig, tmp_path: Path
+    mnist: Mnist, split: Split, run: RunConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "seed-0.pt"
     weights: list[dict[str, Tensor]] = []
@@ -212,6 +213,10 @@ def test_a_new_output_layer_starts_as_the_seed_says_and_the_other_layers_from_th
     fresh = new_learner(run, CPU).model.state_dict()
     for name, weight in new_learner(finetuned, CPU).model.state_dict().items():
         assert torch.equal(weight, fresh[name] if name.startswith("output.") else weights[0][name]), name
+    block = Block(finetuned, 1, mnist, torch.float32)
+    block.load(0, finetuned)
+    for name, weight in new_learner(finetuned, CPU).model.state_dict().items():
+        assert torch.equal(block.weights[name][0], weight), name
 
 
 @pytest.mark.parametrize(("init", "learns"), [("pytorch", True), ("zero", False), ("large", False)])

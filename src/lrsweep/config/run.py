@@ -149,8 +149,8 @@ class TrainingConfig:
     whose rate falls to the end of the budget should be scored there."""
 
     validate_every: int = 1
-    """Validate after every N-th epoch and after the last. More than 1 needs patience=null. If only the last epoch is
-    validated, a run takes a third less time."""
+    """Validate after every N-th epoch, and always after the last. More than 1 needs patience=null. If only the last epoch is
+    validated, a run takes about 0.7 times as long."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` is mixed precision with PyTorch's autocast."""

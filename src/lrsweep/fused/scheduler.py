@@ -1,8 +1,8 @@
 """Train many runs in one program: runs share every step, and when a run ends, the next one takes its slot.
 
 Each run trains as in solo.py: with the same split, initial weights and batches, its own learning rate, the same stopping rule,
-and one score on the test set. Only the order of floating-point sums differs, so the weights drift apart after some steps, as
-they do between two machines.
+and the same scores on the test set. Only the order of floating-point sums differs, so the weights drift apart after some steps,
+as they do between two machines.
 
 Shapes: K slots, N images, S steps per epoch.
 """
