@@ -19,14 +19,14 @@ READY := .venv/ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep replicate confirm sensitivity studies audit report reference data test quick reliability lint vulnerabilities format bench pins wheelhouse notebook clean
+.PHONY: help sweep replicate confirm sensitivity studies plan audit report reference data test quick reliability lint vulnerabilities format bench pins wheelhouse notebook clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  variables: STUDY=lr SEEDS=3 SIZE=small ARGS='Hydra overrides or pytest options' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
+	@echo "  variables: STUDY=lr SEEDS=3 ARGS='Hydra overrides or pytest options' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
 
 # Shown after Ctrl-C: the command that continues the sweep.
-sweep replicate confirm sensitivity studies: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS SIZE PYTHON WHEELHOUSE ARGS,$(if \
+sweep replicate confirm sensitivity studies: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS PYTHON WHEELHOUSE ARGS,$(if \
 	$(filter command,$(origin $(name))),$(name)='$($(name))')))
 
 sweep: $(READY) data ## train at the 46 learning rates and write the report; skips finished runs
@@ -37,17 +37,18 @@ LAUNCHER = $(shell $(PY) -c "import torch; print('fused' if torch.cuda.is_availa
 replicate: $(READY) data ## the same grid with SEEDS seeds (default 3), in one program if there is a GPU
 	@$(PY) -m lrsweep study=$(STUDY) seed="range($(or $(SEEDS),3))" hydra/launcher=$(LAUNCHER) $(ARGS)
 
-confirm: $(READY) data ## the best rates of STUDY on SEEDS fresh seeds (default 5), not used to choose them
-	@$(PY) -m lrsweep.cli.confirm study=$(STUDY) seeds=$(or $(SEEDS),5) $(ARGS)
+confirm: $(READY) data ## the best rates of STUDY on SEEDS fresh seeds (default: the study's), not used to choose them
+	@$(PY) -m lrsweep.cli.confirm study=$(STUDY) $(if $(SEEDS),seeds=$(SEEDS)) $(ARGS)
 
 sensitivity: $(READY) data ## the documents' grid without early stopping, for the report of STUDY
 	@$(PY) -m lrsweep study=budget study.name=$(STUDY)/budget $(ARGS)
 	@$(PY) -m lrsweep.cli.report study=$(STUDY) $(filter machine.results_dir=%,$(ARGS))
 
-STUDIES = optimizers techniques pretrain finetune schedules layerwise batch_size warmup grow_batch schedules_sgd mixed_precision
+studies: $(READY) data ## run and confirm all studies, behind the verdicts on the documents' claims; takes days on two cores
+	@$(PY) scripts/studies.py $(ARGS)
 
-studies: $(READY) data ## all studies of the documents' other claims; SIZE=small or full
-	@for study in $(STUDIES); do $(PY) -m lrsweep study=$$study study.size=$(or $(SIZE),small) $(ARGS) || exit; done
+plan: $(READY) ## what every study costs and can detect; updates the study files
+	@$(PY) scripts/plan.py
 
 audit: $(READY) ## a verdict on every claim, from the stored runs
 	@$(PY) -m lrsweep.cli.report study=all $(filter machine.results_dir=%,$(ARGS))

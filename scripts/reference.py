@@ -4,7 +4,7 @@
 
     make sweep ARGS="study.name=reference/lr seed=0,1,2"
     make sweep ARGS="study.name=reference/lr seed=0 loss=double_softmax study.extend=true"
-    make confirm STUDY=reference/lr
+    make confirm STUDY=lr ARGS="study.name=reference/lr seeds=5"
     make sensitivity STUDY=reference/lr ARGS="training.max_epochs=60 training.patience=60"
     make studies ARGS=machine.results_dir=results/reference
 

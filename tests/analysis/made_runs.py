@@ -5,8 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lrsweep.analysis.study import Study
+from lrsweep.storage.tables import DEFAULT_SETTINGS
+
 NUM_EPOCHS = 20
 RATES = [0.001 * 2.0**i for i in range(9)]
+HALF_DECADES = [10**-3.0, 10**-2.5, 10**-2.0, 10**-1.5]
 
 
 def make_runs(accuracy_SR: Any, *, first_seed: int = 0, **columns: Any) -> pd.DataFrame:
@@ -46,3 +50,13 @@ def centred_noise(num_seeds: int, num_rates: int, sd: float) -> np.ndarray[Any, 
     """Noise with a mean of 0 over the seeds, so that the means of the rates are known."""
     noise = sd * np.random.default_rng(0).standard_normal((num_seeds, num_rates))
     return noise - noise.mean(axis=0)
+
+
+def study_of(**accuracies: list[list[float]]) -> Study:
+    """One arm per optimizer, with accuracies of seeds × (up to four) HALF_DECADES."""
+    settings = {name: value for name, value in DEFAULT_SETTINGS.items() if name not in ("optimizer.lr", "seed", "loss.name")}
+    tables = []
+    for name, accuracy_SR in accuracies.items():
+        runs = make_runs(accuracy_SR, lr=HALF_DECADES[: len(accuracy_SR[0])])
+        tables.append(runs.assign(**settings | {"optimizer.name": name}, arm=name, loss="cross_entropy"))
+    return Study("made", pd.concat(tables, ignore_index=True), pd.DataFrame(), pd.DataFrame())

@@ -1,6 +1,7 @@
 """lrsweep-confirm runs the best rates on fresh seeds, and the study's report quotes them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,13 @@ import pytest
 from at_work import default_interrupt
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
-from lrsweep.analysis.findings import analyse
+from lrsweep.analysis.fresh import plan_fresh_runs
 from lrsweep.cli import confirm, main
-from lrsweep.config import RunConfig, ScheduleConfig
+from lrsweep.config import LossConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, StudyConfig, run_id
 from lrsweep.records import RunRecord
 from lrsweep.report.build import build
 from lrsweep.storage import store
+from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["data.num_train=64", "data.num_valid=100", "data.num_test=100"]
@@ -44,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_finalists_run_on_fresh_seeds_with_the_settings_of_the_study(folder: Path) -> None:
+def test_the_best_rate_runs_on_fresh_seeds_with_the_settings_of_the_study(folder: Path) -> None:
     fresh = store.load(folder / "confirm")
     assert set(fresh["seed"]) == {FIRST_FRESH_SEED, FIRST_FRESH_SEED + 1}
     assert set(fresh["lr"]) == {1e-2}
@@ -105,12 +107,89 @@ def test_an_invalid_number_of_seeds_is_refused_in_one_line(
 
 
 def test_unusual_names_and_lists_are_quoted_for_hydra(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
-    """The words reach Hydra without a shell, which would remove quotes."""
-    steps = ScheduleConfig(name="multi_step", milestones=[5, 10])
-    for lr in (1e-3, 2e-3):
-        record = make_record(lr=lr)
-        store.save(tmp_path, replace(record, config=record.config | {"schedule": asdict(steps)}))
-    words = confirm.overrides("학습률 it's", 2, analyse(tmp_path))
-    app = main.to_app_config(main.compose(*(word for word in words if not word.startswith(("seed", "optimizer.lr")))))
-    assert app.study.name == "학습률 it's/confirm"
-    assert app.run == RunConfig(schedule=steps)
+    """The words reach Hydra without a shell, which would remove quotes. A sweep chooses what varies by `study.arm`."""
+    weights = 'it\'s "{seed}" 학습률, 1.pt'
+    runs = {}
+    for lr, schedule, model in (
+        (1e-3, ScheduleConfig(name="multi_step", milestones=[5, 10]), ModelConfig()),
+        (1e-5, ScheduleConfig(warmup=2), ModelConfig(init_from=weights, batch_norm=True)),
+    ):
+        run = RunConfig(optimizer=OptimizerConfig(lr=lr), schedule=schedule, model=model, loss=LossConfig(name="double_softmax"))
+        runs[lr] = run
+        store.save(tmp_path / "학습률 it's", replace(make_record(lr=lr), run_id=run_id(run), config=asdict(run)))
+    study = confirm.read_tuning(tmp_path, "학습률 it's")
+    words = confirm.overrides(study, plan_fresh_runs(study, 0.0), 2)
+    assert words[:2] == ["study.arm=range(2)", "seed=range(1000,1002)"]
+    composed = [main.to_app_config(main.compose(*words[2:], f"study.arm={arm}")) for arm in range(2)]
+    assert {app.study.name for app in composed} == {"학습률 it's/confirm"}
+    assert {app.optimizer.lr: app.run for app in composed} == runs
+
+
+# A whole study by the real commands: two arms, two rates, two seeds.
+
+ARMS = [*SMALL, "study=restarts", "training.max_epochs=10", f"machine.data_dir={ROOT / 'data'}"]
+
+
+@pytest.fixture(scope="module")
+def arms(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of the study after tuning and confirming, and the output of lrsweep-confirm."""
+    folder = tmp_path_factory.mktemp("arms")
+    tuned = python(folder, "-m", "lrsweep", *ARMS, "optimizer.lr=1e-6,1e-2")
+    assert tuned.returncode == 0, tuned.stderr
+    confirmed = python(folder, *CONFIRM_ARMS)
+    assert confirmed.returncode == 0, confirmed.stderr
+    return folder / "results" / "restarts", confirmed.stdout
+
+
+CONFIRM_ARMS = ["-m", "lrsweep.cli.confirm", "study=restarts", "seeds=3", f"machine.data_dir={ROOT / 'data'}"]
+
+
+@pytest.mark.slow
+def test_every_arm_runs_at_its_best_rate_on_the_same_fresh_seeds(arms: tuple[Path, str]) -> None:
+    tuning, fresh = store.load(arms[0]), store.load(arms[0] / "confirm")
+    assert len(tuning) == 2 * 2 * 2
+    for _, runs in fresh.groupby("schedule.name"):
+        assert runs["seed"].tolist() == [FIRST_FRESH_SEED, FIRST_FRESH_SEED + 1, FIRST_FRESH_SEED + 2]
+    settings = [name for name in DEFAULT_SETTINGS if name in fresh and name != "seed"]
+    best = tuning[tuning["lr"] == 1e-2].drop_duplicates("schedule.name")
+    assert fresh["lr"].tolist() == [1e-2] * 6
+    assert set(map(tuple, fresh[settings].to_numpy())) == set(map(tuple, best[settings].to_numpy()))
+
+
+@pytest.mark.slow
+def test_the_output_names_arms_rates_and_the_edge(arms: tuple[Path, str]) -> None:
+    assert "  cosine_restarts, period=20: 10^-2\n" in arms[1]
+    assert "Warning: the best rate of cosine, 10^-2, is the highest that was tried; a higher one may be better\n" in arms[1]
+
+
+@pytest.mark.slow
+def test_the_same_command_again_trains_nothing(arms: tuple[Path, str]) -> None:
+    def written() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in arms[0].rglob("runs/*.json")}
+
+    before = written()
+    again = python(arms[0].parents[1], *CONFIRM_ARMS)
+    assert again.returncode == 0, again.stderr
+    assert "6 expected: 6 ok, 0 diverged, 0 failed, 0 missing" in again.stdout
+    assert written() == before
+
+
+@pytest.mark.slow
+def test_an_incomplete_study_is_refused(arms: tuple[Path, str], tmp_path: Path) -> None:
+    shutil.copytree(arms[0], tmp_path / "results" / "restarts")
+    next((tmp_path / "results" / "restarts" / "runs").glob("*.json")).unlink()
+    refused = python(tmp_path, *CONFIRM_ARMS)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("StoreError: results/restarts lacks 1 of its planned runs")
+
+
+def test_a_study_without_fresh_seeds_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", "study=warmup", "seeds=5"])
+    with pytest.raises(SystemExit, match="2"):
+        confirm.main()
+    assert capsys.readouterr().err.startswith("ConfigError: study=warmup has no fresh seeds")
+
+
+def test_the_study_file_says_how_many_seeds() -> None:
+    assert confirm.study_config("mini_batch").fresh_seeds == 5
+    assert confirm.study_config("mine") == StudyConfig(name="mine")

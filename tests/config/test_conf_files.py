@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from functools import cache
-from itertools import takewhile
 from typing import Any
 
 import pytest
@@ -10,10 +9,11 @@ import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from lrsweep.cli.confirm import study_config
 from lrsweep.cli.main import compose, to_app_config
-from lrsweep.config import CONF_DIR, AppConfig, GridConfig, flatten, log_grid, run_id
+from lrsweep.config import CONF_DIR, AppConfig, GridConfig, StudyConfig, flatten, log_grid, run_id
 
 FILES = [path.relative_to(CONF_DIR).with_suffix("") for path in sorted(CONF_DIR.glob("*/*.yaml"))]
 OPTIONS = [(path.parent.name, path.stem) for path in FILES if path.parent.name != "study"]
@@ -57,59 +57,47 @@ def test_every_folder_is_in_the_defaults_list() -> None:
 
 # The studies.
 
-SIZED = [study for study in STUDIES if "${study.size}" in text_of("study", study)]
-SIZES = [(study, "small") for study in STUDIES] + [(study, "full") for study in SIZED]
-
 
 @cache
-def sweep_of(study: str, size: str) -> DictConfig:
+def sweep_of(study: str) -> DictConfig:
     """The config that all runs of a study share."""
-    return compose(f"study={study}", f"study.size={size}", return_hydra_config=True)
+    return compose(f"study={study}", return_hydra_config=True)
 
 
-@cache
-def jobs_of(study: str, size: str) -> list[list[str]]:
+def jobs_of(study: str) -> list[list[str]]:
     """The overrides of each run of a study, split by Hydra's own sweeper."""
-    params = sweep_of(study, size).hydra.sweeper.params or {}
+    params = sweep_of(study).hydra.sweeper.params or {}
     overrides = OverridesParser.create().parse_overrides([f"{name}={values}" for name, values in params.items()])
     (jobs,) = BasicSweeper.split_arguments(overrides, None)
     return [list(job) for job in jobs]
 
 
-def opening_of(study: str) -> list[str]:
-    lines = takewhile(lambda line: line.startswith("#"), text_of("study", study).splitlines())
-    return [line.removeprefix("#").strip() for line in lines]
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_opens_with_the_command_that_runs_it(study: str) -> None:
+    command = "lrsweep" if study == "single" else f"lrsweep study={study}"
+    assert text_of("study", study).startswith(f"# @package _global_\n# {command}\n#\n")
+    assert sweep_of(study).hydra.mode == (None if study == "single" else RunMode.MULTIRUN)
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_a_study_opens_with_the_command_that_runs_it(study: str) -> None:
-    assert opening_of(study)[:2] == ["@package _global_", "lrsweep" if study == "single" else f"lrsweep study={study}"]
-    assert sweep_of(study, "small").hydra.mode == (None if study == "single" else RunMode.MULTIRUN)
+def test_a_study_is_named_after_its_file(study: str) -> None:
+    assert sweep_of(study).study.name == study
 
 
-@pytest.mark.parametrize(("study", "size"), SIZES)
-def test_a_study_is_named_after_its_file(study: str, size: str) -> None:
-    assert sweep_of(study, size).study.name == (f"{study}/{size}" if study in SIZED else study)
-
-
-@pytest.mark.parametrize("study", SIZED)
-def test_a_study_opens_with_its_numbers_of_runs_and_epochs(study: str) -> None:
-    sizes = []
-    for label, size in (("Small", "small"), ("Full (study.size=full)", "full")):
-        sizes.append(f"{label}: {len(jobs_of(study, size)):,} runs of {sweep_of(study, size).training.max_epochs} epochs")
-    opening = " ".join(opening_of(study))
-    assert all(size in opening for size in sizes), sizes
+@pytest.mark.parametrize("study", STUDIES)
+def test_lrsweep_confirm_reads_the_study_like_hydra(study: str) -> None:
+    """It does so without Hydra, so the values must be plain."""
+    assert study_config(study) == StudyConfig(**OmegaConf.to_container(sweep_of(study).study))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_runs_of_a_study_compose(study: str) -> None:
-    """Small: one run per combination of the settings that are compared. Full: only the first run, because there are thousands."""
+    """One run per combination of the settings that are compared."""
     repeated = ("optimizer.lr", "grid.offset", "seed")
-    compared = {tuple(o for o in job if not o.startswith(repeated)): job for job in jobs_of(study, "small")}
+    compared = {tuple(o for o in job if not o.startswith(repeated)): job for job in jobs_of(study)}
     names = [run_id(app_of(f"study={study}", *job).run) for job in compared.values()]
     assert len(set(names)) == len(compared)
-    app_of(f"study={study}", "study.size=full", *jobs_of(study, "full")[0])
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,12 @@ def test_replicate_uses_the_launcher_for_this_machine(folder: Path) -> None:
     assert last == prefix + "-m lrsweep study=wide seed=range(10) hydra/launcher=pool"
 
 
+@pytest.mark.parametrize(("words", "seeds"), [([], ""), (["SEEDS=3"], " seeds=3")], ids=["default", "SEEDS"])
+def test_confirm_leaves_the_number_of_seeds_to_the_study(folder: Path, words: list[str], seeds: str) -> None:
+    *_, last = calls(folder, "confirm", "STUDY=schedules", *words)
+    assert last.endswith(f"-m lrsweep.cli.confirm study=schedules{seeds}")
+
+
 def test_quick_leaves_out_slow_tests(folder: Path) -> None:
     *_, last = calls(folder, "quick", "ARGS=-k store")
     assert last.endswith("-m not network and not slow -k store")

@@ -1,11 +1,14 @@
 """The command `lrsweep-confirm`: run a study's best rates again on fresh seeds.
 
-    lrsweep-confirm study=lr [seeds=5] [machine.results_dir=DIR] [Hydra overrides]
+    lrsweep-confirm study=schedules [seeds=20] [machine.results_dir=DIR] [Hydra overrides]
 
-The best of many noisy measurements looks better than it is, so a fair estimate needs new runs. They are stored in the folder
-`confirm` inside the study's folder, and the study's report quotes them. Running the command again skips finished runs.
+The best of many noisy measurements looks better than it is, so a fair comparison needs new runs. The command takes each arm's
+best rate from the study's runs, and trains every arm there on the same fresh seeds, in one sweep. The study's file in
+conf/study/ says how many seeds, and which rates besides the best. The runs are stored in the folder `confirm` inside the
+study's folder, and the study's report quotes them. Running the command again skips finished runs.
 """
 
+import os
 import re
 import shlex
 import signal
@@ -13,41 +16,99 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lrsweep.analysis.confirmation import FIRST_FRESH_SEED, finalists
-from lrsweep.analysis.findings import CONFIRM, Analysis, analyse
-from lrsweep.config import ConfigError, MachineConfig, StudyConfig, require
+import pandas as pd
+import yaml  # type: ignore[import-untyped]
+
+from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
+from lrsweep.analysis.findings import CONFIRM
+from lrsweep.analysis.fresh import FreshRuns, plan_fresh_runs
+from lrsweep.analysis.study import Study, power
+from lrsweep.config import CONF_DIR, ConfigError, MachineConfig, StudyConfig, require
+from lrsweep.report.audit.build import read_study
 from lrsweep.report.texts.commands import settings, study_name
 from lrsweep.storage.files import StoreError
+from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 
-def overrides(study: str, num_seeds: int, tables: Analysis) -> list[str]:
-    """The overrides of the sweep on fresh seeds. Raises StoreError if the study has no best rate yet."""
-    if tables.main is None:
-        raise StoreError(f"{study}: no rate was scored on every seed, so there is nothing to confirm yet")
-    best = tables.main.best
-    seeds = range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + num_seeds)
-    shell_words = [study_name(f"{study}/{CONFIRM}"), *settings(tables.of_arm(best.arm))]
+def study_config(study: str) -> StudyConfig:
+    """The settings of the group `study` in the study's file; the defaults if it has no file."""
+    path = CONF_DIR / "study" / f"{study}.yaml"
+    return StudyConfig(**yaml.safe_load(path.read_text(encoding="utf-8"))["study"]) if path.exists() else StudyConfig(name=study)
+
+
+def read_tuning(results_dir: Path, name: str) -> Study:
+    """The runs that choose the rates. Raises StoreError if there are none, or if some are missing."""
+    study = read_study(results_dir, name)
+    if study is None:
+        raise StoreError(f"{results_dir / name} holds no records to report; run lrsweep study=… first")
+    if study.num_missing:
+        raise StoreError(
+            f"{results_dir / name} lacks {study.num_missing} of its planned runs, which may change an arm's best rate; "
+            "finish the study first, with the command that started it"
+        )
+    return study
+
+
+def describe(study: Study, fresh: FreshRuns, num_seeds: int) -> str:
+    """What will run and what is doubtful, for the user."""
+    lines = [f"Fresh runs of {study.name} on {num_seeds} seeds from {FIRST_FRESH_SEED} on:"]
+    lines += [f"  {study.called(arm)}: {', '.join(map(power, rates))}" for arm, rates in fresh.rates.items()]
+    lines += [f"Left out: {reason}" for reason in fresh.left_out]
+    lines += [f"Warning: {text}" for text in fresh.at_edge]
+    return "\n".join(lines)
+
+
+def overrides(study: Study, fresh: FreshRuns, num_seeds: int) -> list[str]:
+    """The overrides of one sweep over all arms, each at its own rates.
+
+    A sweep is a product of settings, but the arms are not. So it sweeps `study.arm`, which chooses each setting that varies.
+    """
+    arms = study.runs.drop_duplicates("arm").set_index("arm").rename(columns={"loss": "loss.name"})
+    names = [name for name in DEFAULT_SETTINGS if name in arms and name != "seed"]
+    rows = pd.DataFrame([dict(arms.loc[arm, names]) | {"optimizer.lr": lr} for arm, rates in fresh.rates.items() for lr in rates])
+    varying = [name for name in rows if name == "optimizer.lr" or (rows[name] != rows[name].iloc[0]).any()]
+    shell_words = [study_name(f"{study.name}/{CONFIRM}"), *settings(rows.drop(columns=varying))]
     return [
-        f"optimizer.lr={','.join(map(str, finalists(best)))}",
-        f"seed={','.join(map(str, seeds))}",
+        f"study.arm=range({len(rows)})",
+        f"seed=range({FIRST_FRESH_SEED},{FIRST_FRESH_SEED + num_seeds})",
         *shlex.split(" ".join(shell_words)),
+        *(f"{name}={_chosen_by_arm(rows[name])}" for name in varying),
     ]
 
 
-def _arguments(words: list[str]) -> tuple[str, int, str, list[str]]:
-    """Study, number of seeds, results folder, and the overrides for lrsweep."""
-    values = {"study": "lr", "seeds": "5", "machine.results_dir": MachineConfig().results_dir}
+def _chosen_by_arm(values: pd.Series) -> str:
+    """An interpolation inside Hydra's quotes, which names the arms that do not have the most common value."""
+    common = values.value_counts().index[0]
+    cases = [f"{arm},{_literal(value)}" for arm, value in enumerate(values) if value != common] + [f"else,{_literal(common)}"]
+    return "'${pick:${study.arm}," + ",".join(cases).replace("'", r"\'") + "}'"
+
+
+def _literal(value: object) -> str:
+    """A table's cell as an argument of a resolver. Cells write None as `null` and lists as JSON."""
+    if not isinstance(value, str) or value == "null" or value.startswith("["):
+        return str(value)
+    return '"' + value.replace('"', r"\"") + '"'
+
+
+def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str]]:
+    """The study's folder, its config, the results folder, and the overrides for lrsweep. `seeds` is in the config."""
+    values = {"study": "", "study.name": "", "seeds": "", "machine.results_dir": MachineConfig().results_dir}
     rest = []
     for word in words:
         name, equals, value = word.partition("=")
-        name = "study" if name == "study.name" else name  # as in lrsweep-report
         if equals and name in values:
             values[name] = value
         else:
             rest.append(word)
-    seeds = values["seeds"]
-    require(re.fullmatch("[1-9][0-9]{0,3}", seeds) is not None, "seeds", "a whole number from 1 to 9999", seeds)
-    return StudyConfig(name=values["study"]).name, int(seeds), values["machine.results_dir"], rest
+    study = values["study"] or values["study.name"] or "lr"
+    config = study_config(StudyConfig(name=study).name)
+    if not config.fresh_seeds:
+        raise ConfigError(f"study={study} has no fresh seeds: it runs every rate on all of its seeds, and these are its evidence")
+    if any(word.startswith("seeds=") for word in words):
+        seeds = values["seeds"]
+        require(re.fullmatch("[1-9][0-9]{0,3}", seeds) is not None, "seeds", "a whole number from 1 to 9999", seeds)
+        config.fresh_seeds = int(seeds)
+    return StudyConfig(name=values["study.name"] or study).name, config, values["machine.results_dir"], rest
 
 
 def main() -> None:
@@ -55,13 +116,19 @@ def main() -> None:
         print(__doc__)
         return
     try:
-        study, num_seeds, results_dir, rest = _arguments(sys.argv[1:])
-        sweep = overrides(study, num_seeds, analyse(Path(results_dir) / study))
+        name, config, results_dir, rest = _arguments(sys.argv[1:])
+        study = read_tuning(Path(results_dir), name)
+        fresh = plan_fresh_runs(study, config.confirm_decades, config.confirm_also)
+        print(describe(study, fresh, config.fresh_seeds), flush=True)
+        if not fresh.rates:
+            raise StoreError(f"{name}: no rate was scored on every seed, so there is nothing to confirm yet")
     except (ConfigError, StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
+    sweep = overrides(study, fresh, config.fresh_seeds)
     folder = f"machine.results_dir={results_dir}"
-    for command in (["lrsweep", "-m", *sweep, folder, *rest], ["lrsweep.cli.report", f"study={study}", folder]):
+    os.environ.setdefault("LRSWEEP_COMMAND", shlex.join(["lrsweep-confirm", *sys.argv[1:]]))  # shown after Ctrl-C
+    for command in (["lrsweep", "-m", *sweep, folder, *rest], ["lrsweep.cli.report", f"study={name}", folder]):
         exit_code = run_to_end([sys.executable, "-m", *command])
         if exit_code:
             sys.exit(exit_code)

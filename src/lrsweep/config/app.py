@@ -4,11 +4,11 @@ import math
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lrsweep.config.grid import GridConfig
 from lrsweep.config.run import RunConfig
-from lrsweep.config.validation import ConfigError, require, require_choices, require_inside
+from lrsweep.config.validation import ConfigError, convert_floats, require, require_choices, require_inside
 
 CONF_DIR = next(p for p in (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf") if p.is_dir())
 
@@ -20,15 +20,28 @@ class StudyConfig:
     name: str = "single"
     """Folder of the study inside machine.results_dir. Runs that belong to no study are in `single`."""
 
-    size: Literal["small", "full"] = "small"
-    """Which version of the study to run, if it has two."""
+    fresh_seeds: int = 20
+    """Seeds that `lrsweep-confirm` runs. 0: the study's own runs are its evidence, so there is nothing to confirm."""
+
+    confirm_decades: float = 0.5
+    """`lrsweep-confirm` runs each arm at its best rate and at the study's other rates within this many decades of it."""
+
+    confirm_also: list[dict[str, Any]] = field(default_factory=list)
+    """More arms for `lrsweep-confirm`, each with a rate, as in conf/claims.yaml: [{optimizer.name: adam, at: -3}] is 10^-3."""
+
+    arm: int = 0
+    """Number of an arm, in the sweeps of `lrsweep-confirm`. It chooses the settings in which the arms differ."""
 
     extend: bool = False
     """Accept runs that differ from the stored runs in settings other than seed and rate. By default, such a sweep is refused."""
 
     def __post_init__(self) -> None:
-        require_choices("study", self)
+        convert_floats(self)
         require_inside("study.name", self.name)
+        require(0 <= self.fresh_seeds <= 9_999, "study.fresh_seeds", "from 0 to 9999", self.fresh_seeds)
+        require(0 <= self.confirm_decades < math.inf, "study.confirm_decades", "finite and at least 0", self.confirm_decades)
+        has_rates = all(math.isfinite(also.get("at", math.nan)) for also in self.confirm_also)
+        require(has_rates, "study.confirm_also", "a list of arms, each with an exponent of ten as `at`", self.confirm_also)
         require(self.name != ALL_STUDIES, "study.name", "another name, because study=all reports on every study", self.name)
 
     @property

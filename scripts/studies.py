@@ -1,0 +1,57 @@
+"""Run every study, and confirm it on fresh seeds. `make studies` calls it. The same command again skips finished runs.
+
+    python scripts/studies.py [Hydra overrides for every sweep, e.g. hydra/launcher=fused machine.results_dir=results/mine]
+
+Stops at the first sweep that ends with an error.
+"""
+
+import sys
+
+import torch
+
+from lrsweep.cli.confirm import run_to_end, study_config
+
+STUDIES: dict[str, list[str]] = {  # in this order: cheap ones first, and pretrain before finetune; with overrides of its own
+    "pretrain": [],
+    "finetune": [],
+    "mini_batch": [],
+    "initialisation": [],
+    "warmup": [],
+    "grow_batch": [],
+    "activations": [],
+    "batch_norm": [],
+    "regularisers": [],
+    "restarts": [],
+    "augmentation": [],
+    "batch_size": [],
+    "schedules_sgd": [],
+    "layerwise": [],
+    "schedules": [],
+    "long": [],
+    "patience": [],
+    "optimizers": [],
+    "mixed_precision": [],
+    "lr": ["seed=range(10)", "loss=cross_entropy,double_softmax"],
+}
+
+
+def commands(study: str) -> list[list[str]]:
+    """The modules and arguments that run a study: its sweep, and its fresh seeds if it has some."""
+    sweep = ["lrsweep", f"study={study}", *STUDIES[study]]
+    return [sweep, ["lrsweep.cli.confirm", f"study={study}"]] if study_config(study).fresh_seeds else [sweep]
+
+
+def main() -> None:
+    for study in STUDIES:
+        if study == "mixed_precision" and not torch.cuda.is_available():
+            print("mixed_precision: left out, because it needs a GPU", flush=True)
+            continue
+        for command in commands(study):
+            print(f"\n{' '.join(command)}", flush=True)
+            exit_code = run_to_end([sys.executable, "-m", *command, *sys.argv[1:]])
+            if exit_code:
+                sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    main()

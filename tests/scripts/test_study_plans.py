@@ -1,0 +1,39 @@
+"""The study files say what they cost and can detect, and `make studies` runs all of them."""
+
+import re
+
+import pytest
+from plan import PLANNED, num_primary_tests, path_of, plan, texts, with_plan
+from studies import STUDIES, commands
+
+from lrsweep.config import CONF_DIR
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("study", PLANNED)
+def test_a_study_opens_with_its_cost_and_what_it_can_detect(study: str) -> None:
+    """After a change of a study or of the claims, `make plan` brings the files up to date."""
+    text = path_of(study).read_text(encoding="utf-8")
+    assert with_plan(text, texts(plan(study), num_primary_tests())) == text
+
+
+@pytest.mark.slow
+def test_the_plan_of_a_study_counts_its_runs() -> None:
+    opening = path_of("schedules_sgd").read_text(encoding="utf-8").split("\nstudy:")[0]
+    assert "32 runs (4 arms × 4 rates × 2 seeds), then 80 on 20 fresh seeds" in opening
+    assert re.search(r"2,464 epochs of 3,000 images", opening)
+
+
+def test_every_study_is_run() -> None:
+    files = {path.stem for path in (CONF_DIR / "study").glob("*.yaml")}
+    assert files - set(STUDIES) == {"single", "budget"}  # no study, and `make sensitivity`
+
+
+def test_weights_are_trained_before_they_are_used() -> None:
+    order = list(STUDIES)
+    assert order.index("pretrain") < order.index("finetune")
+
+
+def test_a_study_is_confirmed_if_it_has_fresh_seeds() -> None:
+    assert commands("schedules") == [["lrsweep", "study=schedules"], ["lrsweep.cli.confirm", "study=schedules"]]
+    assert commands("warmup") == [["lrsweep", "study=warmup"]]
