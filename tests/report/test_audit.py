@@ -142,7 +142,7 @@ def test_what_was_not_measured_says_what_the_planned_seeds_can_show_and_which_co
     section = part(audit, "### restarts-help")
     assert "**? Open" in section
     assert re.search(
-        r"Not measured yet\. Planned: 20 fresh seeds, which \[probably show\]\(#how.*\) a difference of 0\.20 points", section
+        r"Not measured yet\. Planned: 20 fresh seeds, which \[probably show\]\(#how.*\) a difference of 0\.23 points", section
     )
     assert "`lrsweep study=restarts && lrsweep-confirm study=restarts`" in section
 

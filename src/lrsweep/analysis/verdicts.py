@@ -30,7 +30,6 @@ DELTA = {  # unit of an effect → smallest difference that matters
 }
 POWER = 0.8  # probability of a verdict that is called probable
 MAX_SEEDS = 1_000  # "more than" this many seeds is as good as never
-TYPICAL_SD = 0.002  # of the difference between two arms' test accuracies on one seed; 0.0015 to 0.0027 in the first small studies
 
 
 @dataclass(frozen=True)
@@ -111,8 +110,3 @@ def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -
     inner_low, inner_high, outer_low, outer_high = map(stats.norm.cdf, z)
     decides = (outer_high - inner_high) + (inner_low - outer_low) <= 1 - POWER
     return int(num[decides.argmax()]) if decides.any() else None
-
-
-def detectable(num_seeds: int, sd: float, level: float) -> float:
-    """The true difference from zero that so many seeds show with a probability of about 80 %."""
-    return half_interval(sd, num_seeds, level) + float(stats.norm.isf(1 - POWER)) * sd / math.sqrt(num_seeds)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from lrsweep.analysis.block_design import METRICS
 from lrsweep.analysis.claims import LEVEL, SECONDARY_LEVEL, Audit, Judged, Result, Test
 from lrsweep.analysis.contrasts import ACTED
+from lrsweep.analysis.plan import PAIRED_SD, detectable
 from lrsweep.analysis.study import Study
-from lrsweep.analysis.verdicts import DELTA, MAX_SEEDS, TYPICAL_SD, Effect, Word, detectable
+from lrsweep.analysis.verdicts import DELTA, MAX_SEEDS, Effect, Word
 from lrsweep.report.audit.effect_texts import effect_text, loss_text, size_text
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import counted, escaped
@@ -87,7 +88,7 @@ def _plan(test: Test, level: float) -> str:
     """What the planned seeds can decide, and the command that runs them."""
     plan = f"Planned: {counted(test.num_planned, 'fresh seed' if test.is_fresh else 'seed')}"
     if test.is_fresh and METRICS.get(str(test.settings.get("metric"))) == "accuracy":
-        difference = detectable(test.num_planned, TYPICAL_SD, level / test.num_pairs) * 100
+        difference = detectable(test.num_planned, PAIRED_SD, level / test.num_pairs) * 100
         plan += f", which [probably show](#how-it-was-judged) a difference of {difference:.2f} points"
     return f"{plan}: `{test.commands}`."
 
@@ -216,7 +217,7 @@ def method_section(audit: Audit) -> str:
   decide it with a probability of 80 %, if effect and spread are as estimated. *Not testable here*: a definition, or a statement
   about the literature.
 * **What was not measured** is open, with the seeds that are planned. *Probably* is 80 % here too, for two arms whose difference
-  varies by {TYPICAL_SD * 100:.2f} points between seeds, as in the first, small studies.
+  varies by {PAIRED_SD * 100:.2f} points between seeds, as in the first, small studies.
 * **Tuned, then confirmed.** The runs of a study choose the rate of each arm, by validation accuracy and with equal effort. Every
   arm then runs at that rate on fresh seeds, the same for all arms, and only these decide. Studies that ask where the best rate
   lies, or that run all rates on several seeds, decide by their own runs. A best rate at the edge of those tried is a caveat.
