@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-WINDOW = 0.5  # decades on either side of the highest point
+WINDOW = 0.75  # decades on either side of the highest point
 DEPTH = 0.02  # accuracy; points further below the highest one count as this far below, so that a cliff does not bend the curve
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
