@@ -1,6 +1,7 @@
 """The claims file, and how an audit comes to its verdicts."""
 
 import inspect
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from lrsweep.analysis.claims import (
 )
 from lrsweep.analysis.study import NoSuchRuns
 from lrsweep.analysis.verdicts import DELTA, Effect
+from lrsweep.config import CONF_DIR
 
 CLAIMS = read_claims()
 
@@ -160,3 +162,10 @@ def test_pairs_are_counted_within_a_study() -> None:
     settings = {"study": "one", "reduce": "any", "arms": arms, "against": [{}, {"study": "other"}]}
     assert Test("Is it?", "difference", settings=settings).num_pairs == 3
     assert Test("Is it?", "difference", settings=settings | {"reduce": "mean"}).num_pairs == 1
+
+
+def test_the_commands_of_the_claims_name_studies_that_exist() -> None:
+    commands = " ".join(test.commands for claim in CLAIMS for test in (claim.test, *claim.also) if test and test.study)
+    names = set(re.findall(r" study=(\w+)", commands))
+    assert len(names) > 10
+    assert names <= {path.stem for path in (CONF_DIR / "study").glob("*.yaml")}
