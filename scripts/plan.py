@@ -9,7 +9,7 @@ import pandas as pd
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from studies import STUDIES
 
-from lrsweep.analysis.claims import LEVEL, read_claims
+from lrsweep.analysis.claims import LEVEL, num_sharing_level, read_claims
 from lrsweep.analysis.plan import PAIRED_SD, POWER, Plan, detectable, paired_sd, run_cost
 from lrsweep.cli.main import compose, to_app_config
 from lrsweep.config import CONF_DIR
@@ -22,10 +22,6 @@ WIDTH = 126
 
 def path_of(study: str) -> Path:
     return CONF_DIR / "study" / f"{study}.yaml"
-
-
-def num_primary_tests() -> int:
-    return sum(test.is_statistical for claim in read_claims() for test in claim.tests)
 
 
 def plan(study: str) -> Plan:
@@ -106,7 +102,7 @@ def table(plans: list[Plan], num_tests: int) -> pd.DataFrame:
 
 
 def main() -> None:
-    num_tests = num_primary_tests()
+    num_tests = num_sharing_level(read_claims())
     plans = [plan(study) for study in PLANNED]
     for planned in plans:
         path = path_of(planned.study.name)

@@ -33,10 +33,10 @@ def with_block(readme: str, name: str, text: str) -> str:
 
 
 def audit_summary(audit: str) -> str:
-    """The opening of the audit's page without the caveats, with links that work from the README."""
-    summary = audit[audit.index("* **") : audit.index("## What holds here")]
-    summary = re.sub(r" \*[^*]+\* \(\[", " ([", summary)
-    return summary.replace("## What the", "### What the").replace("](#", "](results/reference/audit.md#")
+    """The opening of the audit's page up to the claims that are not decided, with links that work from the README."""
+    opening = re.split("^## (?:Open|Not testable here|Every claim)$", audit, maxsplit=1, flags=re.MULTILINE)[0]
+    _, _, text = opening.partition("\n")  # without the title
+    return text.replace("\n## ", "\n### ").replace("](#", "](results/reference/audit.md#")
 
 
 def main() -> None:

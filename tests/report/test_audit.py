@@ -2,40 +2,64 @@
 
 import math
 import re
-import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
 from html_elements import Elements
 from matplotlib.axes import Axes
-from reference_study import REFERENCE
-from synthetic_study import FAILED
+from synthetic_study import FAILED, fill, record_of, scored
 
-from lrsweep.analysis.claims import Claim, Judged, Test, judge, read_claims
-from lrsweep.analysis.contrasts import Effect
+from lrsweep.analysis.claims import Claim, Judged, Result, Test, read_claims
+from lrsweep.analysis.verdicts import Effect, judge
+from lrsweep.config import ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig, run_id
 from lrsweep.records import Outcome
 from lrsweep.report.audit.build import build_audit
-from lrsweep.report.audit.claim_texts import effect_text
+from lrsweep.report.audit.claim_texts import WORDS
 from lrsweep.report.audit.effect_figures import SCALES, plot_effects
+from lrsweep.report.audit.effect_texts import effect_text, loss_text, size_text
 from lrsweep.report.figures.style import new_figure
 from lrsweep.storage import store
 
+RATES = [10 ** (i / 10) for i in range(-60, -14)]
+NEAR = [lr for lr in RATES if -3.15 < math.log10(lr) < -2.05]
 
-def copy_committed(folder: Path, study: str) -> Path:
-    (folder / study).mkdir(parents=True)
-    shutil.copy(REFERENCE.parent / study / "runs.jsonl.gz", folder / study)
-    return folder / study
+
+def save(folder: Path, accuracy: float, seed: int, lr: float = 1e-3, **groups: Any) -> None:
+    """One run with these groups of settings."""
+    run = RunConfig(seed=seed, optimizer=OptimizerConfig(lr=lr), training=TrainingConfig(patience=None, max_epochs=7), **groups)
+    record = record_of(lr, scored(accuracy) | {"stop_reason": "max_epochs"}, seed=seed)
+    store.save(folder, replace(record, config=asdict(run), run_id=run_id(run)))
+
+
+def growing(name: str) -> ScheduleConfig:
+    return ScheduleConfig(name=name, factor=0.5, every=2.0)
+
+
+def fill_grow_batch(folder: Path, num_seeds: int, gain: float = 0.0) -> None:
+    """study=grow_batch at three rates on two seeds, and its fresh seeds at the best rate. The noise is 0.0005."""
+    for seed in (0, 1):
+        for lr, lost in ((1e-3, 0.01), (10**-2.5, 0.0), (1e-2, 0.01)):
+            save(folder / "grow_batch", 0.97 - lost, seed, lr, schedule=growing("step"))
+            save(folder / "grow_batch", 0.97 - lost, seed, lr, schedule=growing("grow_batch"))
+    for seed in range(num_seeds):
+        save(folder / "grow_batch/confirm", 0.97, 1000 + seed, 10**-2.5, schedule=growing("step"))
+        noise = 0.0005 * (-1) ** seed
+        save(folder / "grow_batch/confirm", 0.97 + gain + noise, 1000 + seed, 10**-2.5, schedule=growing("grow_batch"))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two committed studies. The others are missing."""
+    """study=lr and study=grow_batch with fresh seeds. The other studies are missing."""
     folder = tmp_path_factory.mktemp("audit")
-    for study in ("schedules/small", "lr"):
-        copy_committed(folder, study)
+    fill(folder / "lr", RATES, range(4))
+    fill(folder / "lr" / "confirm", NEAR, range(1000, 1012))
+    fill_grow_batch(folder, 10)
+    (folder / "figures").mkdir()
+    (folder / "figures" / "audit-of-an-old-study.png").touch()
     build_audit(folder)
     return folder
 
@@ -45,11 +69,45 @@ def audit(folder: Path) -> str:
     return (folder / "audit.md").read_text(encoding="utf-8")
 
 
+def part(audit: str, heading: str) -> str:
+    """The text of a section."""
+    level = heading.split(" ")[0]
+    return re.split(rf"\n#{{1,{len(level)}}} ", audit.split(f"\n{heading}\n")[1])[0]
+
+
 def test_every_claim_is_in_the_audit_with_its_verdict(audit: str) -> None:
-    words = "supported|refuted|inconclusive|filled in|true by definition"
+    titles = "|".join(title for _, title, _ in WORDS.values())
     for claim in read_claims():
         assert f"\n### {claim.id}\n" in audit
-        assert re.search(rf"\| \[{claim.id}\]\(#{claim.id}\) \| \*\*. ({words})\*\*", audit)
+        assert re.search(rf"\| \[{claim.id}\]\(#{claim.id}\) \| \*\*. ({titles})\*\* \|", audit)
+
+
+def test_the_opening_counts_the_verdicts_and_lists_the_claims_of_each(audit: str) -> None:
+    num_listed = 0
+    for mark, title, korean in WORDS.values():
+        (num,) = re.findall(rf"\* \*\*{re.escape(mark)} (\d+)\*\* \[?{title}.*\({korean}\)", audit)
+        listed = re.findall(r"(?m)^\* \*\*", part(audit, f"## {title}")) if int(num) else []
+        assert len(listed) == int(num)
+        num_listed += len(listed)
+    assert num_listed == len(read_claims())
+
+
+def test_the_caveat_stands_beside_the_verdict_wherever_it_is_quoted(audit: str) -> None:
+    for claim in (claim for claim in read_claims() if claim.caveat):
+        first_words = claim.caveat[:30].split("`")[0]
+        in_opening, in_table, in_section = (
+            re.search(rf"(?m)^\* .*{re.escape(first_words)}.*\(\[{claim.id}\]", audit),
+            re.search(rf"(?m)^\| \[{claim.id}\].*{re.escape(first_words)}", audit),
+            re.search(rf"(?m)^\*\*.*{re.escape(first_words)}", part(audit, f"### {claim.id}")),
+        )
+        assert in_opening, claim.id
+        assert in_table, claim.id
+        assert in_section, claim.id
+
+
+def test_the_page_says_what_here_means_and_no_word_says_more_than_the_data(audit: str) -> None:
+    assert "*Here* always means one small CNN on 3,000 MNIST images" in audit[: audit.index("\n## ")]
+    assert not re.search(r"refuted|supported|conclusive|\bwins\b", audit, re.IGNORECASE)
 
 
 def test_links_of_the_page_resolve_and_nothing_is_loaded(folder: Path) -> None:
@@ -60,56 +118,78 @@ def test_links_of_the_page_resolve_and_nothing_is_loaded(folder: Path) -> None:
     Elements(page).assert_loads_nothing()
 
 
-def test_claims_that_are_filled_in_or_definitions_are_counted_separately(audit: str) -> None:
-    head = audit[: audit.index("## What the documents get wrong")]
-    assert "**✎ 2 filled in** (빈칸을 채움): [best-range](#best-range), [best-trade-off](#best-trade-off)\n" in head
-    assert "**≡ 2 true by definition** (정의에 따름): [one-cycle](#one-cycle)," in head
-    assert not re.search(r"supported\*\*.*(best-range|one-cycle)", audit)
+def test_fresh_seeds_decide_and_are_shown_at_the_rate_that_the_study_chose(audit: str) -> None:
+    section = part(audit, "### grow-batch")
+    assert section.startswith("\n**✓ Holds here")
+    assert (
+        "20 runs, 10 fresh seeds ([grow_batch/confirm](#study-grow_batch-confirm)). All of the interval lies above -0.20 points."
+        in section
+    )
+    rows = [
+        line for line in part(audit, "### Study: grow_batch, confirm").splitlines() if "10^-2.5" in line and line.startswith("|")
+    ]
+    assert len(rows) == 2
+    assert all("10^-2.5 (0.00316), chosen |" in row and "| 10 | 10 of 10 |" in row for row in rows)
 
 
-def test_a_refuted_claim_has_its_bar_its_runs_and_its_caveat(audit: str) -> None:
-    wrong = audit[audit.index("## What the documents get wrong") : audit.index("## What holds here")]
-    assert re.match(r"\S.*\n\nIn brackets stands the \d\d\.\d\d% interval of each effect", wrong)
-    (line,) = re.findall(r".*\(\[step-simple-start\].*", wrong)
-    assert re.search(r"points \[\S+ to \S+\], below \+0\.00; \d+ short runs, 3 seeds \(\[schedules/small\]", line)
-    assert "*The document does not say that it beats a fixed rate" in line
+def test_the_blanks_are_filled_with_rates_and_what_they_lose(audit: str) -> None:
+    section = part(audit, "### best-range")
+    assert re.search(r"Loses 0\.\d\d points \[0\.00 to 0\.\d\d\]; 132 runs, 12 fresh seeds", section)
+    assert re.search(r"Good: 10\^-2\.\d.*; undecided: .*; worse: 10\^-3\.1, ", section)
 
 
-def test_every_test_shows_its_bar_and_a_result_appears_once(audit: str) -> None:
-    assert re.search(r"\*\*[^*]* points \[.*\]\*\*, the bar is -0\.50, p =", audit)
-    assert re.search(r"\*\*, supported above \+0\.00, refuted below \+0\.10, p =", audit)
-    section = audit[audit.index("### best-range") : audit.index("### best-trade-off")]
-    assert len(re.findall(r"10\^-2\.5, test accuracy", section)) == 1
+def test_what_was_not_measured_says_what_the_planned_seeds_can_show_and_which_command_runs_them(audit: str) -> None:
+    section = part(audit, "### restarts-help")
+    assert "**? Open" in section
+    assert re.search(
+        r"Not measured yet\. Planned: 20 fresh seeds, which \[probably show\]\(#how.*\) a difference of 0\.23 points", section
+    )
+    assert "`lrsweep study=restarts && lrsweep-confirm study=restarts`" in section
 
 
-def test_texts_from_configs_are_escaped_and_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
-    study = copy_committed(tmp_path, "finetune/small")
-    for record in store.read(study):
-        model = record.config["model"] | {"init_from": record.config["model"]["init_from"] and "<script>alert(1)</script>|[x](y)"}
-        store.save(study, replace(record, config=record.config | {"model": model}))
-    pages = [build_audit(tmp_path).with_suffix(".html").read_text(encoding="utf-8") for _ in range(2)]
-    assert pages[0] == pages[1]
-    assert "<script>alert" not in pages[0]
-    assert 'href="y"' not in pages[0]
+def test_an_undecided_claim_says_how_many_seeds_would_probably_decide_it(tmp_path: Path) -> None:
+    fill_grow_batch(tmp_path, 4, gain=-0.001)
+    section = part(build_audit(tmp_path).read_text(encoding="utf-8"), "### grow-batch")
+    assert re.search(r"points \[-.*\]; 8 runs, 4 fresh seeds .* About \d+ seeds would probably decide it\.", section)
 
 
-def test_missing_and_failed_runs_are_counted(tmp_path: Path) -> None:
-    study = copy_committed(tmp_path, "grow_batch/small")
+def test_missing_and_failed_runs_are_counted_and_leave_the_claim_open(tmp_path: Path) -> None:
+    fill_grow_batch(tmp_path, 5)
+    study = tmp_path / "grow_batch" / "confirm"
     for record in store.read(study)[:2]:
         store.save(study, replace(record, outcome=Outcome(**FAILED), class_counts={}))
     audit = build_audit(tmp_path).read_text(encoding="utf-8")
-    assert "**inconclusive**: 16 of 18 runs." in audit
-    assert re.search(r"\n16 runs; .* \*\*2 missing\.\*\*", audit)
+    assert "8 of 10 runs of grow_batch/confirm." in part(audit, "### grow-batch")
+    assert re.search(r"\n8 runs; .* \*\*2 missing\.\*\*", audit)
     (study / "expected.json").write_text('["another"]')
     assert "**1 missing.**" in build_audit(tmp_path).read_text(encoding="utf-8")
 
 
-def drawn(unit: str, *intervals: tuple[float, float]) -> Axes:
-    claim = Claim("a-claim", ("000",), "It is.", "", (Test("Is it?", "difference"),))
+def test_texts_from_configs_are_escaped_and_the_same_records_give_the_same_bytes(tmp_path: Path) -> None:
+    for seed in range(3):
+        for lr in (1e-4, 1e-3, 1e-2):
+            save(tmp_path / "finetune", 0.9, seed, lr)
+            save(tmp_path / "finetune", 0.9, seed, lr, model=ModelConfig(init_from="<script>alert(1)</script>|[x](y)"))
+    pages = [build_audit(tmp_path).with_suffix(".html").read_bytes() for _ in range(2)]
+    assert pages[0] == pages[1]
+    assert b"<script>alert" not in pages[0]
+    assert b'href="y"' not in pages[0]
+
+
+def test_figures_that_the_page_no_longer_shows_are_deleted(folder: Path, audit: str) -> None:
+    drawn = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert drawn == set(re.findall(r"\(figures/(.+)\.png\)", audit))
+    assert "audit-of-an-old-study" not in drawn
+
+
+def drawn(unit: str, *intervals: tuple[float, float], **test: Any) -> Axes:
+    asked = Test("Is it?", "difference", **test)
+    claim = Claim("a-claim", ("000",), "It is.", "", asked)
     rows = []
     for low, high in intervals:
-        verdict = judge(Effect((low + high) / 2, low, high, unit, 3, 18))
-        rows.append((Judged(claim, (verdict,)), 0, claim.tests[0], verdict))
+        effect = Effect((low + high) / 2, low, high, unit, 3, 18)
+        word = judge(effect, asked.delta_of(effect), asked.costs_nothing)
+        rows.append((Judged(claim, word, Result(asked, effect), ()), asked, effect))
     figure, ax = new_figure("A title")
     plot_effects(unit, rows, ax)
     figure.draw_without_rendering()
@@ -119,7 +199,7 @@ def drawn(unit: str, *intervals: tuple[float, float]) -> Axes:
 @pytest.mark.parametrize("unit", SCALES)
 @pytest.mark.parametrize("num_rows", [1, 24])
 def test_legend_axis_label_and_tick_labels_do_not_overlap(unit: str, num_rows: int) -> None:
-    ax = drawn(unit, *[(-0.3, 0.4)] * num_rows)
+    ax = drawn(unit, *[(-0.3, 0.4)] * num_rows, delta=0.1)
     (legend,) = ax.figure.legends
     label = ax.xaxis.label.get_window_extent()
     assert legend.get_window_extent().y1 <= label.y0
@@ -129,8 +209,7 @@ def test_legend_axis_label_and_tick_labels_do_not_overlap(unit: str, num_rows: i
 
 def test_the_axis_label_names_a_log_scale_and_ratios_have_round_ticks() -> None:
     assert drawn("accuracy", (-0.3, 0.4)).get_xlabel() == "effect (percentage points; logarithmic beyond ±1)"
-    assert drawn("nats", (-0.3, 0.4)).get_xlabel() == "effect (nats of loss; logarithmic beyond ±0.1)"
-    assert drawn("share", (0.3, 0.4)).get_xlabel() == "effect (% of runs or suggestions)"
+    assert drawn("share", (0.3, 0.4), delta=0.1).get_xlabel() == "effect (%)"
     ax = drawn("factor", (math.log10(0.4), math.log10(6)))
     low, high = ax.get_xlim()
     shown = [text.get_text() for text in ax.get_xticklabels() if low <= text.get_position()[0] <= high]
@@ -139,15 +218,20 @@ def test_the_axis_label_names_a_log_scale_and_ratios_have_round_ticks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("unit", "text"),
+    ("unit", "text", "size"),
     [
-        ("accuracy", "+1.00 points [-2.00 to +4.00]"),
-        ("factor", "×1.02 [×0.955 to ×1.1]"),
-        ("share", "1% [-2% to 4%]"),
-        ("bound", "at most 1.00 points away"),
-        ("number", "as stated"),
-        ("decades", "+0.01 decades [-0.02 to +0.04]"),
+        ("accuracy", "+1.00 points [-2.00 to +4.00]", "4.00 points"),
+        ("factor", "×1.02 [×0.955 to ×1.1]", "10 %"),
+        ("share", "+1 % [-2 % to +4 %]", "4 %"),
+        ("decades", "+0.01 decades [-0.02 to +0.04]", "0.04 decades"),
     ],
 )
-def test_effects_are_written_in_their_unit(unit: str, text: str) -> None:
-    assert effect_text(Effect(0.01, -0.02, 0.04, unit, 3, 18)) == text
+def test_effects_are_written_in_their_unit(unit: str, text: str, size: str) -> None:
+    effect = Effect(0.01, -0.02, 0.04, unit, 3, 18)
+    assert effect_text(effect) == text
+    assert effect_text(replace(effect, low=-math.inf)) == text.split(" [")[0]
+    assert size_text(0.04, unit) == size
+
+
+def test_a_loss_is_minus_its_effect() -> None:
+    assert loss_text(Effect(-0.01, -0.04, 0.02, "accuracy", 3, 18)) == "loses 1.00 points [-2.00 to 4.00]"

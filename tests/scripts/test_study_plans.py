@@ -3,9 +3,10 @@
 import re
 
 import pytest
-from plan import PLANNED, num_primary_tests, path_of, plan, texts, with_plan
+from plan import PLANNED, path_of, plan, texts, with_plan
 from studies import STUDIES, commands
 
+from lrsweep.analysis.claims import num_sharing_level, read_claims
 from lrsweep.config import CONF_DIR
 
 
@@ -14,7 +15,7 @@ from lrsweep.config import CONF_DIR
 def test_a_study_opens_with_its_cost_and_what_it_can_detect(study: str) -> None:
     """After a change of a study or of the claims, `make plan` brings the files up to date."""
     text = path_of(study).read_text(encoding="utf-8")
-    assert with_plan(text, texts(plan(study), num_primary_tests())) == text
+    assert with_plan(text, texts(plan(study), num_sharing_level(read_claims()))) == text
 
 
 @pytest.mark.slow

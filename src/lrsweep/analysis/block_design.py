@@ -1,11 +1,11 @@
-"""A study as a randomised block design: each seed is a block, and each column is an arm at one or more learning rates.
+"""One metric of a study as columns: an arm at one or more learning rates, one value per seed.
 
-Runs of one seed share data split, initial weights and batch order, so differences between columns are taken within each seed.
-Each arm is judged at its own best rate, chosen by mean validation accuracy over the seeds, unless a claim names other rates.
+Runs of one seed share data split, initial weights and batch order, so columns are compared within each seed. Each arm is judged
+at its own best rate, chosen by mean validation accuracy (see Study.choose), unless a claim names other rates.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,27 +13,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lrsweep.analysis.acting import schedule_of
 from lrsweep.analysis.fixed_budget import stopped_at
-from lrsweep.analysis.plateau import dependable, residuals
+from lrsweep.analysis.optimum import optima
+from lrsweep.analysis.sensitivity import usable_decades
+from lrsweep.analysis.shortfall import dependable, residuals
 from lrsweep.analysis.study import Choice, NoSuchRuns, Study, power
 from lrsweep.analysis.time_to_target import target_below
+from lrsweep.training.schedules import batch_size_at
 
 CHANCE = 0.1  # test accuracy counted for a run that diverged before it had one
 NEAR = 0.01  # a rate takes part in the pooled variance if its validation accuracy is at most this far below its arm's best
 WINDOW = 0.5  # decades on either side of an arm's best rate, for `shortfall`
-EARLY = 5  # epochs, for `roughness`
-PATIENCE = 5  # epochs; the documents' value
+EARLY = 5  # epochs, for `highest_loss`
+PATIENCES = {"lost_to_patience": 5, "lost_to_patience_10": 10, "lost_to_patience_20": 20}  # 5 is the documents' value
+OVER_RATES = ("optimum", "usable_decades", "shortfall")  # metrics of all rates of an arm together
 
 METRICS = {  # metric → unit
-    "test_accuracy": "accuracy",
-    "gap": "accuracy",  # training accuracy at the best epoch minus test accuracy
+    "test_accuracy": "accuracy",  # of the epoch that training.score names
+    "best_test_accuracy": "accuracy",  # of the epoch with the highest validation accuracy
+    "last_test_accuracy": "accuracy",
+    "valid_accuracy": "accuracy",
+    "deviation": "accuracy",  # distance of a run's test accuracy from the mean over the seeds
+    "gap": "accuracy",  # training accuracy at the scored epoch minus test accuracy
     "shortfall": "accuracy",  # test accuracy at the arm's best rate minus its mean within WINDOW of that rate
-    "lost_to_patience": "accuracy",  # best validation accuracy of the whole budget minus the best within PATIENCE
+    **dict.fromkeys(PATIENCES, "accuracy"),  # best validation accuracy of the whole curve minus the best within that patience
     "train_loss": "nats",  # in the last epoch
-    "roughness": "nats",  # sum of all rises in training loss from one epoch to the next, over the first EARLY epochs
+    "highest_loss": "nats",  # of a single step, in the first EARLY epochs
+    "late_fall": "share",  # of the fall of the logarithm of the training loss, how much came in the second half of the epochs
+    "epochs": "factor",  # log10
     "epochs_to_target": "factor",  # log10
+    "updates": "factor",  # log10 of the number of optimizer steps
     "seconds": "factor",  # log10
-    "best_rate": "decades",  # log10 of each seed's best rate
+    "seconds_per_epoch": "factor",  # log10
+    "optimum": "decades",  # log10 of each seed's best rate, see optima
+    "usable_decades": "decades",  # of rates within a percentage point of the arm's best
 }
 
 
@@ -44,9 +58,8 @@ class Column:
     arm: str
     by_seed: pd.Series  # the metric, one value per seed
     rates_text: str
-    lr: float | None = None  # None if there are several rates; then its variance is not pooled
-    resolution: float = 0.0  # the mean is uncertain by at least ± this
-    reach: tuple[float, float] = (0.0, 0.0)  # how much lower and higher the mean might be at rates beyond those tried
+    runs: pd.DataFrame  # the runs that it comes from
+    caveat: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,29 +70,58 @@ class BlockDesign:
     metric: str
     reference: tuple[str, ...] = ()
 
-    def column(self, arm: str, at: Any = "best") -> Column:
-        """`at` is "best", "plateau", an exponent of ten, or a range of exponents [low, high]."""
-        if at == "plateau":
-            plateau = self.study.plateau(arm)
-            return self._mean_over(arm, plateau.low, plateau.high)
-        if isinstance(at, list):
-            return self._mean_over(arm, 10 ** float(at[0]), 10 ** float(at[1]))
-        if at != "best":
-            return self._at(arm, 10 ** float(at))
+    def column(self, arm: str, at: Any = "best", good: Sequence[float] = ()) -> Column:
+        """`at` is "best", "good" (the mean over the rates `good`), "all", an exponent, or a range of exponents [low, high]."""
+        if self.metric in OVER_RATES:
+            return self._over_rates(arm)
+        rates = [float(lr) for lr in self.table[arm]]
+        caveat = ""
+        match at:
+            case "best":
+                choice = self.study.choose(arm)
+                rates, text = self._close_to(rates, [choice.lr]), f"at {power(choice.lr)}"
+                if choice.is_at_edge and len(choice.rates) > 1:
+                    text += f", the {'lowest' if choice.is_lowest else 'highest'} tried"
+                    caveat = f"the best rate of {self.study.called(arm)} is {text[3:]}: a better one may lie beyond"
+            case "good":
+                rates = self._close_to(rates, good)
+                text = f"at {power(good[0])}" if len(good) == 1 else f"at the good rates, {power(good[0])} to {power(good[-1])}"
+            case "all":
+                text = f"from {power(rates[0])} to {power(rates[-1])}"
+            case [low, high]:
+                rates = [lr for lr in rates if low - 1e-6 <= math.log10(lr) <= high + 1e-6]
+                text = f"from 10^{low:g} to 10^{high:g}"
+            case _:
+                rates, text = self._close_to(rates, [10 ** float(at)]), f"at 10^{at:g}"
+        if not rates:
+            raise NoSuchRuns(f"no runs {text} of {self.study.called(arm)}")
+        values = pd.DataFrame(self.table[arm])[rates].mean(axis="columns", skipna=False)
+        if self.metric == "deviation":
+            values = (values - values.mean()).abs()
+        runs = self.study.measured
+        return Column(arm, values, text, runs[(runs["arm"] == arm) & runs["lr"].isin(rates)], caveat)
+
+    @staticmethod
+    def _close_to(rates: Sequence[float], wanted: Sequence[float]) -> list[float]:
+        return [lr for lr in rates if any(math.isclose(lr, other, rel_tol=1e-6) for other in wanted)]
+
+    def _over_rates(self, arm: str) -> Column:
+        runs = self.study.measured[self.study.measured["arm"] == arm]
         choice = self.study.choose(arm)
-        if self.metric == "best_rate":
-            return self._best_rates(arm, choice)
+        called = self.study.called(arm)
         if self.metric == "shortfall":
             return self._shortfall(arm, choice)
-        values = self.table[arm, choice.lr]
-        # Epochs are whole numbers, so the mean is uncertain by half an epoch.
-        resolution = math.log10(1 + 0.5 / 10 ** float(values.mean())) if self.metric == "epochs_to_target" else 0.0
-        edge = f", the {'lowest' if choice.is_lowest else 'highest'} tried" if choice.is_at_edge else ""
-        return Column(arm, values, f"at {power(choice.lr)}{edge}", choice.lr, resolution, self._reach(arm, choice))
+        if self.metric == "optimum":
+            found, text = optima(pd.DataFrame(self.table[arm])), "best rate"
+        else:
+            found, text = usable_decades(runs, choice.lr), f"around {power(choice.lr)}"
+        num_cut = int(found["is_cut"].sum())
+        caveat = f"for {called}, {num_cut} of {len(found)} seeds reach an end of the rates tried" if num_cut else ""
+        return Column(arm, found.set_index("seed").iloc[:, 0], text, runs, caveat)
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The metric as seeds × (arm, lr)."""
+        """The metric of every run, seeds × (arm, lr)."""
         return self.study.table(self._value_per_run())
 
     @cached_property
@@ -100,77 +142,104 @@ class BlockDesign:
     @cached_property
     def target(self) -> float:
         """The validation accuracy for `epochs_to_target`: about one point below the best of the weakest reference arm."""
-        return target_below(min(float(self.study.valid[arm, self.study.choose(arm).lr].mean()) for arm in self.reference))
-
-    def _at(self, arm: str, rate: float) -> Column:
-        matches = [lr for lr in self.table[arm] if math.isclose(lr, rate, rel_tol=1e-6)]
-        if not matches:
-            raise NoSuchRuns(f"no runs at {power(rate)} of {self.study.called(arm)}")
-        return Column(arm, self.table[arm, matches[0]], f"at {power(rate)}", matches[0])
-
-    def _mean_over(self, arm: str, low: float, high: float) -> Column:
-        rates = [lr for lr in self.table[arm] if low / 1.0001 <= lr <= high * 1.0001]
-        if not rates:
-            raise NoSuchRuns(f"no runs from {power(low)} to {power(high)} of {self.study.called(arm)}")
-        means = pd.DataFrame(self.table[arm])[rates].mean(axis="columns", skipna=False)
-        return Column(arm, means, f"from {power(rates[0])} to {power(rates[-1])}")
-
-    def _reach(self, arm: str, choice: Choice) -> tuple[float, float]:
-        """If the best rate is at the edge, assume that one more step could change the metric as much as the last step did."""
-        if not choice.is_at_edge:
-            return 0.0, 0.0
-        if choice.neighbour is None:
-            return math.inf, math.inf
-        change = abs(float((self.table[arm, choice.lr] - self.table[arm, choice.neighbour]).mean()))
-        lower = 0.0 if self.metric == "test_accuracy" else change  # the best rate's accuracy could only be higher
-        return lower, change
-
-    def _best_rates(self, arm: str, choice: Choice) -> Column:
-        valid_SR = self.study.valid[arm].dropna(how="all").fillna(0.0)
-        best = np.log10(valid_SR.columns.to_numpy(dtype=float))[valid_SR.to_numpy().argmax(axis=1)]
-        rates = np.log10(choice.rates)
-        half_step = float(np.diff(rates).max()) / 2 if len(rates) > 1 else math.inf
-        reach = (math.inf if best.min() == rates[0] else 0.0, math.inf if best.max() == rates[-1] else 0.0)
-        return Column(arm, pd.Series(best, index=valid_SR.index), "each seed's best rate", resolution=half_step, reach=reach)
+        valid = BlockDesign(self.study, "valid_accuracy")
+        return target_below(min(float(valid.column(arm).by_seed.mean()) for arm in self.reference))
 
     def _shortfall(self, arm: str, choice: Choice) -> Column:
         inside = [lr for lr in choice.rates if abs(math.log10(lr / choice.lr)) <= WINDOW + 1e-6]
         by_rate = pd.DataFrame(self.table[arm])
         shortfall = by_rate[choice.lr] - by_rate[inside].mean(axis="columns")
-        unknown = math.inf if choice.is_at_edge else 0.0  # half of the window was not tried
-        return Column(arm, shortfall, f"around {power(choice.lr)}", reach=(unknown, unknown))
+        return Column(arm, shortfall, f"around {power(choice.lr)}", self.study.runs[self.study.runs["arm"] == arm])
 
     def _value_per_run(self) -> pd.Series:
         runs, curves = self.study.measured, self.study.curves
         match self.metric:
-            case "gap":
-                best_epoch = runs.set_index("run_id")["best_epoch"]
-                at_best = curves[curves["epoch"] == curves["run_id"].map(best_epoch)].set_index("run_id")
-                return runs["run_id"].map(at_best["train_accuracy"]) - runs["test_accuracy"]
-            case "train_loss":
-                return self._per_curve("train_loss", lambda loss: loss.iloc[-1])
-            case "roughness":
-                return self._per_curve("train_loss", lambda loss: loss.iloc[:EARLY].diff().clip(lower=0).sum())
-            case "lost_to_patience":
-                return self._per_curve("valid_accuracy", _lost_to_patience)
-            case "epochs_to_target":
-                epochs = curves[curves["valid_accuracy"] >= self.target].groupby("run_id")["epoch"].min()
-                censored = runs["epochs"] + 1  # a run that never reached the target counts as one epoch longer than it was
-                return _log10(runs["run_id"].map(epochs).fillna(censored))
+            case "valid_accuracy":
+                return runs["valid_accuracy"].fillna(CHANCE)
+            case "best_test_accuracy" | "last_test_accuracy":
+                return self._recorded(runs).fillna(CHANCE)
             case "seconds":
                 return _log10(runs["seconds"])
+            case "gap":
+                return self._at_scored_epoch("train_accuracy") - runs["test_accuracy"]
+            case "train_loss":
+                return self._per_curve("train_loss", lambda loss: loss.iloc[-1])
+            case "highest_loss":
+                return self._per_curve("highest_loss", lambda loss: loss.iloc[:EARLY].max())
+            case "late_fall":
+                return self._per_curve("train_loss", _late_fall)
+            case "lost_to_patience" | "lost_to_patience_10" | "lost_to_patience_20":
+                patience = PATIENCES[self.metric]
+                return self._per_curve("valid_accuracy", lambda curve: _lost_to_patience(curve, patience))
+            case "epochs":
+                return _log10(runs["epochs"])
+            case "epochs_to_target":
+                curves_of_run = dict(list(curves.sort_values("epoch").groupby("run_id")))
+                epochs = [_epochs_to(self.target, curves_of_run.get(run_id)) for run_id in runs["run_id"]]
+                return _log10(pd.Series(epochs, index=runs.index))
+            case "updates":
+                return _log10(runs.apply(_num_updates, axis="columns"))
+            case "seconds_per_epoch":
+                return _log10(runs["seconds"] / runs["epochs"])
             case _:
                 return runs["test_accuracy"].fillna(CHANCE)
 
+    def _recorded(self, table: pd.DataFrame) -> pd.Series:
+        """A column that older records do not have."""
+        if self.metric not in table or table[self.metric].isna().all():
+            raise NoSuchRuns(f"{self.metric} is not in these records")
+        return table[self.metric]
+
+    def _at_scored_epoch(self, name: str) -> pd.Series:
+        runs, curves = self.study.measured, self.study.curves
+        epoch = runs["best_epoch"]
+        if "training.score" in runs:
+            epoch = epoch.mask(runs["training.score"] == "last", runs["epochs"])
+        by_run = curves.assign(scored=curves["run_id"].map(epoch.set_axis(runs["run_id"])))
+        return runs["run_id"].map(by_run[by_run["epoch"] == by_run["scored"]].set_index("run_id")[name])
+
     def _per_curve(self, name: str, reduce: Callable[[pd.Series], float]) -> pd.Series:
+        if name == "highest_loss":
+            self._recorded(self.study.curves)
         by_run = self.study.curves.sort_values("epoch").groupby("run_id")[name]
         return self.study.measured["run_id"].map(by_run.apply(reduce))
 
 
 def _log10(values: pd.Series) -> pd.Series:
-    return pd.Series(np.log10(values.to_numpy(dtype=float)), index=values.index)
+    """NaN for a run that diverged before its first epoch ended."""
+    positive = values.astype(float).where((values > 0) & np.isfinite(values))
+    return pd.Series(np.log10(positive.to_numpy(dtype=float)), index=values.index)
 
 
-def _lost_to_patience(valid_accuracy: pd.Series) -> float:
+def _lost_to_patience(valid_accuracy: pd.Series, patience: int) -> float:
     curve = valid_accuracy.to_numpy(dtype=float)
-    return float(np.nanmax(curve) - np.nanmax(curve[: stopped_at(curve, PATIENCE)]))
+    return float(np.nanmax(curve) - np.nanmax(curve[: stopped_at(curve, patience)]))
+
+
+def _late_fall(train_loss: pd.Series) -> float:
+    """About ½ if the loss falls at an even pace, 0 if it has come to rest. NaN if it fell nowhere."""
+    first, middle, last = np.log(train_loss.iloc[[0, len(train_loss) // 2, -1]].to_numpy(dtype=float))
+    return float((middle - last) / (first - last)) if first > last else math.nan
+
+
+def _epochs_to(target: float, curve: pd.DataFrame | None) -> float:
+    """Where the validation accuracy first reaches the target, in a straight line between two epochs.
+
+    A run that never reached it counts as one epoch longer than it was.
+    """
+    if curve is None:
+        return 1.0
+    scored = curve.dropna(subset="valid_accuracy")
+    epochs = np.concatenate([[0.0], scored["epoch"].to_numpy(dtype=float)])
+    accuracy = np.concatenate([[CHANCE], scored["valid_accuracy"].to_numpy(dtype=float)])
+    reached = np.flatnonzero(accuracy >= target)
+    if not len(reached):
+        return float(curve["epoch"].iloc[-1]) + 1
+    i = max(1, reached[0])
+    share = (target - accuracy[i - 1]) / (accuracy[i] - accuracy[i - 1])
+    return float(epochs[i - 1] + max(share, 0.01) * (epochs[i] - epochs[i - 1]))
+
+
+def _num_updates(run: pd.Series) -> int:
+    sizes = [batch_size_at(schedule_of(run), int(run["training.batch_size"]), epoch) for epoch in range(int(run["epochs"]))]
+    return sum(math.ceil(run["data.num_train"] / size) for size in sizes)

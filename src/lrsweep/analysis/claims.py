@@ -1,54 +1,84 @@
-"""The documents' claims, read from conf/claims.yaml, and the rule that judges them.
+"""The documents' claims, read from conf/claims.yaml, and their verdicts.
 
-A claim has up to three tests. Its verdict is that of its weakest test.
+One test decides a claim. Its other tests are shown beside it and never decide.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
-from lrsweep.analysis import contrasts
-from lrsweep.analysis.contrasts import Effect
-from lrsweep.analysis.study import NoSuchRuns, Study
+from lrsweep.analysis import contrasts, facts, range_test_contrasts
+from lrsweep.analysis.evidence import Evidence
+from lrsweep.analysis.study import NoSuchRuns
+from lrsweep.analysis.verdicts import DELTA, Effect, Word, judge, seeds_to_decide
 from lrsweep.config import CONF_DIR
 
-Word = Literal["refuted", "inconclusive", "supported", "filled in", "true by definition"]  # the weakest first
-LEVEL = 0.05  # false discovery rate: expected share of wrong verdicts among the tests that are decided
+LEVEL = 0.05  # probability that any of the verdicts is wrong
+SECONDARY_LEVEL = 0.05  # of each test that decides nothing
 CONTRASTS: dict[str, Callable[..., Effect]] = {
     "difference": contrasts.difference,
+    "edge": contrasts.edge,
+    "bracket": range_test_contrasts.bracket,
+    "finder": range_test_contrasts.finder,
     "share": contrasts.share,
-    "blank": contrasts.blank,
-    "balance": contrasts.balance,
-    "shape": contrasts.shape,
-    "suggestions": contrasts.suggestions,
+    "blank": facts.blank,
+    "balance": facts.balance,
+    "shape": facts.shape,
 }
-STATISTICAL = ("difference", "share", "suggestions")  # the other contrasts state facts, which need no significance level
+OWN_LEVEL = ("blank", "balance", "shape")  # their answers are facts, or have intervals that hold together by themselves
 
 
 @dataclass(frozen=True)
 class Test:
     asks: str  # the question, in one sentence
     contrast: str
-    study: str = ""
-    finder: str = ""  # study folder of lrsweep-find's range tests
-    beyond: float = 0.0  # the claim says that the effect is larger than this
-    margin: float = 0.0  # a smaller effect than this is too small for the claim to matter
-    settings: Mapping[str, Any] = field(default_factory=dict)  # other arguments of the contrast
+    costs_nothing: bool = False  # the claim says that something costs nothing that matters
+    delta: float | None = None  # smallest difference that matters; None: that of the effect's unit
+    because: str = ""  # why this test needs a delta of its own
+    seeds: int = 0  # how many the study plans; 0: 20 fresh ones or 10
+    runs: str = ""  # the commands that make the runs, if the study's name does not give them away
+    settings: Mapping[str, Any] = field(default_factory=dict)  # arguments of the contrast
 
     __test__ = False  # pytest must not collect it
 
     @property
-    def is_statistical(self) -> bool:
-        return self.contrast in STATISTICAL
+    def study(self) -> str:
+        return str(self.settings.get("study", ""))
 
     @property
-    def refuted_below(self) -> float:
-        return max(self.beyond, self.margin)
+    def studies(self) -> list[str]:
+        """All studies that it needs."""
+        sides = [arm for side in ("arms", "against") for arm in self.settings.get(side, ())]
+        names = [self.study, *(str(arm.get("study", "")) for arm in sides)]
+        return [name for name in dict.fromkeys(names) if name]
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.study.endswith("/confirm")
+
+    @property
+    def num_planned(self) -> int:
+        return self.seeds or (20 if self.is_fresh else 10)
+
+    @property
+    def commands(self) -> str:
+        name = self.study.removesuffix("/confirm")
+        tuning = f"lrsweep study={name}"
+        return self.runs or (f"{tuning} && lrsweep-confirm study={name}" if self.is_fresh else tuning)
+
+    @property
+    def num_pairs(self) -> int:
+        """How many comparisons share its level."""
+        if self.settings.get("reduce") not in ("all", "any", "most"):
+            return 1
+        own = [[arm.get("study", self.study) for arm in self.settings[side]] for side in ("arms", "against")]
+        return sum(up == down for up in own[0] for down in own[1])
+
+    def delta_of(self, effect: Effect) -> float:
+        return DELTA[effect.unit] if self.delta is None else self.delta
 
 
 @dataclass(frozen=True)
@@ -57,35 +87,50 @@ class Claim:
     documents: tuple[str, ...]
     claim: str
     korean: str
-    tests: tuple[Test, ...]
+    test: Test | None  # it decides the verdict; None: not testable
+    also: tuple[Test, ...] = ()  # they never decide
+    reading: str = ""  # what the claim is taken to say
     caveat: str = ""
-    not_measured: str = ""  # why there is no test
+    not_testable: str = ""  # why there is no test
 
 
 @dataclass(frozen=True)
-class Verdict:
-    word: Word
-    reason: str
-    effect: Effect | None = None
+class Result:
+    """What a test found: an effect, or the reason why there is none."""
+
+    test: Test
+    effect: Effect | None
+    missing: str = ""
 
 
 @dataclass(frozen=True)
 class Judged:
     claim: Claim
-    verdicts: tuple[Verdict, ...]  # one per test
+    word: Word
+    result: Result | None  # of the test that decides
+    also: tuple[Result, ...]
 
     @property
-    def word(self) -> Word:
-        return self.weakest.word
+    def caveats(self) -> tuple[str, ...]:
+        """What must stand beside the verdict: the claim's own caveat, and those that the runs show."""
+        effect = self.result.effect if self.result else None
+        own = (self.claim.caveat,) if self.claim.caveat else ()
+        return own + tuple(f"{caveat[0].upper()}{caveat[1:]}." for caveat in (effect.caveats if effect else ()))
 
     @property
-    def weakest(self) -> Verdict:
-        if not self.verdicts:
-            return Verdict("inconclusive", f"not measured: {self.claim.not_measured}")
-        return min(self.verdicts, key=lambda verdict: _STRENGTH.index(verdict.word))
+    def num_seeds_to_decide(self) -> int | None:
+        """None if that is unknown or more than MAX_SEEDS."""
+        if self.result is None or self.result.effect is None:
+            return None
+        test, effect = self.result.test, self.result.effect
+        return seeds_to_decide(effect, test.delta_of(effect), test.costs_nothing)
 
 
-_STRENGTH: tuple[Word, ...] = get_args(Word)
+@dataclass(frozen=True)
+class Audit:
+    judged: tuple[Judged, ...]
+    level: float  # significance level of each deciding test: its confidence interval is at 1 - level
+    num_tests: int  # number of deciding tests that share LEVEL
 
 
 def read_claims(path: Path = CONF_DIR / "claims.yaml") -> list[Claim]:
@@ -93,110 +138,43 @@ def read_claims(path: Path = CONF_DIR / "claims.yaml") -> list[Claim]:
 
 
 def _claim(row: dict[str, Any]) -> Claim:
-    tests = tuple(_test(test) for test in row.pop("tests", ()))
-    return Claim(documents=tuple(row.pop("documents")), korean=row.pop("korean", ""), tests=tests, **row)
+    test, also = row.pop("test", None), row.pop("also", ())
+    return Claim(documents=tuple(row.pop("documents")), test=_test(test) if test else None, also=tuple(map(_test, also)), **row)
 
 
 def _test(row: dict[str, Any]) -> Test:
-    fields = {name: row.pop(name) for name in ("asks", "contrast", "study", "finder", "beyond", "margin") if name in row}
+    names = ("asks", "contrast", "costs_nothing", "delta", "because", "seeds", "runs")
+    fields = {name: row[name] for name in names if name in row}
     if fields["contrast"] not in CONTRASTS:
         raise ValueError(f"unknown contrast {fields['contrast']!r}; choose one of {', '.join(CONTRASTS)}")
-    return Test(**{"margin": fields.get("beyond", 0.0)} | fields, settings=row)
+    return Test(**fields, settings={name: value for name, value in row.items() if name not in names})
 
 
-@dataclass(frozen=True)
-class Audit:
-    judged: tuple[Judged, ...]
-    level: float  # significance level of each statistical test: its confidence interval is at 1 - level
-    num_tests: int  # number of statistical tests
-    num_decided: int  # those with a verdict other than inconclusive
-    weaker: frozenset[str]  # ids of the claims that would be inconclusive at the stricter Bonferroni level
+def num_sharing_level(claims: Iterable[Claim]) -> int:
+    """How many deciding tests share LEVEL, measured or not, so that a verdict does not depend on what else was measured."""
+    return sum(claim.test is not None and claim.test.contrast not in OWN_LEVEL for claim in claims)
 
 
-def judge_all(claims: list[Claim], read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame]) -> Audit:
-    """Judge every claim, with the false discovery rate held at LEVEL.
-
-    `read` returns the study with a given name, or None if it has no runs. `suggestions` returns the table of `suggest` for the
-    range tests in a given study folder.
-
-    The level is Benjamini and Hochberg's: with m tests, the largest k·LEVEL/m at which at least k tests are decided. Confidence
-    intervals at that level are Benjamini and Yekutieli's (2005): of the intervals that decide a test, on average at most a share
-    LEVEL misses the true effect.
-    """
-    num_tests = sum(test.is_statistical for claim in claims for test in claim.tests)
-
-    def judge_at(level: float) -> tuple[Judged, ...]:
-        return tuple(_judge(claim, level, read, suggestions) for claim in claims)
-
-    k = max(1, num_tests)
-    while True:
-        level = LEVEL * k / max(1, num_tests)
-        judged = judge_at(level)
-        num_decided = sum(map(_num_decided, judged))
-        if num_decided >= k or k == 1:
-            break
-        k = max(1, num_decided)
-    at_bonferroni = judge_at(LEVEL / max(1, num_tests))
-    weaker = frozenset(usual.claim.id for usual, strict in zip(judged, at_bonferroni, strict=True) if usual.word != strict.word)
-    return Audit(judged, level, num_tests, num_decided, weaker)
+def judge_all(claims: list[Claim], evidence: Evidence) -> Audit:
+    """Judge every claim. The intervals of the deciding tests hold together with probability 1 - LEVEL (Bonferroni)."""
+    num_tests = num_sharing_level(claims)
+    level = LEVEL / max(1, num_tests)
+    return Audit(tuple(_judge(claim, level, evidence) for claim in claims), level, num_tests)
 
 
-def _num_decided(judged: Judged) -> int:
-    verdicts = zip(judged.claim.tests, judged.verdicts, strict=True)
-    return sum(test.is_statistical and verdict.word != "inconclusive" for test, verdict in verdicts)
+def _judge(claim: Claim, level: float, evidence: Evidence) -> Judged:
+    also = tuple(_result(test, SECONDARY_LEVEL, evidence) for test in claim.also)
+    if claim.test is None:
+        return Judged(claim, "not testable", None, also)
+    result = _result(claim.test, level, evidence)
+    word: Word = "open"
+    if result.effect is not None:
+        word = judge(result.effect, claim.test.delta_of(result.effect), claim.test.costs_nothing)
+    return Judged(claim, word, result, also)
 
 
-def _judge(claim: Claim, level: float, read: Callable[[str], Study | None], suggestions: Callable[[str], pd.DataFrame]) -> Judged:
-    def verdict_on(test: Test) -> Verdict:
-        study = read(test.study) if test.study else None
-        if study is None and test.study:
-            return Verdict("inconclusive", f"no runs of {test.study}")
-        arguments = dict(test.settings)
-        if study is not None:
-            arguments |= {"study": study, "level": level}
-        if test.is_statistical:
-            arguments["beyond"] = test.beyond
-        if test.contrast == "suggestions":
-            arguments["table"] = suggestions(test.finder)
-        try:
-            return judge(CONTRASTS[test.contrast](**arguments), test.beyond, test.margin)
-        except NoSuchRuns as missing:
-            return Verdict("inconclusive", str(missing))
-
-    return Judged(claim, tuple(map(verdict_on, claim.tests)))
-
-
-def judge(effect: Effect, beyond: float = 0.0, margin: float = 0.0) -> Verdict:
-    """Supported if the confidence interval lies above `beyond`; refuted if it lies below `beyond` or `margin`.
-
-    Otherwise inconclusive. An effect with doubts (missing runs, too few seeds) is inconclusive too, and so is an effect whose
-    verdict could change if an arm with its best rate at the edge of the grid were tried beyond the edge. Effects without a
-    statistical test have verdicts of their own, see _UNTESTED.
-    """
-    if effect.doubts:
-        return Verdict("inconclusive", ", ".join(effect.doubts), effect)
-    word = _word(effect.low, effect.high, beyond, margin)
-    if word != _word(effect.low - effect.reach_low, effect.high + effect.reach_high, beyond, margin):
-        return Verdict("inconclusive", f"it would be {word}, but a best rate lies at the edge of those tried", effect)
-    subject = "the whole interval" if effect.low < effect.high else "the effect"
-    if word == "supported":
-        name, reason = _UNTESTED.get(effect.unit, (word, f"{subject} is above the bar"))
-        return Verdict(name, reason, effect)
-    if word == "inconclusive":
-        return Verdict(word, "the interval holds both what the claim says and what it denies", effect)
-    return Verdict(word, f"{subject} is below {'the bar' if effect.high < beyond else 'the least effect worth having'}", effect)
-
-
-_UNTESTED: dict[str, tuple[Word, str]] = {  # unit of an effect without an interval → verdict and reason if it is as claimed
-    "answer": ("filled in", "the document leaves a blank, and the runs fill it in; nothing was tested"),
-    "number": ("true by definition", "this program's own formula is so; no run was asked"),
-    "bound": ("supported", "even at this bound the difference is as small as the claim needs"),
-}
-
-
-def _word(low: float, high: float, beyond: float, margin: float) -> Word:
-    if math.isnan(low) or math.isnan(high):
-        return "inconclusive"
-    if high < max(beyond, margin):
-        return "refuted"
-    return "supported" if low > beyond else "inconclusive"
+def _result(test: Test, level: float, evidence: Evidence) -> Result:
+    try:
+        return Result(test, CONTRASTS[test.contrast](evidence, level, **test.settings))
+    except NoSuchRuns as missing:
+        return Result(test, None, str(missing))

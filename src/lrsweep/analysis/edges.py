@@ -31,7 +31,7 @@ class Edges:
     end: Edge | None
 
 
-def learning_edges(runs: pd.DataFrame) -> Edges:
+def learning_edges(runs: pd.DataFrame, level: float = LEVEL) -> Edges:
     """`runs` of one arm, with the column `learned`. Only seeds with a run at every rate count; a diverged run has not learned."""
     learned = runs.assign(learned=runs["learned"] & (runs["status"] != "diverged"))[runs["status"] != "failed"]
     learned_SR = learned.pivot(index="seed", columns="lr", values="learned").dropna().astype(bool)
@@ -41,19 +41,19 @@ def learning_edges(runs: pd.DataFrame) -> Edges:
     fails_SR = ~learned_SR.to_numpy()
     num_fails_R = fails_SR.sum(axis=0)
     middle = int(np.median(np.flatnonzero(num_fails_R == num_fails_R.min())))
-    start = _edge(log_R[: middle + 1], fails_SR[:, : middle + 1])
-    end = _edge(-log_R[middle:][::-1], fails_SR[:, middle:][:, ::-1])
+    start = _edge(log_R[: middle + 1], fails_SR[:, : middle + 1], level)
+    end = _edge(-log_R[middle:][::-1], fails_SR[:, middle:][:, ::-1], level)
     return Edges(start, None if end is None else Edge(1 / end.lr, 1 / end.high, 1 / end.low, end.num_seeds))
 
 
-def _edge(log_R: np.ndarray[Any, Any], fails_SR: np.ndarray[Any, Any]) -> Edge | None:
+def _edge(log_R: np.ndarray[Any, Any], fails_SR: np.ndarray[Any, Any], level: float) -> Edge | None:
     """The lower edge of ascending rates, of which the last is inside. Each failure moves its seed's edge up by one cell."""
     if len(log_R) < 2 or not fails_SR[:, 0].all():
         return None
     bounds = np.concatenate([[log_R[0]], (log_R[:-1] + log_R[1:]) / 2])  # where the cell of each rate begins
     edge_S = bounds[0] + fails_SR[:, :-1] @ np.diff(bounds)
     num_seeds = len(edge_S)
-    half = float(stats.t.isf(LEVEL / 2, num_seeds - 1)) * float(edge_S.std(ddof=1)) / num_seeds**0.5 if num_seeds > 1 else np.nan
+    half = float(stats.t.isf(level / 2, num_seeds - 1)) * float(edge_S.std(ddof=1)) / num_seeds**0.5 if num_seeds > 1 else np.nan
     half = max(half, float(np.diff(log_R).max()) / 2)  # all seeds share the grid, so their rounding errors do not average out
     mean = float(edge_S.mean())
     return Edge(10**mean, 10 ** (mean - half), 10 ** (mean + half), num_seeds)

@@ -43,7 +43,8 @@ class Choice:
 class Study:
     """The tables of one study. `runs` has the columns that `with_chance`, `with_seconds` and `with_arms` add.
 
-    `num_missing` counts the planned runs without a result: not run yet, or failed.
+    - num_missing: planned runs without a result: not run yet, or failed
+    - tuning: the study whose runs choose the rates of this one, if these runs are its fresh seeds
     """
 
     name: str
@@ -51,6 +52,7 @@ class Study:
     curves: pd.DataFrame
     class_counts: pd.DataFrame
     num_missing: int = 0
+    tuning: "Study | None" = None
 
     @cached_property
     def measured(self) -> pd.DataFrame:
@@ -94,12 +96,22 @@ class Study:
     def choose(self, arm: str) -> Choice:
         """The rate with the highest mean validation accuracy among rates that learned on every seed; among all if none did.
 
-        Raises NoSuchRuns if no rate was scored on every seed.
+        The runs of `tuning` choose, if there are any. Raises NoSuchRuns if no rate was scored on every seed.
         """
+        if self.tuning is not None:
+            return self.tuning.choose(self._arm_of_tuning(arm))
         choice = self._choices[arm]
         if choice is None:
             raise NoSuchRuns(f"no rate of {self.called(arm)} was scored on every seed")
         return choice
+
+    def _arm_of_tuning(self, arm: str) -> str:
+        assert self.tuning is not None
+        own = dict(self._arms.loc[[arm]].iloc[0])
+        same = [name for name, settings in self.tuning._arms.iterrows() if dict(settings) == own]
+        if len(same) != 1:
+            raise NoSuchRuns(f"no runs of {self.called(arm)} in {self.tuning.name}, so its rate is not chosen yet")
+        return str(same[0])
 
     @cached_property
     def _choices(self) -> dict[str, Choice | None]:

@@ -7,13 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from lrsweep.analysis.claims import Judged, judge_all, read_claims
+from lrsweep.analysis.evidence import Evidence
 from lrsweep.analysis.study import Study
 from lrsweep.analysis.suggestions import suggest
 from lrsweep.analysis.summary import with_arms, with_chance, with_seconds
 from lrsweep.report.arm_comparison import comparison
 from lrsweep.report.audit.claim_texts import TITLE, claim_section, claims_table, headline, method_section
 from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit
-from lrsweep.report.figures.files import Figure, draw
+from lrsweep.report.audit.fresh_seeds import fresh_table
+from lrsweep.report.figures.files import Figure, draw, remove_figures_not_in
 from lrsweep.report.page.render import render_page
 from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.wording import counted, escaped, shell_block
@@ -23,32 +25,33 @@ from lrsweep.storage import files, range_tests, store, tables
 def build_audit(folder: Path) -> Path:
     """Write audit.md, audit.html and the figures into `folder`, and return audit.md.
 
-    Reads conf/claims.yaml, and the studies below `folder` that the claims name. Without its study, a claim is inconclusive.
+    Reads conf/claims.yaml, and the studies below `folder` that the claims name. Without its study, a claim is open.
     """
-    read = functools.cache(lambda name: read_study(folder, name))
-    audit = judge_all(read_claims(), read, functools.partial(read_suggestions, folder))
-    judged = audit.judged
-    names = dict.fromkeys(test.study for judgement in judged for test in judgement.claim.tests if test.study)
-    studies = [study for study in map(read, names) if study is not None]
+    read = functools.cache(functools.partial(read_study, folder))
+    claims = read_claims()
+    audit = judge_all(claims, Evidence(read, functools.cache(functools.partial(read_suggestions, folder))))
+    tests = [test for claim in claims for test in (claim.test, *claim.also) if test is not None]
+    studies = [study for name in dict.fromkeys(name for test in tests for name in test.studies) if (study := read(name))]
     markdown = "\n\n".join(
         [
             headline(audit, studies),
             claims_table(audit),
-            _effects_section(folder, judged),
-            "## Claim by claim\n\nEach with its tests.",
-            *(claim_section(judgement) for judgement in judged),
-            "## Study by study\n\nEvery arm at its own best rate, chosen by validation accuracy.",
+            _effects_section(folder, audit.judged),
+            "## Claim by claim",
+            *(claim_section(judged, audit.level) for judged in audit.judged),
+            "## Study by study",
             *(_study_section(folder, study) for study in studies),
             method_section(audit),
         ]
     )
     files.write_atomically(folder / "audit.md", (markdown + "\n").encode())
     files.write_atomically(folder / "audit.html", render_page(TITLE, markdown, folder, None).encode())
+    remove_figures_not_in(markdown, folder)
     return folder / "audit.md"
 
 
 def read_study(folder: Path, name: str) -> Study | None:
-    """None if there are no runs."""
+    """None if there are no runs. The study in whose folder `confirm` these are chooses the rates."""
     records = store.read(folder / name)
     if not records:
         return None
@@ -57,7 +60,9 @@ def read_study(folder: Path, name: str) -> Study | None:
     expected = store.read_expected(folder / name)
     is_done = runs["status"] != "failed"
     missing = len((expected or set()) - set(runs.loc[is_done, "run_id"])) or int((~is_done).sum())
-    return Study(name, runs, tables.curves_frame(records), counts, missing)
+    parent = name.removesuffix("/confirm")
+    tuning = read_study(folder, parent) if parent != name else None
+    return Study(name, runs, tables.curves_frame(records), counts, missing, tuning)
 
 
 def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
@@ -68,10 +73,10 @@ def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
 
 
 def _effects_section(folder: Path, judged: Sequence[Judged]) -> str:
-    reading = "Tests with an interval, by unit. The claim holds where the whole interval is to the right of its bar."
+    reading = "The deciding effects, by unit. A claim holds where the whole interval is to the right of its bar."
     parts = ["## Effects at a glance", reading]
     for unit, rows in rows_by_unit(judged).items():
-        title = f"Effects in {SCALES[unit][1]} ({counted(len(rows), 'test')})"
+        title = f"Effects in {SCALES[unit][1]} ({counted(len(rows), 'claim')})"
         plot = functools.partial(plot_effects, unit, rows)
         parts.append(draw(folder, Figure(f"audit-effects-{unit}", title, "", plot)))
     return "\n\n".join(parts)
@@ -83,12 +88,18 @@ def _study_section(folder: Path, study: Study) -> str:
         [
             f"### Study: {escaped(study.name.replace('/', ', '))}",
             f"{counted(len(study.measured), 'run')}; {_sizes(study.runs)}.{missing}",
-            comparison(folder, study, f"audit-{study.name.replace('/', '-')}"),
+            _arms(folder, study),
             "<details><summary>The commands that make these runs again</summary>",
             shell_block(rerun_commands(study.name, study.runs)),
             "</details>",
         ]
     )
+
+
+def _arms(folder: Path, study: Study) -> str:
+    if study.tuning is not None:
+        return f"*Chosen*: the rate that decides, which study={escaped(study.tuning.name)} chose.\n\n{fresh_table(study)}"
+    return comparison(folder, study, f"audit-{study.name.replace('/', '-')}")
 
 
 def _sizes(runs: pd.DataFrame) -> str:

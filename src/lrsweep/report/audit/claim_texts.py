@@ -3,206 +3,233 @@
 import math
 from collections.abc import Sequence
 
-from lrsweep.analysis.block_design import NEAR, WINDOW
-from lrsweep.analysis.claims import LEVEL, Audit, Judged, Test, Verdict, Word
-from lrsweep.analysis.contrasts import Effect
+from lrsweep.analysis.block_design import METRICS
+from lrsweep.analysis.claims import LEVEL, SECONDARY_LEVEL, Audit, Judged, Result, Test
+from lrsweep.analysis.contrasts import ACTED
+from lrsweep.analysis.plan import PAIRED_SD, detectable
 from lrsweep.analysis.study import Study
+from lrsweep.analysis.verdicts import DELTA, MAX_SEEDS, Effect, Word
+from lrsweep.report.audit.effect_texts import effect_text, loss_text, size_text
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import counted, escaped
 
 TITLE = "What the documents claim, and what the runs say"
-WORDS: dict[Word, tuple[str, str]] = {  # in the order of the page
-    "refuted": ("✗", "반박됨"),
-    "supported": ("✓", "지지됨"),
-    "filled in": ("✎", "빈칸을 채움"),
-    "true by definition": ("≡", "정의에 따름"),
-    "inconclusive": ("?", "판단 불가"),
+HERE = "*Here* always means one small CNN on 3,000 MNIST images; this page says nothing about other networks or data."
+WORDS: dict[Word, tuple[str, str, str]] = {  # mark, title and Korean title, in the order of the page
+    "does not hold": ("✗", "Does not hold here", "여기서는 성립하지 않음"),
+    "no difference that matters": ("≈", "No difference that matters", "의미 있는 차이 없음"),
+    "holds": ("✓", "Holds here", "여기서는 성립함"),
+    "open": ("?", "Open", "아직 알 수 없음"),
+    "not testable": ("–", "Not testable here", "여기서는 검증할 수 없음"),
 }
+LOSSES = ("blank", "finder", "balance")  # contrasts whose effect is minus a loss
 
 
 def headline(audit: Audit, studies: Sequence[Study]) -> str:
     by_word = {word: [one for one in audit.judged if one.word == word] for word in WORDS}
-    counts = [
-        f"* **{mark} {len(by_word[word])} {word}** ({korean}){_links(by_word[word])}" for word, (mark, korean) in WORDS.items()
+    num_runs = sum(len(study.measured) for study in studies)
+    parts = [
+        f"# {TITLE}",
+        f"{len(audit.judged)} statements of five documents on learning rates, each held against runs of their network: "
+        f"{counted(num_runs, 'run')} of {len(studies)} studies. {HERE}",
+        "\n".join(f"* {_count(word, len(by_word[word]))}" for word in WORDS),
+        "An effect above zero, or above ×1, is on the claim's side. In brackets stands its interval; all "
+        f"{audit.num_tests} intervals hold together with a probability of {1 - LEVEL:.0%} "
+        "([how it was judged](#how-it-was-judged)). In italics stands what limits a verdict.",
     ]
-    intervals = (
-        f"In brackets stands the {1 - audit.level:.2%} interval of each effect ([why so much](#how-it-was-judged)), after it the "
-        "bar that all of it lies below, or above where the claim holds."
-    )
-    return "\n\n".join(
-        [
-            f"# {TITLE}",
-            f"{len(audit.judged)} statements of five documents on learning rates, each held against runs of their CNN on MNIST: "
-            f"{counted(sum(len(study.measured) for study in studies), 'run')} of {len(studies)} studies, most of "
-            "them short (study by study, below).",
-            "\n".join(counts),
-            "## What the documents get wrong",
-            intervals,
-            "\n".join(map(_answer, by_word["refuted"])) or "Nothing was refuted.",
-            "## What holds here",
-            "\n".join(map(_answer, by_word["supported"])) or "Nothing was supported.",
-            "## What the documents leave blank, filled in",
-            "\n".join(map(_answer, by_word["filled in"])) or "Nothing could be filled in.",
-            "## What is true by definition",
-            "\n".join(map(_answer, by_word["true by definition"])),
-        ]
-    )
+    for word, (_, title, _) in WORDS.items():
+        if by_word[word]:
+            parts += [f"## {title}", "\n".join(_line(one, audit.level) for one in by_word[word])]
+    return "\n\n".join(parts)
 
 
-def _answer(one: Judged) -> str:
-    """The claim and the result of its weakest test. A refuted claim has its caveat too."""
-    i = one.verdicts.index(one.weakest)
-    test, effect = one.claim.tests[i], one.weakest.effect
-    assert effect is not None
-    result = f"{effect_text(effect)}{_side_of_bar(one.word, test, effect)}; {_evidence(effect, test)}."
-    caveat = f" *{escaped(one.claim.caveat)}*" if one.word == "refuted" and one.claim.caveat else ""
-    return f"* **{escaped(one.claim.claim)}** {escaped(test.asks)} {result}{caveat} ([{one.claim.id}](#{one.claim.id}))"
+def _count(word: Word, num: int) -> str:
+    mark, title, korean = WORDS[word]
+    link = f"[{title}](#{title.lower().replace(' ', '-')})" if num else title
+    return f"**{mark} {num}** {link} ({korean})"
 
 
-def _side_of_bar(word: Word, test: Test, effect: Effect) -> str:
-    """The bar that the whole interval lies above or below."""
-    if not test.is_statistical:
-        return ""
-    if word == "supported":
-        return f", above {_in_unit(test.beyond, effect.unit)}"
-    if effect.high < test.beyond:
-        return f", below {_in_unit(test.beyond, effect.unit)}"
-    return f", below {_in_unit(test.margin, effect.unit)}, the least worth having"
+def _line(one: Judged, level: float) -> str:
+    """The claim, the question, the answer, and what limits the verdict."""
+    asks = f"{escaped(one.result.test.asks)} " if one.result else ""
+    link = f"([{one.claim.id}](#{one.claim.id}))"
+    return f"* **{escaped(one.claim.claim)}** {asks}{_answer(one, level)}{_caveat(one)} {link}"
 
 
-def _links(judged: Sequence[Judged]) -> str:
-    """Inconclusive claims have no links: the table gives their reasons."""
-    if not judged or judged[0].word == "inconclusive":
-        return ""
-    return ": " + ", ".join(f"[{one.claim.id}](#{one.claim.id})" for one in judged)
+def _answer(one: Judged, level: float) -> str:
+    """The effect, its evidence and the reason for the verdict; of what was not measured, how to measure it."""
+    if one.result is None:
+        return escaped(one.claim.not_testable)
+    test, effect = one.result.test, one.result.effect
+    if effect is None:
+        return f"{escaped(_sentence(one.result.missing))} {_plan(test, level)}"
+    detail = f" {escaped(_sentence(effect.detail))}" if test.contrast in LOSSES else ""
+    return f"{_effect(test, effect)}; {_evidence(test, effect)}. {_reason(one, test, effect)}{detail}"
 
 
-def claims_table(audit: Audit) -> str:
-    rows = [
-        [
-            f"[{one.claim.id}](#{one.claim.id})",
-            f"**{WORDS[one.word][0]} {one.word}**" + (" °" if one.claim.id in audit.weaker else ""),
-            escaped(one.claim.claim),
-            effect_text(one.weakest.effect) if one.weakest.effect else escaped(one.weakest.reason),
-            *_bars(one),
-            str(one.weakest.effect.num_seeds or "—") if one.weakest.effect else "—",
-            ", ".join(one.claim.documents),
-        ]
-        for one in audit.judged
-    ]
-    intro = (
-        "The effect is that of the claim's weakest test, with its interval. The claim is supported where all of that lies above "
-        "the first bar, refuted where all of it lies below the second. °: another verdict under the strictest correction, see "
-        "below."
-    )
-    header = ["id", "verdict", "claim", "effect", "supported above", "refuted below", "seeds", "documents"]
-    table = markdown_table(header, rows)
-    return f"## Every claim\n\n{intro}\n\n<details open><summary>{counted(len(rows), 'claim')}</summary>\n\n{table}\n\n</details>"
+def _effect(test: Test, effect: Effect) -> str:
+    text = loss_text(effect) if test.contrast in LOSSES else effect_text(effect)
+    return f"{text[:1].upper()}{text[1:]}"
 
 
-def _bars(one: Judged) -> tuple[str, str]:
-    """The bars of the weakest test."""
-    effect = one.weakest.effect
-    if effect is None or not (test := one.claim.tests[one.verdicts.index(one.weakest)]).is_statistical:
-        return "—", "—"
-    return _in_unit(test.beyond, effect.unit), _in_unit(test.refuted_below, effect.unit)
+def _caveat(one: Judged) -> str:
+    return f" *{escaped(' '.join(one.caveats))}*" if one.caveats else ""
 
 
-def effect_text(effect: Effect) -> str:
-    """An effect and its interval in their unit."""
-    match effect.unit:
-        case "answer":
-            return escaped(effect.detail)
-        case "bound":
-            return f"at most {abs(effect.effect) * 100:.2f} points away"
-        case "number":
-            return "as stated" if effect.effect >= -1e-9 else "not as stated"
-    low, middle, high = (_in_unit(value, effect.unit) for value in (effect.low, effect.effect, effect.high))
-    unit = {"accuracy": " points", "decades": " decades", "nats": " nats"}.get(effect.unit, "")
-    interval = "" if low == high or "nan" in low else f" [{low} to {high}]"
-    return f"{middle}{unit}{interval}"
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
-def _in_unit(value: float, unit: str) -> str:
-    match unit:
-        case "accuracy":
-            return f"{value * 100:+.2f}"
-        case "share":
-            return f"{value * 100:.3g}%"
-        case "factor":
-            return f"×{10**value:.3g}"
-        case _:
-            return f"{value:+.2f}"
+def _detail(test: Test, effect: Effect) -> str:
+    return f"Means: {effect.detail}." if test.contrast == "difference" else _sentence(effect.detail)
 
 
-def claim_section(one: Judged) -> str:
-    claim = one.claim
-    mark, korean = WORDS[one.word]
-    lines = [f"### {claim.id}", f"**{mark} {one.word} ({korean})** {escaped(claim.claim)}"]
-    if claim.korean:
-        where = "document" if len(claim.documents) == 1 else "documents"
-        lines.append(f"> {escaped(claim.korean)} ({where} {', '.join(claim.documents)})")
-    tests = zip(claim.tests, one.verdicts, strict=True)
-    lines += [_test_text(i, test, verdict) for i, (test, verdict) in enumerate(tests, start=1)]
-    if claim.not_measured:
-        lines.append(f"Not measured: {escaped(claim.not_measured)}.")
-    if claim.caveat:
-        lines.append(f"*{escaped(claim.caveat)}*")
-    return "\n\n".join(lines)
+def _plan(test: Test, level: float) -> str:
+    """What the planned seeds can decide, and the command that runs them."""
+    plan = f"Planned: {counted(test.num_planned, 'fresh seed' if test.is_fresh else 'seed')}"
+    if test.is_fresh and METRICS.get(str(test.settings.get("metric"))) == "accuracy":
+        difference = detectable(test.num_planned, PAIRED_SD, level / test.num_pairs) * 100
+        plan += f", which [probably show](#how-it-was-judged) a difference of {difference:.2f} points"
+    return f"{plan}: `{test.commands}`."
 
 
-def _test_text(i: int, test: Test, verdict: Verdict) -> str:
-    lines = [f"{i}. {escaped(test.asks)}", f"   **{verdict.word}**: {escaped(verdict.reason)}."]
-    if (effect := verdict.effect) is not None:
-        p_value = "" if math.isnan(effect.p_value) else f", p = {effect.p_value:.2g}"
-        lines.append(f"   Effect: **{effect_text(effect)}**{_bar_text(test, effect)}{p_value}; {_evidence(effect, test)}.")
-        if effect.unit != "answer":  # there the effect's text is the detail
-            lines.append(f"   {escaped(effect.detail)}.")
-    return "\n\n".join(lines)
+def _reason(one: Judged, test: Test, effect: Effect) -> str:
+    """Why the verdict is what it is."""
+    delta = size_text(test.delta_of(effect), effect.unit)
+    side = ("below", "above") if test.contrast in LOSSES else ("above", "below")
+    bar = delta if test.contrast in LOSSES else f"-{delta}" if test.costs_nothing else "zero"
+    match one.word:
+        case "holds":
+            return f"All of the interval lies {side[0]} {bar}."
+        case "does not hold":
+            return f"All of the interval lies {side[1]} {bar}."
+        case "no difference that matters":
+            return f"All of the interval lies within ±{delta}."
+    if effect.doubts:
+        return escaped(_sentence("; ".join(effect.doubts)))
+    if math.isnan(effect.sd):
+        return "There are too few seeds for an interval."
+    num = one.num_seeds_to_decide
+    return f"About {num:,} seeds would probably decide it." if num else f"Even {MAX_SEEDS:,} seeds would probably not decide it."
 
 
-def _bar_text(test: Test, effect: Effect) -> str:
-    if not test.is_statistical:
-        return ""
-    bar, least = (_in_unit(value, effect.unit) for value in (test.beyond, test.refuted_below))
-    return f", the bar is {bar}" if bar == least else f", supported above {bar}, refuted below {least}"
-
-
-def _evidence(effect: Effect, test: Test) -> str:
+def _evidence(test: Test, effect: Effect) -> str:
     if not test.study:
         return "no runs needed"
-    noun = "suggestion" if test.finder else "short run" if test.study.endswith("/small") else "run"
-    return f"{counted(effect.num_runs, noun)}, {counted(effect.num_seeds, 'seed')} ([{test.study}](#{_anchor(test.study)}))"
+    seeds = counted(effect.num_seeds, "fresh seed" if test.is_fresh else "seed")
+    noun = "range test" if test.contrast in ("bracket", "finder") else "run"
+    return f"{counted(effect.num_runs, noun)}, {seeds} ([{test.study}](#{_anchor(test.study)}))"
 
 
 def _anchor(study: str) -> str:
     return "study-" + study.replace("/", "-")
 
 
+def claims_table(audit: Audit) -> str:
+    header = ["id", "verdict", "what limits it", "claim", "effect", "judged against", "seeds", "documents"]
+    rows = [_row(one) for one in audit.judged]
+    table = markdown_table(header, rows)
+    return f"## Every claim\n\n<details open><summary>{counted(len(rows), 'claim')}</summary>\n\n{table}\n\n</details>"
+
+
+def _row(one: Judged) -> list[str]:
+    mark, title, _ = WORDS[one.word]
+    effect = one.result.effect if one.result else None
+    missing = "not testable" if one.result is None else escaped(one.result.missing)
+    return [
+        f"[{one.claim.id}](#{one.claim.id})",
+        f"**{mark} {title}**",
+        escaped(" ".join(one.caveats)),
+        escaped(one.claim.claim),
+        _effect(one.result.test, effect) if one.result and effect else missing,
+        _judged_against(one.result.test, effect) if one.result and effect else "–",
+        str(effect.num_seeds or "–") if effect else "–",
+        ", ".join(one.claim.documents),
+    ]
+
+
+def _judged_against(test: Test, effect: Effect) -> str:
+    delta = size_text(test.delta_of(effect), effect.unit)
+    if test.costs_nothing:
+        return delta if test.contrast in LOSSES else f"-{delta}"
+    return f"zero, ±{delta}" if test.delta_of(effect) else "zero"
+
+
+def claim_section(one: Judged, level: float) -> str:
+    claim = one.claim
+    mark, title, korean = WORDS[one.word]
+    where = "document" if len(claim.documents) == 1 else "documents"
+    parts = [
+        f"### {claim.id}",
+        f"**{mark} {title} ({korean})** {escaped(claim.claim)}{_caveat(one)}",
+        f"> {escaped(claim.korean)} ({where} {', '.join(claim.documents)})",
+    ]
+    if claim.reading:
+        parts.append(f"Read as: {escaped(claim.reading)}")
+    parts += _deciding(one, level) if one.result else [escaped(claim.not_testable)]
+    if one.also:
+        heading = "Beside it (95 % each; they decide nothing):" if one.result else "Drawn from the program's formula:"
+        parts.append("\n".join([heading, "", *map(_secondary, one.also)]))
+    return "\n\n".join(parts)
+
+
+def _deciding(one: Judged, level: float) -> list[str]:
+    assert one.result is not None
+    test, effect = one.result.test, one.result.effect
+    parts = [f"**This decides:** {escaped(test.asks)}", _answer(one, level)]
+    if effect is not None:
+        if effect.detail and test.contrast not in LOSSES:
+            parts.append(escaped(_detail(test, effect)))
+        parts += _parts_table(test, effect)
+    if test.because:
+        parts.append(f"Its smallest difference that matters is its own, because {escaped(test.because)}.")
+    return parts
+
+
+def _parts_table(test: Test, effect: Effect) -> list[str]:
+    if not effect.parts:
+        return []
+    rows = [[escaped(name), _effect(test, part), str(part.num_seeds)] for name, part in effect.parts]
+    return [markdown_table(["one by one", "effect", "seeds"], rows)]
+
+
+def _secondary(result: Result) -> str:
+    test, effect = result.test, result.effect
+    if effect is None:
+        return f"* {escaped(test.asks)} {escaped(_sentence(result.missing))}"
+    if test.contrast == "shape":
+        return f"* {escaped(test.asks)} {escaped(_sentence(effect.detail))}"
+    notes = [_detail(test, effect), *map(_sentence, (*effect.doubts, *effect.caveats))]
+    return f"* {escaped(test.asks)} **{_effect(test, effect)}**; {_evidence(test, effect)}. {escaped(' '.join(notes))}"
+
+
 def method_section(audit: Audit) -> str:
-    missing = [f"* {one.claim.id}: {escaped(one.weakest.reason)}" for one in audit.judged if one.weakest.effect is None]
     return f"""## How it was judged
 
-* **The rule.** An effect is turned so that more of it is what the claim says. *Supported*: the whole interval is above the bar,
-  which is mostly no effect (0, or ×1), and otherwise what the claim needs: so much more than that, or no more than so much less.
-  *Refuted*: the whole interval is below the bar, or below the least effect worth having. Else *inconclusive*. A claim of several
-  tests has the verdict of the weakest. A blank of the documents is *filled in*, and what they define is *true by definition*
-  where this program's formula is so: neither was tested.
-* **Never rounded up.** Inconclusive as well: runs are missing; fewer than 3 seeds; or an arm's best rate is the first or last one
-  tried and the answer would change if one more step gained as much as the last one did.
-* **Many tests.** {audit.num_decided} of {audit.num_tests} statistical tests are decided. So that no more than {LEVEL:.0%} of
-  those are wrong on average (Benjamini and Hochberg's false discovery rate), every interval is at {1 - audit.level:.2%}; where a
-  test compares several pairs, they share its part. This correction replaced Bonferroni's after a first look at the verdicts
-  of two studies; what that one would not decide is marked °.
-* **Each arm at its own best rate**, chosen by mean validation accuracy over the seeds; what is compared is test accuracy. Arms
-  of a study have equally many rates, so that choosing flatters all alike.
-* **Paired by seed.** A seed has the same images, initial weights and batch order in all arms. The standard error is what arms and
-  seeds leave unexplained, pooled over the arms' rates within {NEAR:.0%} of their best; an arm that varies far more than the rest
-  (an F test) has its own. Times and epochs are compared as ratios. Shares have exact
-  (Clopper and Pearson) intervals, as if runs were independent, which those of one seed are not quite.
-* **Shortfall**: by how many percentage points the mean over the rates within {WINDOW:g} decades of the best lies below it.
-* Claims and their tests are data: conf/claims.yaml. This page: `lrsweep-report study=all`.
-
-## Without a measurement
-
-{chr(10).join(missing) or "Every claim has one."}"""
+* **Read as its author would want it read.** Each claim has a reading, and one test that decides. Its other tests stand beside it
+  and never decide. A claim that something costs nothing that matters is judged against minus the smallest difference that
+  matters.
+* **The smallest difference that matters** (δ): {size_text(DELTA["accuracy"], "accuracy")} of test accuracy (20 of 10,000 images;
+  two standard errors of one score are 0.28 points), {size_text(DELTA["factor"], "factor")} of time or epochs,
+  {size_text(DELTA["decades"], "decades")} of learning rate. A claim that needs another says why.
+* **Five verdicts.** *No difference that matters*: the whole interval lies within ±δ, whatever its sign. Otherwise *holds here*:
+  it lies above zero, the claim's side. *Does not hold here*: it lies below. *Open*: none of these; the number of seeds would
+  decide it with a probability of 80 %, if effect and spread are as estimated. *Not testable here*: a definition, or a statement
+  about the literature.
+* **What was not measured** is open, with the seeds that are planned. *Probably* is 80 % here too, for two arms whose difference
+  varies by {PAIRED_SD * 100:.2f} points between seeds, as in the first, small studies.
+* **Tuned, then confirmed.** The runs of a study choose the rate of each arm, by validation accuracy and with equal effort. Every
+  arm then runs at that rate on fresh seeds, the same for all arms, and only these decide. Studies that ask where the best rate
+  lies, or that run all rates on several seeds, decide by their own runs. A best rate at the edge of those tried is a caveat.
+* **Scored where it counts.** Runs of a fixed length are scored at their last epoch, because keeping the best one hides what a
+  falling rate does; runs with early stopping at their best epoch, as in the document.
+* **Paired by seed.** A seed has the same images, initial weights and batch order in all arms. Effects are means of differences
+  within seeds, with Student's intervals. Times and epochs are compared as ratios.
+* **Many tests.** The {audit.num_tests} deciding tests share a level of {LEVEL:.0%} (Bonferroni), so every interval is at
+  {1 - audit.level:.2%}; where one compares several pairs, they share its part as far as the question needs it. Intervals beside
+  a verdict are at {1 - SECONDARY_LEVEL:.0%} each. The two blanks of document 003 have the intervals of the report on study=lr,
+  which hold together over the rates at 95 %.
+* **A method must act.** Every schedule is replayed on its records. An arm whose rate or batch moved in fewer than {ACTED:.0%} of
+  its runs gives no verdict.
+* Claims and tests are data: conf/claims.yaml. `lrsweep-report study=all` makes this page from the records, always with the same
+  bytes."""

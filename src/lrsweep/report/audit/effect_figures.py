@@ -1,4 +1,4 @@
-"""The figures of the audit: all effects of one unit, with their intervals, as a forest plot."""
+"""The figures of the audit: the deciding effects of one unit, with their intervals, as a forest plot."""
 
 import math
 from collections.abc import Sequence
@@ -6,59 +6,59 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from lrsweep.analysis.claims import Judged, Test, Verdict
+from lrsweep.analysis.claims import Judged, Test
+from lrsweep.analysis.verdicts import Effect, Word
 
-VERDICTS: dict[str, dict[str, Any]] = {
-    "supported": {"color": "#0072B2", "marker": "o"},
-    "refuted": {"color": "#D55E00", "marker": "X"},
-    "inconclusive": {"color": "#767676", "marker": "D", "markerfacecolor": "white"},
+LOOKS: dict[Word, dict[str, Any]] = {
+    "holds": {"color": "#0072B2", "marker": "o"},
+    "does not hold": {"color": "#D55E00", "marker": "X"},
+    "no difference that matters": {"color": "#009E73", "marker": "s"},
+    "open": {"color": "#767676", "marker": "D", "markerfacecolor": "white"},
 }
 SCALES = {  # unit → (factor from effect to axis, axis label, value beyond which the axis is logarithmic)
     "accuracy": (100.0, "percentage points", 1.0),
     "factor": (1.0, "ratios", math.inf),  # these effects are log10 of a ratio
     "decades": (1.0, "decades of learning rate", math.inf),
-    "slope": (1.0, "slope of log rate on log batch", math.inf),
-    "share": (100.0, "% of runs or suggestions", math.inf),
-    "nats": (1.0, "nats of loss", 0.1),
+    "share": (100.0, "%", math.inf),
 }
 
-Row = tuple[Judged, int, Test, Verdict]
+Row = tuple[Judged, Test, Effect]
 
 
 def rows_by_unit(judged: Sequence[Judged]) -> dict[str, list[Row]]:
-    """All tests whose effect has an interval, by unit."""
+    """All claims whose deciding effect has an interval, by unit."""
     rows: dict[str, list[Row]] = {}
-    for judgement in judged:
-        for i, (test, verdict) in enumerate(zip(judgement.claim.tests, judgement.verdicts, strict=True)):
-            effect = verdict.effect
-            if test.is_statistical and effect is not None and not math.isnan(effect.low):
-                rows.setdefault(effect.unit, []).append((judgement, i, test, verdict))
+    for one in judged:
+        if one.result is not None and (effect := one.result.effect) is not None and math.isfinite(effect.high - effect.low):
+            rows.setdefault(effect.unit, []).append((one, one.result.test, effect))
     return rows
 
 
 def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
-    """One row per test: effect and interval in the colour of the verdict. A short vertical bar marks `beyond`."""
+    """One row per claim: effect and interval in the colour of the verdict, on the band of differences that do not matter."""
     scale, label, linear_to = SCALES[unit]
-    for y, (_, _, test, verdict) in enumerate(rows):
-        effect = verdict.effect
-        assert effect is not None
-        look = VERDICTS[verdict.word]
+    for y, (one, test, effect) in enumerate(rows):
+        look, delta = LOOKS[one.word], test.delta_of(effect) * scale
+        ax.fill_betweenx([y - 0.35, y + 0.35], -delta, 0 if test.costs_nothing else delta, color="#E0E0E0", linewidth=0)
+        ax.plot([-delta if test.costs_nothing else 0.0] * 2, [y - 0.35, y + 0.35], color="black", linewidth=1)
         ax.plot([effect.low * scale, effect.high * scale], [y, y], color=look["color"], linewidth=1.6, solid_capstyle="butt")
         ax.plot(effect.effect * scale, y, linestyle="none", markersize=7, markeredgecolor=look["color"], **look)
-        ax.plot([test.beyond * scale] * 2, [y - 0.35, y + 0.35], color="black", linewidth=1)
-    for word, look in VERDICTS.items():
+    for word, look in LOOKS.items():
         ax.plot([], [], linestyle="none", label=word, markeredgecolor=look["color"], **look)
     ax.plot([], [], linestyle="none", marker="|", markersize=11, color="black", label="the claim: to the right of this")
-    ax.set_yticks(range(len(rows)), [_label(judgement, i) for judgement, i, _, _ in rows])
+    ax.set_yticks(range(len(rows)), [one.claim.id for one, _, _ in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlabel(f"effect ({label}{_set_scale(unit, linear_to, ax)})")
     figure = ax.get_figure()
     assert isinstance(figure, Figure)
     figure.set_size_inches(9, 1.9 + 0.33 * len(rows))  # rows have the same height in all figures
     figure.set_layout_engine("constrained")  # "tight" leaves no room for a legend outside
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    handles, labels = ax.get_legend_handles_labels()
+    handles.append(Patch(color="#E0E0E0", label="too small to matter"))
+    figure.legend(handles, [*labels, "too small to matter"], loc="outside lower center", ncols=3)
     return ax
 
 
@@ -74,8 +74,3 @@ def _set_scale(unit: str, linear_to: float, ax: Axes) -> str:
     ax.set_xscale("symlog", linthresh=linear_to)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     return f"; logarithmic beyond ±{linear_to:g}"
-
-
-def _label(judgement: Judged, i: int) -> str:
-    claim = judgement.claim
-    return claim.id if len(claim.tests) == 1 else f"{claim.id} ({i + 1})"

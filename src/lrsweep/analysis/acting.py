@@ -1,0 +1,65 @@
+"""Did a schedule act? An arm whose schedule never moved the rate is the fixed rate under another name, and tells nothing."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lrsweep.analysis.study import Study
+from lrsweep.config import ScheduleConfig
+from lrsweep.config.schedule import DEFAULT_LENGTH
+from lrsweep.storage.tables import DEFAULT_SETTINGS
+from lrsweep.training.schedules import Pace, PlateauState, batch_size_at, lr_at
+
+_GROUP = "schedule."
+
+
+def share_that_acted(study: Study, runs: pd.DataFrame) -> float:
+    """The share of `runs`, all of one arm, in which the schedule moved the rate or the batch size; 1 for a fixed rate.
+
+    Schedules are functions of the step, and reduce-on-plateau is one of the recorded validation losses: both are replayed.
+    Other methods (penalties, dropout, augmentation) act in every step.
+    """
+    schedule = schedule_of(runs.iloc[0])
+    if schedule.name == "constant" and not schedule.warmup:
+        return 1.0
+    if schedule.name == "plateau":
+        losses = dict(list(study.curves.sort_values("epoch").groupby("run_id")["valid_loss"]))
+        replayed = [
+            plateau_scale(schedule, lr, losses.get(run_id, ())) for run_id, lr in zip(runs["run_id"], runs["lr"], strict=True)
+        ]
+        return float(np.mean(np.array(replayed) < 1))
+    lengths = ["lr", "epochs", "data.num_train", "training.batch_size", "training.patience", "training.max_epochs"]
+    return float(runs[lengths].drop_duplicates().apply(lambda run: _moves(schedule, run), axis="columns").mean())
+
+
+def schedule_of(run: pd.Series) -> ScheduleConfig:
+    names = [name for name in DEFAULT_SETTINGS if name.startswith(_GROUP) and name in run]
+    return ScheduleConfig(**{name.removeprefix(_GROUP): _from_cell(run[name]) for name in names})
+
+
+def plateau_scale(schedule: ScheduleConfig, lr: float, valid_losses: Any) -> float:
+    """The factor on the rate in the last epoch of a run with these validation losses."""
+    state = PlateauState()
+    for loss in list(valid_losses)[:-1]:  # the last loss comes after the last step
+        state = state.after(schedule, lr, float(loss))
+    return state.lr_scale
+
+
+def _moves(schedule: ScheduleConfig, run: pd.Series) -> bool:
+    batch_size, num_epochs = int(run["training.batch_size"]), max(1, int(run["epochs"]))  # or it diverged in the first
+    if schedule.name == "grow_batch":
+        return batch_size_at(schedule, batch_size, num_epochs - 1) != batch_size
+    pace = Pace(
+        epoch_steps=math.ceil(run["data.num_train"] / batch_size),
+        num_epochs=int(run["training.max_epochs"]) if run["training.patience"] == "null" else DEFAULT_LENGTH,
+    )
+    rates = [lr_at(schedule, run["lr"], step, pace) for step in range(num_epochs * pace.epoch_steps)]
+    return max(rates) > min(rates) * (1 + 1e-9)
+
+
+def _from_cell(cell: Any) -> Any:
+    """A setting from its cell in a table: see tables.setting_cell."""
+    return json.loads(cell) if isinstance(cell, str) and (cell == "null" or cell.startswith("[")) else cell

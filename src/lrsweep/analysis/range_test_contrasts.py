@@ -1,0 +1,95 @@
+"""Contrasts that judge the learning-rate range test: does it bracket the best rate, and what do its suggestions lose?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from lrsweep.analysis.block_design import BlockDesign
+from lrsweep.analysis.evidence import Evidence, doubts_about
+from lrsweep.analysis.study import NoSuchRuns
+from lrsweep.analysis.verdicts import Effect, mean_effect, ranked
+
+
+def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[str], low: str, high: str) -> Effect:
+    """Do the rules `low` and `high` of a range test bracket the best rate? By how many decades, at the nearer end.
+
+    Negative on seeds where they do not. Of several range tests, the one for which the effect is largest.
+    """
+    stored = evidence.study(study)
+    best = math.log10(evidence.best_rate(study, {}))
+    names, margins = [], []
+    for name in finders:
+        lr_SR = _given(evidence, name).pivot(index="seed", columns="rule", values="lr")
+        ends = lr_SR[[low, high]].dropna()
+        lower, upper = (np.log10(ends[end].to_numpy(dtype=float)) for end in (low, high))
+        margins.append(pd.Series(np.minimum(best - lower, upper - best), index=ends.index))
+        names.append(
+            f"{_length_text(name)}: from 10^{lower.mean():.2f} to 10^{upper.mean():.2f}, {(upper - lower).mean():.1f} decades; "
+            f"the best rate is inside on {int((margins[-1] > 0).sum())} of {len(lr_SR)} seeds"
+        )
+    chosen, parts = ranked(lambda share: [mean_effect(margin, share, "decades") for margin in margins], level, len(finders) - 1)
+    return replace(
+        chosen,
+        num_runs=sum(map(len, margins)),
+        detail=f"the best rate is 10^{best:.3g}",
+        parts=tuple(zip(names, parts, strict=True)),
+        doubts=doubts_about([stored], chosen.num_seeds),
+    )
+
+
+def finder(
+    evidence: Evidence, level: float, *, study: str, finders: Sequence[str], rules: Sequence[str], rule: str, length: str
+) -> Effect:
+    """How much test accuracy a run at the suggested rate loses against the best rate, paired by seed.
+
+    The effect, minus that loss, is that of one `rule` in the range test `length`. Its parts are those of all rules and lengths,
+    at the same level each. Between two rates of the sweep, accuracy is taken to change in a straight line.
+    """
+    stored = evidence.study(study)
+    accuracy_SR = pd.DataFrame(BlockDesign(stored, "test_accuracy").table[stored.find_arm({})])
+    exponents = np.log10(accuracy_SR.columns.to_numpy(dtype=float))
+    best = int(np.abs(exponents - math.log10(evidence.best_rate(study, {}))).argmin())
+    parts: dict[tuple[str, str], Effect] = {}
+    num_seeds = {}
+    for name in finders:
+        lr_SR = _given(evidence, name).pivot(index="seed", columns="rule", values="lr")
+        seeds = lr_SR.index.intersection(accuracy_SR.index)
+        accuracy = accuracy_SR.loc[seeds].to_numpy(dtype=float)
+        for one in rules:
+            suggested = np.log10(lr_SR.loc[seeds, one].to_numpy(dtype=float))
+            gain = [np.interp(x, exponents, own) - own[best] for x, own in zip(suggested, accuracy, strict=True)]  # NaN stays NaN
+            parts[one, name] = mean_effect(pd.Series(gain, index=seeds, dtype=float).dropna(), level, "accuracy")
+            num_seeds[one, name] = len(seeds)
+    complete = [key for key, part in parts.items() if part.num_seeds == num_seeds[key]]
+    recommended = max(complete or parts, key=lambda key: parts[key].effect)
+
+    def lacking(key: tuple[str, str]) -> str:
+        num = num_seeds[key] - parts[key].num_seeds
+        return f"no suggestion on {num} of {num_seeds[key]} seeds" if num else ""
+
+    chosen, top = parts[rule, length], parts[recommended]
+    half = "" if math.isnan(top.low) else f" ± {(top.high - top.effect) * 100:.2f}"
+    return replace(
+        chosen,
+        detail=f"the least is lost by {_finder_text(*recommended)}: {max(-top.effect, 0.0) * 100:.2f}{half} points",
+        parts=tuple((": ".join(filter(None, [_finder_text(*key), lacking(key)])), part) for key, part in parts.items()),
+        doubts=doubts_about([stored], chosen.num_seeds) + ((lacking((rule, length)),) if lacking((rule, length)) else ()),
+    )
+
+
+def _given(evidence: Evidence, name: str) -> pd.DataFrame:
+    given = evidence.suggestions(name)
+    if given.empty:
+        raise NoSuchRuns("not measured yet")
+    return given
+
+
+def _finder_text(rule: str, name: str) -> str:
+    return f"{rule}, {_length_text(name)}"
+
+
+def _length_text(name: str) -> str:
+    return f"{name.split('/')[-1]} steps"

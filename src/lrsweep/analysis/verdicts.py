@@ -1,0 +1,112 @@
+"""The rule that turns an effect and its interval into one of five verdicts.
+
+The sign of an effect is chosen so that a larger effect favours the claim. δ is the smallest difference that matters.
+
+- holds: the interval lies above zero
+- does not hold: it lies below zero
+- no difference that matters: it lies between -δ and δ, whatever its sign
+- open: none of these
+- not testable: a definition, or a statement about something that no run of this network can show
+
+A claim that something costs nothing that matters is judged against -δ instead of zero: it holds if the interval lies above -δ,
+and does not hold if it lies below.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+Word = Literal["holds", "does not hold", "no difference that matters", "open", "not testable"]
+
+DELTA = {  # unit of an effect → smallest difference that matters
+    "accuracy": 0.002,  # 20 of 10,000 test images; two standard errors of one score are 0.0028
+    "factor": math.log10(1.25),  # 25 % of time or epochs; these effects are log10 of a ratio
+    "decades": 0.5,  # of learning rate
+}
+POWER = 0.8  # probability of a verdict that is called probable
+MAX_SEEDS = 1_000  # "more than" this many seeds is as good as never
+
+
+@dataclass(frozen=True)
+class Effect:
+    effect: float
+    low: float  # confidence interval; NaN if there are too few seeds
+    high: float
+    unit: str  # accuracy | factor (log10) | decades | nats | share
+    num_seeds: int
+    num_runs: int
+    level: float = math.nan  # the interval is at 1 - level, or at the stricter of two levels; see ranked
+    sd: float = math.nan  # of the effect between seeds
+    detail: str = ""  # the values compared, as text
+    parts: tuple[tuple[str, "Effect"], ...] = ()  # the effects, with their names, of which this is the best, the worst, …
+    doubts: tuple[str, ...] = ()  # reasons why no verdict can be based on this effect
+    caveats: tuple[str, ...] = ()  # what the runs themselves show to be said beside the verdict
+
+
+def judge(effect: Effect, delta: float, costs_nothing: bool = False) -> Word:
+    """An effect with doubts is open."""
+    if effect.doubts or math.isnan(effect.low) or math.isnan(effect.high):
+        return "open"
+    if not costs_nothing and -delta < effect.low and effect.high < delta:
+        return "no difference that matters"
+    bar = -delta if costs_nothing else 0.0
+    if effect.low > bar:
+        return "holds"
+    return "does not hold" if effect.high < bar else "open"
+
+
+def half_interval(sd: float, num_seeds: int, level: float) -> float:
+    """Half of Student's interval of a mean at 1 - level. NaN with fewer than two seeds."""
+    if num_seeds < 2:
+        return math.nan
+    return float(stats.t.isf(level / 2, num_seeds - 1)) * sd / math.sqrt(num_seeds)
+
+
+def mean_effect(by_seed: pd.Series, level: float, unit: str) -> Effect:
+    """The mean of one value per seed, with its interval."""
+    mean, sd, num_seeds = float(by_seed.mean()), float(by_seed.std(ddof=1)), len(by_seed)
+    half = half_interval(sd, num_seeds, level)
+    return Effect(mean, mean - half, mean + half, unit, num_seeds, num_seeds, level, sd)
+
+
+def ranked(effects_at: Callable[[float], Sequence[Effect]], level: float, rank: int) -> tuple[Effect, list[Effect]]:
+    """The effect of this rank (0 is the smallest) of several, with an interval at 1 - `level`, and all of them.
+
+    `effects_at` gives the effects with their intervals at a level. Let θ be the true effect of rank r of n. If the lower end of
+    rank r is above θ, then so are n - r lower ends. At most n - r - 1 true effects are above θ, so one of the other r + 1 lower
+    ends is wrong: Bonferroni over r + 1. In the same way, the upper end needs a correction over n - r. So the smallest effect
+    needs none for its lower end: to show that all effects are positive, show it of each.
+    """
+    num = len(effects_at(level))
+    lower, upper = level / (rank + 1), level / (num - rank)
+    pairs = zip(effects_at(lower), effects_at(upper), strict=True)
+    parts = [replace(low, high=high.high, level=min(lower, upper)) for low, high in pairs]
+    chosen = sorted(parts, key=lambda part: part.effect)[rank]
+    # An effect without an interval may be anything.
+    lows = sorted(-math.inf if math.isnan(part.low) else part.low for part in parts)
+    highs = sorted(math.inf if math.isnan(part.high) else part.high for part in parts)
+    return replace(chosen, low=lows[rank], high=highs[rank]), parts
+
+
+def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -> int | None:
+    """How many seeds would decide with a probability of about 80 %, if effect and spread are what they were estimated to be.
+
+    None if MAX_SEEDS are too few, or if the spread is unknown.
+    """
+    if math.isnan(effect.sd) or math.isnan(effect.level):
+        return None
+    num = np.arange(3, MAX_SEEDS + 1)
+    standard_error = max(effect.sd, 1e-12) / np.sqrt(num)
+    half = stats.t.isf(effect.level / 2, num - 1) * standard_error
+    # Another estimate leaves the claim open if it is this far from zero, or from -delta, on either side.
+    open_from, open_to = (0.0, half) if costs_nothing else (np.minimum(np.maximum(delta - half, 0.0), half), half)
+    distance = effect.effect + (delta if costs_nothing else 0.0)
+    z = [(sign * bound - distance) / standard_error for bound in (open_from, open_to) for sign in (-1, 1)]
+    inner_low, inner_high, outer_low, outer_high = map(stats.norm.cdf, z)
+    decides = (outer_high - inner_high) + (inner_low - outer_low) <= 1 - POWER
+    return int(num[decides.argmax()]) if decides.any() else None

@@ -1,0 +1,50 @@
+"""Effects as text, in their units."""
+
+import math
+from dataclasses import replace
+
+from lrsweep.analysis.verdicts import Effect
+
+
+def loss_text(effect: Effect) -> str:
+    """An effect that is minus a loss, as the loss."""
+    gain = effect_text(replace(effect, effect=-effect.effect, low=-effect.high, high=-effect.low))
+    return f"loses {gain}".replace("+", "").replace("-0.00", "0.00")
+
+
+def effect_text(effect: Effect) -> str:
+    """An effect and its interval."""
+    if effect.unit == "number":
+        return f"{effect.effect:.3g}"
+    if effect.unit == "share" and effect.low >= 0:
+        low, middle, high = (f"{value * 100:.3g} %" for value in (effect.low, effect.effect, effect.high))
+    else:
+        low, middle, high = (signed(value, effect.unit) for value in (effect.low, effect.effect, effect.high))
+    unit = {"accuracy": " points", "decades": " decades", "nats": " nats"}.get(effect.unit, "")
+    return f"{middle}{unit}" + ("" if not math.isfinite(effect.high - effect.low) else f" [{low} to {high}]")
+
+
+def signed(value: float, unit: str) -> str:
+    """A difference, without the unit's name."""
+    match unit:
+        case "accuracy":
+            return f"{value * 100:+.2f}"
+        case "share":
+            return f"{value * 100:+.3g} %"
+        case "factor":
+            return f"×{10**value:.3g}"
+        case _:
+            return f"{value:+.2f}"
+
+
+def size_text(delta: float, unit: str) -> str:
+    """The smallest difference that matters."""
+    match unit:
+        case "accuracy":
+            return f"{delta * 100:.2f} points"
+        case "share":
+            return f"{delta * 100:.3g} %"
+        case "factor":
+            return f"{(10**delta - 1) * 100:.0f} %"
+        case _:
+            return f"{delta:.3g} {unit}"

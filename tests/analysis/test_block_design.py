@@ -1,0 +1,123 @@
+"""The metrics of a study and the columns that claims compare."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_study import HILL, NUM_EPOCHS, RATES, make_study
+
+from lrsweep.analysis.block_design import BlockDesign
+from lrsweep.analysis.study import NoSuchRuns, Study
+
+ACCURACY = 0.9 + HILL + np.zeros((3, 1, 1))
+
+
+def value(study: Study, metric: str) -> float:
+    """The metric of the first run."""
+    design = BlockDesign(study, metric, tuple(study.runs["arm"].unique()))
+    return float(design.table.iloc[0, 0])
+
+
+def with_curve(name: str, values: list[float], **columns: Any) -> Study:
+    """One run whose curve has these values."""
+    study = make_study([[[0.9]]], rates=[1e-3], epochs=len(values), best_epoch=2.0, **columns)
+    curves = pd.DataFrame({"run_id": "made-0", "epoch": range(1, len(values) + 1), "train_accuracy": 0.9, "valid_accuracy": 0.9})
+    return replace(study, curves=curves.assign(**{"train_loss": 1.0, "valid_loss": 1.0} | {name: values}))
+
+
+def test_the_gap_is_training_accuracy_at_the_scored_epoch_minus_test_accuracy() -> None:
+    curve = [0.9, 0.95, 0.99]
+    assert value(with_curve("train_accuracy", curve), "gap") == pytest.approx(0.05)
+    assert value(with_curve("train_accuracy", curve, **{"training.score": "last"}), "gap") == pytest.approx(0.09)
+
+
+def test_accuracy_lost_to_patience_is_what_more_epochs_would_have_added() -> None:
+    study = with_curve("valid_accuracy", [0.5, *[0.4] * 5, 0.6, *[0.4] * 10, 0.7])
+    lost = [value(study, name) for name in ("lost_to_patience", "lost_to_patience_10", "lost_to_patience_20")]
+    assert lost == pytest.approx([0.2, 0.1, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("loss", "share"),
+    [
+        (np.exp(-np.arange(101) / 10), 0.5),  # falls at an even pace
+        (np.exp(-np.minimum(np.arange(101), 50) / 10), 0.0),  # comes to rest halfway
+        (np.exp(-np.maximum(np.arange(101) - 50, 0) / 10), 1.0),  # wakes up halfway
+    ],
+)
+def test_late_fall_tells_slow_from_stuck(loss: Any, share: float) -> None:
+    assert value(with_curve("train_loss", list(loss)), "late_fall") == pytest.approx(share, abs=0.01)
+
+
+def test_a_target_is_reached_in_a_straight_line_between_two_validated_epochs() -> None:
+    study = with_curve("valid_accuracy", [math.nan, 0.5, math.nan, 0.9, 0.9])
+    epochs = 10 ** value(study, "epochs_to_target")  # the target is 0.89, about a point below the best
+    assert epochs == pytest.approx(2 + 2 * 0.39 / 0.4)
+
+
+def test_a_run_that_never_reached_the_target_counts_as_one_epoch_longer() -> None:
+    study = make_study([[[0.9, 0.5]]], rates=RATES[:2])
+    design = BlockDesign(study, "epochs_to_target", tuple(study.runs["arm"].unique()))
+    assert 10 ** design.table.iloc[0, 1] == pytest.approx(NUM_EPOCHS + 1)
+
+
+def test_updates_are_counted_with_the_batch_of_each_epoch() -> None:
+    growing = make_study(
+        [[[0.9]]], [{"schedule.name": "grow_batch", "schedule.factor": 0.5, "schedule.every": 2.0}], rates=[1e-3]
+    )
+    assert 10 ** value(growing, "updates") == pytest.approx(2 * 94 + 2 * 47)
+
+
+def test_the_highest_loss_is_of_the_first_epochs_and_unknown_in_older_records() -> None:
+    study = with_curve("highest_loss", [2.0, 3.0, 1.0, 1.0, 1.0, 9.0])
+    assert value(study, "highest_loss") == 3.0
+    with pytest.raises(NoSuchRuns, match="highest_loss is not in these records"):
+        value(make_study(ACCURACY), "highest_loss")
+
+
+def test_best_and_last_scores_are_unknown_in_older_records() -> None:
+    with pytest.raises(NoSuchRuns, match="best_test_accuracy is not in these records"):
+        value(make_study(ACCURACY), "best_test_accuracy")
+    assert value(make_study(ACCURACY, best_test_accuracy=0.97), "best_test_accuracy") == 0.97
+
+
+@pytest.mark.parametrize(
+    ("at", "rates"),
+    [("best", [1]), ("all", [0, 1, 2]), (-3, [0]), ([-3, -2.5], [0, 1]), ([-2.6, -1], [1, 2])],
+)
+def test_a_column_is_the_mean_over_its_rates(at: Any, rates: list[int]) -> None:
+    study = make_study(ACCURACY)
+    column = BlockDesign(study, "test_accuracy").column(study.find_arm({}), at)
+    assert column.by_seed.tolist() == pytest.approx([float(0.9 + HILL[rates].mean())] * 3)
+    assert column.runs["lr"].nunique() == len(rates)
+
+
+def test_a_best_rate_at_the_edge_is_a_caveat_unless_it_is_the_only_rate() -> None:
+    study = make_study(ACCURACY[:, :, :2], rates=RATES[:2])
+    column = BlockDesign(study, "test_accuracy").column(study.find_arm({}))
+    assert column.caveat == "the best rate of base is 10^-2.5, the highest tried: a better one may lie beyond"
+    only = make_study(ACCURACY[:, :, :1], rates=RATES[:1])
+    assert not BlockDesign(only, "test_accuracy").column(only.find_arm({})).caveat
+
+
+def test_fresh_seeds_are_read_at_the_rate_that_the_study_chose() -> None:
+    tuning = make_study(ACCURACY)
+    flipped = 0.9 - HILL + np.zeros((4, 1, 1))
+    fresh = replace(make_study(flipped, first_seed=1000), tuning=tuning)
+    column = BlockDesign(fresh, "test_accuracy").column(fresh.find_arm({}))
+    assert column.by_seed.to_dict() == pytest.approx(dict.fromkeys(range(1000, 1004), 0.9))
+
+
+def test_without_a_fresh_run_at_the_chosen_rate_there_is_no_column() -> None:
+    fresh = replace(make_study(ACCURACY[:, :, :1], rates=RATES[:1]), tuning=make_study(ACCURACY))
+    with pytest.raises(NoSuchRuns, match=r"no runs at 10\^-2.5"):
+        BlockDesign(fresh, "test_accuracy").column(fresh.find_arm({}))
+
+
+def test_a_run_that_diverged_at_once_has_no_logarithm_of_its_epochs() -> None:
+    study = make_study(ACCURACY, epochs=0)
+    assert BlockDesign(study, "epochs").table.isna().all(axis=None)
+    assert BlockDesign(study, "seconds_per_epoch").table.isna().all(axis=None)

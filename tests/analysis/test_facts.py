@@ -1,0 +1,87 @@
+"""The blanks of document 003, the bound on balanced accuracy, and the shapes of schedules."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_study import evidence_of, make_study
+
+from lrsweep.analysis.facts import balance, blank, shape
+from lrsweep.analysis.study import Study
+from lrsweep.analysis.verdicts import judge
+from lrsweep.storage.tables import DRAWN_BY
+
+RATES = 10 ** np.array([-3.5, -3.0, -2.5, -2.0])
+LOSSES = np.array([0.01, 0.0, 0.0005, 0.03])  # of accuracy, at RATES
+
+
+def study_of(sd: float, num_seeds: int = 10, **columns: Any) -> Study:
+    noise = np.random.default_rng(0).normal(0, sd, (num_seeds, 1, 4))
+    study = make_study(0.98 - LOSSES + noise - noise.mean(axis=0), rates=RATES)
+    study.runs["epochs"] = study.runs["lr"].map(dict(zip(RATES, (80, 40, 20, 10), strict=True)))
+    return study
+
+
+def test_rates_shown_to_lose_nothing_that_matters_fill_the_blank() -> None:
+    effect = blank(evidence_of(study_of(2e-4)), 0.001, study="made", answer="range")
+    assert effect.detail == "good: 10^-3, 10^-2.5; undecided: none; worse: 10^-3.5, 10^-2"
+    assert judge(effect, 0.002, costs_nothing=True) == "holds"
+    assert not effect.caveats
+
+
+def test_the_trade_off_is_the_good_rate_with_the_fewest_epochs() -> None:
+    effect = blank(evidence_of(study_of(2e-4)), 0.001, study="made", answer="trade-off")
+    assert effect.detail.startswith(
+        "10^-2.5 trains for 20 epochs, ×0.50 (95 %: ×0.50 to ×0.50) those of the most accurate rate, 10^-3;"
+    )
+    assert effect.effect == pytest.approx(-0.0005)
+
+
+@pytest.mark.parametrize("answer", ["range", "trade-off"])
+def test_too_much_noise_leaves_the_blank_open(answer: Any) -> None:
+    effect = blank(evidence_of(study_of(0.01)), 0.001, study="made", answer=answer)
+    assert "good: none" in effect.detail
+    assert judge(effect, 0.002, costs_nothing=True) == "open"
+
+
+def test_a_best_rate_at_the_edge_of_the_rates_is_a_caveat() -> None:
+    study = study_of(2e-4)
+    inner = replace(study, runs=study.runs[study.runs["lr"] > 10**-3.2])
+    (caveat,) = blank(evidence_of(inner), 0.001, study="made", answer="range").caveats
+    assert caveat == "the most accurate rate, 10^-3, is at an edge of the 3 rates of made"
+
+
+def with_classes(counts: list[int]) -> Study:
+    row = dict.fromkeys(DRAWN_BY, 0) | {"split": "test"} | {str(digit): count for digit, count in enumerate(counts)}
+    return replace(study_of(0.0), class_counts=pd.DataFrame([row]))
+
+
+@pytest.mark.parametrize(
+    ("counts", "bound"),
+    [
+        ([1000] * 10, 0.0),
+        ([500, 1500, *[1000] * 8], 0.02),  # all errors in the class of 500: 0.02 of all is 0.4 of it, 0.04 on the mean
+    ],
+)
+def test_the_bound_on_balanced_accuracy_is_that_of_all_errors_in_one_class(counts: list[int], bound: float) -> None:
+    effect = balance(evidence_of(with_classes(counts)), 0.001, study="made")
+    assert effect.low == pytest.approx(-bound)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "shows", "low", "high", "holds"),
+    [
+        ({"name": "exponential", "every": 3.0}, "rate over the rate s steps later", 10, 10, True),
+        ({"name": "power", "every": 3.0}, "rate over the rate s steps later", 10, 10, False),
+        ({"name": "one_cycle"}, "last rate over the lowest", 1, 1, True),
+        ({"name": "one_cycle"}, "share of the steps that rise", 0.4, 0.5, True),
+        ({"name": "one_cycle_torch"}, "share of the steps that rise", 0.4, 0.5, False),
+        ({"name": "one_cycle_torch"}, "steps that change their slope", 1, 4, False),
+        ({"name": "triangular"}, "last rate over the lowest", 1, 1, False),
+    ],
+)
+def test_properties_of_schedules(schedule: dict[str, Any], shows: str, low: float, high: float, holds: bool) -> None:
+    detail = shape(evidence_of(), 0.05, schedule=schedule, shows=shows, low=low, high=high).detail
+    assert detail.endswith("the program's formula agrees" if holds else "the program's formula differs")

@@ -1,0 +1,78 @@
+"""What the suggestions of a range test lose, and whether its ends bracket the best rate."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_study import RATES, evidence_of, make_study
+
+from lrsweep.analysis.range_test_contrasts import bracket, finder
+from lrsweep.analysis.study import NoSuchRuns
+from lrsweep.analysis.verdicts import judge
+
+STUDY = make_study(np.array([0.95, 0.98, 0.90]) + np.zeros((4, 1, 1)))  # at 10^-3, 10^-2.5 and 10^-2
+
+
+def given(**exponents: list[float]) -> pd.DataFrame:
+    rows = [(rule, seed, 10**exponent) for rule, own in exponents.items() for seed, exponent in enumerate(own)]
+    return pd.DataFrame(rows, columns=["rule", "seed", "lr"])
+
+
+def found(tables: dict[str, pd.DataFrame], **settings: Any) -> Any:
+    defaults = {"study": "made", "finders": list(tables), "rules": ["valley", "slide"], "rule": "valley", "length": "find/100"}
+    return finder(evidence_of(STUDY, suggestions=tables), 0.05, **defaults | settings)
+
+
+def test_a_suggestion_loses_what_the_sweep_loses_there() -> None:
+    effect = found({"find/100": given(valley=[-2.5, -2.5, -2.5, -2.5], slide=[-2.75, -2.75, -2.25, -9.0])})
+    assert effect.effect == pytest.approx(0.0, abs=1e-9)
+    losses = [0.015, 0.015, 0.04, 0.03]  # between two rates in a straight line, beyond them as at the last
+    assert dict(effect.parts)["slide, 100 steps"].effect == pytest.approx(-np.mean(losses))
+
+
+def test_the_rule_and_length_that_lose_the_least_are_recommended() -> None:
+    far, near = [-2.9] * 4, [-2.45] * 4
+    effect = found({"find/100": given(valley=far, slide=far), "find/300": given(valley=far, slide=near)})
+    assert effect.effect == pytest.approx(-0.024)
+    assert effect.detail == "the least is lost by slide, 300 steps: 0.80 ± 0.00 points"
+    assert judge(effect, 0.002, costs_nothing=True) == "does not hold"
+
+
+def test_a_rule_that_sometimes_has_no_suggestion_says_so_and_is_not_recommended() -> None:
+    effect = found({"find/100": given(valley=[-2.5, -2.5, -2.5, math.nan], slide=[-2.4] * 4)})
+    assert [name for name, _ in effect.parts] == ["valley, 100 steps: no suggestion on 1 of 4 seeds", "slide, 100 steps"]
+    assert effect.detail.startswith("the least is lost by slide")
+    assert judge(effect, 0.002, costs_nothing=True) == "open"
+
+
+def test_without_range_tests_nothing_was_measured() -> None:
+    with pytest.raises(NoSuchRuns, match="not measured yet"):
+        found({}, finders=["find/100"])
+    with pytest.raises(NoSuchRuns, match="not measured yet"):
+        bracket(evidence_of(STUDY), 0.05, study="made", finders=["find/100"], low="low", high="high")
+
+
+@pytest.mark.parametrize(
+    ("lows", "highs", "margin"),
+    [
+        ([-3.0, -3.1, -2.9, -3.0], [-1.0] * 4, 0.5),  # the nearer end counts
+        ([-3.5] * 4, [-2.3, -2.4, -2.2, -2.3], 0.2),
+        ([-3.5] * 4, [-2.7, -2.6, -2.8, -2.7], -0.2),
+    ],
+)
+def test_a_range_brackets_the_best_rate_by_its_nearer_end(lows: list[float], highs: list[float], margin: float) -> None:
+    tables = {"find/300": given(low=lows, high=highs)}
+    effect = bracket(evidence_of(STUDY, suggestions=tables), 0.05, study="made", finders=["find/300"], low="low", high="high")
+    assert effect.effect == pytest.approx(margin)
+    num_inside = 4 if margin > 0 else 0
+    assert effect.parts[0][0].endswith(f"the best rate is inside on {num_inside} of 4 seeds")
+    assert judge(effect, 0.0) == ("holds" if margin > 0 else "does not hold")
+
+
+def test_of_several_lengths_the_best_counts() -> None:
+    tables = {"find/100": given(low=[-2.0] * 4, high=[-1.0] * 4), "find/300": given(low=[-3.0] * 4, high=[-1.0] * 4)}
+    effect = bracket(evidence_of(STUDY, suggestions=tables), 0.05, study="made", finders=list(tables), low="low", high="high")
+    assert effect.effect == pytest.approx(math.log10(RATES[1]) + 3.0)
+    assert len(effect.parts) == 2
