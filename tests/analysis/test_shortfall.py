@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lrsweep.analysis.shortfall import LEVEL, compare_with_best, dependable, moderated
+from lrsweep.analysis.shortfall import LEVEL, compare_with_best, dependable, moderated, seeds_needed
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -161,3 +161,17 @@ def test_dependable_leaves_out_a_wild_rate_and_rarely_another(num_seeds: int) ->
     wild = [dependable(rng.standard_normal((num_seeds, 8)) * [1, 1, 1, 1, 1, 1, 1, 60], learned)[7] for _ in range(50)]
     assert np.mean(calm) > 0.98
     assert np.mean(wild) < 0.2
+
+
+def test_as_many_seeds_as_needed_show_most_near_rates_to_be_good() -> None:
+    rng = np.random.default_rng(11)
+    mean_R = np.where(np.abs(X) > 0.6, -0.01, 0.0)
+    studies = [simulated(rng, 10, mean_R, np.full(13, 0.0015), 0.3) for _ in range(20)]
+    tables = [pd.DataFrame(study, columns=1e-3 * 2.0 ** np.arange(13)) for study in studies]
+    needed = [seeds_needed(table, compare_with_best(table, table.notna())) for table in tables]
+    num_seeds = int(np.median([num for num in needed if num is not None]))
+    shares = [
+        (compared(simulated(rng, num_seeds, mean_R, np.full(13, 0.0015), 0.3))["verdict"] == "good").sum() / (mean_R == 0).sum()
+        for _ in range(20)
+    ]
+    assert 0.5 < np.mean(shares) <= 1

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from lrsweep.analysis.best_rate import Best, find_best
-from lrsweep.analysis.confirmation import Confirmation, confirm
+from lrsweep.analysis.confirmation import confirm
+from lrsweep.analysis.edges import Edges, learning_edges
 from lrsweep.analysis.explanations import Small, VerySmall, check_patience, explain_small, explain_very_small
 from lrsweep.analysis.fixed_budget import Sensitivity, analyse_budget
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
@@ -15,24 +16,30 @@ from lrsweep.records import RunRecord
 from lrsweep.storage import files, store, tables
 
 CONFIRM, BUDGET = "confirm", "budget"  # subfolders with studies that the report quotes
-SAVING_FROM = 0.05  # a smaller share of the time is not called a saving
 
 
 @dataclass(frozen=True)
 class Findings:
     """The results of one arm.
 
-    - best: the best range, the best rate, and the best trade-off of accuracy and time
+    - best: what each rate loses, the best rate, and the best trade-off of accuracy and cost, from the study's own seeds
+    - edges: where learning starts and ends
     - very_small, small: the runs below 1e-5 and from 1e-5 to 1e-4; None if there are none
-    - confirmation: the finalists on fresh seeds; None if they were not run
+    - confirmation: the same answers as `best`, on fresh seeds alone; None if there are none
     - sensitivity: the effect of early stopping, from runs with a fixed budget; None if there are none
     """
 
     best: Best
+    edges: Edges
     very_small: VerySmall | None
     small: Small | None
-    confirmation: Confirmation | None = None
+    confirmation: Best | None = None
     sensitivity: Sensitivity | None = None
+
+    @property
+    def headline(self) -> Best:
+        """The answers to quote: those on fresh seeds if there are any, because these seeds chose nothing."""
+        return self.confirmation or self.best
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,8 @@ class Target:
 class Analysis:
     """A study, analysed. An arm is a loss together with every other setting that varies in the study, except rate and seed.
 
-    - runs: one row per run: settings, results and machine; `arm`; `learned`, whether it beat chance; `seconds`, the time used to
-      compare rates, and `time`, the source of `seconds` (see `with_seconds`)
+    - runs: one row per run: settings, results and machine; `arm`; `learned`, whether it beat chance; `seconds`, its wall time if
+      that can be compared (see `with_seconds`)
     - curves: one row per epoch of every run
     - class_counts: images per class, one row per data split
     - summary: one row per arm and learning rate, see `summarise`
@@ -85,7 +92,7 @@ class Analysis:
 def analyse(folder: Path, delta: float | None = None) -> Analysis:
     """Analyse the study in `folder`. Raises StoreError if it has no records.
 
-    `delta` is how much validation accuracy the best trade-off may give up compared with the best rate; see `find_best`.
+    `delta` is the smallest difference in test accuracy that matters; see `find_best`.
     """
     records = store.read(folder)
     if not records:
@@ -104,6 +111,7 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
             is_main = not findings
             findings[arm] = Findings(
                 best,
+                learning_edges(arm_runs),
                 explain_very_small(arm_runs, patience),
                 explain_small(arm_runs, patience, best),
                 confirmation=_confirmation(subfolders[CONFIRM], best, arm_runs) if is_main else None,
@@ -128,7 +136,7 @@ def _to_runs(records: list[RunRecord]) -> pd.DataFrame:
     return with_arms(with_seconds(with_chance(tables.to_frame(records), tables.class_counts_frame(records))))
 
 
-def _confirmation(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -> Confirmation | None:
+def _confirmation(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -> Best | None:
     if not records:
         return None
     fresh = _with_settings_of(arm_runs, _to_runs(records))

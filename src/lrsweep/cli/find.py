@@ -46,7 +46,7 @@ def find(cfg: DictConfig) -> None:
     by_seed = suggest(tests)
     against = Path(app.machine.results_dir) / app.find.against
     best = sweep_like(app.run, against)
-    combined = score(combine(by_seed), best.plateau if best else None)
+    combined = score(combine(by_seed), best)
     with_none = combined.astype(object).where(combined.notna(), None)  # JSON has no NaN
     suggestions: list[dict[str, Any]] = with_none.to_dict("records")  # type: ignore[assignment]
     path = range_tests.save_range_tests(
