@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from lrsweep.analysis.shortfall import DELTA, MIN_SEEDS, compare_with_best, seeds_needed
+from lrsweep.analysis.shortfall import DELTA, MIN_SEEDS, Verdict, compare_with_best, seeds_needed
 from lrsweep.analysis.summary import CONFIDENCE, summarise
+
+CHANCE = 0.1  # test accuracy counted for a run that diverged before it had one
 
 Doubt = Literal["no_rate_dependable", "at_lower_end", "at_upper_end", "runs_missing", "few_seeds"]
 
@@ -44,6 +46,7 @@ class Best:
     num_seeds: int
     seeds_needed: int | None  # about how many seeds would show a rate to be good; None if one is, or this cannot be known
     doubts: tuple[Doubt, ...]
+    tried: tuple[float, ...]  # the rates of the study, ascending; fresh seeds run only some of them
 
     @property
     def good(self) -> pd.DataFrame:
@@ -53,20 +56,35 @@ class Best:
     def undecided(self) -> pd.DataFrame:
         return self.rows[self.rows["verdict"] == "undecided"]
 
+    def stretches(self, verdict: Verdict) -> list[tuple[float, float]]:
+        """The lowest and the highest rate of each unbroken stretch of rates with this verdict.
 
-def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = None) -> Best | None:
+        A rate of the study that has no run here breaks a stretch.
+        """
+        has_verdict = self.rows.set_index("lr")["verdict"].reindex(self.tried) == verdict
+        stretch = (has_verdict != has_verdict.shift()).cumsum()[has_verdict]
+        rates = pd.Series(stretch.index, index=stretch.index, dtype=float).groupby(stretch)
+        return list(zip(rates.min(), rates.max(), strict=True))
+
+
+def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = None, tried: tuple[float, ...] = ()) -> Best | None:
     """The answers for the `runs` of one arm; None if no run was scored.
 
-    `num_missing` is the number of planned runs that are not in `runs`.
+    `num_missing` is the number of planned runs that are not in `runs`, and `tried` the rates of the whole study, if `runs` are
+    its fresh seeds.
     """
     delta = DELTA if delta is None else delta
     measured = runs[runs["status"] != "failed"]
     accuracy_SR, learned_SR = (
-        measured.assign(learned=measured["learned"] & (measured["status"] != "diverged")).pivot(index="seed", columns="lr", values=name)
+        measured.assign(learned=measured["learned"] & (measured["status"] != "diverged")).pivot(
+            index="seed", columns="lr", values=name
+        )
         for name in ("test_accuracy", "learned")
     )
     if accuracy_SR.isna().all(axis=None):
         return None
+    has_run = measured.pivot(index="seed", columns="lr", values="status").notna()
+    accuracy_SR = accuracy_SR.mask(accuracy_SR.isna() & has_run, CHANCE)
     compared = compare_with_best(accuracy_SR, learned_SR, delta, resolution=1 / float(runs["data.num_test"].iloc[0]))
     compared = compared.rename(columns={"low": "shortfall_low", "high": "shortfall_high"})
     columns = ["lr", "dependable", "shortfall", "shortfall_low", "shortfall_high", "verdict"]
@@ -74,7 +92,7 @@ def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = No
     num_seeds = int(rows["num_measured"].max())
     is_candidate = rows["dependable"] if rows["dependable"].any() else rows["valid_mean"].notna()
     is_complete = rows["num_measured"] == rows.loc[is_candidate, "num_measured"].max()  # means over other seeds do not compare
-    best = rows.loc[rows["valid_mean"].where(is_candidate & is_complete).idxmax()]
+    best = rows.iloc[int(np.nanargmax(rows["valid_mean"].where(is_candidate & is_complete).to_numpy()))]
     good = rows[rows["verdict"] == "good"]
     doubts = {
         "no_rate_dependable": not rows["dependable"].any(),
@@ -93,6 +111,7 @@ def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = No
         num_seeds=num_seeds,
         seeds_needed=seeds_needed(accuracy_SR, compared, delta) if good.empty else None,
         doubts=tuple(doubt for doubt, holds in doubts.items() if holds),  # type: ignore[misc]  # the keys are Doubts
+        tried=tuple(sorted({*tried, *rows["lr"]})),
     )
 
 
@@ -101,9 +120,9 @@ def _cheapest(measured: pd.DataFrame, good: pd.DataFrame, best_lr: float, cost: 
     means = good[f"{cost}_mean"]
     if means.isna().all():
         return None
-    row = good.loc[means.idxmin()]
-    log_cost = np.log(measured.pivot(index="seed", columns="lr", values=cost))
-    ratios = (log_cost[row["lr"]] - log_cost[best_lr]).dropna()
-    half = stats.t.isf((1 - CONFIDENCE) / 2, len(ratios) - 1) * ratios.std() / len(ratios) ** 0.5
-    saved, low, high = (1 - math.exp(x) for x in (ratios.mean(), ratios.mean() + half, ratios.mean() - half))
-    return TradeOff(row, saved, low, high)
+    row = good.iloc[int(np.nanargmin(means.to_numpy(dtype=float)))]
+    cost_SR = measured.pivot(index="seed", columns="lr", values=cost)  # a good rate has no run of 0 epochs
+    ratios = np.log(cost_SR[row["lr"]] / cost_SR[best_lr]).dropna()
+    half = float(stats.t.isf((1 - CONFIDENCE) / 2, len(ratios) - 1)) * float(ratios.std()) / len(ratios) ** 0.5
+    mean = float(ratios.mean())
+    return TradeOff(row, 1 - math.exp(mean), 1 - math.exp(mean + half), 1 - math.exp(mean - half))

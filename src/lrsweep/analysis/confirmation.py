@@ -1,10 +1,23 @@
 """Judge a study's rates again on fresh seeds. The best of many noisy results looks better than it is: the winner's curse."""
 
+from dataclasses import dataclass
+
 import pandas as pd
 
 from lrsweep.analysis.best_rate import Best, find_best
 
 FIRST_FRESH_SEED = 1_000  # far above the seeds of any study
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """How the fresh seeds contradict the study. All rates are among those that ran on fresh seeds."""
+
+    best_not_good: (
+        pd.Series | None
+    )  # the study's best rate, as the row of the fresh seeds, if that rate is not good but others are
+    no_longer_good: tuple[float, ...]  # good in the study, worse on fresh seeds
+    good_after_all: tuple[float, ...]  # worse in the study, good on fresh seeds
 
 
 def confirm(best: Best, fresh: pd.DataFrame) -> Best | None:
@@ -14,10 +27,23 @@ def confirm(best: Best, fresh: pd.DataFrame) -> Best | None:
     """
     if float(best.best["lr"]) not in set(fresh["lr"]):
         return None
-    return find_best(fresh, delta=best.delta)
+    return find_best(fresh, delta=best.delta, tried=best.tried)
 
 
 def optimism(best: Best, fresh: Best) -> pd.Series:
     """How much higher the validation accuracy is in the study than on the fresh seeds, by rate."""
     study, again = (answers.rows.set_index("lr")["valid_mean"] for answers in (best, fresh))
     return (study - again).dropna()
+
+
+def disagreement(best: Best, fresh: Best) -> Disagreement | None:
+    """How the fresh seeds contradict the study; None if they do not. An undecided rate contradicts nothing."""
+    verdicts = best.rows.set_index("lr")["verdict"].rename("study")
+    both = fresh.rows.merge(verdicts, left_on="lr", right_index=True)
+    at_best = both[both["lr"] == best.best["lr"]].iloc[0]
+    is_best_good = at_best["verdict"] == "good" or (at_best["verdict"] == "undecided" and fresh.good.empty)
+    no_longer_good = tuple(both.loc[(both["study"] == "good") & (both["verdict"] == "worse"), "lr"])
+    good_after_all = tuple(both.loc[(both["study"] == "worse") & (both["verdict"] == "good"), "lr"])
+    if is_best_good and not no_longer_good and not good_after_all:
+        return None
+    return Disagreement(None if is_best_good else at_best, no_longer_good, good_after_all)

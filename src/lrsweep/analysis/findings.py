@@ -25,7 +25,7 @@ class Findings:
     - best: what each rate loses, the best rate, and the best trade-off of accuracy and cost, from the study's own seeds
     - edges: where learning starts and ends
     - very_small, small: the runs below 1e-5 and from 1e-5 to 1e-4; None if there are none
-    - confirmation: the same answers as `best`, on fresh seeds alone; None if there are none
+    - confirmation: the same answers as `best`, on fresh seeds alone; None if there are none at the best rate
     - sensitivity: the effect of early stopping, from runs with a fixed budget; None if there are none
     """
 
@@ -38,13 +38,13 @@ class Findings:
 
     @property
     def headline(self) -> Best:
-        """The answers to quote: those on fresh seeds if there are any, because these seeds chose nothing."""
-        return self.confirmation or self.best
+        """The answers to quote: those on fresh seeds, which chose nothing, if several rates ran on them."""
+        return self.best if self.confirmation is None or len(self.confirmation.rows) < 2 else self.confirmation
 
 
 @dataclass(frozen=True)
 class Target:
-    """How long training takes to reach the validation accuracy `accuracy`.
+    """How many epochs training takes to reach the validation accuracy `accuracy`.
 
     - times: one row per run that finished at least one epoch, see `time_to_target`
     - medians: one row per rate, over all its runs, see `median_to_target`
@@ -65,9 +65,9 @@ class Analysis:
     - class_counts: images per class, one row per data split
     - summary: one row per arm and learning rate, see `summarise`
     - findings: arm → results, the main arm first; arms without a scored rate are left out
-    - target: time to reach one percentage point below the best validation accuracy, in the main arm; None if no arm was scored
+    - target: epochs to reach one percentage point below the best validation accuracy, in the main arm; None if no arm was scored
     - expected: run_ids of all runs that the last sweep planned; None if it was not recorded
-    - quoted: "confirm" or "budget" → runs of that subfolder, if the main arm's findings use them
+    - quoted: "confirm" or "budget" → runs of that subfolder, if the findings use them
     """
 
     runs: pd.DataFrame
@@ -114,13 +114,16 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
                 learning_edges(arm_runs),
                 explain_very_small(arm_runs, patience),
                 explain_small(arm_runs, patience, best),
-                confirmation=_confirmation(subfolders[CONFIRM], best, arm_runs) if is_main else None,
+                confirmation=_confirmation(subfolders[CONFIRM], best, arm_runs),
                 sensitivity=_sensitivity(subfolders[BUDGET], arm_runs) if is_main else None,
             )
     main = next(iter(findings.values()), None)
     target = None if main is None else _target(runs[runs["arm"] == main.best.arm], curves, main.best)
-    results = {CONFIRM: main and main.confirmation, BUDGET: main and main.sensitivity}
-    quoted = {name: _to_runs(subfolders[name]) for name, result in results.items() if result}
+    is_quoted = {
+        CONFIRM: any(found.confirmation for found in findings.values()),
+        BUDGET: any(found.sensitivity for found in findings.values()),
+    }
+    quoted = {name: _to_runs(subfolders[name]) for name in subfolders if is_quoted[name]}
     return Analysis(runs, curves, tables.class_counts_frame(records), summarise(runs), findings, target, expected, quoted)
 
 

@@ -98,14 +98,14 @@ def _intervals(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resoluti
 def seeds_needed(accuracy_SR: pd.DataFrame, rates: pd.DataFrame, delta: float = DELTA) -> int | None:
     """About how many seeds would show that rates with a small shortfall are good. None if it cannot be known.
 
-    `rates` is the result of `compare_with_best`. The answer makes half an interval as wide as delta / 2, with the median standard
-    deviation of the differences between the best rate and the rates within delta / 2 of it.
+    `rates` is the result of `compare_with_best`. The answer makes half an interval as wide as delta / 2, with the mean variance
+    of the differences between the best rate and the rates within delta / 2 of it.
     """
     near = rates[rates["dependable"] & (rates["shortfall"] < delta / 2)]
     if len(near) < 2 or rates["num_seeds"].max() < MIN_SEEDS:
         return None
-    best = near.loc[near["shortfall"].idxmin(), "lr"]
-    sd = float((accuracy_SR[near["lr"]].drop(columns=best).sub(accuracy_SR[best], axis="index")).std().median())
+    best = near["lr"].iloc[int(near["shortfall"].to_numpy().argmin())]
+    sd = math.sqrt(accuracy_SR[near["lr"]].drop(columns=best).sub(accuracy_SR[best], axis="index").var().mean())
     num_learned = int((rates["num_learned"] == rates["num_seeds"]).sum())
     num_seeds = np.arange(MIN_SEEDS, MAX_SEEDS + 1)
     half = stats.t.isf(LEVEL / 2 / (num_learned - 1), num_seeds - 1) * sd / np.sqrt(num_seeds)

@@ -179,15 +179,15 @@ def _combine(rule: str, lr: pd.Series) -> dict[str, object]:
 def score(suggestions: pd.DataFrame, best: Best | None) -> pd.DataFrame:
     """`suggestions` with the columns shortfall, shortfall_low, shortfall_high and verdict of the nearest rate of the sweep.
 
-    NaN and None if they cannot be known: no suggestion, no sweep, or a rate outside the sweep.
+    NaN if they cannot be known: no suggestion, no sweep, or a rate outside the sweep.
     """
+    scores = pd.DataFrame([_nearest(lr, best) for lr in suggestions["lr"].tolist()], index=suggestions.index)
     columns = ["shortfall", "shortfall_low", "shortfall_high", "verdict"]
-    scores = [_nearest(lr, best.rows, columns) if best else [math.nan] * 3 + [None] for lr in suggestions["lr"].tolist()]
-    return suggestions.assign(**{name: [row[i] for row in scores] for i, name in enumerate(columns)})
+    return suggestions.join(scores.reindex(columns=columns).astype(dict.fromkeys(columns[:3], float)))
 
 
-def _nearest(lr: float, rows: pd.DataFrame, columns: list[str]) -> list[object]:
-    if not rows["lr"].min() <= lr <= rows["lr"].max():  # also if it is NaN
-        return [math.nan] * 3 + [None]
-    nearest = (np.log10(rows["lr"]) - math.log10(lr)).abs().idxmin()
-    return rows.loc[nearest, columns].tolist()
+def _nearest(lr: float, best: Best | None) -> dict[str, object]:
+    if best is None or not best.rows["lr"].min() <= lr <= best.rows["lr"].max():  # also if it is NaN
+        return {}
+    nearest = int(np.abs(np.log10(best.rows["lr"].to_numpy(dtype=float)) - math.log10(lr)).argmin())
+    return {str(name): value for name, value in best.rows.iloc[nearest].items()}

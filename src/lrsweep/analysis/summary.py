@@ -1,6 +1,5 @@
 """Summarise the runs of each arm and learning rate over the seeds."""
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -56,14 +55,12 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     - valid_mean, valid_sd, valid_low, valid_high: validation accuracy, its sample standard deviation and the confidence interval
       of the mean (NaN for one seed)
     - test_mean, test_sd, test_low, test_high: the same for test accuracy
-    - epochs_mean, epochs_low, epochs_high, epochs_median
-    - num_timed: runs with a time, see `with_seconds`; seconds_mean, seconds_low, seconds_high, seconds_median
-    - num_bad, bad, bad_low, bad_high: measured runs that diverged or stayed at chance, their share, and its Wilson interval
+    - epochs_mean, epochs_low, epochs_high
+    - num_timed: runs with a time, see `with_seconds`; seconds_mean, seconds_low, seconds_high
     """
     is_measured = runs["status"] != "failed"
-    is_bad = is_measured & ((runs["status"] == "diverged") | ~runs["learned"])
     # A failed run has 0 epochs, which is not a measurement.
-    runs = runs.assign(epochs=runs["epochs"].where(is_measured), measured=is_measured, is_bad=is_bad)
+    runs = runs.assign(epochs=runs["epochs"].where(is_measured), measured=is_measured)
     table = runs.groupby(["arm", "lr"], sort=True).agg(
         num_runs=("run_id", "size"),
         valid_mean=("valid_accuracy", "mean"),
@@ -72,15 +69,12 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         test_sd=("test_accuracy", "std"),
         epochs_mean=("epochs", "mean"),
         epochs_sd=("epochs", "std"),
-        epochs_median=("epochs", "median"),
         seconds_mean=("seconds", "mean"),
         seconds_sd=("seconds", "std"),
-        seconds_median=("seconds", "median"),
         num_timed=("seconds", "count"),
         num_scored=("valid_accuracy", "count"),
         num_learned=("learned", "sum"),
         num_measured=("measured", "sum"),
-        num_bad=("is_bad", "sum"),
     )
     for status in ("ok", "diverged", "failed"):
         is_status = runs["status"] == status
@@ -88,20 +82,9 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     for name, num in {"valid": "num_scored", "test": "num_scored", "epochs": "num_measured", "seconds": "num_timed"}.items():
         half = half_interval(table[f"{name}_sd"], table[num])
         table[f"{name}_low"], table[f"{name}_high"] = table[f"{name}_mean"] - half, table[f"{name}_mean"] + half
-    table["bad"] = table["num_bad"] / table["num_measured"]
-    intervals = [share_interval(bad, total) for bad, total in zip(table["num_bad"], table["num_measured"], strict=True)]
-    table["bad_low"], table["bad_high"] = np.array(intervals).reshape(-1, 2).T
     return table.reset_index()
 
 
 def half_interval(sd: pd.Series, num: pd.Series) -> pd.Series:
     """Half the confidence interval of a mean, by Student's t. With few seeds, a percentile bootstrap covers far too little."""
     return (sd / num**0.5).mul(stats.t.isf((1 - CONFIDENCE) / 2, num - 1))  # NaN where num is 1
-
-
-def share_interval(num: int, total: int) -> tuple[float, float]:
-    """Wilson's confidence interval of a share, which is accurate for small numbers and for 0 too."""
-    if not total:
-        return np.nan, np.nan
-    interval = stats.binomtest(int(num), int(total)).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)

@@ -1,4 +1,4 @@
-"""The command `lrsweep-confirm`: run a study's best rates again on fresh seeds.
+"""The command `lrsweep-confirm`: run a study's best rate and its neighbours again on fresh seeds.
 
     lrsweep-confirm study=lr [seeds=5] [machine.results_dir=DIR] [Hydra overrides]
 
@@ -6,6 +6,7 @@ The best of many noisy measurements looks better than it is, so a fair estimate 
 `confirm` inside the study's folder, and the study's report quotes them. Running the command again skips finished runs.
 """
 
+import math
 import re
 import shlex
 import signal
@@ -13,22 +14,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lrsweep.analysis.confirmation import FIRST_FRESH_SEED, finalists
+from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.findings import CONFIRM, Analysis, analyse
 from lrsweep.config import ConfigError, MachineConfig, StudyConfig, require
 from lrsweep.report.texts.commands import settings, study_name
 from lrsweep.storage.files import StoreError
 
+CONFIRM_DECADES = 0.5  # how far from the best rate
+
 
 def overrides(study: str, num_seeds: int, tables: Analysis) -> list[str]:
     """The overrides of the sweep on fresh seeds. Raises StoreError if the study has no best rate yet."""
     if tables.main is None:
-        raise StoreError(f"{study}: no rate was scored on every seed, so there is nothing to confirm yet")
+        raise StoreError(f"{study}: no run was scored, so there is nothing to confirm yet")
     best = tables.main.best
+    near = [lr for lr in best.rows["lr"] if abs(math.log10(lr / best.best["lr"])) <= CONFIRM_DECADES + 1e-6]
     seeds = range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + num_seeds)
     shell_words = [study_name(f"{study}/{CONFIRM}"), *settings(tables.of_arm(best.arm))]
     return [
-        f"optimizer.lr={','.join(map(str, finalists(best)))}",
+        f"optimizer.lr={','.join(map(str, near))}",
         f"seed={','.join(map(str, seeds))}",
         *shlex.split(" ".join(shell_words)),
     ]
