@@ -163,6 +163,20 @@ def test_dependable_leaves_out_a_wild_rate_and_rarely_another(num_seeds: int) ->
     assert np.mean(wild) < 0.2
 
 
+@pytest.mark.parametrize("num_seeds", [3, 10])
+def test_a_forecast_from_few_seeds_is_not_far_too_low(num_seeds: int) -> None:
+    """Thirteen equal rates with a known spread: the number of seeds that halves delta, by the formula."""
+    rng = np.random.default_rng(12)
+    needed = []
+    for _ in range(60):
+        table = pd.DataFrame(simulated(rng, num_seeds, np.zeros(13), np.full(13, 0.0015), 0.0), columns=range(1, 14))
+        needed.append(seeds_needed(table, compare_with_best(table, table.notna())) or np.nan)
+    numbers = np.arange(3, 200)
+    half = stats.t.isf(LEVEL / 2 / 12, numbers - 1) * 0.0015 * np.sqrt(2 / numbers)
+    truth = numbers[half <= 0.001][0]
+    assert 0.75 * truth < np.nanmedian(needed) < 1.3 * truth
+
+
 def test_as_many_seeds_as_needed_show_most_near_rates_to_be_good() -> None:
     rng = np.random.default_rng(11)
     mean_R = np.where(np.abs(X) > 0.6, -0.01, 0.0)

@@ -90,9 +90,7 @@ def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = No
     columns = ["lr", "dependable", "shortfall", "shortfall_low", "shortfall_high", "verdict"]
     rows = summarise(runs).merge(compared[columns], on="lr")
     num_seeds = int(rows["num_measured"].max())
-    is_candidate = rows["dependable"] if rows["dependable"].any() else rows["valid_mean"].notna()
-    is_complete = rows["num_measured"] == rows.loc[is_candidate, "num_measured"].max()  # means over other seeds do not compare
-    best = rows.iloc[int(np.nanargmax(rows["valid_mean"].where(is_candidate & is_complete).to_numpy()))]
+    best = rows.iloc[_most_accurate(measured, rows)]
     good = rows[rows["verdict"] == "good"]
     doubts = {
         "no_rate_dependable": not rows["dependable"].any(),
@@ -113,6 +111,19 @@ def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = No
         doubts=tuple(doubt for doubt, holds in doubts.items() if holds),  # type: ignore[misc]  # the keys are Doubts
         tried=tuple(sorted({*tried, *rows["lr"]})),
     )
+
+
+def _most_accurate(measured: pd.DataFrame, rows: pd.DataFrame) -> int:
+    """The index of the dependable rate with the highest validation accuracy on the seeds that such rates share.
+
+    Rates with less than half of the runs are left out, because they would leave few shared seeds.
+    """
+    is_candidate = rows["dependable"] if rows["dependable"].any() else rows["valid_mean"].notna()
+    is_candidate &= rows["num_measured"] > rows.loc[is_candidate, "num_measured"].max() / 2
+    candidates = np.flatnonzero(is_candidate)
+    valid_SR = measured.pivot(index="seed", columns="lr", values="valid_accuracy")[rows["lr"].iloc[candidates]]
+    shared = valid_SR.dropna()
+    return int(candidates[np.nanargmax((shared if len(shared) else valid_SR).mean().to_numpy())])
 
 
 def _cheapest(measured: pd.DataFrame, good: pd.DataFrame, best_lr: float, cost: str) -> TradeOff | None:

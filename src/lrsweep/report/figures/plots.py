@@ -194,7 +194,8 @@ def plot_error_and_epochs(study: Best, headline: Best, ax: Axes) -> Axes:
             ax.errorbar(
                 chosen["epochs_mean"], error,
                 xerr=_half_bars(chosen, "epochs"), yerr=[(error - low).fillna(0), (high - error).fillna(0)],
-                color=colour, ecolor=to_rgba(colour, 0.3), marker=marker, markersize=5.5, linestyle="none", elinewidth=0.7, label=verdict,
+                color=colour, marker=marker, markersize=5.5, linestyle="none", label=verdict,
+                ecolor=to_rgba(colour, 0.3), elinewidth=0.7,
             )  # fmt: skip
     for _, row in rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(_LABELLED, len(rows))).round().astype(int))].iterrows():
         place = (row["epochs_mean"], float(_error(row["test_mean"])))
