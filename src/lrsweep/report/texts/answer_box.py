@@ -23,7 +23,7 @@ def title_and_answer(study: str, tables: Analysis) -> str:
     if main is None:
         lines += ["* No run of this study was scored yet."]
     else:
-        lines += [*_answer(main, study), f"* **What ran:** {_what_ran(runs[runs['arm'] == main.best.arm].iloc[0])}"]
+        lines += [*_answer(main), f"* **What ran:** {_what_ran(runs[runs['arm'] == main.best.arm].iloc[0])}"]
     lines.append(f"* **How complete:** {completeness(runs, tables.expected)}")
     lines.append(f"* **What it cost:** {_cost(runs)}")
     lines.append(f"* **Where:** {_machine(runs)}")
@@ -50,28 +50,27 @@ def _cost(runs: pd.DataFrame) -> str:
     if not num_timed:
         return f"{epochs}; time was not measured, because no run had the machine to itself"
     return (
-        f"{epochs}; {number(measured['seconds'].median(), '.0f')} s the median one of {counted(num_timed, 'run')} that had the "
-        "machine to themselves"
+        f"{epochs}; median {number(measured['seconds'].median(), '.0f')} s of the {num_timed} that had the machine to themselves"
     )
 
 
-def _answer(main: Findings, study: str) -> list[str]:
+def _answer(main: Findings) -> list[str]:
     best = main.headline
     lines = [
         f"* **Good rates:** {good_rates_en(best)}",
         f"* **Best rate:** {best_rate_en(best)}",
         f"* **Best trade-off:** {trade_off_en(best)}",
         f"* **How sure:** {evidence_en(main)}. {caution_en(main)}".rstrip(". "),
-        f"* **Fresh seeds:** {_fresh(main, study)}",
+        f"* **Fresh seeds:** {_fresh(main)}",
         f"* **Where learning starts and ends:** {edges_en(main)}",
     ]
     return [line.removesuffix(".") for line in lines]
 
 
-def _fresh(main: Findings, study: str) -> str:
+def _fresh(main: Findings) -> str:
     fresh = main.confirmation
     if fresh is None:
-        return f"none at the best rate yet (`lrsweep-confirm study={study}`)"
+        return "none at the best rate yet (see `lrsweep-confirm --help`)"
     if disagree := disagreement_en(main):
         return disagree
     if fresh is main.headline:

@@ -43,7 +43,7 @@ def conclusions_en(found: Findings) -> str:
     lines = [
         "### 5-2. Results",
         "",
-        f"Every conclusion here is from {evidence_en(found)} ({escaped(best.arm)}). {caution_en(found)}".rstrip(),
+        f"These answers are from {evidence_en(found)} ({escaped(best.arm)}).{_rest_en(found)} {caution_en(found)}".rstrip(),
         "",
         f"* {_range_en(best)}",
         f"* The best rate by validation accuracy is {best_rate_en(best)}.",
@@ -76,6 +76,12 @@ def conclusions_en(found: Findings) -> str:
             "to new minima."
         )
     return "\n".join(lines) + "\n"
+
+
+def _rest_en(found: Findings) -> str:
+    if found.headline is found.best:
+        return ""
+    return f" Where learning starts and ends, and 5-3, are from the study's own {seeds_text(found.best.num_seeds)}."
 
 
 def evidence_en(found: Findings) -> str:
@@ -112,7 +118,7 @@ def _range_en(best: Best) -> str:
     num_good = len(best.good)
     if not num_good:
         return f"The range of the highest accuracy is not known. Good rates: {good_rates_en(best)}."
-    subject = f"Each of these {_good_of_en(best)}" if num_good > 1 else "This rate"
+    subject = f"{'Each of these ' if num_good > 1 else 'This '}{_good_of_en(best)}"
     return (
         f"The accuracy is highest for learning rates **{stretches_text(best.stretches('good'))}**. {subject} is shown to lose "
         f"less than {best.delta * 100:g} percentage points of test accuracy against the best rate; test accuracy "
@@ -122,13 +128,14 @@ def _range_en(best: Best) -> str:
 
 def _good_of_en(best: Best) -> str:
     """How many rates are good; on fresh seeds also of how many that ran again."""
-    num_good = counted(len(best.good), "rate")
+    num_good = "one rate" if len(best.good) == 1 else f"{len(best.good)} rates"
     return num_good if len(best.rows) == len(best.tried) else f"{num_good} of the {len(best.rows)} that ran on fresh seeds"
 
 
 def _undecided_en(best: Best) -> str:
     num_undecided, num_worse = len(best.undecided), int((best.rows["verdict"] == "worse").sum())
-    worse = f"; {'the other ' if num_undecided < len(best.rows) else ''}{num_worse} are shown to lose more" if num_worse else ""
+    verb = "is" if num_worse == 1 else "are"
+    worse = f"; the other {num_worse} {verb} shown to lose more" if num_worse else ""
     if not num_undecided:
         return worse
     return f". Undecided: {counted(num_undecided, 'rate')}, {stretches_text(best.stretches('undecided'))}{worse}"

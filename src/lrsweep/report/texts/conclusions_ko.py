@@ -38,7 +38,7 @@ def conclusions_ko(found: Findings) -> str:
     lines = [
         "### 5-2. 실험 결과",
         "",
-        f"아래의 결론은 모두 {_evidence(found)} ({escaped(best.arm)}). {_caution(found)}".rstrip(),
+        f"아래의 결론은 {_evidence(found)} ({escaped(best.arm)}).{_rest(found)} {_caution(found)}".rstrip(),
         "",
         f"* {_range(best)}",
         f"* {_best_rate(best)}",
@@ -69,6 +69,12 @@ def conclusions_ko(found: Findings) -> str:
             "최저값을 갱신하고 있었다."
         )
     return "\n".join(lines) + "\n"
+
+
+def _rest(found: Findings) -> str:
+    if found.headline is found.best:
+        return ""
+    return f" 다만 학습이 시작되고 끝나는 학습률과 5-3은 본 실험의 시드 {found.best.num_seeds}개로 얻은 것이다."
 
 
 def _evidence(found: Findings) -> str:
