@@ -207,7 +207,7 @@ def plot_error_and_epochs(study: Best, headline: Best, ax: Axes) -> Axes:
     ax.set_xscale("log")
     ax.set_yscale("log")
     plain_log(ax.xaxis)
-    percent_log(ax)
+    percent_log(ax, digits=(1, 1.5, 2, 3, 5, 7))  # the errors of the rates that learned lie close together
     ax.set_xlabel("epochs of a run (mean)")
     ax.set_ylabel("test error (1 - accuracy)")
     legend_below(ax, ncols=4)

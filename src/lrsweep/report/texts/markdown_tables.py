@@ -79,7 +79,7 @@ def _remarks(row: pd.Series) -> str:
     num_at_chance = row["num_scored"] - row["num_learned"]
     if num_at_chance:
         remarks.append("at chance" if num_at_chance == row["num_runs"] else f"{num_at_chance} at chance")
-    if row["num_learned"] == row["num_measured"] and not row["dependable"]:
+    if row["num_learned"] == row["num_ok"] == row["num_measured"] and not row["dependable"]:
         remarks.append("varies too much between seeds to be the best")
     return ", ".join(remarks)
 
