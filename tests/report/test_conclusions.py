@@ -161,12 +161,11 @@ def test_few_seeds_look_like_few_seeds() -> None:
     )
 
 
-@pytest.mark.parametrize("num_seeds", [1, 4])
-def test_no_text_recommends_what_is_only_not_significantly_different(num_seeds: int) -> None:
+def test_no_text_claims_more_than_the_classes_say() -> None:
     for findings in FINDINGS.values():
         english, korean = both(findings)
-        assert not re.search("significant|conclusive|indicative|wins|tied|plateau|finalist|bargain|Kneedle|Pareto", english)
-        assert not re.search("유의|참고용|Kneedle|후보", korean)
+        assert not re.search("significant|conclusive|wins", english)
+        assert not re.search("유의", korean)
 
 
 def test_a_rate_that_may_lose_much_says_so() -> None:
