@@ -33,7 +33,7 @@ def test_the_answer_box_has_one_line_per_question(one_run: list[RunRecord]) -> N
         "# lr: which learning rate?",
         "",
         "* **Good rates:** 10^-2.9 (0.00126) to 10^-2.6 (0.00251): 2 rates, shown to lose less than 0.2 percentage points of "
-        "test accuracy against the best rate. Undecided: 1 rate, 10^-3.4 (0.000398); the other 2 are shown to lose more",
+        "test accuracy against the best rate. Undecided: 1 rate, 10^-3.4 (0.000398); the other 2 are worse",
         "* **Best rate:** 10^-2.9 (0.00126): test accuracy 98.12% (95%: 98.01% to 98.23%)",
         "* **Best trade-off:** **10^-2.6 (0.00251)**, the good rate with the fewest epochs: 17.0 epochs (95%: 15.5 to 18.5), 53% "
         "fewer than at the best rate (95%: 48% to 57%). It takes 43 s (95%: 40 to 46; seconds of runs that had the machine to "

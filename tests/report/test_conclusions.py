@@ -51,7 +51,7 @@ ENGLISH = (
     "\n"
     "* The accuracy is highest for learning rates **10^-2.9 (0.00126) to 10^-2.6 (0.00251)**. Each of these 2 rates is "
     "shown to lose less than 0.2 percentage points of test accuracy against the best rate; test accuracy 97.98% to "
-    "98.12%. Undecided: 1 rate, 10^-3.4 (0.000398); the other 2 are shown to lose more.\n"
+    "98.12%. Undecided: 1 rate, 10^-3.4 (0.000398); the other 2 are worse.\n"
     "* The best rate by validation accuracy is 10^-2.9 (0.00126): test accuracy 98.12% (95%: 98.01% to 98.23%).\n"
     "* Weighing accuracy against cost, the best learning rate is **10^-2.6 (0.00251)**, the good rate with the fewest "
     "epochs: 17.0 epochs (95%: 15.5 to 18.5), 53% fewer than at the best rate (95%: 48% to 57%). It takes 43 s (95%: 40 "
@@ -79,7 +79,7 @@ KOREAN = (
     "\n"
     "* 정확도가 가장 높은 학습률 구간은 **10^-2.9 (0.00126) ~ 10^-2.6 (0.00251)이다**. 이 구간의 학습률 2개는 모두 가장 "
     "좋은 학습률과의 테스트 정확도 차이가 0.2%p 미만임이 확인되었다. 테스트 정확도는 97.98% ~ 98.12%이다. 아직 판단할 "
-    "수 없는 학습률은 1개이다 (10^-3.4 (0.000398)). 나머지 2개는 나쁜 것으로 확인되었다.\n"
+    "수 없는 학습률은 1개이다 (10^-3.4 (0.000398)). 나머지 2개는 나쁜 학습률이다.\n"
     "* 검증 정확도가 가장 높은 학습률은 10^-2.9 (0.00126)이다. 테스트 정확도는 98.12% (95%: 98.01% ~ 98.23%)이다.\n"
     "* 성능 (정확도) 과 비용의 trade-off 를 고려할 때, 최적의 학습률은 **10^-2.6 (0.00251)이다**. 좋은 학습률 가운데 "
     "epoch 수가 가장 적어 평균 17.0회이다 (95%: 15.5 ~ 18.5). 검증 정확도가 가장 높은 학습률보다 53% 적다 (95%: 48% ~ "
@@ -148,7 +148,7 @@ def test_few_seeds_look_like_few_seeds() -> None:
     assert_in(
         texts,
         "Good rates: **none** is shown yet to lose less than 0.2 percentage points of test accuracy against the best rate. "
-        "Undecided: 4 rates, 10^-3.4 (0.000398) to 10^-2 (0.01); the other 1 is shown to lose more. "
+        "Undecided: 4 rates, 10^-3.4 (0.000398) to 10^-2 (0.01); the other 1 is worse. "
         "About 18 seeds would probably show which rates are good.",
         "가장 좋은 학습률과의 테스트 정확도 차이가 0.2%p 미만임이 확인된 학습률이 없다. 아직 판단할 수 없는 학습률은 4개이다",
     )
@@ -260,6 +260,16 @@ def test_an_edge_beyond_the_grid_is_not_an_estimate() -> None:
         "실험한 가장 작은 학습률보다 작다 (10^-5 (1e-05))",
     )
     assert RATES[0] == 1e-5
+
+
+def test_edges_beyond_the_grid_on_both_sides_are_said_once() -> None:
+    best = replace(best_of(), rows=best_of().rows.assign(num_learned=4))
+    texts = both(replace(FOUND, best=best, edges=Edges(None, None)))
+    assert_in(
+        texts,
+        "* Where learning starts and ends: beyond the rates tried, 10^-5 (1e-05) to 10^-2 (0.01).",
+        "* 학습이 시작되고 끝나는 학습률은 실험한 범위 (10^-5 (1e-05) ~ 10^-2 (0.01)) 밖에 있다.",
+    )
 
 
 def test_if_nothing_was_learned_below_1e_5_the_document_is_right() -> None:

@@ -54,11 +54,13 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
 def shortfall_figure(name: str, found: Findings) -> Figure:
     """The main figure of an arm."""
     best = found.headline
+    bars = "; bars: 95%, simultaneous" if best.rows["shortfall_low"].notna().any() else ""
     return Figure(
         name,
-        f"What each learning rate loses ({best.arm}, {_seeds(found)}; bars: 95%, simultaneous)",
-        f"A rate is good if its whole bar lies below δ, worse if its whole bar lies above, and undecided otherwise. The axis is "
-        f"linear up to {best.delta * 250:g} points. A hollow mark: not every seed learned, so the rate is worse.",
+        f"What each learning rate loses ({best.arm}, {_seeds(found)}{bars})",
+        "A rate is good if its whole bar lies below δ, worse if its whole bar lies above, and undecided otherwise. A hollow mark "
+        "has no interval: not every seed learned, or there are too few seeds. The axis is linear up to "
+        f"{best.delta * 250:g} points.",
         lambda ax: plots.plot_shortfall(found.best, best, found.edges, ax),
     )
 

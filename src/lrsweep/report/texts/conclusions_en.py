@@ -9,7 +9,7 @@ import pandas as pd
 
 from lrsweep.analysis.best_rate import Best, Doubt, TradeOff
 from lrsweep.analysis.confirmation import Disagreement, disagreement
-from lrsweep.analysis.edges import Edge
+from lrsweep.analysis.edges import Edge, Edges
 from lrsweep.analysis.explanations import VerySmall
 from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.shortfall import MIN_SEEDS
@@ -22,6 +22,7 @@ from lrsweep.report.texts.wording import (
     percents,
     points,
     points_interval,
+    rates_text,
     seconds_text,
     seeds_text,
     short_rate,
@@ -134,8 +135,7 @@ def _good_of_en(best: Best) -> str:
 
 def _undecided_en(best: Best) -> str:
     num_undecided, num_worse = len(best.undecided), int((best.rows["verdict"] == "worse").sum())
-    verb = "is" if num_worse == 1 else "are"
-    worse = f"; the other {num_worse} {verb} shown to lose more" if num_worse else ""
+    worse = f"; the other {num_worse} {'is' if num_worse == 1 else 'are'} worse" if num_worse else ""
     if not num_undecided:
         return worse
     return f". Undecided: {counted(num_undecided, 'rate')}, {stretches_text(best.stretches('undecided'))}{worse}"
@@ -221,8 +221,11 @@ def edges_en(found: Findings) -> str:
     rows, edges = found.best.rows, found.edges
     if not rows["num_learned"].any():
         return "nowhere, because no run learned"
-    start = _edge_en(edges.start, "below", "lowest", rows.iloc[0])
-    end = _edge_en(edges.end, "above", "highest", rows.iloc[-1])
+    first, last = rows.iloc[0], rows.iloc[-1]
+    if edges == Edges(None, None) and first["num_learned"] and last["num_learned"]:
+        return f"beyond the rates tried, {rates_text(first['lr'], last['lr'])}"
+    start = _edge_en(edges.start, "below", "lowest", first)
+    end = _edge_en(edges.end, "above", "highest", last)
     return f"at least half of the seeds learn between {start} and {end}".removesuffix(",")
 
 

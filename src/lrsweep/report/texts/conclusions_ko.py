@@ -6,7 +6,7 @@ import pandas as pd
 
 from lrsweep.analysis.best_rate import Best, Doubt, TradeOff
 from lrsweep.analysis.confirmation import Disagreement, disagreement
-from lrsweep.analysis.edges import Edge
+from lrsweep.analysis.edges import Edge, Edges
 from lrsweep.analysis.explanations import VerySmall
 from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.shortfall import MIN_SEEDS
@@ -18,6 +18,7 @@ from lrsweep.report.texts.wording import (
     percents,
     points,
     points_interval,
+    rates_text,
     seconds_text,
     short_rate,
     stretches_text,
@@ -118,7 +119,7 @@ def _range(best: Best) -> str:
 
 def _undecided(best: Best) -> str:
     num_undecided, num_worse = len(best.undecided), int((best.rows["verdict"] == "worse").sum())
-    worse = f" 나머지 {num_worse}개는 나쁜 것으로 확인되었다." if num_worse else ""
+    worse = f" 나머지 {num_worse}개는 나쁜 학습률이다." if num_worse else ""
     if not num_undecided:
         return worse
     rates = stretches_text(best.stretches("undecided"), "~", ", ")
@@ -199,8 +200,11 @@ def _edges(found: Findings) -> str:
     rows, edges = found.best.rows, found.edges
     if not rows["num_learned"].any():
         return "학습이 시작되는 학습률은 알 수 없다. 학습된 실행이 없다."
-    start = _edge(edges.start, "실험한 가장 작은 학습률보다 작다", rows.iloc[0])
-    end = _edge(edges.end, "실험한 가장 큰 학습률보다 크다", rows.iloc[-1])
+    first, last = rows.iloc[0], rows.iloc[-1]
+    if edges == Edges(None, None) and first["num_learned"] and last["num_learned"]:
+        return f"학습이 시작되고 끝나는 학습률은 실험한 범위 ({rates_text(first['lr'], last['lr'], '~')}) 밖에 있다."
+    start = _edge(edges.start, "실험한 가장 작은 학습률보다 작다", first)
+    end = _edge(edges.end, "실험한 가장 큰 학습률보다 크다", last)
     return f"학습이 시작되는 학습률 (시드의 절반이 학습되는 값) 은 {start}. 학습이 더 이상 되지 않는 학습률은 {end}."
 
 
