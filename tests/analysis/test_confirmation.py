@@ -74,7 +74,7 @@ def test_every_kind_of_disagreement() -> None:
     assert found is not None
     assert found.best_not_good is not None
     assert found.best_not_good["lr"] == RATES[1]
-    assert found.no_longer_good == (RATES[1], RATES[2])
+    assert found.no_longer_good == (RATES[2],)
     assert found.good_after_all == (RATES[3],)
 
 

@@ -16,7 +16,7 @@ class Disagreement:
     best_not_good: (
         pd.Series | None
     )  # the study's best rate, as the row of the fresh seeds, if that rate is not good but others are
-    no_longer_good: tuple[float, ...]  # good in the study, worse on fresh seeds
+    no_longer_good: tuple[float, ...]  # other rates: good in the study, worse on fresh seeds
     good_after_all: tuple[float, ...]  # worse in the study, good on fresh seeds
 
 
@@ -42,7 +42,9 @@ def disagreement(best: Best, fresh: Best) -> Disagreement | None:
     both = fresh.rows.merge(verdicts, left_on="lr", right_index=True)
     at_best = both[both["lr"] == best.best["lr"]].iloc[0]
     is_best_good = at_best["verdict"] == "good" or (at_best["verdict"] == "undecided" and fresh.good.empty)
-    no_longer_good = tuple(both.loc[(both["study"] == "good") & (both["verdict"] == "worse"), "lr"])
+    no_longer_good = tuple(
+        both.loc[(both["study"] == "good") & (both["verdict"] == "worse") & (both["lr"] != at_best["lr"]), "lr"]
+    )
     good_after_all = tuple(both.loc[(both["study"] == "worse") & (both["verdict"] == "good"), "lr"])
     if is_best_good and not no_longer_good and not good_after_all:
         return None

@@ -90,7 +90,7 @@ def _conclusion_parts(main: Findings) -> list[str]:
 def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]:
     """The main arm: checks, figures, tables."""
     images = [draw(folder, figure) for figure in main_figures(tables, main)]
-    checks = [_fresh_part(main.best, main.confirmation)] if main.confirmation else []
+    checks = [f"## On fresh seeds\n\n{_fresh_text(main.best, main.confirmation)}"] if main.confirmation else []
     if main.sensitivity:
         checks.append(markdown_tables.sensitivity_section(main.sensitivity, main.best))
     title = "All learning rates" + (" of the study" if main.confirmation else "")
@@ -102,9 +102,9 @@ def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]
     ]
 
 
-def _fresh_part(best: Best, fresh: Best) -> str:
+def _fresh_text(best: Best, fresh: Best) -> str:
     return (
-        "## On fresh seeds\n\nThe best of many noisy points looks better than it is. So "
+        "The best of many noisy points looks better than it is. So "
         f"{counted(len(fresh.rows), 'rate')} ran again on {seeds_text(fresh.num_seeds)} that chose nothing. *Study less fresh*: "
         "how much higher the validation accuracy was in the study; above 0, the study flattered the rate.\n\n"
         f"{markdown_tables.rates_table(fresh.rows, optimism(best, fresh))}"
@@ -128,9 +128,7 @@ def _arm_part(folder: Path, tables: Analysis, arm: str) -> str:
         markdown_tables.rates_table(found.best.rows),
     ]
     if found.confirmation:
-        parts.append(
-            _fresh_part(found.best, found.confirmation).replace("## On fresh seeds", f"### On fresh seeds ({escaped(arm)})")
-        )
+        parts += [f"### On fresh seeds ({escaped(arm)})", _fresh_text(found.best, found.confirmation)]
     return "\n\n".join(parts)
 
 

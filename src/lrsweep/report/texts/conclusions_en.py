@@ -193,10 +193,12 @@ def _between(low: float, high: float, form: str) -> str:
 
 def disagreement_en(found: Findings) -> str:
     """How the fresh seeds contradict the study, in one sentence; empty if they do not."""
-    if found.headline is found.best or (found_one := disagreement(found.best, found.headline)) is None:
+    contradiction = None if found.headline is found.best else disagreement(found.best, found.headline)
+    if contradiction is None:
         return ""
-    parts = _disagreements_en(found_one)
-    return f"The study's own {seeds_text(found.best.num_seeds)} said otherwise: {', and '.join(parts)}."
+    return (
+        f"The study's own {seeds_text(found.best.num_seeds)} said otherwise: {', and '.join(_disagreements_en(contradiction))}."
+    )
 
 
 def _disagreements_en(found: Disagreement) -> list[str]:
@@ -226,7 +228,7 @@ def edges_en(found: Findings) -> str:
         return f"beyond the rates tried, {rates_text(first['lr'], last['lr'])}"
     start = _edge_en(edges.start, "below", "lowest", first)
     end = _edge_en(edges.end, "above", "highest", last)
-    return f"at least half of the seeds learn between {start} and {end}".removesuffix(",")
+    return f"at least half of the seeds learn between {start} and {end}"
 
 
 def _edge_en(edge: Edge | None, beyond: str, outermost: str, row: pd.Series) -> str:
@@ -235,7 +237,7 @@ def _edge_en(edge: Edge | None, beyond: str, outermost: str, row: pd.Series) -> 
     if edge is not None:
         return f"{short_rate(edge.lr)} (one seed)"
     if row["num_learned"]:
-        return f"a rate {beyond} {lr_text(row['lr'])}, the {outermost} tried,"
+        return f"a rate {beyond} {short_rate(row['lr'])} (the {outermost} tried)"
     return "a rate that is not known, because no seed has a run at every rate"
 
 

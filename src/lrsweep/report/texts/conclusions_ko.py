@@ -214,7 +214,7 @@ def _edge(edge: Edge | None, beyond: str, row: pd.Series) -> str:
     if edge is not None:
         return f"{short_rate(edge.lr)}이다 (시드 1개)"
     if row["num_learned"]:
-        return f"{beyond} ({lr_text(row['lr'])})"
+        return f"{beyond} ({short_rate(row['lr'])})"
     return "알 수 없다 (모든 학습률을 실행한 시드가 없다)"
 
 
