@@ -98,17 +98,17 @@ def _intervals(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resoluti
 def seeds_needed(accuracy_SR: pd.DataFrame, rates: pd.DataFrame, delta: float = DELTA) -> int | None:
     """About how many seeds would show that rates with a small shortfall are good. None if it cannot be known.
 
-    `rates` is the result of `compare_with_best`. The answer makes half an interval as wide as delta / 2, with the mean variance
-    of the differences between the best rate and the rates within delta / 2 of it.
+    `rates` is the result of `compare_with_best`. The answer makes half an interval as wide as delta / 2, with the spread of the
+    differences between all rates within delta of the best. Few seeds say little about the spread of a single pair.
     """
-    near = rates[rates["dependable"] & (rates["shortfall"] < delta / 2)]
-    if len(near) < 2 or rates["num_seeds"].max() < MIN_SEEDS:
+    near = accuracy_SR[rates.loc[rates["dependable"] & (rates["shortfall"] < delta), "lr"]].dropna()
+    num_shared, num_near = near.shape
+    if num_near < 2 or num_shared < MIN_SEEDS:
         return None
-    best = near["lr"].iloc[int(near["shortfall"].to_numpy().argmin())]
-    sd = math.sqrt(accuracy_SR[near["lr"]].drop(columns=best).sub(accuracy_SR[best], axis="index").var().mean())
+    variance = float((residuals(near.to_numpy()) ** 2).sum()) / ((num_shared - 1) * (num_near - 1))
     num_learned = int((rates["num_learned"] == rates["num_seeds"]).sum())
     num_seeds = np.arange(MIN_SEEDS, MAX_SEEDS + 1)
-    half = stats.t.isf(LEVEL / 2 / (num_learned - 1), num_seeds - 1) * sd / np.sqrt(num_seeds)
+    half = stats.t.isf(LEVEL / 2 / (num_learned - 1), num_seeds - 1) * np.sqrt(2 * variance / num_seeds)
     return int(num_seeds[half <= delta / 2][0]) if (half <= delta / 2).any() else None
 
 
