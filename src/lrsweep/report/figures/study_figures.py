@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from lrsweep.analysis.findings import Analysis, Findings
+from lrsweep.analysis.best_rate import Best
+from lrsweep.analysis.findings import Analysis, Findings, Target
 from lrsweep.report.figures import plots
 from lrsweep.report.figures.files import Figure
 from lrsweep.report.texts.wording import counted, escaped, seeds_text
@@ -11,11 +12,9 @@ from lrsweep.report.texts.wording import counted, escaped, seeds_text
 def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
     study, headline = main.best, main.headline
     runs, target = tables.of_arm(study.arm), tables.target
-    assert target is not None  # analyse() sets it if there is a main arm
     seeds, arm = seeds_text(study.num_seeds), study.arm
     rates = plots.representative_rates(study)
     first_seed = int(runs.loc[runs["epochs"] > 0, "seed"].min())
-    to_target = f"to {target.accuracy:.0%} validation accuracy"
     return [
         shortfall_figure("shortfall", main),
         Figure(
@@ -36,12 +35,7 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
             "Down and to the left is better: fewer errors for fewer epochs.",
             lambda ax: plots.plot_error_and_epochs(study, headline, ax),
         ),
-        Figure(
-            "epochs-to-target",
-            f"Epochs {to_target} ({arm}, {seeds})",
-            "An open triangle is a run that ended before it got there; the line is broken where half of the runs did.",
-            lambda ax: plots.plot_epochs_to_target(target.times, target.medians, f"epochs {to_target}", headline, ax),
-        ),
+        *([] if target is None else [_target_figure(target, headline, f"({arm}, {seeds})")]),
         Figure(
             "training-curves",
             f"Training at {counted(len(rates), 'rate')} ({arm}, seed {first_seed}; a mark: the best epoch)",
@@ -49,6 +43,16 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
             lambda ax: plots.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
         ),
     ]
+
+
+def _target_figure(target: Target, headline: Best, runs: str) -> Figure:
+    to_target = f"to {target.accuracy:.0%} validation accuracy"
+    return Figure(
+        "epochs-to-target",
+        f"Epochs {to_target} {runs}",
+        "An open triangle is a run that ended before it got there; the line is broken where half of the runs did.",
+        lambda ax: plots.plot_epochs_to_target(target.times, target.medians, f"epochs {to_target}", headline, ax),
+    )
 
 
 def shortfall_figure(name: str, found: Findings) -> Figure:
