@@ -7,7 +7,7 @@ This module is the public Python interface. Everything else in the package may c
     folder = lrsweep.run_study("lr", "seed=0,1,2")  # trains what is missing, returns the study's folder
     runs = lrsweep.load_runs(folder)                # one row per run
     curves = lrsweep.load_curves(folder)            # one row per epoch
-    best = lrsweep.analyse(folder).main.best        # the report's best rate, with all details
+    best = lrsweep.analyse(folder).main.headline    # what each rate loses, and which rate to use
     lrsweep.write_report(folder)
 """
 
@@ -58,10 +58,9 @@ def load_curves(folder: str | Path) -> pd.DataFrame:
 
 
 def analyse(folder: str | Path, delta: float | None = None) -> Analysis:
-    """The results in the report, as tables: `.runs`, `.summary`, `.main.best.plateau`, …
+    """The results in the report, as tables: `.runs`, `.summary`, `.main.headline.rows`, …
 
-    `delta` is how much validation accuracy the best trade-off may give up compared with the best rate. The default is one
-    standard error of the best rate's accuracy.
+    `delta` is the smallest difference in test accuracy that matters. The default is 0.002, which is 0.2 percentage points.
     """
     from lrsweep.analysis.findings import analyse
 

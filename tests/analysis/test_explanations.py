@@ -47,9 +47,9 @@ DIVERGED = {"status": "diverged", "stop_reason": "diverged", "learned": False, "
 FAILED = DIVERGED | {"status": "failed", "stop_reason": "error", "seconds": math.nan}
 
 
-def best_between(low: float, high: float) -> Any:
-    """A `Best` of which only the range matters here."""
-    return SimpleNamespace(low=low, high=high)
+def best_with(good: list[float], best: float) -> Any:
+    """A `Best` of which only the good rates and the best one matter here."""
+    return SimpleNamespace(good=pd.DataFrame({"lr": good}), best=pd.Series({"lr": best}))
 
 
 # check_patience
@@ -161,25 +161,24 @@ def test_without_runs_below_1e_5_there_is_no_explanation(row: dict[str, Any]) ->
 # "From 1e-5 to 1e-4 training is very long and ends below the optimum."
 
 
-def test_the_runs_from_1e_5_to_1e_4_are_compared_with_the_best_range() -> None:
+def test_the_runs_from_1e_5_to_1e_4_are_compared_with_the_good_rates() -> None:
     runs = runs_of(
-        {"lr": 9e-6, "seconds": 999.0, "epochs": 999, "test_accuracy": 0.0},
-        {"lr": 1e-5, "seconds": 60.0, "epochs": 20, "test_accuracy": 0.80},
-        {"lr": 5e-5, "seconds": 90.0, "epochs": 40, "test_accuracy": 0.82},
-        {"lr": 1e-4, "seconds": 80.0, "epochs": 90, "test_accuracy": 0.90, "stop_reason": "max_epochs"},
-        {"lr": 2e-4, "seconds": 777.0, "epochs": 777, "test_accuracy": 0.5},
-        {"lr": 1e-3, "seconds": 10.0, "epochs": 8, "test_accuracy": 0.94},
-        {"lr": 2e-3, "seconds": 30.0, "epochs": 12, "test_accuracy": 0.98},
-        {"lr": 1e-2, "seconds": 1.0, "epochs": 1, "test_accuracy": 0.1},
+        {"lr": 9e-6, "epochs": 999, "test_accuracy": 0.0},
+        {"lr": 1e-5, "epochs": 20, "test_accuracy": 0.80},
+        {"lr": 5e-5, "epochs": 40, "test_accuracy": 0.82},
+        {"lr": 1e-4, "epochs": 90, "test_accuracy": 0.90, "stop_reason": "max_epochs"},
+        {"lr": 2e-4, "epochs": 777, "test_accuracy": 0.5},
+        {"lr": 1e-3, "epochs": 8, "test_accuracy": 0.94},
+        {"lr": 2e-3, "epochs": 12, "test_accuracy": 0.98},
+        {"lr": 1e-2, "epochs": 1, "test_accuracy": 0.1},
         {"lr": 6e-5} | FAILED,
         {"lr": 1e-3} | FAILED,
     )
     late = [0.1, 0.5, 0.4, 0.4]
     curves = curves_of(dict.fromkeys(runs["run_id"], late), {"run1": FALLING, "run2": RISING, "run3": FALLING})
-    small = explain_small(runs, check_patience(runs, curves), best_between(1e-3, 2e-3))
+    small = explain_small(runs, check_patience(runs, curves), best_with([1e-3, 2e-3], 2e-3))
     assert small == Small(
         num_runs=3,
-        time_ratio=80 / 20,
         epochs_ratio=40 / 10,
         test_shortfall=pytest.approx(0.96 - 0.84),
         num_out_of_patience=2,
@@ -190,21 +189,21 @@ def test_the_runs_from_1e_5_to_1e_4_are_compared_with_the_best_range() -> None:
 def test_a_run_counts_as_stopped_by_patience_only_if_its_curve_confirms_it() -> None:
     runs = runs_of({"lr": 5e-5}, {"lr": 5e-5}, {"lr": 1e-3})
     curves = curves_of({"run0": [0.1, 0.2, 0.3], "run1": [0.3, 0.2, 0.1]}, {"run0": FALLING, "run1": FALLING})
-    small = explain_small(runs, check_patience(runs, curves), best_between(1e-3, 1e-3))
+    small = explain_small(runs, check_patience(runs, curves), best_with([1e-3], 1e-3))
     assert small is not None
     assert (small.num_runs, small.num_out_of_patience, small.num_still_improving) == (2, 1, 1)
 
 
-def test_a_rate_inside_the_best_range_is_not_compared_with_it() -> None:
-    runs = runs_of({"lr": 2e-5, "seconds": 50.0}, {"lr": 6e-5, "seconds": 5.0}, {"lr": 1e-3, "seconds": 15.0})
-    small = explain_small(runs, check_patience(runs, curves_of({})), best_between(5e-5, 1e-3))
+def test_without_a_good_rate_they_are_compared_with_the_best_one() -> None:
+    runs = runs_of({"lr": 6e-5, "epochs": 50}, {"lr": 1e-3, "epochs": 5}, {"lr": 2e-3, "epochs": 25})
+    small = explain_small(runs, check_patience(runs, curves_of({})), best_with([], 2e-3))
     assert small is not None
-    assert (small.num_runs, small.time_ratio) == (1, 5.0)
+    assert small.epochs_ratio == 2
 
 
 def test_a_diverged_run_counts_although_it_has_no_accuracy() -> None:
     runs = runs_of({"lr": 5e-5, "test_accuracy": 0.8}, {"lr": 6e-5} | DIVERGED, {"lr": 1e-3})
-    small = explain_small(runs, check_patience(runs, curves_of({})), best_between(1e-3, 1e-3))
+    small = explain_small(runs, check_patience(runs, curves_of({})), best_with([1e-3], 1e-3))
     assert small is not None
     assert (small.num_runs, small.epochs_ratio, small.test_shortfall) == (2, 2.5 / 5, pytest.approx(0.1))
 
@@ -213,11 +212,11 @@ def test_a_diverged_run_counts_although_it_has_no_accuracy() -> None:
     ("rows", "low"),
     [
         ([{"lr": 9.99e-6}, {"lr": 1.01e-4}], 1e-3),
-        ([{"lr": 1e-5}, {"lr": 5e-5}, {"lr": 1e-4}], 1e-5),
+        ([{"lr": 1e-5}, {"lr": 5e-5}, {"lr": 1e-4}], 1e-4),
         ([{"lr": 5e-5} | FAILED], 1e-3),
     ],
-    ids=["just outside", "inside the best range", "only a failed run"],
+    ids=["just outside", "a good rate itself", "only a failed run"],
 )
 def test_without_runs_from_1e_5_to_1e_4_there_is_no_explanation(rows: list[dict[str, Any]], low: float) -> None:
     runs = runs_of(*rows, {"lr": 1e-3})
-    assert explain_small(runs, check_patience(runs, curves_of({})), best_between(low, 1e-3)) is None
+    assert explain_small(runs, check_patience(runs, curves_of({})), best_with([low, 1e-3], 1e-3)) is None

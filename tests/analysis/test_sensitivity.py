@@ -32,6 +32,12 @@ def test_usable_decades_end_where_the_accuracy_crosses_one_point_below_the_best(
     assert not row["is_cut"]
 
 
+def test_a_seed_that_did_not_learn_at_the_best_rate_has_no_usable_decades() -> None:
+    rows = usable_decades(runs_of({0: [0.1] * 9, 1: [0.1, 0.1, 0.1, 0.1, 0.98, 0.1, 0.1, 0.1, 0.1]}), 1e-3)
+    assert rows["decades"].tolist() == pytest.approx([0.0, 0.01], abs=0.02)
+    assert not rows["is_cut"].any()
+
+
 def test_a_stretch_that_reaches_the_end_of_the_grid_is_marked() -> None:
     row = usable_decades(runs_of({0: [0.1, 0.1, 0.1, 0.1, 0.98, 0.98, 0.98, 0.98, 0.98]}), 1e-3).iloc[0]
     assert row["is_cut"]

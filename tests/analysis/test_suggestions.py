@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_runs import make_runs
 
-from lrsweep.analysis.plateau import Plateau
+from lrsweep.analysis.best_rate import Best, find_best
 from lrsweep.analysis.suggestions import RULES, Array, combine, has_learned, longest_descent, score, suggest
 from lrsweep.records import RangeTest
 
@@ -183,38 +184,35 @@ def test_seeds_are_combined_by_their_median(rates: list[float], lr: float, sprea
     assert (row["rule"], row["num_given"], row["num_seeds"]) == ("valley", num_given, len(rates))
 
 
-PLATEAU = Plateau(
-    rates=pd.DataFrame({"lr": [1e-4, 1e-3, 1e-2, 1e-1], "shortfall": [0.2, 0.01, 0.0, math.nan]}),
-    seeds=(0, 1, 2),
-    best_lr=1e-2,
-    low=1e-3,
-    high=1e-2,
-    learning_low=1e-4,
-    learning_high=1e-2,
-    standard_error=0.001,
-    doubts=(),
-)
+def sweep() -> Best:
+    """Four rates on six seeds. The last one diverged on one seed."""
+    accuracy_SR = np.array([0.78, 0.97, 0.98, 0.9]) + 0.0001 * np.random.default_rng(0).standard_normal((6, 4))
+    accuracy_SR[0, 3] = np.nan
+    best = find_best(make_runs(accuracy_SR, lr=[1e-4, 1e-3, 1e-2, 1e-1]))
+    assert best is not None
+    return best
 
 
 @pytest.mark.parametrize(
-    ("lr", "decades_off", "shortfall"),
-    [
-        (1e-3, 0.0, 0.01),
-        (2e-3, 0.0, 0.01),  # 1e-3 is the nearest rate in decades
-        (8e-3, 0.0, 0.0),
-        (1e-4, -1.0, 0.2),
-        (1e-1, 1.0, math.nan),  # this rate was not scored
-        (1e-5, -2.0, math.nan),  # beyond the grid
-        (1.0, 2.0, math.nan),
-        (math.nan, math.nan, math.nan),
-    ],
+    ("lr", "nearest"),
+    [(1e-3, 1), (2e-3, 1), (8e-3, 2), (1e-4, 0), (9e-2, 3)],
+    ids=["a rate of the sweep", "nearest in decades", "above", "the lowest", "the highest"],
 )
-def test_a_suggestion_is_scored_by_its_distance_from_the_best_range(lr: float, decades_off: float, shortfall: float) -> None:
-    (row,) = score(pd.DataFrame({"lr": [lr]}), PLATEAU).to_dict("records")
-    assert row["decades_off"] == pytest.approx(decades_off, nan_ok=True)
-    assert row["shortfall"] == pytest.approx(shortfall, nan_ok=True)
+def test_a_suggestion_has_the_shortfall_and_the_class_of_the_nearest_rate(lr: float, nearest: int) -> None:
+    best = sweep()
+    (row,) = score(pd.DataFrame({"lr": [lr]}), best).to_dict("records")
+    expected = best.rows.iloc[nearest]
+    for name in ("shortfall", "shortfall_low", "shortfall_high"):
+        assert row[name] == pytest.approx(expected[name], nan_ok=True)
+    assert row["verdict"] == ["worse", "worse", "good", "worse"][nearest]
+
+
+@pytest.mark.parametrize("lr", [1e-5, 1.0, math.nan], ids=["below the sweep", "above the sweep", "no suggestion"])
+def test_outside_the_sweep_there_is_no_score(lr: float) -> None:
+    (row,) = score(pd.DataFrame({"lr": [lr]}), sweep()).to_dict("records")
+    assert pd.isna([row["shortfall"], row["shortfall_low"], row["shortfall_high"], row["verdict"]]).all()
 
 
 def test_without_a_sweep_there_is_no_score() -> None:
     (row,) = score(pd.DataFrame({"lr": [1e-3]}), None).to_dict("records")
-    assert np.isnan([row["decades_off"], row["shortfall"]]).all()
+    assert pd.isna([row["shortfall"], row["verdict"]]).all()

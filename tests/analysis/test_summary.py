@@ -13,9 +13,7 @@ from lrsweep.analysis.summary import (
     BUSY_FROM,
     CHANCE_LEVEL,
     CONFIDENCE,
-    busyness,
     half_interval,
-    share_interval,
     summarise,
     with_arms,
     with_chance,
@@ -132,49 +130,24 @@ FAILED = (None, math.nan, math.nan)
 
 
 @pytest.mark.parametrize(
-    ("times", "ratio"),
+    ("times", "seconds"),
     [
-        ([("cpu", 1.0, 1.0), ("cpu", 1.1, 1.0), ("cpu", 1.2, 1.0), ("cpu", 3.0, 2.0), ("cpu", 90.0, 1.0)], 1.5),
-        ([("cuda", 90.0, 1.0), ("cpu", 3.0, 2.0)], 1.5),
-        ([("cpu", math.nan, math.nan), ("cpu", 3.0, 2.0)], 1.5),
-        ([("cuda", 90.0, 1.0)], math.nan),
-        ([], math.nan),
+        ([("cpu", 4.0, 4.0), ("cpu", 8.0, 7.9)], [4.0, 8.0]),
+        ([("cpu", BUSY_FROM, 1.0), ("cpu", 1.2, 1.0)], [BUSY_FROM, math.nan]),
+        ([("cuda", 9.0, 4.0), FAILED], [9.0, math.nan]),
+        ([("cpu", math.nan, math.nan)], [math.nan]),
     ],
-    ids=["the upper quartile", "only runs on a CPU", "only measured runs", "none on a CPU", "no runs"],
+    ids=["an idle machine", "just not busy, and busy", "a GPU", "nothing measured"],
 )
-def test_busyness_is_wall_time_divided_by_cpu_time(times: list[tuple[str, float, float]], ratio: float) -> None:
-    assert busyness(timed(*times)) == pytest.approx(ratio, nan_ok=True)
-
-
-@pytest.mark.parametrize(
-    ("times", "time", "seconds"),
-    [
-        ([("cpu", 4.0, 4.0), ("cpu", 8.0, 7.9)], "wall", [4.0, 8.0]),
-        ([("cpu", BUSY_FROM, 1.0)], "wall", [BUSY_FROM]),
-        ([("cpu", 6.0, 4.0), ("cpu", 8.0, 5.0), ("cpu", 2.0, 2.0), FAILED], "cpu", [4.0, 5.0, 2.0, math.nan]),
-        ([("cpu", 6.0, 4.0), ("cuda", 9.0, 4.0), FAILED], "wall", [6.0, 9.0, math.nan]),
-        ([("cpu", math.nan, math.nan)], "wall", [math.nan]),
-    ],
-    ids=["an idle machine", "just not busy", "a busy machine", "a busy machine with a GPU", "nothing measured"],
-)
-def test_times_are_wall_times_unless_the_machine_was_busy(
-    times: list[tuple[str | None, float, float]], time: str, seconds: list[float]
+def test_only_a_run_that_had_the_machine_to_itself_has_a_time(
+    times: list[tuple[str | None, float, float]], seconds: list[float]
 ) -> None:
-    runs = with_seconds(timed(*times))
-    assert set(runs["time"]) == {time}
-    assert runs["seconds"].tolist() == pytest.approx(seconds, nan_ok=True)
+    assert with_seconds(timed(*times))["seconds"].tolist() == pytest.approx(seconds, nan_ok=True)
 
 
-@pytest.mark.parametrize(
-    ("timings", "time"),
-    [(["calibrated"] * 2, "calibrated"), (["calibrated", "measured"], "mixed"), (["calibrated", None], "calibrated")],
-    ids=["trained together", "some of them", "with a failed run"],
-)
-def test_calibrated_times_are_wall_times_however_busy_the_machine_was(timings: list[str | None], time: str) -> None:
-    runs = timed(*[("cpu", 9.0, 4.0) if timing else FAILED for timing in timings])
-    timed_runs = with_seconds(runs.assign(timing=[timing or "measured" for timing in timings]))
-    assert set(timed_runs["time"]) == {time}
-    assert timed_runs["seconds"][0] == 9.0
+def test_runs_that_were_trained_together_have_no_time() -> None:
+    runs = timed(("cuda", 9.0, 4.0), ("cuda", 9.0, 4.0)).assign(timing=["calibrated", "measured"])
+    assert with_seconds(runs)["seconds"].tolist() == pytest.approx([math.nan, 9.0], nan_ok=True)
 
 
 # summarise
@@ -209,26 +182,26 @@ def test_the_summary_matches_one_computed_by_hand(make_record: MakeRecord) -> No
             ("double_softmax", 1e-2, 1, 0.7, nan, 0.6, nan, 9.0, 3, 1, 1, 0, 0),
         ],
         columns=[
-            *("arm", "lr", "num_runs", "valid_mean", "valid_sd", "test_mean", "test_sd", "seconds_median", "epochs_median"),
+            *("arm", "lr", "num_runs", "valid_mean", "valid_sd", "test_mean", "test_sd", "seconds_mean", "epochs_mean"),
             *("num_learned", "num_ok", "num_diverged", "num_failed"),
         ],
     )
     summary = summary_of(records[::-1])
     pd.testing.assert_frame_equal(summary[expected.columns.tolist()], expected, check_dtype=False)
-    assert set(summary["time"]) == {"wall"}
+    assert summary["num_timed"].tolist() == [2, 2, 1, 1]
     assert summary.loc[3, ["valid_low", "valid_high", "test_low", "test_high"]].isna().all()  # one seed has no interval
 
 
-def test_a_failed_run_changes_no_median(make_record: MakeRecord) -> None:
+def test_a_failed_run_changes_no_mean(make_record: MakeRecord) -> None:
     summary = summary_of([make_record(seed=0, wall_seconds=3.3), make_record(seed=1, status="failed")])
-    assert summary[["seconds_median", "epochs_median"]].to_numpy().tolist() == [[3.3, 3]]
+    assert summary[["seconds_mean", "epochs_mean"]].to_numpy().tolist() == [[3.3, 3]]
 
 
 def test_a_summary_of_failed_runs_has_counts_but_no_accuracy(make_record: MakeRecord) -> None:
     summary = summary_of([make_record(lr=lr, status="failed") for lr in (1e-3, 1e-4)])
     assert summary["lr"].tolist() == [1e-4, 1e-3]
     assert summary["num_failed"].tolist() == summary["num_runs"].tolist() == [1, 1]
-    assert summary[["valid_mean", "test_mean", "seconds_median"]].isna().all(axis=None)
+    assert summary[["valid_mean", "test_mean", "seconds_mean"]].isna().all(axis=None)
 
 
 def test_a_summary_of_no_runs_is_empty_with_the_same_columns() -> None:
@@ -238,23 +211,7 @@ def test_a_summary_of_no_runs_is_empty_with_the_same_columns() -> None:
     assert empty.columns.tolist() == summarise(runs).columns.tolist()
 
 
-def test_a_bad_run_diverged_or_stayed_at_chance_and_a_failed_one_does_not_count(make_record: MakeRecord) -> None:
-    records = [
-        make_record(seed=0),
-        make_record(seed=1, status="diverged", valid_accuracy=0.4, test_accuracy=0.4),  # had learned before
-        make_record(seed=2, status="diverged"),
-        make_record(seed=3, valid_accuracy=0.1, test_accuracy=0.1),
-        make_record(seed=4, status="failed"),
-        make_record(lr=1e-2, seed=0, status="failed"),
-    ]
-    summary = summary_of(records)
-    assert summary[["num_measured", "num_bad"]].to_numpy().tolist() == [[4, 3], [0, 0]]
-    assert summary["bad"].tolist() == pytest.approx([0.75, math.nan], nan_ok=True)
-    assert summary.loc[0, ["bad_low", "bad_high"]].tolist() == pytest.approx(wilson(3, 4))
-    assert summary.loc[1, ["bad_low", "bad_high"]].isna().all()
-
-
-# Confidence intervals: Student's t for a mean, Wilson's for a share.
+# Confidence intervals: Student's t.
 
 
 @pytest.mark.parametrize("num_seeds", [2, 3, 5, 10])
@@ -275,27 +232,3 @@ def test_the_interval_of_a_mean_agrees_with_scipy(accuracies: list[float]) -> No
         assert (row["valid_low"], row["valid_high"]) == pytest.approx((expected.low, expected.high))
         assert (row["test_low"], row["test_high"]) == (row["valid_low"], row["valid_high"])
         assert (row["num_runs"], row["num_scored"]) == (len(column), len(accuracies))
-
-
-def wilson(num: int, total: int) -> tuple[float, float]:
-    """The shares for which `num` is exactly 1.96 standard errors away: the roots of a quadratic."""
-    z2, share = stats.norm.isf(0.025) ** 2, num / total
-    low, high = sorted(np.roots([total + z2, -(2 * total * share + z2), total * share**2]).real)
-    return float(low), float(high)
-
-
-@pytest.mark.parametrize("total", [1, 2, 3, 10, 46])
-def test_the_interval_of_a_share_is_wilsons(total: int) -> None:
-    for num in range(total + 1):
-        assert share_interval(num, total) == pytest.approx(wilson(num, total), abs=1e-7)  # a double root is less exact
-
-
-@pytest.mark.parametrize("total", [3, 10, 20])
-def test_the_interval_of_a_share_covers_it_on_average_as_often_as_its_level(total: int) -> None:
-    """Computed exactly, from the binomial distribution."""
-    shares = np.linspace(0.005, 0.995, 199)
-    bounds = [share_interval(num, total) for num in range(total + 1)]
-    coverage = sum(
-        stats.binom.pmf(num, total, shares) * ((low <= shares) & (shares <= high)) for num, (low, high) in enumerate(bounds)
-    )
-    assert np.mean(coverage) == pytest.approx(0.95, abs=0.015)

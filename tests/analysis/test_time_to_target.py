@@ -1,4 +1,4 @@
-"""Epochs and seconds until a validation accuracy, on curves made by hand."""
+"""Epochs until a validation accuracy, on curves made by hand."""
 
 import math
 
@@ -33,47 +33,38 @@ def curves_of(curves: list[list[float]]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("curve", "reached", "epochs", "seconds"),
+    ("curve", "reached", "epochs"),
     [
-        ([0.9, 0.5, 0.5, 0.5], True, 1, 10.0),
-        ([0.5, 0.8, 0.7, 0.9], True, 2, 20.0),
-        ([0.1, 0.2, 0.3, 0.8], True, 4, 40.0),
-        ([0.1, 0.7, 0.7, 0.7999], False, 4, 40.0),
-        ([0.1], False, 1, 40.0),
-        ([0.8], True, 1, 40.0),
+        ([0.9, 0.5, 0.5, 0.5], True, 1),
+        ([0.5, 0.8, 0.7, 0.9], True, 2),
+        ([0.1, 0.2, 0.3, 0.8], True, 4),
+        ([0.1, 0.7, 0.7, 0.7999], False, 4),
+        ([0.1], False, 1),
+        ([0.8], True, 1),
+        ([math.nan, 0.9], True, 2),
     ],
-    ids=["first epoch", "exactly the target", "last epoch", "never", "ended early", "one epoch"],
+    ids=["first epoch", "exactly the target", "last epoch", "never", "ended early", "one epoch", "an epoch without validation"],
 )
-def test_a_run_reaches_its_target_in_the_first_such_epoch_or_is_censored(
-    curve: list[float], reached: bool, epochs: int, seconds: float
-) -> None:
-    """Each run takes forty seconds, divided equally among its epochs."""
-    runs = make_runs([[0.9]], epochs=len(curve), seconds=40.0)
+def test_a_run_reaches_its_target_in_the_first_such_epoch_or_is_censored(curve: list[float], reached: bool, epochs: int) -> None:
+    runs = make_runs([[0.9]], epochs=len(curve))
     (row,) = time_to_target(runs, curves_of([curve]), 0.8).to_dict("records")
     expected = {"run_id": "run0", "lr": 0.001, "seed": 0, "reached": reached}
-    assert row == expected | {"epochs_to_target": epochs, "seconds_to_target": pytest.approx(seconds)}
+    assert row == expected | {"epochs_to_target": epochs}
 
 
 def test_the_order_of_the_curves_does_not_matter() -> None:
-    runs = make_runs([[0.9, 0.9], [0.9, 0.9]], epochs=2, seconds=[[2.0, 4.0], [6.0, 8.0]])
+    runs = make_runs([[0.9, 0.9], [0.9, 0.9]], epochs=2)
     curves = curves_of([[0.9, 0.9], [0.5, 0.9], [0.5, 0.5], [0.9, 0.5]])
     times = time_to_target(runs, curves.sample(frac=1, random_state=0), 0.8)
     assert times["seed"].tolist() == [0, 0, 1, 1]
     assert times["reached"].tolist() == [True, True, False, True]
-    assert times["seconds_to_target"].tolist() == [1.0, 4.0, 6.0, 4.0]
+    assert times["epochs_to_target"].tolist() == [1, 2, 2, 1]
 
 
 def test_a_run_that_diverged_in_its_first_epoch_is_censored_at_0_and_a_failed_one_has_no_row() -> None:
     runs = make_runs([[0.9, NAN, 0.9]], status=["ok", "diverged", "failed"], epochs=[2, 0, 0])
     times = time_to_target(runs, curves_of([[0.5, 0.9]]), 0.8).drop(columns=["lr", "seed"])
-    assert times.to_numpy().tolist() == [["run0", True, 2, 10.0], ["run1", False, 0, 0.0]]
-
-
-@pytest.mark.parametrize(("curve", "seconds"), [([0.5, 0.9, 0.9], 20.0), ([0.5, 0.6, 0.7], 30.0)], ids=["reached", "censored"])
-def test_the_epoch_in_which_a_run_diverged_took_time_too(curve: list[float], seconds: float) -> None:
-    """Forty seconds for three recorded epochs and the one that diverged."""
-    runs = make_runs([[0.9]], status="diverged", epochs=3, seconds=40.0)
-    assert time_to_target(runs, curves_of([curve]), 0.8)["seconds_to_target"].tolist() == [seconds]
+    assert times.to_numpy().tolist() == [["run0", True, 2], ["run1", False, 0]]
 
 
 @pytest.mark.parametrize(
@@ -98,20 +89,17 @@ def test_a_censored_run_counts_as_longer_than_all_others(times: list[int], num_r
             "lr": 0.001,
             "reached": [time > 0 for time in times],
             "epochs_to_target": [abs(time) for time in times],
-            "seconds_to_target": [10.0 * abs(time) for time in times],
         }
     )
     (row,) = median_to_target(table).to_dict("records")
     assert (row["lr"], row["num_runs"], row["num_reached"]) == (0.001, len(times), num_reached)
     assert row["epochs_to_target"] == pytest.approx(median, nan_ok=True)
-    assert row["seconds_to_target"] == pytest.approx(10 * median, nan_ok=True)
 
 
-def test_each_rate_has_its_own_medians() -> None:
-    runs = make_runs([[0.9, 0.5]] * 3, epochs=3, seconds=30.0)
+def test_each_rate_has_its_own_median() -> None:
+    runs = make_runs([[0.9, 0.5]] * 3, epochs=3)
     fast, slow, never = [0.9, 0.9, 0.9], [0.5, 0.5, 0.9], [0.5] * 3
     table = median_to_target(time_to_target(runs, curves_of([slow, never, fast, fast, slow, never]), 0.8))
     assert table["lr"].tolist() == [0.001, 0.002]
     assert table["num_reached"].tolist() == [3, 1]
     assert table["epochs_to_target"].tolist() == pytest.approx([3, NAN], nan_ok=True)
-    assert table["seconds_to_target"].tolist() == pytest.approx([30, NAN], nan_ok=True)

@@ -1,71 +1,72 @@
 """Findings whose numbers are all chosen here, for the tests of the texts."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from lrsweep.analysis.best_rate import Best
-from lrsweep.analysis.confirmation import Confirmation
+from lrsweep.analysis.best_rate import Best, Doubt, TradeOff
+from lrsweep.analysis.edges import Edge, Edges
 from lrsweep.analysis.explanations import Small, VerySmall
 from lrsweep.analysis.findings import Findings
-from lrsweep.analysis.plateau import Doubt, Plateau
 
-RATES = [10**-3.4, 10**-2.9, 10**-2.6]
-ROWS = pd.DataFrame(
-    {
-        "lr": RATES,
-        "valid_mean": [0.9863, 0.9871, 0.9866],
-        "test_mean": [0.9763, 0.9812, 0.9798],
-        "seconds_median": [52.4, 61.2, 43.1],
-        "epochs_median": [28.0, 36.0, 17.0],
+NAN = math.nan
+RATES = [1e-5, 10**-3.4, 10**-2.9, 10**-2.6, 1e-2]
+VERDICTS = ["worse", "undecided", "good", "good", "worse"]
+
+
+def rows_of(verdicts: list[str], num_seeds: int = 4) -> pd.DataFrame:
+    """Five rates. The middle one is the best; the first learned on no seed."""
+    counts = dict.fromkeys(("num_runs", "num_scored", "num_measured"), num_seeds)
+    no_counts = {"num_ok": num_seeds, "num_diverged": 0, "num_failed": 0}
+    accuracy = {
+        **{"test_mean": [0.1, 0.9763, 0.9812, 0.9798, 0.96], "test_low": [0.1, 0.9751, 0.9801, 0.9785, 0.95]},
+        **{"test_high": [0.1, 0.9775, 0.9823, 0.9811, 0.97], "valid_mean": [0.1, 0.9663, 0.9771, 0.9766, 0.95]},
+        **{"valid_low": [0.1, 0.966, 0.976, 0.975, 0.94], "valid_high": [0.1, 0.9666, 0.9782, 0.9782, 0.96]},
     }
-)
-
-
-def plateau_of(num_seeds: int = 4, doubts: tuple[Doubt, ...] = ()) -> Plateau:
-    """Five rates. The three of ROWS are the best range, which contains the best rate in 61 % + 28 % + 7 % of resamples."""
-    lr = [1e-5, *RATES, 1e-2]
-    table = {"lr": lr, "mean": [0.5, 0.9863, 0.9871, 0.9866, 0.97], "wins": [0.0, 0.07, 0.61, 0.28, 0.04]}
-    in_range = [False, True, True, True, False]
-    return Plateau(
-        rates=pd.DataFrame(table).assign(in_range=in_range, tied=in_range, learned=True, dependable=True),
-        seeds=tuple(range(num_seeds)),
-        best_lr=10**-2.9,
-        low=10**-3.4,
-        high=10**-2.6,
-        learning_low=1e-5,
-        learning_high=1e-2,
-        standard_error=0.0011,
-        doubts=doubts,
-    )
+    shortfall = {
+        **{"shortfall": [0.8812, 0.0049, 0.0, 0.0014, 0.0212], "shortfall_low": [NAN, 0.0011, 0.0, 0.0, 0.0151]},
+        **{"shortfall_high": [NAN, 0.0087, 0.0009, 0.0018, 0.0273], "verdict": verdicts},
+        **{"dependable": [False, True, True, True, True], "num_learned": [0, *[num_seeds] * 4]},
+    }
+    cost = {
+        **{"epochs_mean": [6.0, 28.0, 36.0, 17.0, 9.0], "epochs_low": [6.0, 26.0, 33.0, 15.5, 8.0]},
+        **{"epochs_high": [6.0, 30.0, 39.0, 18.5, 10.0], "num_timed": [4, 0, 3, 2, 4]},
+        **{"seconds_mean": [15.0, NAN, 61.2, 43.1, 20.0], "seconds_low": [14.0, NAN, 55.0, 40.2, 18.0]},
+        "seconds_high": [16.0, NAN, 67.4, 46.0, 22.0],
+    }
+    return pd.DataFrame({"arm": "cross_entropy", "lr": RATES} | counts | no_counts | accuracy | shortfall | cost)
 
 
 def best_of(
+    verdicts: list[str] = VERDICTS,
     *,
-    trade_off: int = 2,
+    trade_off: int | None = 3,
+    is_timed: bool = True,
     num_seeds: int = 4,
     arm: str = "cross_entropy",
-    time: str = "wall",
-    best_trade_off_seconds: float = 43.1,
-    knee_lr: float | None = 10**-3.4,
     doubts: tuple[Doubt, ...] = (),
+    seeds_needed: int | None = None,
+    rates: slice = slice(None),
 ) -> Best:
-    """The best rate takes 61.2 s. delta differs from the standard error."""
-    rows = ROWS.assign(time=time)
-    rows.loc[2, "seconds_median"] = best_trade_off_seconds
-    return Best(
-        arm=arm,
-        plateau=plateau_of(num_seeds, doubts),
-        best=rows.iloc[1],
-        rows=rows,
-        delta=0.0016,
-        trade_off=rows.iloc[trade_off],
-        front=rows.iloc[[2, 1]],
-        knee_lr=knee_lr,
-    )
+    """`trade_off` is the index of its rate; `rates` keeps some of the rates, as fresh seeds do."""
+    rows = rows_of(verdicts, num_seeds).assign(arm=arm)
+    if not is_timed:
+        rows = rows.assign(num_timed=0, seconds_mean=NAN, seconds_low=NAN, seconds_high=NAN)
+    if num_seeds == 1:
+        ends = [name for name in rows if str(name).endswith(("_low", "_high"))]
+        rows[ends] = NAN
+    best, cheapest = rows.iloc[2], None
+    if trade_off is not None:
+        saved = (0.0, 0.0, 0.0) if trade_off == 2 else (0.5278, 0.4832, 0.5689)
+        cheapest = TradeOff(rows.iloc[trade_off], *saved)
+    fastest = TradeOff(rows.iloc[3], 0.3, 0.2, 0.4) if cheapest and is_timed else None
+    kept = rows.iloc[rates].reset_index(drop=True)
+    return Best(arm, kept, 0.002, best, cheapest, fastest, num_seeds, seeds_needed, doubts, tuple(RATES))
 
 
+EDGES = Edges(start=Edge(5.2e-6, 3.7e-6, 7.2e-6, 4), end=Edge(0.0112, 0.01, 0.0126, 4))
 VERY_SMALL = VerySmall(
     num_runs=23,
     num_learned=8,
@@ -75,21 +76,13 @@ VERY_SMALL = VerySmall(
     highest_test_accuracy=0.3457,
 )
 NOTHING_LEARNED = replace(VERY_SMALL, num_learned=0, learned_from=None, highest_test_accuracy=0.1135)
-SMALL = Small(
-    num_runs=26, time_ratio=7.34, epochs_ratio=12.6, test_shortfall=0.0249, num_out_of_patience=22, num_still_improving=19
-)
-FOUND = Findings(best=best_of(), very_small=VERY_SMALL, small=SMALL)
+SMALL = Small(num_runs=26, epochs_ratio=12.6, test_shortfall=0.0249, num_out_of_patience=22, num_still_improving=19)
+FOUND = Findings(best=best_of(), edges=EDGES, very_small=VERY_SMALL, small=SMALL)
+
+NO_GOOD_RATE: dict[str, Any] = {"verdicts": ["worse", *["undecided"] * 4], "trade_off": None}
 
 
-def confirmation_of(*, num_seeds: int = 10, same: bool = False, **changes: Any) -> Confirmation:
-    """Finalists: the best rate and the best trade-off. `same`: the trade-off is the best rate."""
-    table = {
-        **{"arm": "cross_entropy", "lr": RATES[1:], "num_runs": num_seeds, "num_scored": num_seeds},
-        "study_valid_mean": [0.9871, 0.9866],
-        **{"valid_mean": [0.9858, 0.9869], "valid_high": [0.9868, 0.9881], "optimism": [0.0013, -0.0003]},
-        **{"test_mean": [0.9802, 0.9793], "test_low": [0.9794, 0.9781], "test_high": [0.981, 0.9805]},
-        "epochs_median": [35.0, 18.5],
-    }
-    rows = pd.DataFrame(table)
-    fields = {"rows": rows, "num_seeds": num_seeds, "best": rows.iloc[0], "trade_off": rows.iloc[0 if same else 1]}
-    return Confirmation(**fields | {"cost": 0.0009, "cost_low": -0.0002, "cost_high": 0.002} | changes)
+def with_fresh(fresh: Best | None = None, **changes: Any) -> Findings:
+    """FOUND, and by default 20 fresh seeds at the three rates around the best, which agree."""
+    fresh = fresh or best_of(num_seeds=20, rates=slice(1, 4))
+    return replace(FOUND, confirmation=fresh, **changes)

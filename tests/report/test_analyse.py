@@ -1,12 +1,13 @@
 """What `analyse` concludes from a study on disk, and which fresh seeds and fixed budgets it uses."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_study import ARMS, DIVERGED, FAILED, fill, fill_budget, outcome_of, record_of, scored
+from synthetic_study import ARMS, DIVERGED, fill, fill_budget, record_of, scored
 
-from lrsweep.analysis.confirmation import FIRST_FRESH_SEED, finalists
+from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.findings import Findings, analyse
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.storage import store
@@ -23,8 +24,7 @@ def main_findings(folder: Path, delta: float | None = None) -> Findings:
 
 
 def confirm(folder: Path, seeds: Any = FRESH, rates: Any = None, loss: str = ARMS[0], **settings: int) -> None:
-    rates = finalists(main_findings(folder).best) if rates is None else rates
-    fill(folder / "confirm", rates, seeds, [loss], **settings)
+    fill(folder / "confirm", RATES if rates is None else rates, seeds, [loss], **settings)
 
 
 @pytest.mark.slow
@@ -34,11 +34,13 @@ def test_the_analysis_finds_the_known_answer_of_a_synthetic_study(tmp_path: Path
     assert tables.main is not None
     best, very_small, small = tables.main.best, tables.main.very_small, tables.main.small
     assert best.arm == "cross_entropy"
-    assert best.is_conclusive
-    assert 10**-2.8 < best.low < 10**-2.5 < best.high < 10**-2.1
-    near = best.rows[best.rows["valid_mean"] >= best.best["valid_mean"] - best.delta]
-    assert best.trade_off["lr"] == near["lr"].max() < best.high  # the closest to 10^-2, where the study is fastest
-    assert (best.plateau.learning_low, best.plateau.learning_high) == (10**-5.2, 10**-1.8)
+    assert best.doubts == ()
+    assert set(best.good["lr"]) <= set(GRID[31:40])  # 10^-2.5 is the best, and half a decade from it costs 2 points
+    assert 10**-2.8 < best.best["lr"] < 10**-2.2
+    edges = tables.main.edges
+    assert edges.start is not None
+    assert edges.end is not None
+    assert (math.log10(edges.start.lr), math.log10(edges.end.lr)) == pytest.approx((-5.25, -1.75))
     assert very_small is not None
     # 24 runs stay at chance
     assert (very_small.num_runs, very_small.num_out_of_patience, very_small.num_stopped_at_once) == (30, 30, 24)
@@ -62,7 +64,7 @@ def test_the_analysis_finds_the_known_answer_of_a_synthetic_study(tmp_path: Path
     ],
     ids=[
         *("the same settings", "no confirmation", "another batch size", "another patience", "another loss", "both batch sizes"),
-        *("the seeds of the study", "one seed of the study", "rates that the conclusion does not name"),
+        *("the seeds of the study", "one seed of the study", "without the best rate"),
     ],
 )
 def test_a_confirmation_needs_the_same_settings_and_fresh_seeds(
@@ -91,9 +93,20 @@ def test_each_arm_is_confirmed_by_runs_with_its_settings(tmp_path: Path) -> None
         confirm(tmp_path, seeds, batch_size=batch_size)
     tables = analyse(tmp_path)
     assert list(tables.findings) == [f"cross_entropy, training.batch_size={size}" for size in (16, 64)]
-    assert tables.main is not None
-    assert tables.main.confirmation is not None
-    assert tables.main.confirmation.num_seeds == 4
+    confirmations = [found.confirmation for found in tables.findings.values()]
+    assert [fresh.num_seeds if fresh else None for fresh in confirmations] == [4, 2]
+    assert len(tables.quoted["confirm"]) == 6 * len(RATES)
+
+
+@pytest.mark.parametrize(("rates", "is_headline"), [(RATES, True), (RATES[2:5], True), (None, False)])
+def test_fresh_seeds_are_the_headline_if_they_compare_rates(tmp_path: Path, rates: list[float] | None, is_headline: bool) -> None:
+    fill(tmp_path, RATES, range(3))
+    chosen = float(main_findings(tmp_path).best.best["lr"])
+    confirm(tmp_path, rates=[chosen] if rates is None else sorted({chosen, *rates}))
+    main = main_findings(tmp_path)
+    assert main.confirmation is not None
+    assert (main.headline is main.confirmation) == is_headline
+    assert (main.headline is main.best) != is_headline
 
 
 def test_the_arm_with_default_settings_is_the_main_arm(tmp_path: Path) -> None:
@@ -117,33 +130,23 @@ def test_runs_of_a_study_in_a_subfolder_do_not_count(tmp_path: Path) -> None:
     assert set(analyse(tmp_path).runs["seed"]) == {0, 1, 2}
 
 
-def test_delta_limits_the_accuracy_that_the_trade_off_may_lose(tmp_path: Path) -> None:
-    fill(tmp_path, RATES, range(3))
-    default, none, half = (main_findings(tmp_path, delta).best for delta in (None, 0.0, 0.5))
-    assert default.delta == default.plateau.standard_error
-    assert none.trade_off["lr"] == none.best["lr"]
-    assert half.trade_off["seconds_median"] == half.rows["seconds_median"].min() < none.trade_off["seconds_median"]
-    assert (none.delta, half.delta) == (0.0, 0.5)
+def test_delta_is_the_smallest_difference_that_matters(tmp_path: Path) -> None:
+    fill(tmp_path, RATES, range(4))
+    default, huge = (main_findings(tmp_path, delta).best for delta in (None, 0.5))
+    assert (default.delta, huge.delta) == (0.002, 0.5)
+    assert len(huge.good) == len(RATES)
+    assert len(default.good) < len(RATES)
 
 
-def test_a_study_with_missing_runs_is_inconclusive(tmp_path: Path) -> None:
+def test_missing_runs_are_a_doubt(tmp_path: Path) -> None:
     fill(tmp_path, RATES, range(3))
     run_ids = store.load(tmp_path)["run_id"].tolist()
-    for expected, doubts in ((run_ids, ()), ([*run_ids, "missing"], ("runs_missing",))):
+    for expected, is_missing in ((run_ids, False), ([*run_ids, "missing"], True)):
         store.expect(tmp_path, expected)
-        best = main_findings(tmp_path).best
-        assert (best.plateau.doubts, best.is_conclusive) == (doubts, not doubts)
+        assert ("runs_missing" in main_findings(tmp_path).best.doubts) == is_missing
 
 
-def test_conclusions_use_only_seeds_that_were_scored_at_every_rate(tmp_path: Path) -> None:
-    fill(tmp_path, [10**-3.5, 10**-2.5], [0, 1])
-    assert main_findings(tmp_path).best.num_seeds == 2
-    store.save(tmp_path, record_of(1e-2, outcome_of(1e-2, 0), seed=0))
-    store.save(tmp_path, record_of(1e-2, FAILED, seed=1))
-    assert main_findings(tmp_path).best.num_seeds == 1
-
-
-def test_runs_that_diverged_in_epoch_0_count_in_the_median_time_but_are_not_drawn(tmp_path: Path) -> None:
+def test_runs_that_diverged_in_epoch_0_count_in_the_median_but_are_not_drawn(tmp_path: Path) -> None:
     """A log axis has no place for 0 epochs."""
     fill(tmp_path, [10**-3.5, 10**-2.5], range(3))
     for seed, outcome in enumerate((scored(0.97), DIVERGED, DIVERGED)):

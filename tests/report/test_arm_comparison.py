@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from synthetic_study import fill, record_of, scored
 
+from lrsweep.analysis.best_rate import find_best
 from lrsweep.analysis.study import Study
 from lrsweep.report.arm_comparison import comparison, plot_arms
 from lrsweep.report.audit.build import read_study
@@ -54,8 +55,21 @@ def test_the_table_lists_the_best_arm_first(study: Study, tmp_path: Path) -> Non
     assert (tmp_path / "figures" / "arms.png").exists()
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
     assert [row[1] for row in rows] == ["10^-2.5 (0.00316)", "10^-3 (0.001)"]
-    assert rows[0][6] == "5 × 3"
+    header = next(line for line in text.splitlines() if line.startswith("| arm")).split(" | ")
+    assert [row[header.index("rates × seeds")] for row in rows] == ["5 × 3", "5 × 3"]
     assert rows[1][3].startswith("95.50%")
+    # Within a point of the best: 0.08 x² < 0.01, on both sides of 10^-3, and the accuracy is read off straight lines.
+    assert float(rows[1][header.index("usable decades")]) == pytest.approx(2 * 0.5 * 0.01 / 0.02, abs=0.01)
+    assert rows[1][header.index("rate sensitivity")] == "–"  # the rates do not reach a decade below the best
+
+
+def test_fresh_seeds_are_a_column(study: Study, tmp_path: Path) -> None:
+    arm = next(arm for arm in study.runs["arm"].unique() if "64" in arm)
+    fresh = find_best(study.runs[(study.runs["arm"] == arm) & (study.runs["lr"] == 1e-3)])
+    assert fresh is not None
+    rows = [line.split(" | ") for line in comparison(tmp_path, study, "arms", {arm: fresh}).splitlines() if line.startswith("| ")]
+    column = rows[0].index("fresh seeds")
+    assert [row[column] for row in rows[1:]] == ["–", "95.50% ± 0.00 (3)"]
 
 
 @pytest.mark.parametrize(("num_seeds", "seeds"), [(3, "3 seeds"), (1, "1 to 3 seeds an arm")])

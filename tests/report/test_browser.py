@@ -167,18 +167,18 @@ def test_the_slider_moves_the_best_trade_off_to_the_one_that_pandas_finds(page: 
     lowest, num_steps = price_range(rates)
     for position in (num_steps, num_steps // 2, 0):
         worth = 10 ** (lowest + (position - 1) / STEPS_PER_DECADE) / 100 if position else 0
-        best = rates.loc[(rates["valid"] - worth * rates["seconds"]).where(rates["learned"]).idxmax()]
+        best = rates.loc[(rates["valid"] - worth * rates["epochs"]).where(rates["learned"]).idxmax()]
         page.set_slider(position)
         sentence = f"{'Best at this price' if position else 'Most accurate'}: {best['rate']}"
         page.wait(lambda sentence=sentence: sentence in page.answer)
         assert f"{best['valid']:.2%} on validation" in page.answer
         page.keep_screenshot(f"price-{position}")
-    assert "A second is worth nothing." in page.answer
+    assert "An epoch is worth nothing." in page.answer
 
 
 def test_a_screen_reader_gets_the_slider_in_words(page: Page) -> None:
     page.set_slider(10)
-    page.wait(lambda: (page.slider.get_attribute("aria-valuetext") or "").startswith("A second is worth 0."))
+    page.wait(lambda: (page.slider.get_attribute("aria-valuetext") or "").startswith("An epoch is worth 0."))
     assert "Best at this price" in page.evaluate("document.getElementById('explorer-answer').textContent")
     for control in (page.slider, page.find("#explorer-controls select")):
         assert control.accessible_name

@@ -26,7 +26,7 @@ def tables_of(
     """Runs and curves of one arm. `outcome` overrides fields of the run with this rate and seed."""
     usual = {"status": "ok", "learned": True, "valid_accuracy": 0.9, "test_accuracy": 0.89, "epochs": num_epochs, "seconds": 10.0}
     runs = pd.DataFrame(
-        {"run_id": f"{lr}-{seed}", "lr": lr, "seed": seed, "time": "wall"} | usual | outcome(lr, seed)
+        {"run_id": f"{lr}-{seed}", "lr": lr, "seed": seed} | usual | outcome(lr, seed)
         for lr in rates
         for seed in range(num_seeds)
     )
@@ -50,7 +50,7 @@ def params_of(spec: dict[str, Any]) -> dict[str, Any]:
 def best_lr(runs: pd.DataFrame, worth: float) -> float:
     """The best trade-off, computed with pandas."""
     groups = runs[runs["status"] != "failed"].groupby("lr")
-    score = groups["valid_accuracy"].mean() - worth * groups["seconds"].median()
+    score = groups["valid_accuracy"].mean() - worth * groups["epochs"].mean()
     return float(score[groups["learned"].any()].idxmax())
 
 
@@ -67,7 +67,7 @@ def test_the_specification_is_valid_vega_lite_and_always_the_same(reference: Stu
 def test_at_price_zero_the_star_is_the_most_accurate_rate(reference: Study, spec: dict[str, Any]) -> None:
     text = texts_at(spec, 0)
     means = reference.runs.groupby("lr")["valid_accuracy"].mean()
-    assert "A second is worth nothing." in text
+    assert "An epoch is worth nothing." in text
     assert f"Most accurate: {lr_text(float(means.idxmax()))}" in text
     assert f"{means.max():.2%} on validation" in text
 
@@ -89,7 +89,7 @@ def test_the_slider_covers_all_prices_at_which_the_trade_off_changes(reference: 
 
 def test_a_rate_that_learns_nothing_is_never_the_best_trade_off() -> None:
     def outcome(lr: float, seed: int) -> dict[str, Any]:
-        return {"learned": False, "valid_accuracy": 0.1, "seconds": 0.1} if lr == 1e-6 else {}
+        return {"learned": False, "valid_accuracy": 0.1, "epochs": 1} if lr == 1e-6 else {}
 
     spec = explorer_spec(*tables_of(outcome, [1e-6, 1e-3], num_seeds=2))
     for price in (0, params_of(spec)["price"]["bind"]["max"]):
@@ -117,12 +117,18 @@ def test_the_first_curves_are_of_the_given_rate_or_of_the_most_accurate_one(refe
         assert f"Training at {expected}" in texts_at(spec, 0)
 
 
+def test_a_run_without_a_time_says_so() -> None:
+    runs, curves = tables_of(lambda lr, seed: {"seconds": math.nan}, [1e-3], num_seeds=1)
+    assert run_rows(runs, curves)[0]["seconds"] is None
+    assert "not measured" in json.dumps(explorer_spec(runs, curves))
+
+
 def test_a_list_offers_every_rate(reference: Study, spec: dict[str, Any]) -> None:
     params = params_of(spec)
     select = params["rate"]["bind"]
     assert select["input"] == "select"
     assert select["options"] == [lr_text(lr) for lr in sorted(reference.runs["lr"].unique())]
-    assert params["price"]["bind"]["name"] == "How much is a second of CPU time worth?"
+    assert params["price"]["bind"]["name"] == "How much is an epoch worth?"
 
 
 def test_each_status_has_its_marker_and_failed_runs_are_left_out() -> None:

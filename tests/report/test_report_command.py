@@ -25,7 +25,7 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
         (["study=a/b"], ("results/a/b", "a/b", None)),
         (["study=a=b"], ("results/a=b", "a=b", None)),
         (["study=first", "study=last"], ("results/last", "last", None)),
-        (["delta=0"], ("results/lr", "lr", 0.0)),
+        (["delta=0.002"], ("results/lr", "lr", 0.002)),
         (["delta=1e-3", "study=a"], ("results/a", "a", 0.001)),
         (["delta="], ("results/lr", "lr", None)),
     ],
@@ -49,9 +49,9 @@ def test_the_arguments_set_folder_study_and_delta(
         *(
             (
                 f"delta={value}",
-                f"ConfigError: delta must be a fraction of at least 0 and below 1 (0.002 means 0.20%), got {value!r}",
+                f"ConfigError: delta must be a fraction above 0 and below 1 (0.002 means 0.20%), got {value!r}",
             )
-            for value in ("x", "0.2%", "-0.1", "1", "nan", "inf", " ")
+            for value in ("x", "0.2%", "-0.1", "0", "1", "nan", "inf", " ")
         ),
         ("study=missing", "StoreError: {folder}/missing holds no records to report"),
         ("study=empty", "StoreError: {folder}/empty holds no records to report"),

@@ -32,6 +32,11 @@ def save_long_names(folder: Path) -> None:
         fill(folder, GRID[20::3], range(3), batch_size=size, max_epochs=size, patience=size // 8)
 
 
+def save_with_fresh_seeds(folder: Path) -> None:
+    fill(folder, GRID, range(3))
+    fill(folder / "confirm", GRID[30:41], range(1000, 1005))
+
+
 STUDIES: dict[str, Callable[[Path], object]] = {
     "the documents' grid": lambda folder: fill(folder, GRID, range(3), ARMS),
     "one seed": lambda folder: fill(folder, GRID[::5], [0]),
@@ -41,8 +46,9 @@ STUDIES: dict[str, Callable[[Path], object]] = {
     "no error": lambda folder: store.save(folder, record_of(1e-3, scored(1.0))),
     "nothing right": lambda folder: save(folder, AT_CHANCE | {"valid_accuracy": 0.0, "test_accuracy": 0.0}),
     "all equal": lambda folder: save(folder, scored(0.9)),
-    "all diverged late": lambda folder: save(folder, scored(0.9) | {"status": "diverged", "test_accuracy": None}),
+    "all diverged late": lambda folder: save(folder, scored(0.9) | {"status": "diverged"}),
     "arms with long names": save_long_names,
+    "fresh seeds": save_with_fresh_seeds,
 }
 
 
@@ -52,19 +58,15 @@ def figures_of(folder: Path) -> dict[str, Figure]:
     return {figure.name: figure for figure in main_figures(tables, tables.main)}
 
 
-def test_titles_name_arm_seeds_time_bars_and_target(tmp_path: Path) -> None:
+def test_titles_name_arm_seeds_and_target(tmp_path: Path) -> None:
     figures = figures_of(fill(tmp_path / "three", GRID[20::3], range(3), ARMS))
     assert tuple(figures) == MAIN_FIGURES
     for figure in figures.values():
         assert f"(cross_entropy, {'seed 0' if figure.name == 'training-curves' else '3 seeds'}" in figure.title
         assert figure.reading.endswith(".")
-    assert figures["accuracy-and-time"].title.startswith("Accuracy and wall time against")
-    assert figures["trade-off"].title.startswith("Validation error against wall time,")
-    assert figures["seconds-to-target"].title.startswith("Seconds of wall time to 95% validation accuracy")
+    assert figures["shortfall"].title.startswith("What each learning rate loses (cross_entropy, 3 seeds; bars: 95%, simultaneous")
     assert figures["epochs-to-target"].title.startswith("Epochs to 95% validation accuracy")
-    assert "bars: 95% intervals" in figures["plateau"].title
-    few = figures_of(fill(tmp_path / "one", GRID[::5], [0]))
-    assert "(cross_entropy, one seed; bars: one binomial standard error" in few["plateau"].title
+    assert "(cross_entropy, one seed)" in figures_of(fill(tmp_path / "one", GRID[::5], [0]))["error"].title
 
 
 def test_without_validation_of_every_epoch_there_is_no_time_to_a_target(tmp_path: Path) -> None:
@@ -83,12 +85,17 @@ def test_without_validation_of_every_epoch_there_is_no_time_to_a_target(tmp_path
         plt.close(drawn)
 
 
-def test_on_a_busy_machine_titles_name_the_cpu_time_and_the_reading_the_patience(tmp_path: Path) -> None:
-    store.save(tmp_path, record_of(1e-3, scored(0.9, num_epochs=14) | {"wall_seconds": 30.0}, patience=12))
+def test_the_main_figure_shows_the_fresh_seeds_if_there_are_any(tmp_path: Path) -> None:
+    fill(tmp_path, GRID[20::3], range(3))
+    fill(tmp_path / "confirm", GRID[20::3], range(1000, 1004))
     figures = figures_of(tmp_path)
-    assert figures["seconds-to-target"].title.startswith("Seconds of CPU time to")
-    assert "CPU time" in figures["accuracy-and-time"].title
-    assert "12 epochs" in figures["training-curves"].reading
+    assert "4 fresh seeds" in figures["shortfall"].title
+    assert "3 seeds" in figures["error"].title
+
+
+def test_the_reading_of_the_curves_names_the_patience(tmp_path: Path) -> None:
+    store.save(tmp_path, record_of(1e-3, scored(0.9, num_epochs=14), patience=12))
+    assert "12 epochs" in figures_of(tmp_path)["training-curves"].reading
 
 
 @pytest.mark.slow

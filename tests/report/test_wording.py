@@ -10,8 +10,6 @@ from markdown_it import MarkdownIt
 
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.texts.wording import (
-    TIMES_EN,
-    TIMES_KO,
     counted,
     escaped,
     interval,
@@ -19,9 +17,12 @@ from lrsweep.report.texts.wording import (
     number,
     percent,
     points,
+    points_interval,
     power_of_ten,
     seeds_text,
     shell_block,
+    short_rate,
+    stretches_text,
     times,
 )
 
@@ -35,6 +36,12 @@ from lrsweep.report.texts.wording import (
         (lr_text, (1.0,), "10^0 (1)"),
         (lr_text, (3e-4,), "0.0003"),
         (lr_text, (0.123456,), "0.123"),
+        (short_rate, (5.2079e-6,), "5.2e-06"),
+        (points_interval, (0.0, 0.00931), " (95%: 0.00 to 0.93)"),
+        (points_interval, (math.nan, math.nan), ""),
+        (stretches_text, ([(1e-3, 1e-2)],), "10^-3 (0.001) to 10^-2 (0.01)"),
+        (stretches_text, ([(1e-4, 1e-4), (1e-3, 1e-2)],), "10^-4 (0.0001) and 10^-3 (0.001) to 10^-2 (0.01)"),
+        (stretches_text, ([(10.0**i, 10.0**i) for i in range(-4, 0)], "~"), "10^-4 (0.0001) ~ 10^-1 (0.1)"),
         (power_of_ten, (-6,), "10⁻⁶"),
         (power_of_ten, (12,), "10¹²"),
         (percent, (0.98125,), "98.12%"),
@@ -64,12 +71,6 @@ def test_numbers_as_text(function: Callable[..., str], arguments: tuple[object, 
 def test_every_rate_of_the_documents_grid_has_its_own_exponent() -> None:
     exponents = [lr_text(lr).split(" (")[0] for lr in log_grid(GridConfig())]
     assert exponents == [f"10^{i / 10:g}" for i in range(-60, -14)]
-
-
-def test_both_languages_have_a_word_for_every_kind_of_time() -> None:
-    for words in (TIMES_EN, TIMES_KO):
-        assert set(words) == {"wall", "cpu", "calibrated", "mixed"}
-        assert len(set(words.values())) == 4
 
 
 def shown(markdown: str) -> str:

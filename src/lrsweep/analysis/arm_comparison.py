@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from lrsweep.analysis.block_design import BlockDesign
+from lrsweep.analysis.sensitivity import rate_sensitivity, usable_decades
 from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.analysis.summary import CONFIDENCE
 
@@ -19,26 +20,29 @@ def compare(study: Study) -> pd.DataFrame:
     - valid, test: mean accuracies at that rate
     - test_low, test_high: confidence interval of `test`
     - shortfall: how much lower the mean test accuracy is within half a decade of that rate
-    - width: width of the arm's plateau in decades
+    - decades, is_cut: see `usable_decades`; the mean over the seeds, and whether any seed's stretch reaches an end of the grid
+    - sensitivity: see `rate_sensitivity`; the mean over the seeds, NaN if the grid is too narrow
     - num_rates, num_seeds
-    - epochs, seconds: medians at that rate
+    - epochs: mean at that rate
     """
     test_design, shortfall_design = BlockDesign(study, "test_accuracy"), BlockDesign(study, "shortfall")
     rows = [
         {"arm": arm, "called": study.called(arm)} | _row(test_design, shortfall_design, arm) for arm in study.runs["arm"].unique()
     ]
-    columns = ["arm", "called", "lr", "is_at_edge", "valid", "test", "test_low", "test_high", "shortfall", "width"]
-    columns += ["num_rates", "num_seeds", "epochs", "seconds"]
+    columns = ["arm", "called", "lr", "is_at_edge", "valid", "test", "test_low", "test_high", "shortfall", "decades", "is_cut"]
+    columns += ["sensitivity", "num_rates", "num_seeds", "epochs"]
     return pd.DataFrame(rows, columns=columns).sort_values("valid", ascending=False, ignore_index=True)
 
 
 def _row(test_design: BlockDesign, shortfall_design: BlockDesign, arm: str) -> dict[str, object]:
     study = test_design.study
     try:
-        choice, plateau = study.choose(arm), study.plateau(arm)
+        choice = study.choose(arm)
     except NoSuchRuns:
         return {}
-    runs = study.runs[(study.runs["arm"] == arm) & (study.runs["lr"] == choice.lr)]
+    measured = study.measured[study.measured["arm"] == arm]
+    runs = measured[measured["lr"] == choice.lr]
+    usable = usable_decades(measured, choice.lr)
     test = test_design.table[arm, choice.lr].dropna()
     half = _half_interval(test_design, arm, choice.lr, test)
     return {
@@ -49,11 +53,12 @@ def _row(test_design: BlockDesign, shortfall_design: BlockDesign, arm: str) -> d
         "test_low": test.mean() - half,
         "test_high": test.mean() + half,
         "shortfall": shortfall_design.column(arm).by_seed.mean(),
-        "width": plateau.num_decades,
+        "decades": usable["decades"].mean(),
+        "is_cut": bool(usable["is_cut"].any()),
+        "sensitivity": rate_sensitivity(measured, study.curves, choice.lr).mean(),
         "num_rates": len(choice.rates),
         "num_seeds": len(test),
-        "epochs": runs["epochs"].median(),
-        "seconds": runs["seconds"].median(),
+        "epochs": runs["epochs"].mean(),
     }
 
 

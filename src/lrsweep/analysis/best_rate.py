@@ -1,82 +1,139 @@
-"""The documents' two questions: which range of learning rates is the most accurate, and which rate is the best trade-off?
+"""The documents' two questions: which learning rates lose nothing that matters, and which of them is the cheapest?
 
-Rates are chosen on validation accuracy and reported on test accuracy, so that the choice does not bias the reported number.
+The best rate is chosen on validation accuracy. What each rate loses is measured on the test set (see shortfall.py).
 """
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
-from lrsweep.analysis.plateau import Plateau, find_plateau
-from lrsweep.analysis.summary import summarise
-from lrsweep.analysis.trade_off import find_best_trade_off, find_knee, is_near, pareto_front
+from lrsweep.analysis.shortfall import DELTA, MIN_SEEDS, Verdict, compare_with_best, seeds_needed
+from lrsweep.analysis.summary import CONFIDENCE, summarise
+
+CHANCE = 0.1  # test accuracy counted for a run that diverged before it had one
+
+Doubt = Literal["no_rate_dependable", "at_lower_end", "at_upper_end", "runs_missing", "few_seeds"]
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """The cheapest of the good rates by one measure: epochs, or seconds."""
+
+    row: pd.Series  # of Best.rows
+    saved: float  # fraction of the best rate's epochs or seconds that it saves, a geometric mean paired by seed
+    saved_low: float  # confidence interval; NaN with one seed in common
+    saved_high: float
 
 
 @dataclass(frozen=True)
 class Best:
-    """The answers for one arm. Rows are from `summarise`, over the seeds that have a run at every rate."""
+    """The answers for one arm.
+
+    `rows` has one row per rate: the columns of `summarise`, and those of `compare_with_best`, with the interval of the shortfall
+    as shortfall_low and shortfall_high.
+    """
 
     arm: str
-    plateau: Plateau
-    best: pd.Series  # row with the highest validation accuracy
-    rows: pd.DataFrame  # rows of the best range
-    delta: float  # how much validation accuracy the best trade-off may give up compared with the best rate
-    trade_off: pd.Series  # the fastest of `rows` within delta of the best
-    front: pd.DataFrame  # rows on the Pareto front of accuracy and time, the fastest first
-    knee_lr: float | None  # knee of the front; None if there is no knee
+    rows: pd.DataFrame
+    delta: float  # a rate is good if it is shown to lose less test accuracy than this
+    best: pd.Series  # the row with the highest validation accuracy among the dependable rates
+    trade_off: TradeOff | None  # the good rate with the fewest epochs; None if no rate is good
+    fastest: TradeOff | None  # the good rate with the least time; None if no rate is good, or no good rate was timed
+    num_seeds: int
+    seeds_needed: int | None  # about how many seeds would show a rate to be good; None if one is, or this cannot be known
+    doubts: tuple[Doubt, ...]
+    tried: tuple[float, ...]  # the rates of the study, ascending; fresh seeds run only some of them
 
     @property
-    def low(self) -> float:
-        return self.plateau.low
+    def good(self) -> pd.DataFrame:
+        return self.rows[self.rows["verdict"] == "good"]
 
     @property
-    def high(self) -> float:
-        return self.plateau.high
+    def undecided(self) -> pd.DataFrame:
+        return self.rows[self.rows["verdict"] == "undecided"]
 
-    @property
-    def num_seeds(self) -> int:
-        return len(self.plateau.seeds)
+    def stretches(self, verdict: Verdict) -> list[tuple[float, float]]:
+        """The lowest and the highest rate of each unbroken stretch of rates with this verdict.
 
-    @property
-    def is_conclusive(self) -> bool:
-        return not self.plateau.doubts
-
-    @property
-    def num_near(self) -> int:
-        """How many rates of the range lie within delta of the best rate, itself included. If only 1, time plays no part."""
-        return int(is_near(self.rows, self.delta).sum())
-
-    @property
-    def time_saved(self) -> float:
-        """Fraction of the best rate's time that the best trade-off saves."""
-        return 1 - float(self.trade_off["seconds_median"] / self.best["seconds_median"])
-
-    @property
-    def is_knee_in_range(self) -> bool | None:
-        """None if there is no knee."""
-        return None if self.knee_lr is None else self.low <= self.knee_lr <= self.high
+        A rate of the study that has no run here breaks a stretch.
+        """
+        has_verdict = self.rows.set_index("lr")["verdict"].reindex(self.tried) == verdict
+        stretch = (has_verdict != has_verdict.shift()).cumsum()[has_verdict]
+        rates = pd.Series(stretch.index, index=stretch.index, dtype=float).groupby(stretch)
+        return list(zip(rates.min(), rates.max(), strict=True))
 
 
-def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = None) -> Best | None:
-    """The answers for the `runs` of one arm; None if no rate was scored on every seed.
+def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = None, tried: tuple[float, ...] = ()) -> Best | None:
+    """The answers for the `runs` of one arm; None if no run was scored.
 
-    `delta` is one standard error of the best rate's mean by default.
+    `num_missing` is the number of planned runs that are not in `runs`, and `tried` the rates of the whole study, if `runs` are
+    its fresh seeds.
     """
-    plateau = find_plateau(runs, int(runs["data.num_valid"].iloc[0]), num_missing)
-    if plateau is None:
+    delta = DELTA if delta is None else delta
+    measured = runs[runs["status"] != "failed"]
+    accuracy_SR, learned_SR = (
+        measured.assign(learned=measured["learned"] & (measured["status"] != "diverged")).pivot(
+            index="seed", columns="lr", values=name
+        )
+        for name in ("test_accuracy", "learned")
+    )
+    if accuracy_SR.isna().all(axis=None):
         return None
-    summary = summarise(runs[runs["seed"].isin(plateau.seeds)])
-    rows = summary[summary["lr"].between(plateau.low, plateau.high) & summary["valid_mean"].notna()]
-    if delta is None:
-        delta = plateau.standard_error
-    front = summary[pareto_front(summary)].sort_values("seconds_median")
+    has_run = measured.pivot(index="seed", columns="lr", values="status").notna()
+    accuracy_SR = accuracy_SR.mask(accuracy_SR.isna() & has_run, CHANCE)
+    compared = compare_with_best(accuracy_SR, learned_SR, delta, resolution=1 / float(runs["data.num_test"].iloc[0]))
+    compared = compared.rename(columns={"low": "shortfall_low", "high": "shortfall_high"})
+    columns = ["lr", "dependable", "shortfall", "shortfall_low", "shortfall_high", "verdict"]
+    rows = summarise(runs).merge(compared[columns], on="lr")
+    num_seeds = int(rows["num_measured"].max())
+    best = rows.iloc[_most_accurate(measured, rows)]
+    good = rows[rows["verdict"] == "good"]
+    doubts = {
+        "no_rate_dependable": not rows["dependable"].any(),
+        "at_lower_end": rows["verdict"].iloc[0] == "good" or best["lr"] == rows["lr"].iloc[0],
+        "at_upper_end": rows["verdict"].iloc[-1] == "good" or best["lr"] == rows["lr"].iloc[-1],
+        "runs_missing": num_missing > 0 or len(measured) < runs["lr"].nunique() * runs["seed"].nunique(),
+        "few_seeds": num_seeds < MIN_SEEDS,
+    }
     return Best(
         arm=str(runs["arm"].iloc[0]),
-        plateau=plateau,
-        best=summary[summary["lr"] == plateau.best_lr].iloc[0],
         rows=rows,
         delta=delta,
-        trade_off=rows.iloc[find_best_trade_off(rows, delta)],
-        front=front,
-        knee_lr=find_knee(front),
+        best=best,
+        trade_off=_cheapest(measured, good, float(best["lr"]), "epochs"),
+        fastest=_cheapest(measured, good, float(best["lr"]), "seconds"),
+        num_seeds=num_seeds,
+        seeds_needed=seeds_needed(accuracy_SR, compared, delta) if good.empty else None,
+        doubts=tuple(doubt for doubt, holds in doubts.items() if holds),  # type: ignore[misc]  # the keys are Doubts
+        tried=tuple(sorted({*tried, *rows["lr"]})),
     )
+
+
+def _most_accurate(measured: pd.DataFrame, rows: pd.DataFrame) -> int:
+    """The index of the dependable rate with the highest validation accuracy on the seeds that such rates share.
+
+    Rates with less than half of the runs are left out, because they would leave few shared seeds.
+    """
+    is_candidate = rows["dependable"] if rows["dependable"].any() else rows["valid_mean"].notna()
+    is_candidate &= rows["num_measured"] > rows.loc[is_candidate, "num_measured"].max() / 2
+    candidates = np.flatnonzero(is_candidate)
+    valid_SR = measured.pivot(index="seed", columns="lr", values="valid_accuracy")[rows["lr"].iloc[candidates]]
+    shared = valid_SR.dropna()
+    return int(candidates[np.nanargmax((shared if len(shared) else valid_SR).mean().to_numpy())])
+
+
+def _cheapest(measured: pd.DataFrame, good: pd.DataFrame, best_lr: float, cost: str) -> TradeOff | None:
+    """The good rate with the lowest mean of `cost`, compared with the best rate on the seeds that they share."""
+    means = good[f"{cost}_mean"]
+    if means.isna().all():
+        return None
+    row = good.iloc[int(np.nanargmin(means.to_numpy(dtype=float)))]
+    cost_SR = measured.pivot(index="seed", columns="lr", values=cost)  # a good rate has no run of 0 epochs
+    ratios = np.log(cost_SR[row["lr"]] / cost_SR[best_lr]).dropna()
+    half = float(stats.t.isf((1 - CONFIDENCE) / 2, len(ratios) - 1)) * float(ratios.std()) / len(ratios) ** 0.5
+    mean = float(ratios.mean())
+    return TradeOff(row, 1 - math.exp(mean), 1 - math.exp(mean + half), 1 - math.exp(mean - half))

@@ -24,12 +24,14 @@ class VerySmall:
 
 @dataclass(frozen=True)
 class Small:
-    """Runs from VERY_SMALL to SMALL. The document: they take long, end lower, and are stopped while still improving slowly."""
+    """Runs from VERY_SMALL to SMALL. The document: they take long, end lower, and are stopped while still improving slowly.
+
+    The reference are the good rates, or the best rate if none is good.
+    """
 
     num_runs: int
-    time_ratio: float  # median seconds divided by the plateau's
-    epochs_ratio: float  # median epochs divided by the plateau's
-    test_shortfall: float  # the plateau's mean test accuracy minus theirs
+    epochs_ratio: float  # median epochs divided by those of the reference
+    test_shortfall: float  # mean test accuracy of the reference minus theirs
     num_out_of_patience: int  # stopped early, and the curve confirms it
     num_still_improving: int  # of those: the validation loss reached a new minimum after the best epoch
 
@@ -77,18 +79,18 @@ def explain_very_small(runs: pd.DataFrame, patience: pd.DataFrame) -> VerySmall 
 
 
 def explain_small(runs: pd.DataFrame, patience: pd.DataFrame, best: Best) -> Small | None:
-    """`runs` of the arm of `best`. None if no run from VERY_SMALL to SMALL, below the plateau, was measured."""
+    """`runs` of the arm of `best`. None if no run from VERY_SMALL to SMALL was measured, or the reference lies there itself."""
     measured = runs[runs["status"] != "failed"]
-    small = measured[measured["lr"].between(VERY_SMALL, SMALL) & (measured["lr"] < best.low)]
-    plateau = measured[measured["lr"].between(best.low, best.high)]
-    if small.empty:
+    small = measured[measured["lr"].between(VERY_SMALL, SMALL)]
+    rates = set(best.good["lr"]) or {best.best["lr"]}
+    reference = measured[measured["lr"].isin(rates)]
+    if small.empty or min(rates) <= SMALL:
         return None
     stopped = patience[patience["run_id"].isin(small["run_id"]) & patience["confirmed"]]
     return Small(
         num_runs=len(small),
-        time_ratio=float(small["seconds"].median() / plateau["seconds"].median()),
-        epochs_ratio=float(small["epochs"].median() / plateau["epochs"].median()),
-        test_shortfall=float(plateau["test_accuracy"].mean() - small["test_accuracy"].mean()),
+        epochs_ratio=float(small["epochs"].median() / reference["epochs"].median()),
+        test_shortfall=float(reference["test_accuracy"].mean() - small["test_accuracy"].mean()),
         num_out_of_patience=len(stopped),
         num_still_improving=int(stopped["still_improving"].sum()),
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from lrsweep.analysis.best_rate import Best, find_best
-from lrsweep.analysis.confirmation import Confirmation, confirm
+from lrsweep.analysis.confirmation import confirm
+from lrsweep.analysis.edges import Edges, learning_edges
 from lrsweep.analysis.explanations import Small, VerySmall, check_patience, explain_small, explain_very_small
 from lrsweep.analysis.fixed_budget import Sensitivity, analyse_budget
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
@@ -15,29 +16,35 @@ from lrsweep.records import RunRecord
 from lrsweep.storage import files, store, tables
 
 CONFIRM, BUDGET = "confirm", "budget"  # subfolders with studies that the report quotes
-SAVING_FROM = 0.05  # a smaller share of the time is not called a saving
 
 
 @dataclass(frozen=True)
 class Findings:
     """The results of one arm.
 
-    - best: the best range, the best rate, and the best trade-off of accuracy and time
+    - best: what each rate loses, the best rate, and the best trade-off of accuracy and cost, from the study's own seeds
+    - edges: where learning starts and ends
     - very_small, small: the runs below 1e-5 and from 1e-5 to 1e-4; None if there are none
-    - confirmation: the finalists on fresh seeds; None if they were not run
+    - confirmation: the same answers as `best`, on fresh seeds alone; None if there are none at the best rate
     - sensitivity: the effect of early stopping, from runs with a fixed budget; None if there are none
     """
 
     best: Best
+    edges: Edges
     very_small: VerySmall | None
     small: Small | None
-    confirmation: Confirmation | None = None
+    confirmation: Best | None = None
     sensitivity: Sensitivity | None = None
+
+    @property
+    def headline(self) -> Best:
+        """The answers to quote: those on fresh seeds, which chose nothing, if several rates ran on them."""
+        return self.best if self.confirmation is None or len(self.confirmation.rows) < 2 else self.confirmation
 
 
 @dataclass(frozen=True)
 class Target:
-    """How long training takes to reach the validation accuracy `accuracy`.
+    """How many epochs training takes to reach the validation accuracy `accuracy`.
 
     - times: one row per run that finished at least one epoch, see `time_to_target`
     - medians: one row per rate, over all its runs, see `median_to_target`
@@ -52,16 +59,16 @@ class Target:
 class Analysis:
     """A study, analysed. An arm is a loss together with every other setting that varies in the study, except rate and seed.
 
-    - runs: one row per run: settings, results and machine; `arm`; `learned`, whether it beat chance; `seconds`, the time used to
-      compare rates, and `time`, the source of `seconds` (see `with_seconds`)
+    - runs: one row per run: settings, results and machine; `arm`; `learned`, whether it beat chance; `seconds`, its wall time if
+      that can be compared (see `with_seconds`)
     - curves: one row per epoch of every run
     - class_counts: images per class, one row per data split
     - summary: one row per arm and learning rate, see `summarise`
     - findings: arm → results, the main arm first; arms without a scored rate are left out
-    - target: time to reach one percentage point below the best validation accuracy, in the main arm; None if no arm was scored,
+    - target: epochs to reach one percentage point below the best validation accuracy, in the main arm; None if no arm was scored,
       or if not every epoch was validated
     - expected: run_ids of all runs that the last sweep planned; None if it was not recorded
-    - quoted: "confirm" or "budget" → runs of that subfolder, if the main arm's findings use them
+    - quoted: "confirm" or "budget" → runs of that subfolder, if the findings use them
     """
 
     runs: pd.DataFrame
@@ -86,7 +93,7 @@ class Analysis:
 def analyse(folder: Path, delta: float | None = None) -> Analysis:
     """Analyse the study in `folder`. Raises StoreError if it has no records.
 
-    `delta` is how much validation accuracy the best trade-off may give up compared with the best rate; see `find_best`.
+    `delta` is the smallest difference in test accuracy that matters; see `find_best`.
     """
     records = store.read(folder)
     if not records:
@@ -105,15 +112,19 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
             is_main = not findings
             findings[arm] = Findings(
                 best,
+                learning_edges(arm_runs),
                 explain_very_small(arm_runs, patience),
                 explain_small(arm_runs, patience, best),
-                confirmation=_confirmation(subfolders[CONFIRM], best, arm_runs) if is_main else None,
+                confirmation=_confirmation(subfolders[CONFIRM], best, arm_runs),
                 sensitivity=_sensitivity(subfolders[BUDGET], arm_runs) if is_main else None,
             )
     main = next(iter(findings.values()), None)
     target = None if main is None else _target(runs[runs["arm"] == main.best.arm], curves, main.best)
-    results = {CONFIRM: main and main.confirmation, BUDGET: main and main.sensitivity}
-    quoted = {name: _to_runs(subfolders[name]) for name, result in results.items() if result}
+    is_quoted = {
+        CONFIRM: any(found.confirmation for found in findings.values()),
+        BUDGET: any(found.sensitivity for found in findings.values()),
+    }
+    quoted = {name: _to_runs(subfolders[name]) for name in subfolders if is_quoted[name]}
     return Analysis(runs, curves, tables.class_counts_frame(records), summarise(runs), findings, target, expected, quoted)
 
 
@@ -129,7 +140,7 @@ def _to_runs(records: list[RunRecord]) -> pd.DataFrame:
     return with_arms(with_seconds(with_chance(tables.to_frame(records), tables.class_counts_frame(records))))
 
 
-def _confirmation(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -> Confirmation | None:
+def _confirmation(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -> Best | None:
     if not records:
         return None
     fresh = _with_settings_of(arm_runs, _to_runs(records))

@@ -22,6 +22,9 @@ def usable_decades(runs: pd.DataFrame, best_lr: float) -> pd.DataFrame:
     best = int(np.abs(log_R - math.log10(best_lr)).argmin())
     rows = []
     for seed, accuracy in accuracy_SR.iterrows():
+        if not accuracy.iloc[best]:  # it did not learn there
+            rows.append({"seed": seed, "decades": 0.0, "is_cut": False})
+            continue
         above_R = accuracy.to_numpy() - (accuracy.iloc[best] - NEAR)
         upper, is_upper_cut = _reach(log_R[best:], above_R[best:])
         lower, is_lower_cut = _reach(-log_R[best::-1], above_R[best::-1])

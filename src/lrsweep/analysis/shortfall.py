@@ -30,6 +30,7 @@ LEVEL = 0.05
 SPREAD_LEVEL = 0.005  # of the F test
 MAX_PRIOR_DF = 1_000.0
 MIN_SEEDS = 3  # with fewer, a variance means little
+MAX_SEEDS = 1_000  # in a forecast
 MIN_PAIRS = 30  # of rates. From fewer, the scatter of variances is a guess, and simulated levels are exceeded
 
 Verdict = Literal["good", "worse", "undecided"]
@@ -92,6 +93,23 @@ def _intervals(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resoluti
     low_R[candidates] = np.maximum(low_R[candidates], 0.0)  # the best is one of them
     is_known = np.isfinite(low_R) & np.isfinite(high_R) & (len(learned) > 1)
     return np.where(is_known, low_R, np.nan), np.where(is_known, high_R, np.nan)
+
+
+def seeds_needed(accuracy_SR: pd.DataFrame, rates: pd.DataFrame, delta: float = DELTA) -> int | None:
+    """About how many seeds would show that rates with a small shortfall are good. None if it cannot be known.
+
+    `rates` is the result of `compare_with_best`. The answer makes half an interval as wide as delta / 2, with the spread of the
+    differences between all rates within delta of the best. Few seeds say little about the spread of a single pair.
+    """
+    near = accuracy_SR[rates.loc[rates["dependable"] & (rates["shortfall"] < delta), "lr"]].dropna()
+    num_shared, num_near = near.shape
+    if num_near < 2 or num_shared < MIN_SEEDS:
+        return None
+    variance = float((residuals(near.to_numpy()) ** 2).sum()) / ((num_shared - 1) * (num_near - 1))
+    num_learned = int((rates["num_learned"] == rates["num_seeds"]).sum())
+    num_seeds = np.arange(MIN_SEEDS, MAX_SEEDS + 1)
+    half = stats.t.isf(LEVEL / 2 / (num_learned - 1), num_seeds - 1) * np.sqrt(2 * variance / num_seeds)
+    return int(num_seeds[half <= delta / 2][0]) if (half <= delta / 2).any() else None
 
 
 def moderated(variance: Array, df: Array, is_used: Mask) -> tuple[Array, Array]:

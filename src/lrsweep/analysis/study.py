@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from lrsweep.analysis.plateau import Plateau, find_plateau
 from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 _BY_VALUE = (".name", ".activation", ".layerwise")  # settings that an arm's short name gives by value only
@@ -116,19 +115,6 @@ class Study:
     @cached_property
     def _choices(self) -> dict[str, Choice | None]:
         return {str(arm): _choose(runs) for arm, runs in self.measured.groupby("arm", sort=False)}
-
-    def plateau(self, arm: str) -> Plateau:
-        """Raises NoSuchRuns if no rate was scored on every seed."""
-        if arm not in self._plateaus:
-            runs = self.runs[self.runs["arm"] == arm]
-            self._plateaus[arm] = find_plateau(runs, int(runs["data.num_valid"].iloc[0]), self.num_missing)
-        if (plateau := self._plateaus[arm]) is None:
-            raise NoSuchRuns(f"no rate of {self.called(arm)} was scored on every seed")
-        return plateau
-
-    @cached_property
-    def _plateaus(self) -> dict[str, Plateau | None]:
-        return {}
 
     @cached_property
     def _arms(self) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from lrsweep.analysis.plateau import Plateau
+from lrsweep.analysis.best_rate import Best
 from lrsweep.records import RangeTest
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -176,23 +176,18 @@ def _combine(rule: str, lr: pd.Series) -> dict[str, object]:
     }
 
 
-def score(suggestions: pd.DataFrame, plateau: Plateau | None) -> pd.DataFrame:
-    """`suggestions` with two more columns, NaN if they cannot be known:
+def score(suggestions: pd.DataFrame, best: Best | None) -> pd.DataFrame:
+    """`suggestions` with the columns shortfall, shortfall_low, shortfall_high and verdict of the nearest rate of the sweep.
 
-    - decades_off: distance from the sweep's best range; 0 inside, negative below
-    - shortfall: validation accuracy of the best rate minus that of the sweep's nearest rate
+    NaN if they cannot be known: no suggestion, no sweep, or a rate outside the sweep.
     """
-    scores = [_score(lr, plateau) if plateau else (math.nan, math.nan) for lr in suggestions["lr"].tolist()]
-    decades_off, shortfall = zip(*scores, strict=True)
-    return suggestions.assign(decades_off=decades_off, shortfall=shortfall)
+    scores = pd.DataFrame([_nearest(lr, best) for lr in suggestions["lr"].tolist()], index=suggestions.index)
+    columns = ["shortfall", "shortfall_low", "shortfall_high", "verdict"]
+    return suggestions.join(scores.reindex(columns=columns).astype(dict.fromkeys(columns[:3], float)))
 
 
-def _score(lr: float, plateau: Plateau) -> tuple[float, float]:
-    if math.isnan(lr):
-        return math.nan, math.nan
-    decades_off = min(0.0, math.log10(lr / plateau.low)) + max(0.0, math.log10(lr / plateau.high))
-    swept = plateau.rates
-    if not swept["lr"].min() <= lr <= swept["lr"].max():
-        return decades_off, math.nan  # the sweep has no rate near it
-    nearest = (np.log10(swept["lr"]) - math.log10(lr)).abs().idxmin()
-    return decades_off, float(swept.loc[nearest, "shortfall"])
+def _nearest(lr: float, best: Best | None) -> dict[str, object]:
+    if best is None or not best.rows["lr"].min() <= lr <= best.rows["lr"].max():  # also if it is NaN
+        return {}
+    nearest = int(np.abs(np.log10(best.rows["lr"].to_numpy(dtype=float)) - math.log10(lr)).argmin())
+    return {str(name): value for name, value in best.rows.iloc[nearest].items()}

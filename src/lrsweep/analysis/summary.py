@@ -1,12 +1,11 @@
 """Summarise the runs of each arm and learning rate over the seeds."""
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
 from lrsweep.storage import tables
 
-BUSY_FROM = 1.1  # wall time divided by CPU time, see `busyness`
+BUSY_FROM = 1.1  # wall time divided by CPU time
 CHANCE_LEVEL = 0.01  # significance level of the binomial test in `with_chance`
 CONFIDENCE = 0.95  # of every interval
 
@@ -38,31 +37,14 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(arm=arms)
 
 
-def busyness(runs: pd.DataFrame) -> float:
-    """The upper quartile of wall time divided by CPU time, over the runs on a CPU; about 1 on an idle machine.
-
-    Not the median, which would be 1 even if every run of some seeds was slowed down. NaN if no run was on a CPU, because on a GPU
-    the two times measure different things.
-    """
-    on_cpu = runs[runs["device"] == "cpu"]
-    return float((on_cpu["wall_seconds"] / on_cpu["cpu_seconds"]).quantile(0.75))
-
-
 def with_seconds(runs: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns `seconds`, the time used to compare rates, and `time`, its source:
+    """Add the column `seconds`: the wall time of runs that had the machine to themselves, NaN for the others.
 
-    - wall: wall time
-    - cpu: CPU time, because the machine was busy with other work and wall time would not be comparable
-    - calibrated: wall time of runs that were trained together, see records.py
-    - mixed: some runs are calibrated, some are not
+    On a CPU, wall time far above CPU time means that other work took turns with the run. Runs that were trained together share
+    their time, so none of them has one of its own.
     """
-    timings = set(runs.loc[runs["status"] != "failed", "timing"])
-    is_on_cpu = runs["device"].dropna().eq("cpu").all()
-    if "calibrated" in timings:
-        time = "mixed" if "measured" in timings else "calibrated"
-    else:
-        time = "cpu" if is_on_cpu and busyness(runs) > BUSY_FROM else "wall"
-    return runs.assign(seconds=runs["cpu_seconds" if time == "cpu" else "wall_seconds"], time=time)
+    was_alone = (runs["device"] != "cpu") | (runs["wall_seconds"] <= BUSY_FROM * runs["cpu_seconds"])
+    return runs.assign(seconds=runs["wall_seconds"].where(was_alone & (runs["timing"] == "measured")))
 
 
 def summarise(runs: pd.DataFrame) -> pd.DataFrame:
@@ -73,48 +55,36 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     - valid_mean, valid_sd, valid_low, valid_high: validation accuracy, its sample standard deviation and the confidence interval
       of the mean (NaN for one seed)
     - test_mean, test_sd, test_low, test_high: the same for test accuracy
-    - epochs_median, seconds_median, wall_median, and time, the source of the seconds
-    - num_bad, bad, bad_low, bad_high: measured runs that diverged or stayed at chance, their share, and its Wilson interval
+    - epochs_mean, epochs_low, epochs_high
+    - num_timed: runs with a time, see `with_seconds`; seconds_mean, seconds_low, seconds_high
     """
     is_measured = runs["status"] != "failed"
-    is_bad = is_measured & ((runs["status"] == "diverged") | ~runs["learned"])
     # A failed run has 0 epochs, which is not a measurement.
-    runs = runs.assign(epochs=runs["epochs"].where(is_measured), measured=is_measured, is_bad=is_bad)
+    runs = runs.assign(epochs=runs["epochs"].where(is_measured), measured=is_measured)
     table = runs.groupby(["arm", "lr"], sort=True).agg(
         num_runs=("run_id", "size"),
         valid_mean=("valid_accuracy", "mean"),
         valid_sd=("valid_accuracy", "std"),
         test_mean=("test_accuracy", "mean"),
         test_sd=("test_accuracy", "std"),
-        epochs_median=("epochs", "median"),
-        seconds_median=("seconds", "median"),
-        wall_median=("wall_seconds", "median"),
-        time=("time", "first"),
+        epochs_mean=("epochs", "mean"),
+        epochs_sd=("epochs", "std"),
+        seconds_mean=("seconds", "mean"),
+        seconds_sd=("seconds", "std"),
+        num_timed=("seconds", "count"),
         num_scored=("valid_accuracy", "count"),
         num_learned=("learned", "sum"),
         num_measured=("measured", "sum"),
-        num_bad=("is_bad", "sum"),
     )
     for status in ("ok", "diverged", "failed"):
         is_status = runs["status"] == status
         table[f"num_{status}"] = is_status.groupby([runs["arm"], runs["lr"]]).sum()
-    for name in ("valid", "test"):
-        half = half_interval(table[f"{name}_sd"], table["num_scored"])
+    for name, num in {"valid": "num_scored", "test": "num_scored", "epochs": "num_measured", "seconds": "num_timed"}.items():
+        half = half_interval(table[f"{name}_sd"], table[num])
         table[f"{name}_low"], table[f"{name}_high"] = table[f"{name}_mean"] - half, table[f"{name}_mean"] + half
-    table["bad"] = table["num_bad"] / table["num_measured"]
-    intervals = [share_interval(bad, total) for bad, total in zip(table["num_bad"], table["num_measured"], strict=True)]
-    table["bad_low"], table["bad_high"] = np.array(intervals).reshape(-1, 2).T
     return table.reset_index()
 
 
 def half_interval(sd: pd.Series, num: pd.Series) -> pd.Series:
     """Half the confidence interval of a mean, by Student's t. With few seeds, a percentile bootstrap covers far too little."""
     return (sd / num**0.5).mul(stats.t.isf((1 - CONFIDENCE) / 2, num - 1))  # NaN where num is 1
-
-
-def share_interval(num: int, total: int) -> tuple[float, float]:
-    """Wilson's confidence interval of a share, which is accurate for small numbers and for 0 too."""
-    if not total:
-        return np.nan, np.nan
-    interval = stats.binomtest(int(num), int(total)).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)

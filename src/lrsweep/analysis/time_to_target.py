@@ -1,4 +1,4 @@
-"""How many epochs and seconds runs need to reach a target validation accuracy."""
+"""How many epochs runs need to reach a target validation accuracy."""
 
 import math
 
@@ -12,28 +12,22 @@ def target_below(accuracy: float) -> float:
 
 
 def time_to_target(runs: pd.DataFrame, curves: pd.DataFrame, target: float) -> pd.DataFrame:
-    """One row per run that did not fail: run_id, lr, seed, reached, epochs_to_target, seconds_to_target.
+    """One row per run that did not fail: run_id, lr, seed, reached, epochs_to_target.
 
-    A run that never reached the target is censored: `reached` is False, and its times run until it ended, without the epoch in
-    which it diverged. All epochs of a run are assumed to take equally long, including the one in which it diverged.
+    A run that never reached the target is censored: `reached` is False, and its epochs are all that it trained, without the epoch
+    in which it diverged.
     """
     hits = curves[curves["valid_accuracy"] >= target].groupby("run_id")["epoch"].min()
     measured = runs[runs["status"] != "failed"]
     first = measured["run_id"].map(hits)
-    epochs = first.fillna(measured["epochs"])
-    num_trained = measured["epochs"] + (measured["status"] == "diverged")
-    return measured[["run_id", "lr", "seed"]].assign(
-        reached=first.notna(), epochs_to_target=epochs, seconds_to_target=measured["seconds"] * epochs / num_trained
-    )
+    return measured[["run_id", "lr", "seed"]].assign(reached=first.notna(), epochs_to_target=first.fillna(measured["epochs"]))
 
 
 def median_to_target(times: pd.DataFrame) -> pd.DataFrame:
-    """One row per rate: lr, num_runs, num_reached, and the medians of epochs_to_target and seconds_to_target.
+    """One row per rate: lr, num_runs, num_reached, and the median of epochs_to_target.
 
-    A censored run counts as longer than all others, so a median is NaN if half of the runs or more are censored.
+    A censored run counts as longer than all others, so the median is NaN if half of the runs or more are censored.
     """
     table = times.groupby("lr").agg(num_runs=("run_id", "size"), num_reached=("reached", "sum"))
-    for name in ("epochs_to_target", "seconds_to_target"):
-        median = times[name].where(times["reached"], np.inf).groupby(times["lr"]).median()
-        table[name] = median.replace(np.inf, np.nan)
-    return table.reset_index()
+    median = times["epochs_to_target"].where(times["reached"], np.inf).groupby(times["lr"]).median()
+    return table.assign(epochs_to_target=median.replace(np.inf, np.nan)).reset_index()

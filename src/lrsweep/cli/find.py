@@ -2,9 +2,9 @@
 
     lrsweep-find [optimizer=sgd] [model.activation=relu] [seed=3] [find.num_seeds=5] [find.against=reference/lr]
 
-The command takes the settings of `lrsweep`; only the group `find` is its own. It prints the rate that each rule suggests,
-scored against a sweep of the same settings if there is one, and writes finder.json, finder.png and finder.svg into the study's
-folder.
+The command takes the settings of `lrsweep`; only the group `find` is its own. It prints the rate that each rule suggests, and
+what a sweep of the same settings loses at the nearest rate, if there is such a sweep. It writes finder.json, finder.png and
+finder.svg into the study's folder.
 
 More steps mean more training at each rate, so the loss falls at lower rates: the suggestions depend on find.num_steps. With
 the defaults, every rule's median over 5 seeds was 0.7 to 2.0 decades lower with 900 steps than with 100 (on a CPU;
@@ -46,7 +46,7 @@ def find(cfg: DictConfig) -> None:
     by_seed = suggest(tests)
     against = Path(app.machine.results_dir) / app.find.against
     best = sweep_like(app.run, against)
-    combined = score(combine(by_seed), best.plateau if best else None)
+    combined = score(combine(by_seed), best)
     with_none = combined.astype(object).where(combined.notna(), None)  # JSON has no NaN
     suggestions: list[dict[str, Any]] = with_none.to_dict("records")  # type: ignore[assignment]
     path = range_tests.save_range_tests(
@@ -63,7 +63,7 @@ def find(cfg: DictConfig) -> None:
     title = f"Learning-rate range test ({app.optimizer.name}, {app.loss.name}, {app.find.num_steps} steps, {seeds})"
     draw(app.folder, tests, by_seed, combined, best, title)
     print(table_text(combined))
-    print(f"Scored against {against}." if best else f"Not scored: {against} holds no sweep of these settings.")
+    print(f"Scored at the nearest rates of {against}." if best else f"Not scored: {against} holds no sweep of these settings.")
     print(f"Curves: {path} and {path.with_suffix('.png')}")
 
 

@@ -6,8 +6,8 @@
 Reads the records in results/lr and writes into the same folder: report.html (one self-contained file), report.md,
 figures/*.png and *.svg, conclusions.en.md and conclusions.ko.md, runs.csv.
 
-delta: how much validation accuracy the best trade-off may give up compared with the best rate, as a fraction. The default is
-one standard error of the best rate's accuracy.
+delta: the smallest difference in test accuracy that matters, as a fraction. A rate is good if it is shown to lose less than
+that. The default is 0.002, which is 0.2 percentage points.
 
 study=all: write audit.html and audit.md instead, with a verdict on every claim of the documents, from all studies.
 """
@@ -47,8 +47,8 @@ def _to_delta(text: str) -> float | None:
         delta = float(text)
     except ValueError:
         delta = math.nan
-    if not 0 <= delta < 1:
-        raise ConfigError(f"delta must be a fraction of at least 0 and below 1 (0.002 means {percent(0.002)}), got {text!r}")
+    if not 0 < delta < 1:
+        raise ConfigError(f"delta must be a fraction above 0 and below 1 (0.002 means {percent(0.002)}), got {text!r}")
     return delta
 
 

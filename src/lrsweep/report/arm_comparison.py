@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,30 +12,45 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from lrsweep.analysis.arm_comparison import compare
-from lrsweep.analysis.block_design import BlockDesign
+from lrsweep.analysis.best_rate import Best
+from lrsweep.analysis.block_design import WINDOW, BlockDesign
+from lrsweep.analysis.sensitivity import DECADES, NEAR
 from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.report.figures.axes import lr_axis, percent_log
 from lrsweep.report.figures.files import Figure, draw
 from lrsweep.report.figures.style import LINES, MARKERS, STYLES
 from lrsweep.report.texts.markdown_tables import markdown_table
-from lrsweep.report.texts.wording import escaped, lr_text, percent, seconds_text, seeds_text
+from lrsweep.report.texts.wording import escaped, lr_text, percent, points, seeds_text
 
-_COLUMNS = [
-    *("arm", "best rate", "validation", "test ± half of 95%", "shortfall", "plateau (decades)"),
-    *("rates × seeds", "epochs", "seconds"),
-]
+COMPARISON_NOTE = (
+    "Each arm at its own best rate. *±*: half of a 95% interval to compare arms by: what all have in common on a seed is left "
+    "out and the spread is pooled, so it is narrower than that of a rate alone in the tables below. *Shortfall*: how many "
+    f"percentage points the mean over the rates within {WINDOW:g} decades of the best lies below it. *Usable decades*: how wide "
+    f"the stretch of rates is whose test accuracy is within {NEAR * 100:g} percentage point of the arm's own best, a mean over "
+    "the seeds; ≥: it reaches an end of the rates tried. *Rate sensitivity*: the mean excess of the validation loss within "
+    f"{DECADES:g} decade of the best rate, each loss counted up to its value before training (Wortsman et al. 2023, "
+    "arXiv:2309.14322); smaller is less sensitive, –: the rates tried cover too little. An arm whose best rate is an *edge* of "
+    "those tried may have a better one beyond."
+)
+FRESH_NOTE = "*Fresh seeds*: test accuracy at the best rate on seeds that did not choose it, the fairer comparison."
+_COLUMNS = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall", "usable decades", "rate sensitivity"]
 
 
-def comparison(folder: Path, study: Study, name: str) -> str:
-    """The figure and the table as Markdown. Draws the figure, called `name`, into the folder."""
+def comparison(folder: Path, study: Study, name: str, fresh: Mapping[str, Best] | None = None) -> str:
+    """The figure and the table as Markdown. Draws the figure, called `name`, into the folder.
+
+    `fresh` has the answers on fresh seeds of the arms that have some; they become a column.
+    """
+    fresh = fresh or {}
     figure = Figure(
         name,
         f"Test error against the rate, an arm a line (study {study.name}, {_seeds_of_arms(study)})",
         "A ring: the arm's best rate, chosen by validation accuracy.",
         functools.partial(plot_arms, study),
     )
-    rows = [_arm_row(row) for _, row in compare(study).dropna(subset="lr").iterrows()]
-    return f"{draw(folder, figure)}\n\n{markdown_table(_COLUMNS, rows)}"
+    columns = [*_COLUMNS, *(["fresh seeds"] if fresh else []), "rates × seeds", "epochs"]
+    rows = [_arm_row(row, fresh) for _, row in compare(study).dropna(subset="lr").iterrows()]
+    return f"{draw(folder, figure)}\n\n{markdown_table(columns, rows)}"
 
 
 def _seeds_of_arms(study: Study) -> str:
@@ -45,7 +60,7 @@ def _seeds_of_arms(study: Study) -> str:
     return f"{numbers.min()} to {numbers.max()} seeds an arm"
 
 
-def _arm_row(row: pd.Series) -> list[str]:
+def _arm_row(row: pd.Series, fresh: Mapping[str, Best]) -> list[str]:
     half = (row["test_high"] - row["test"]) * 100
     return [
         escaped(row["called"]),
@@ -53,11 +68,20 @@ def _arm_row(row: pd.Series) -> list[str]:
         percent(row["valid"]),
         percent(row["test"]) + ("" if math.isnan(half) else f" ± {half:.2f}"),
         f"{row['shortfall'] * 100:.2f}",
-        f"{row['width']:.2g}",
+        "–" if math.isnan(row["decades"]) or row["num_rates"] < 2 else f"{'≥ ' * row['is_cut']}{row['decades']:.2g}",
+        "–" if math.isnan(row["sensitivity"]) else f"{row['sensitivity']:.3f}",
+        *([_fresh_text(row["lr"], fresh.get(row["arm"]))] if fresh else []),
         f"{row['num_rates']:.0f} × {row['num_seeds']:.0f}",
         f"{row['epochs']:.0f}",
-        seconds_text(row["seconds"]),
     ]
+
+
+def _fresh_text(lr: float, fresh: Best | None) -> str:
+    if fresh is None or lr not in set(fresh.rows["lr"]):
+        return "–"
+    row = fresh.rows[fresh.rows["lr"] == lr].iloc[0]
+    half = "" if math.isnan(row["test_high"]) else f" ± {points(row['test_high'] - row['test_mean'])}"
+    return f"{percent(row['test_mean'])}{half} ({row['num_measured']})"
 
 
 def plot_arms(study: Study, ax: Axes) -> Axes:

@@ -3,29 +3,35 @@
 import hashlib
 from pathlib import Path
 
-from lrsweep.analysis.block_design import WINDOW
+from lrsweep.analysis.best_rate import Best
+from lrsweep.analysis.confirmation import optimism
 from lrsweep.analysis.findings import Analysis, Findings, analyse
 from lrsweep.analysis.study import Study
-from lrsweep.report.arm_comparison import comparison
+from lrsweep.report.arm_comparison import COMPARISON_NOTE, FRESH_NOTE, comparison
 from lrsweep.report.explorer.chart import explorer_spec
-from lrsweep.report.figures.files import Figure, draw, remove_figures_not_in
-from lrsweep.report.figures.plots import plot_error
-from lrsweep.report.figures.study_figures import main_figures
+from lrsweep.report.figures.files import draw, remove_figures_not_in
+from lrsweep.report.figures.study_figures import main_figures, shortfall_figure
 from lrsweep.report.page.render import render_page
 from lrsweep.report.texts import markdown_tables
 from lrsweep.report.texts.answer_box import title_and_answer
 from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.conclusions_en import conclusions_en
 from lrsweep.report.texts.conclusions_ko import conclusions_ko
-from lrsweep.report.texts.wording import escaped, seeds_text
+from lrsweep.report.texts.wording import counted, escaped, seeds_text
 from lrsweep.storage import files
+
+RATES_NOTE = (
+    "*Loses*: how much lower the mean test accuracy is than the best rate's, in percentage points, with its simultaneous 95% "
+    "interval. *Class*: good if shown to lose less than δ, worse if shown to lose more or if a run did not learn. Accuracies and "
+    "epochs are means over the seeds, ± half of their own 95% interval. Seconds are of runs that had the machine to themselves."
+)
 
 
 def build(folder: Path, study: str | None = None, delta: float | None = None) -> Path:
     """Write the whole report and return report.md. StoreError if there are no runs.
 
-    `study` is the study's name if it differs from the folder's. `delta` is how much validation accuracy the best trade-off may
-    give up compared with the best rate; see `find_best`.
+    `study` is the study's name if it differs from the folder's. `delta` is the smallest difference in test accuracy that matters;
+    see `find_best`.
     """
     name = study or folder.name
     tables = analyse(folder, delta)
@@ -47,7 +53,7 @@ def _write_parts(folder: Path, study: str, tables: Analysis) -> str:
         *_comparison_parts(folder, study, tables),
         *(_evidence_parts(folder, tables, main) if main is not None else []),
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
-        markdown_tables.slowest_section(tables.runs),
+        markdown_tables.longest_section(tables.runs),
         markdown_tables.data_section(tables.class_counts),
         markdown_tables.environment_section(tables.runs, _commands(study, tables)),
     ]
@@ -63,7 +69,8 @@ def _explorer(tables: Analysis) -> dict[str, object] | None:
         return None
     runs = tables.of_arm(tables.main.best.arm)
     curves = tables.curves[tables.curves["run_id"].isin(runs["run_id"])]
-    return explorer_spec(runs, curves, float(tables.main.best.trade_off["lr"]))
+    best = tables.main.headline
+    return explorer_spec(runs, curves, float((best.trade_off.row if best.trade_off else best.best)["lr"]))
 
 
 def _comparison_parts(folder: Path, name: str, tables: Analysis) -> list[str]:
@@ -71,13 +78,9 @@ def _comparison_parts(folder: Path, name: str, tables: Analysis) -> list[str]:
     if tables.runs["arm"].nunique() == 1 or not tables.findings:
         return []
     study = Study(name, tables.runs, tables.curves, tables.class_counts)
-    note = (
-        "Each arm at its own best rate. *±*: to compare arms by, without what all have in common on a seed, the spread pooled; "
-        "so less than that of a rate alone in the tables below. *Shortfall*: by how many percentage points the mean over the "
-        f"rates within {WINDOW:g} decades of the best lies below it; *plateau*: how many decades are tied with the best. An arm "
-        "whose best rate is an *edge* of those tried may have a better one beyond."
-    )
-    return [f"## Arms compared\n\n{note}\n\n{comparison(folder, study, 'arms')}"]
+    fresh = {arm: found.confirmation for arm, found in tables.findings.items() if found.confirmation}
+    note = f"{COMPARISON_NOTE} {FRESH_NOTE}" if fresh else COMPARISON_NOTE
+    return [f"## Arms compared\n\n{note}\n\n{comparison(folder, study, 'arms', fresh)}"]
 
 
 def _conclusion_parts(main: Findings) -> list[str]:
@@ -86,27 +89,26 @@ def _conclusion_parts(main: Findings) -> list[str]:
 
 def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]:
     """The main arm: checks, figures, tables."""
-    arm = main.best.arm
     images = [draw(folder, figure) for figure in main_figures(tables, main)]
-    checks = []
-    if main.confirmation:
-        checks.append(
-            "## On fresh seeds\n\nThe best of many noisy points looks better than it is. So the finalists ran again on "
-            f"{seeds_text(main.confirmation.num_seeds)} that chose nothing. ±: half of a 95% interval; *study less fresh*: "
-            f"percentage points; above 0, the study flattered it.\n\n{markdown_tables.confirmation_table(main.confirmation)}"
-        )
+    checks = [f"## On fresh seeds\n\n{_fresh_text(main.best, main.confirmation)}"] if main.confirmation else []
     if main.sensitivity:
         checks.append(markdown_tables.sensitivity_section(main.sensitivity, main.best))
+    title = "All learning rates" + (" of the study" if main.confirmation else "")
     return [
-        *checks,
         "\n\n".join(["## The evidence", *images]),
-        "## All learning rates\n\nMeans over the seeds, ± half of their 95% interval (none where some seeds learned and some did "
-        "not); epochs and times are medians. *Wins*: in which share of resamples of the seeds the rate is the best. *Tied with "
-        "the best*, outside the best range: a rate between them is not. *Varies too much between seeds*: its worst seed is too "
-        "far off to depend on.\n\n"
-        + markdown_tables.rates_table(tables.summary[tables.summary["arm"] == arm], main.best.plateau),
-        f"## Every run\n\nTest accuracy.\n\n{markdown_tables.seeds_table(tables.of_arm(arm))}",
+        *checks,
+        f"## {title}\n\n{RATES_NOTE}\n\n{markdown_tables.rates_table(main.best.rows)}",
+        f"## Every run\n\nTest accuracy.\n\n{markdown_tables.seeds_table(tables.of_arm(main.best.arm))}",
     ]
+
+
+def _fresh_text(best: Best, fresh: Best) -> str:
+    return (
+        "The best of many noisy points looks better than it is. So "
+        f"{counted(len(fresh.rows), 'rate')} ran again on {seeds_text(fresh.num_seeds)} that chose nothing. *Study less fresh*: "
+        "how much higher the validation accuracy was in the study; above 0, the study flattered the rate.\n\n"
+        f"{markdown_tables.rates_table(fresh.rows, optimism(best, fresh))}"
+    )
 
 
 def _commands(study: str, tables: Analysis) -> str:
@@ -116,20 +118,18 @@ def _commands(study: str, tables: Analysis) -> str:
 
 
 def _arm_part(folder: Path, tables: Analysis, arm: str) -> str:
-    """Another arm: conclusions, error figure, table of rates."""
-    findings = tables.findings[arm]
-    best = findings.best
-    title = f"Test error against the learning rate ({arm}, {seeds_text(best.num_seeds)})"
-    figure = Figure(f"{_slug(arm)}-error", title, "", lambda ax: plot_error(tables.summary, tables.of_arm(arm), best, ax))
-    return "\n\n".join(
-        [
-            f"## Also tried: {escaped(arm)}",
-            conclusions_en(findings).strip(),
-            draw(folder, figure),
-            f"### All learning rates ({escaped(arm)})",
-            markdown_tables.rates_table(tables.summary[tables.summary["arm"] == arm], best.plateau),
-        ]
-    )
+    """Another arm: conclusions, main figure, table of rates, fresh seeds."""
+    found = tables.findings[arm]
+    parts = [
+        f"## Also tried: {escaped(arm)}",
+        conclusions_en(found).strip(),
+        draw(folder, shortfall_figure(f"{_slug(arm)}-shortfall", found)),
+        f"### All learning rates ({escaped(arm)})",
+        markdown_tables.rates_table(found.best.rows),
+    ]
+    if found.confirmation:
+        parts += [f"### On fresh seeds ({escaped(arm)})", _fresh_text(found.best, found.confirmation)]
+    return "\n\n".join(parts)
 
 
 def _slug(text: str) -> str:

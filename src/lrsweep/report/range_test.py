@@ -15,8 +15,8 @@ from lrsweep.config import RunConfig, flatten
 from lrsweep.records import RangeTest
 from lrsweep.report.figures.axes import legend_below, lr_axis
 from lrsweep.report.figures.files import save
-from lrsweep.report.figures.style import LINES, MARKERS, mark_best, new_figure
-from lrsweep.report.texts.wording import number, points, seeds_text
+from lrsweep.report.figures.style import LINES, MARKERS, mark_good, new_figure
+from lrsweep.report.texts.wording import number, seeds_text
 from lrsweep.storage import store
 from lrsweep.storage.tables import setting_cell
 
@@ -24,7 +24,10 @@ _MAX_LOSS_RATIO = 1.5  # the y axis ends at this multiple of the first loss, bec
 
 
 def sweep_like(run: RunConfig, folder: Path) -> Best | None:
-    """The best range of the study's arm whose settings equal the run's, except rate and seed. None if there is no such arm."""
+    """The answers for the study's arm whose settings equal the run's, except rate and seed. None if there is no such arm.
+
+    They come from the study's own seeds, which cover all of its rates.
+    """
     if not store.scan(folder).records:
         return None
     settings = {name: setting_cell(value) for name, value in flatten(asdict(run)).items()}
@@ -53,7 +56,7 @@ def plot_range_tests(
         label = f"{rule}: " + ("no suggestion" if np.isnan(lr) else f"{lr:.1e}")
         ax.plot(given["lr"], losses, MARKERS[i], color=LINES[i], markersize=7, markeredgecolor="white", label=label)
     if best is not None:
-        mark_best(best, ax)
+        mark_good(best, ax)
     lr_axis(ax)
     ax.set_ylim(top=min(ax.get_ylim()[1], _MAX_LOSS_RATIO * max(test.smoothed[0] for test in tests)))
     ax.set_ylabel("smoothed training loss of a batch")
@@ -72,15 +75,15 @@ def draw(
 
 def table_text(suggestions: pd.DataFrame) -> str:
     """The table that the terminal shows: one line per rule. `suggestions` is the result of `score`."""
-    header = ("rule", "suggestion", "seeds", "spread (decades)", "off the best range", "accuracy lost (points)")
+    header = ("rule", "suggestion", "seeds", "spread (decades)", "accuracy lost there (points, 95%)", "class")
     rows = [
         (
             row.rule,
             "no suggestion" if pd.isna(row.lr) else f"{row.lr:.2e}",
             f"{row.num_given} of {row.num_seeds}",
             number(row.spread_decades, ".2f"),
-            _off_text(row.decades_off),
-            "not measured" if pd.isna(row.shortfall) else points(row.shortfall),
+            _lost_text(row),
+            "–" if pd.isna(row.verdict) else row.verdict,
         )
         for row in (pd.Series(row) for row in suggestions.to_dict("records"))
     ]
@@ -88,7 +91,8 @@ def table_text(suggestions: pd.DataFrame) -> str:
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in (header, *rows))
 
 
-def _off_text(decades: float) -> str:
-    if pd.isna(decades):
+def _lost_text(row: pd.Series) -> str:
+    if pd.isna(row.shortfall):
         return "not measured"
-    return f"{abs(decades):.2f} decades " + ("below" if decades < 0 else "above") if decades else "inside"
+    interval = "" if pd.isna(row.shortfall_low) else f" ({row.shortfall_low * 100:.2f} to {row.shortfall_high * 100:.2f})"
+    return f"{row.shortfall * 100:.2f}{interval}"

@@ -1,7 +1,7 @@
 """The interactive chart of one arm, as a Vega-Lite specification: all runs, their training curves, the best trade-off.
 
 The reader sets two Vega-Lite parameters. `rate` (click or list) chooses the training curves. `price` (slider) says how much
-accuracy a second must bring; Vega-Lite transforms find the best trade-off at that price. Texts and axes are drawn in
+accuracy an epoch must bring; Vega-Lite transforms find the best trade-off at that price. Texts and axes are drawn in
 `currentColor`, so the page sets them for light and dark mode.
 """
 
@@ -14,7 +14,7 @@ import pandas as pd
 from lrsweep.report.explorer.chart_axes import EXTENT, accuracy_axis, error_of, lr_axis
 from lrsweep.report.explorer.chart_tables import STEPS_PER_DECADE, json_rows, price_range, rates_table, run_rows
 from lrsweep.report.figures.style import ACCURACY, COST, TRADE_OFF
-from lrsweep.report.texts.wording import TIMES_EN, counted, lr_text
+from lrsweep.report.texts.wording import counted, lr_text
 
 STATUSES = {"ok": ("circle", ACCURACY), "at chance": ("square", "#7F7F7F"), "diverged": ("cross", COST)}
 
@@ -22,7 +22,7 @@ _Layers = alt.LayerChart | alt.FacetChart  # Altair's return type of `layer`; he
 _INK = "currentColor"
 _WIDTH = 600  # pixels per plot, if the width of the container is unknown
 _LEFT, _RIGHT = EXTENT + 16, 24  # pixels: axis labels and title; half a label and the padding
-# The accuracy (a fraction) that a second must bring. The lowest slider position means zero; the others are logarithmic.
+# The accuracy (a fraction) that an epoch must bring. The lowest slider position means zero; the others are logarithmic.
 _WORTH = f"price == 0 ? 0 : pow(10, lowest + (price - 1) / {STEPS_PER_DECADE}) / 100"
 _STAR = "M0,-1L0.225,-0.309L0.951,-0.309L0.363,0.118L0.588,0.809L0,0.382L-0.588,0.809L-0.363,0.118L-0.951,-0.309L-0.225,-0.309Z"
 
@@ -33,12 +33,12 @@ def explorer_spec(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float | 
     `initial_lr` is the rate whose curves are shown first; None means the most accurate rate.
     """
     rows, rates = run_rows(runs, curves), rates_table(runs)
-    chart = _chart(rows, rates, TIMES_EN[str(runs["time"].iloc[0])], initial_lr)
+    chart = _chart(rows, rates, initial_lr)
     spec: dict[str, Any] = chart.to_dict(validate=False)  # slow; a test validates the chart
     return spec | {"datasets": {"runs": rows, "rates": json_rows(rates, digits=6)}}
 
 
-def _chart(rows: list[dict[str, Any]], rates: pd.DataFrame, time: str, initial_lr: float | None) -> alt.VConcatChart:
+def _chart(rows: list[dict[str, Any]], rates: pd.DataFrame, initial_lr: float | None) -> alt.VConcatChart:
     """The chart without its data, because Altair is slow with data."""
     if not rates["learned"].any():
         raise ValueError("no run has learned anything, so there is no rate to choose")
@@ -46,16 +46,14 @@ def _chart(rows: list[dict[str, Any]], rates: pd.DataFrame, time: str, initial_l
     accuracy = accuracy_axis(rows)
     choice = _choice(rates, lr_text(_most_accurate(rates) if initial_lr is None else initial_lr))
     chart = alt.vconcat(
-        _answer(time),
-        _overview(rates, accuracy, time, choice, are_many=len(rows) > 3 * len(rates)),
+        _answer(),
+        _overview(rates, accuracy, choice, are_many=len(rows) > 3 * len(rates)),
         _training(accuracy, choice),
         spacing=12,
         description=f"{counted(len(rows), 'run')}: accuracy against learning rate, and training curves of a chosen rate.",
         usermeta={"embedOptions": {"renderer": "svg", "patch": _fit_container()}},
     )
-    chart = chart.add_params(
-        _price(num_steps, time), alt.param(name="lowest", value=lowest), alt.param(name="worth", expr=_WORTH)
-    )
+    chart = chart.add_params(_price(num_steps), alt.param(name="lowest", value=lowest), alt.param(name="worth", expr=_WORTH))
     configured: alt.VConcatChart = chart.resolve_legend(color="independent", shape="independent").configure(**_config())
     return configured
 
@@ -64,8 +62,8 @@ def _most_accurate(rates: pd.DataFrame) -> float:
     return float(rates["lr"].to_numpy()[np.nanargmax(rates["valid"].to_numpy())])
 
 
-def _price(num_steps: int, time: str) -> alt.Parameter:
-    slider = alt.binding_range(min=0, max=num_steps, step=1, name=f"How much is a second of {time} worth?")
+def _price(num_steps: int) -> alt.Parameter:
+    slider = alt.binding_range(min=0, max=num_steps, step=1, name="How much is an epoch worth?")
     return alt.param(name="price", value=0, bind=slider)
 
 
@@ -78,25 +76,24 @@ def _choice(rates: pd.DataFrame, initial: str) -> alt.Parameter:
 
 
 def _with_best_trade_off(base: alt.Chart) -> alt.Chart:
-    """The row of `rates` with the highest valid - worth * seconds; the smallest rate if several are equal."""
+    """The row of `rates` with the highest valid - worth * epochs; the smallest rate if several are equal."""
     return (
         base.transform_filter("datum.learned")
-        .transform_calculate(score="datum.valid - worth * datum.seconds")
+        .transform_calculate(score="datum.valid - worth * datum.epochs")
         .transform_aggregate(top="argmax(score)")
-        .transform_calculate(**{name: f"datum.top.{name}" for name in ("lr", "rate", "valid", "test", "seconds")})
+        .transform_calculate(**{name: f"datum.top.{name}" for name in ("lr", "rate", "valid", "test", "epochs")})
         .transform_calculate(error=error_of("valid"))
     )
 
 
-def _answer(time: str) -> _Layers:
+def _answer() -> _Layers:
     """The slider's price and the best trade-off in words, in lines short enough for a phone."""
-    price = "'A second is worth ' + format(worth * 100, '.2~r') + ' percentage points.'"
-    seconds = f"format(datum.seconds, datum.seconds < 10 ? '.2~r' : '.0f') + ' s of {time}'"
+    price = "'An epoch is worth ' + format(worth * 100, '.2~r') + ' percentage points.'"
     base = _with_best_trade_off(alt.Chart(alt.NamedData("rates"))).transform_calculate(
-        price=f"worth == 0 ? 'A second is worth nothing.' : {price}",
+        price=f"worth == 0 ? 'An epoch is worth nothing.' : {price}",
         choice="(worth == 0 ? 'Most accurate: ' : 'Best at this price: ') + datum.rate",
         scores="format(datum.valid, '.2%') + ' on validation, ' + format(datum.test, '.2%') + ' on test'",
-        cost=seconds,
+        cost="format(datum.epochs, '.1f') + ' epochs'",
     )
     star = base.mark_point(shape=_STAR, size=150, filled=True, color=TRADE_OFF, opacity=1, aria=False)
     lines = [
@@ -116,7 +113,7 @@ def _line(base: alt.Chart, field: str, y: int, indent: int = 0, **style: Any) ->
     return line
 
 
-def _overview(rates: pd.DataFrame, accuracy: alt.Y, time: str, choice: alt.Parameter, *, are_many: bool) -> _Layers:
+def _overview(rates: pd.DataFrame, accuracy: alt.Y, choice: alt.Parameter, *, are_many: bool) -> _Layers:
     """Accuracy against the rate: runs, means, the best trade-off (star), and the chosen rate (dashed line)."""
     base = alt.Chart(alt.NamedData("rates")).encode(x=lr_axis(rates["lr"]))
     chosen = base.transform_filter(choice).mark_rule(color=_INK, strokeDash=[4, 4], aria=False)
@@ -136,7 +133,7 @@ def _overview(rates: pd.DataFrame, accuracy: alt.Y, time: str, choice: alt.Param
         mean.mark_line(color=ACCURACY, strokeWidth=1.5, description="Mean validation accuracy against the learning rate"),
         star.mark_point(shape=_STAR, size=420, filled=True, color=TRADE_OFF, opacity=1, description="Best trade-off"),
         # Invisible and on top, so that the pointer finds the runs even under the star.
-        runs.properties(name="targets").encode(opacity=alt.value(0), tooltip=_tooltip(time)).add_params(pointed_at, choice),
+        runs.properties(name="targets").encode(opacity=alt.value(0), tooltip=_tooltip()).add_params(pointed_at, choice),
     ]
     title = alt.Title("Every run, and the mean of each rate", subtitle="Click a run to see its training below")
     return alt.layer(*layers).properties(name="overview", width=_WIDTH, height=260, title=title)
@@ -155,7 +152,7 @@ def _points(runs: alt.Chart, pointed_at: alt.Parameter, *, are_many: bool) -> al
     return points
 
 
-def _tooltip(time: str) -> Any:
+def _tooltip() -> Any:
     """A run's numbers as one expression, because separate fields lose text under `nearest` in Vega-Lite 6.4 (vega-lite#9707).
 
     With `nearest` the pointer hits a cell around the run. The run's data are then in datum.datum.
@@ -166,7 +163,7 @@ def _tooltip(time: str) -> Any:
         "validation accuracy": "{0}.valid == null ? 'none' : format({0}.valid, '.2%')",
         "test accuracy": "{0}.test == null ? 'none' : format({0}.test, '.2%')",
         "epochs": "{}.epochs",
-        f"{time} (s)": "format({}.seconds, '.4~r')",
+        "seconds": "{0}.seconds == null ? 'not measured' : format({0}.seconds, '.4~r')",
         "status": "{}.status",
     }
     lines = (f"'{name}': {value.format('(datum.datum || datum)')}" for name, value in shown.items())

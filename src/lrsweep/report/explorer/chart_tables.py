@@ -13,7 +13,7 @@ STEPS_PER_DECADE = 10  # slider positions per factor of ten in price
 
 
 def rates_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per learning rate, ascending: lr, rate (its text), valid and test (mean accuracies), seconds (median), learned.
+    """One row per learning rate, ascending: lr, rate (its text), valid and test (mean accuracies), epochs (mean), learned.
 
     `learned` is true if any run of the rate learned. Only such a rate can be the best trade-off.
     """
@@ -21,23 +21,23 @@ def rates_table(runs: pd.DataFrame) -> pd.DataFrame:
     table = measured.groupby("lr", sort=True).agg(
         valid=("valid_accuracy", "mean"),
         test=("test_accuracy", "mean"),
-        seconds=("seconds", "median"),
+        epochs=("epochs", "mean"),
         learned=("learned", "any"),
     )
     return table.reset_index().assign(rate=lambda rates: rates["lr"].map(lr_text))
 
 
 def price_range(rates: pd.DataFrame) -> tuple[float, int]:
-    """The slider's lowest price above zero (its exponent; percentage points per second) and its number of steps.
+    """The slider's lowest price above zero (its exponent; percentage points per epoch) and its number of steps.
 
     The range starts just below the lowest price at which the best trade-off changes, and ends just above the highest.
     """
     learned = rates[rates["learned"]]
     exponents = np.round(np.arange(-6, 4, 1 / STEPS_PER_DECADE), 6)
-    scores = learned["valid"].to_numpy() - 10.0 ** exponents[:, None] / 100 * learned["seconds"].to_numpy()
+    scores = learned["valid"].to_numpy() - 10.0 ** exponents[:, None] / 100 * learned["epochs"].to_numpy()
     changes = np.flatnonzero(np.diff(scores.argmax(axis=1)))
     if not len(changes):
-        return -3.0, 3 * STEPS_PER_DECADE + 1  # the most accurate rate is also the fastest: any range will do
+        return -3.0, 3 * STEPS_PER_DECADE + 1  # the most accurate rate also takes the fewest epochs: any range will do
     first, last = max(0, changes[0] - 3), min(len(exponents) - 1, changes[-1] + 4)
     return float(exponents[first]), int(last - first + 1)
 

@@ -34,8 +34,8 @@ def percent_axis(ax: Axes, decimals: int = 0) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=decimals))
 
 
-def percent_log(ax: Axes) -> None:
-    plain_log(ax.yaxis, (1, 2, 3, 5))  # with 3: all errors may lie between 2 and 5 %
+def percent_log(ax: Axes, digits: Sequence[float] = (1, 2, 3, 5)) -> None:
+    plain_log(ax.yaxis, digits)  # with 3: all errors may lie between 2 and 5 %
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
 
 

@@ -6,80 +6,74 @@ from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.findings import Analysis, Findings, Target
 from lrsweep.report.figures import plots
 from lrsweep.report.figures.files import Figure
-from lrsweep.report.texts.wording import TIMES_EN, escaped, seeds_text
+from lrsweep.report.texts.wording import counted, escaped, seeds_text
 
 
 def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
-    best = main.best
-    summary, runs, target = tables.summary, tables.of_arm(best.arm), tables.target
-    seeds, arm = seeds_text(best.num_seeds), best.arm
-    time = TIMES_EN[best.best["time"]]
-    rates = plots.representative_rates(summary, best)
+    study, headline = main.best, main.headline
+    runs, target = tables.of_arm(study.arm), tables.target
+    seeds, arm = seeds_text(study.num_seeds), study.arm
+    rates = plots.representative_rates(study)
     first_seed = int(runs.loc[runs["epochs"] > 0, "seed"].min())
-    sizes = int(runs["data.num_valid"].iloc[0]), int(runs["data.num_test"].iloc[0])
     return [
+        shortfall_figure("shortfall", main),
         Figure(
             "error",
             f"Test error against the learning rate ({arm}, {seeds})",
-            "Lower is better; both axes are logarithmic. Every run is a point; the shaded range is the answer.",
-            lambda ax: plots.plot_error(summary, runs, best, ax),
-        ),
-        Figure(
-            "accuracy-and-time",
-            f"Accuracy and {time} against the learning rate ({arm}, {seeds})",
-            f"The documents' figure: accuracy on the left axis, {time} of a run on the right one.",
-            lambda ax: plots.plot_accuracy_and_cost(summary, runs, best, "seconds", ax),
+            "Lower is better; both axes are logarithmic. Every run is a point.",
+            lambda ax: plots.plot_error(runs, study, headline, main.edges, ax),
         ),
         Figure(
             "accuracy-and-epochs",
             f"Accuracy and epochs against the learning rate ({arm}, {seeds})",
-            "The same with epochs, which do not depend on the machine.",
-            lambda ax: plots.plot_accuracy_and_cost(summary, runs, best, "epochs", ax),
+            "The documents' figure: accuracy on the left axis, the cost of a run on the right one.",
+            lambda ax: plots.plot_accuracy_and_epochs(runs, study, headline, ax),
         ),
         Figure(
-            "plateau",
-            f"The highest accuracies, enlarged ({arm}, {seeds}; bars: "
-            + ("95% intervals)" if best.plateau.is_tested else "one binomial standard error)"),
-            "Rates are chosen by validation accuracy; test accuracy is only reported.",
-            lambda ax: plots.plot_plateau(summary, best, *sizes, ax),
+            "error-and-epochs",
+            f"Test error against epochs, one point per rate ({arm}, {seeds}; bars: 95%)",
+            "Down and to the left is better: fewer errors for fewer epochs.",
+            lambda ax: plots.plot_error_and_epochs(study, headline, ax),
         ),
-        Figure(
-            "bad",
-            f"Runs that diverged or stayed at chance ({arm}, {seeds}; bars: 95% Wilson intervals)",
-            "Where training breaks: 0% is every run learned, 100% is none did. Few runs leave wide bars.",
-            lambda ax: plots.plot_bad(summary, best, ax),
-        ),
-        Figure(
-            "trade-off",
-            f"Validation error against {time}, a point a rate ({arm}, {seeds})",
-            "Down and to the left is better; no rate beats one on the Pareto front in both.",
-            lambda ax: plots.plot_trade_off(summary, best, ax),
-        ),
-        *([] if target is None else _to_target_figures(target, best, f"({arm}, {seeds})", time)),
+        *([] if target is None else [_target_figure(target, headline, f"({arm}, {seeds})")]),
         Figure(
             "training-curves",
-            f"Training at {len(rates)} telling rates ({arm}, seed {first_seed}; a mark: the best epoch)",
+            f"Training at {counted(len(rates), 'rate')} ({arm}, seed {first_seed}; a mark: the best epoch)",
             _reading_of_curves(runs.iloc[0]),
             lambda ax: plots.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
         ),
     ]
 
 
-def _to_target_figures(target: Target, best: Best, runs: str, time: str) -> list[Figure]:
+def _target_figure(target: Target, headline: Best, runs: str) -> Figure:
     to_target = f"to {target.accuracy:.0%} validation accuracy"
-    return [
-        Figure(
-            f"{cost}-to-target",
-            f"{label[0].upper()}{label[1:]} {to_target} {runs}",
-            "An open triangle is a run that ended before it got there; the line is broken where half of the runs did.",
-            lambda ax, cost=cost, label=label: plots.plot_time_to_target(  # type: ignore[misc]
-                target.times, target.medians, cost, f"{label} {to_target}", best, ax
-            ),
-        )
-        for cost, label in (("epochs", "epochs"), ("seconds", f"seconds of {time}"))
-    ]
+    return Figure(
+        "epochs-to-target",
+        f"Epochs {to_target} {runs}",
+        "An open triangle is a run that ended before it got there; the line is broken where half of the runs did.",
+        lambda ax: plots.plot_epochs_to_target(target.times, target.medians, f"epochs {to_target}", headline, ax),
+    )
+
+
+def shortfall_figure(name: str, found: Findings) -> Figure:
+    """The main figure of an arm."""
+    best = found.headline
+    bars = "; bars: 95%, simultaneous" if best.rows["shortfall_low"].notna().any() else ""
+    return Figure(
+        name,
+        f"What each learning rate loses ({best.arm}, {_seeds(found)}{bars})",
+        "A rate is good if its whole bar lies below δ, worse if its whole bar lies above, and undecided otherwise. A hollow mark "
+        "has no interval: not every seed learned, or there are too few seeds. The axis is linear up to "
+        f"{best.delta * 250:g} points.",
+        lambda ax: plots.plot_shortfall(found.best, best, found.edges, ax),
+    )
+
+
+def _seeds(found: Findings) -> str:
+    best = found.headline
+    return seeds_text(best.num_seeds) if best is found.best else counted(best.num_seeds, "fresh seed")
 
 
 def _reading_of_curves(run: pd.Series) -> str:
     patience, budget = escaped(run["training.patience"]), escaped(run["training.max_epochs"])
-    return f"Every run has {budget} epochs." if patience == "null" else f"A run ends when {patience} epochs set no new record."
+    return f"Every run has {budget} epochs." if patience == "null" else f"A run ends after {patience} epochs without improvement."

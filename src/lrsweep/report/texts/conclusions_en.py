@@ -1,14 +1,19 @@
-"""The documents' sections 5-2 and 5-3, filled in, in English. All numbers come from analysis/."""
+"""The answers in English: the sentences of the answer box, and the documents' sections 5-2 and 5-3, filled in.
+
+All numbers come from analysis/.
+"""
 
 import math
 
-from lrsweep.analysis.best_rate import Best
-from lrsweep.analysis.confirmation import Confirmation
+import pandas as pd
+
+from lrsweep.analysis.best_rate import Best, Doubt, TradeOff
+from lrsweep.analysis.confirmation import Disagreement, disagreement
+from lrsweep.analysis.edges import Edge, Edges
 from lrsweep.analysis.explanations import VerySmall
-from lrsweep.analysis.findings import SAVING_FROM, Findings
-from lrsweep.analysis.plateau import LEVEL, MIN_SEEDS, Doubt
+from lrsweep.analysis.findings import Findings
+from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.report.texts.wording import (
-    TIMES_EN,
     counted,
     escaped,
     interval,
@@ -16,159 +21,245 @@ from lrsweep.report.texts.wording import (
     percent,
     percents,
     points,
+    points_interval,
     rates_text,
     seconds_text,
     seeds_text,
+    short_rate,
+    stretches_text,
     times,
 )
 
 DOUBTS_EN: dict[Doubt, str] = {
     "no_rate_dependable": "no rate learned on every seed",
-    "at_lower_end": "the range begins at the lowest rate that was tried",
-    "at_upper_end": "the range ends at the highest rate that was tried",
+    "at_lower_end": "the best rates reach the lowest one that {tried}",
+    "at_upper_end": "the best rates reach the highest one that {tried}",
     "runs_missing": "runs are missing",
-    "few_seeds": f"{MIN_SEEDS} seeds at least are needed to test it",
+    "few_seeds": f"fewer than {MIN_SEEDS} seeds cannot show a difference",
 }
 
 
-def certainty_en(best: Best) -> str:
-    """How certain the best range is, and why."""
-    doubts = best.plateau.doubts
-    if not doubts:
-        return "conclusive"
-    level = "indicative only" if doubts == ("few_seeds",) else "inconclusive"
-    return f"{level}: {', '.join(DOUBTS_EN[doubt] for doubt in doubts)}"
-
-
 def conclusions_en(found: Findings) -> str:
-    best = found.best
-    time = TIMES_EN[best.best["time"]]
-    from_to = f"from {rates_text(best.low, best.high)}" if best.low < best.high else lr_text(best.low)
-    doubts = "" if best.is_conclusive else f" **This is {certainty_en(best)}.**"
+    best = found.headline
     lines = [
         "### 5-2. Results",
         "",
-        f"Every conclusion here is from {seeds_text(best.num_seeds)} ({escaped(best.arm)}).",
+        f"These answers are from {evidence_en(found)} ({escaped(best.arm)}).{_rest_en(found)} {caution_en(found)}".rstrip(),
         "",
-        f"* The accuracy is highest for learning rates **{from_to}**: "
-        f"test accuracy {percents(best.rows['test_mean'])}. "
-        f"The highest validation accuracy, {percent(best.best['valid_mean'])}, is at {lr_text(best.best['lr'])}; "
-        f"{_range_en(best)}{doubts}",
-        f"* Weighing accuracy against time, the best learning rate is **{lr_text(best.trade_off['lr'])}**, the fastest of that "
-        f"range within {points(best.delta)} percentage points of the best: test accuracy "
-        f"{percent(best.trade_off['test_mean'])} in "
-        f"{seconds_text(best.trade_off['seconds_median'])} s of {time} ({best.trade_off['epochs_median']:.0f} epochs)."
-        + _saving_en(best)
-        + _knee_en(best),
+        f"* {_range_en(best)}",
+        f"* The best rate by validation accuracy is {best_rate_en(best)}.",
+        f"* Weighing accuracy against cost, the best learning rate is {trade_off_en(best)}",
     ]
-    if fresh := found.confirmation:
-        lines.append(_confirmed_en(best, fresh))
+    if disagree := disagreement_en(found):
+        lines.append(f"* {disagree}")
+    lines.append(f"* Where learning starts and ends: {edges_en(found)}.")
     if low := found.very_small:
         lines.append(_no_learning_en(low))
     if found.very_small or found.small:
         lines += ["", "### 5-3. Why", ""]
     if low := found.very_small:
+        at_once = _of_them(low.num_stopped_at_once, low.num_out_of_patience)
         lines.append(
-            f"* Below 1e-5 the document's reason is that validation sets no record for 5 epochs. All in all "
-            f"{low.num_out_of_patience} of {low.num_runs} runs ended by patience; {low.num_stopped_at_once} did so without ever "
-            f"improving on their first epoch, as it describes. {low.num_learned} learned before they ended."
+            "* Below 1e-5, says the document, training ends because validation accuracy does not improve for 5 epochs. Early "
+            f"stopping ended {_share(low.num_out_of_patience, low.num_runs)} there; {at_once} never improved on their first "
+            f"epoch, as it describes. {low.num_learned} had learned before they ended."
         )
     if slow := found.small:
+        reference = "the good rates" if len(found.best.good) else "the best rate"
         lines.append(
-            f"* From 1e-5 to 1e-4 (where outside the best range) training takes {times(slow.time_ratio)} times the best range's "
-            f"{time} and {times(slow.epochs_ratio)} times its epochs (medians), and ends "
+            f"* From 1e-5 to 1e-4, training takes {times(slow.epochs_ratio)} times the epochs of {reference} (medians) and ends "
             f"{_points_en(slow.test_shortfall)} in test accuracy (means)."
         )
+        still_improving = _of_them(slow.num_still_improving, slow.num_out_of_patience)
         lines.append(
-            f"* The document supposes that records come too rarely there for the patience. {slow.num_out_of_patience} of "
-            f"{slow.num_runs} runs were ended by patience, {slow.num_still_improving} of them while their validation loss was "
-            f"still setting records: {_share_en(slow.num_still_improving, slow.num_runs)}."
+            "* The document supposes that patience runs out there during slow progress. Early stopping ended "
+            f"{_share(slow.num_out_of_patience, slow.num_runs)}, {still_improving} while their validation loss was still falling "
+            "to new minima."
         )
     return "\n".join(lines) + "\n"
 
 
-def _saving_en(best: Best) -> str:
-    if best.trade_off["lr"] == best.best["lr"]:
-        alone = best.num_near == 1
-        return " It is the rate of the highest validation accuracy" + (
-            ", and no other of the range is that near to it: time had nothing to decide." if alone else " as well."
-        )
-    if best.time_saved < SAVING_FROM:
-        return " The rate of the highest validation accuracy takes about as long."
-    return f" That is {percent(best.time_saved)} less time than the rate of the highest validation accuracy takes."
+def _rest_en(found: Findings) -> str:
+    if found.headline is found.best:
+        return ""
+    return f" Where learning starts and ends, and 5-3, are from the study's own {seeds_text(found.best.num_seeds)}."
+
+
+def evidence_en(found: Findings) -> str:
+    """Which seeds speak, and how."""
+    best = found.headline
+    seeds = seeds_text(best.num_seeds)
+    if found.headline is not found.best:
+        seeds = f"{counted(best.num_seeds, 'fresh seed')}, which did not choose the {len(best.rows)} rates that ran on them"
+    if best.num_seeds < MIN_SEEDS or len(best.rows) < 2:
+        return seeds
+    return f"{seeds}; 95% intervals, simultaneous over {len(best.rows)} rates and paired by seed"
+
+
+def caution_en(found: Findings) -> str:
+    """What limits the answers; empty if nothing does."""
+    tried = "was tried" if found.headline is found.best else "ran on fresh seeds"
+    doubts = [DOUBTS_EN[doubt].format(tried=tried) for doubt in found.headline.doubts]
+    return f"**With care: {'; '.join(doubts)}.**" if doubts else ""
+
+
+def good_rates_en(best: Best) -> str:
+    num_good = len(best.good)
+    loses_less = f"to lose less than {best.delta * 100:g} percentage points of test accuracy against the best rate"
+    if num_good:
+        return f"{stretches_text(best.stretches('good'))}: {_good_of_en(best)}, shown {loses_less}{_undecided_en(best)}"
+    if not best.rows["num_learned"].any():
+        return "none, because no run learned"
+    if len(best.rows) == 1:
+        return "not known, because only one rate ran"
+    return f"**none** is shown yet {loses_less}{_undecided_en(best)}{_needed_en(best)}"
 
 
 def _range_en(best: Best) -> str:
-    rates = counted(len(best.rows), "rate")
-    if best.plateau.is_tested:
-        return (
-            f"the range holds it and its neighbours that are not significantly worse, {rates} over "
-            f"{best.plateau.num_decades:.1f} decades (paired by seed, corrected for all comparisons, level {LEVEL:.0%})."
-        )
-    standard_error = points(best.plateau.standard_error)
-    return f"the range holds it and its neighbours within one standard error ({standard_error} percentage points): {rates}."
-
-
-def _knee_en(best: Best) -> str:
-    if best.is_knee_in_range is None:
-        return " The curve of accuracy against time has no knee to check this by."
-    if best.is_knee_in_range:
-        return f" Kneedle agrees: it finds the knee of accuracy against time inside the range, at {lr_text(best.knee_lr or 0)}."
+    num_good = len(best.good)
+    if not num_good:
+        return f"The range of the highest accuracy is not known. Good rates: {good_rates_en(best)}."
+    subject = f"{'Each of these ' if num_good > 1 else 'This '}{_good_of_en(best)}"
     return (
-        f" Kneedle disagrees: it finds the knee of accuracy against time at {lr_text(best.knee_lr or 0)}, outside the range, "
-        "because it weighs time as much as accuracy."
+        f"The accuracy is highest for learning rates **{stretches_text(best.stretches('good'))}**. {subject} is shown to lose "
+        f"less than {best.delta * 100:g} percentage points of test accuracy against the best rate; test accuracy "
+        f"{percents(best.good['test_mean'])}{_undecided_en(best)}."
     )
 
 
-def _confirmed_en(best: Best, fresh: Confirmation) -> str:
-    optimism = float(fresh.best["optimism"])
-    text = (
-        f"* On {seeds_text(fresh.num_seeds)} that chose nothing, {lr_text(fresh.best['lr'])} reaches "
-        f"{percent(fresh.best['test_mean'])}{interval(fresh.best['test_low'], fresh.best['test_high'])} on the test set. Its "
-        f"validation accuracy there is {points(optimism)} percentage points {'lower' if optimism >= 0 else 'higher'} than in the "
-        f"study that picked it.{_winner_en(fresh)}"
-    )
-    if fresh.trade_off["lr"] == fresh.best["lr"]:
-        return text
-    return text + (
-        f" {lr_text(fresh.trade_off['lr'])} reaches {percent(fresh.trade_off['test_mean'])}"
-        f"{interval(fresh.trade_off['test_low'], fresh.trade_off['test_high'])}, {points(fresh.cost)} percentage points "
-        f"{'less' if fresh.cost >= 0 else 'more'}{_between(fresh.cost_low, fresh.cost_high)}."
-    )
+def _good_of_en(best: Best) -> str:
+    """How many rates are good; on fresh seeds also of how many that ran again."""
+    num_good = "one rate" if len(best.good) == 1 else f"{len(best.good)} rates"
+    return num_good if len(best.rows) == len(best.tried) else f"{num_good} of the {len(best.rows)} that ran on fresh seeds"
 
 
-def _winner_en(fresh: Confirmation) -> str:
-    """Whether the best rate of the study is also the best finalist on fresh seeds."""
-    if len(fresh.rows) == 1:
+def _undecided_en(best: Best) -> str:
+    num_undecided, num_worse = len(best.undecided), int((best.rows["verdict"] == "worse").sum())
+    worse = f"; the other {num_worse} {'is' if num_worse == 1 else 'are'} worse" if num_worse else ""
+    if not num_undecided:
+        return worse
+    return f". Undecided: {counted(num_undecided, 'rate')}, {stretches_text(best.stretches('undecided'))}{worse}"
+
+
+def _needed_en(best: Best) -> str:
+    if best.seeds_needed is None:
         return ""
-    accuracy, num = percent(fresh.winner["valid_mean"]), len(fresh.rows)
-    if fresh.winner["lr"] == fresh.best["lr"]:
-        return f" It has the highest validation accuracy of the {num} finalists there as well, {accuracy}."
+    return f". About {best.seeds_needed} seeds would probably show which rates are good"
+
+
+def best_rate_en(best: Best) -> str:
+    row = best.best
+    if not best.rows["num_learned"].any():
+        return "not known, because no run learned"
+    lr = f"**{lr_text(row['lr'])}**" if best.good.empty else lr_text(row["lr"])
+    accuracy = f"{percent(row['test_mean'])}{interval(row['test_low'], row['test_high'])}"
+    text = f"{lr}: test accuracy {accuracy}"
+    if row["verdict"] == "good" or math.isnan(row["shortfall_high"]):
+        return text
+    return f"{text}; it may lose {points(row['shortfall_low'])} to {points(row['shortfall_high'])} percentage points (95%)"
+
+
+def trade_off_en(best: Best) -> str:
+    chosen = best.trade_off
+    if chosen is None:
+        return "not known, because no rate is shown to be good."
+    epochs = f"{chosen.row['epochs_mean']:.1f} epochs{_between(chosen.row['epochs_low'], chosen.row['epochs_high'], '.1f')}"
+    lr = f"**{lr_text(chosen.row['lr'])}**"
+    if chosen.row["lr"] == best.best["lr"]:
+        why = "the only good one" if len(best.good) == 1 else "because no good rate trains for fewer epochs"
+        return f"{lr}, the best rate itself, {why}: {epochs}. {_seconds_en(best, chosen)}"
     return (
-        f" There {lr_text(fresh.winner['lr'])} has the highest validation accuracy of the {num} finalists, {accuracy} to its "
-        f"{percent(fresh.best['valid_mean'])}: which rate of the range is the best is not settled."
+        f"{lr}, the good rate with the fewest epochs: {epochs}, {chosen.saved:.0%} fewer than at the best rate"
+        f"{_between(chosen.saved_low, chosen.saved_high, '.0%')}. {_seconds_en(best, chosen)}"
     )
 
 
-def _between(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f" (best less bargain, 95%: {low * 100:+.2f} to {high * 100:+.2f})"
+def _seconds_en(best: Best, trade_off: TradeOff) -> str:
+    if best.fastest is None:
+        return "Time was not measured: no run at a good rate had the machine to itself."
+    row = best.fastest.row
+    subject = "It takes" if row["lr"] == trade_off.row["lr"] else f"The least time is at {lr_text(row['lr'])}:"
+    low, high = row["seconds_low"], row["seconds_high"]
+    between = "" if math.isnan(low) else f"95%: {low:.0f} to {high:.0f}; "
+    return (
+        f"{subject} {seconds_text(row['seconds_mean'])} s ({between}seconds of runs that had the machine to themselves, "
+        f"{row['num_timed']} of {row['num_measured']})."
+    )
+
+
+def _between(low: float, high: float, form: str) -> str:
+    return "" if math.isnan(low) else f" (95%: {low:{form}} to {high:{form}})"
+
+
+def disagreement_en(found: Findings) -> str:
+    """How the fresh seeds contradict the study, in one sentence; empty if they do not."""
+    contradiction = None if found.headline is found.best else disagreement(found.best, found.headline)
+    if contradiction is None:
+        return ""
+    return (
+        f"The study's own {seeds_text(found.best.num_seeds)} said otherwise: {', and '.join(_disagreements_en(contradiction))}."
+    )
+
+
+def _disagreements_en(found: Disagreement) -> list[str]:
+    parts = []
+    if (row := found.best_not_good) is not None:
+        parts.append(
+            f"their best rate, {lr_text(row['lr'])}, is not shown to be good on the fresh seeds, where it loses "
+            f"{points(row['shortfall'])} percentage points{points_interval(row['shortfall_low'], row['shortfall_high'])}"
+        )
+    if found.no_longer_good:
+        parts.append(f"they called {_listed(found.no_longer_good)} good, which the fresh seeds show to be worse")
+    if found.good_after_all:
+        parts.append(f"they called {_listed(found.good_after_all)} worse, which the fresh seeds show to be good")
+    return parts
+
+
+def _listed(rates: tuple[float, ...]) -> str:
+    return ", ".join(map(lr_text, rates))
+
+
+def edges_en(found: Findings) -> str:
+    rows, edges = found.best.rows, found.edges
+    if not rows["num_learned"].any():
+        return "nowhere, because no run learned"
+    first, last = rows.iloc[0], rows.iloc[-1]
+    if edges == Edges(None, None) and first["num_learned"] and last["num_learned"]:
+        return f"beyond the rates tried, {rates_text(first['lr'], last['lr'])}"
+    start = _edge_en(edges.start, "below", "lowest", first)
+    end = _edge_en(edges.end, "above", "highest", last)
+    return f"at least half of the seeds learn between {start} and {end}"
+
+
+def _edge_en(edge: Edge | None, beyond: str, outermost: str, row: pd.Series) -> str:
+    if edge is not None and edge.num_seeds > 1:
+        return f"{short_rate(edge.lr)} (95%: {short_rate(edge.low)} to {short_rate(edge.high)}; {seeds_text(edge.num_seeds)})"
+    if edge is not None:
+        return f"{short_rate(edge.lr)} (one seed)"
+    if row["num_learned"]:
+        return f"a rate {beyond} {short_rate(row['lr'])} (the {outermost} tried)"
+    return "a rate that is not known, because no seed has a run at every rate"
 
 
 def _no_learning_en(low: VerySmall) -> str:
     top = percent(low.highest_test_accuracy)
     if low.learned_from is None:
-        return f"* Below 1e-5 nothing is learned: **true** of all {low.num_runs} runs; none leaves chance (test at most {top})."
+        return (
+            f"* Below 1e-5, says the document, nothing is learned: none of the {low.num_runs} runs there learned (test accuracy "
+            f"at most {top})."
+        )
     return (
-        f"* Below 1e-5 nothing is learned: **true of {low.num_runs - low.num_learned} of {low.num_runs} runs only**. "
-        f"The smallest rate at which a run leaves chance level is {lr_text(low.learned_from)}; the best run below 1e-5 reaches "
-        f"{top} on the test set."
+        f"* Below 1e-5, says the document, nothing is learned: {low.num_learned} of the {low.num_runs} runs there learned, from "
+        f"{lr_text(low.learned_from)} on; the best of them reaches {top} on the test set."
     )
 
 
-def _share_en(count: int, total: int) -> str:
-    if count == total:
-        return "every run is consistent with it"
-    return f"{'most runs are' if 2 * count > total else 'some runs only are' if count else 'no run is'} consistent with it"
+def _share(count: int, total: int) -> str:
+    return f"all {counted(total, 'run')}" if count == total else f"{count} of {counted(total, 'run')}"
+
+
+def _of_them(count: int, total: int) -> str:
+    return "all of them" if count == total and count > 1 else f"{count} of them"
 
 
 def _points_en(shortfall: float) -> str:

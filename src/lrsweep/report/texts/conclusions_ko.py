@@ -2,175 +2,238 @@
 
 import math
 
-from lrsweep.analysis.best_rate import Best
-from lrsweep.analysis.confirmation import Confirmation
+import pandas as pd
+
+from lrsweep.analysis.best_rate import Best, Doubt, TradeOff
+from lrsweep.analysis.confirmation import Disagreement, disagreement
+from lrsweep.analysis.edges import Edge, Edges
 from lrsweep.analysis.explanations import VerySmall
-from lrsweep.analysis.findings import SAVING_FROM, Findings
-from lrsweep.analysis.plateau import LEVEL, MIN_SEEDS, Doubt
+from lrsweep.analysis.findings import Findings
+from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.report.texts.wording import (
-    TIMES_KO,
     escaped,
     interval,
     lr_text,
     percent,
     percents,
     points,
+    points_interval,
     rates_text,
     seconds_text,
+    short_rate,
+    stretches_text,
     times,
 )
 
 DOUBTS_KO: dict[Doubt, str] = {
-    "no_rate_dependable": "모든 시드에서 학습된 learning rate 가 없다",
-    "at_lower_end": "구간이 실험한 가장 작은 learning rate 에서 시작한다",
-    "at_upper_end": "구간이 실험한 가장 큰 learning rate 에서 끝난다",
+    "no_rate_dependable": "모든 시드에서 학습된 학습률이 없다",
+    "at_lower_end": "가장 좋은 학습률이 {tried} 범위의 아래쪽 끝에 있다",
+    "at_upper_end": "가장 좋은 학습률이 {tried} 범위의 위쪽 끝에 있다",
     "runs_missing": "빠진 실행이 있다",
-    "few_seeds": f"검정하려면 시드가 {MIN_SEEDS}개 이상 필요하다",
+    "few_seeds": f"시드가 {MIN_SEEDS}개보다 적으면 차이를 확인할 수 없다",
 }
 
 
-def _certainty_ko(best: Best) -> str:
-    doubts = best.plateau.doubts
-    level = "참고용이다" if doubts == ("few_seeds",) else "결론을 내리기 이르다"
-    return f" **{level}**: {', '.join(DOUBTS_KO[doubt] for doubt in doubts)}." if doubts else ""
-
-
 def conclusions_ko(found: Findings) -> str:
-    best = found.best
-    time = TIMES_KO[best.best["time"]]
+    best = found.headline
     lines = [
         "### 5-2. 실험 결과",
         "",
-        f"아래의 모든 결론은 시드 {best.num_seeds}개로 얻은 것이다 ({escaped(best.arm)}).",
+        f"아래의 결론은 {_evidence(found)} ({escaped(best.arm)}).{_rest(found)} {_caution(found)}".rstrip(),
         "",
-        f"* 정확도가 가장 높은 learning rate 구간은 **{rates_text(best.low, best.high, '~')}** 이다. 이 구간의 test 정확도는 "
-        f"{percents(best.rows['test_mean'], '~')} 이다. 가장 높은 validation 정확도 "
-        f"{percent(best.best['valid_mean'])} 는 {lr_text(best.best['lr'])} 에서 나왔고, {_range_ko(best)}{_certainty_ko(best)}",
-        f"* 성능 (정확도) 과 시간의 trade-off 를 고려할 때, 최적의 learning rate 는 **{lr_text(best.trade_off['lr'])}** 이다. 구간 안에서 최고 "
-        f"정확도와의 차이가 {points(best.delta)}%p 이내인 값 중 가장 빠르며, 학습을 마치는 데 {time} {seconds_text(best.trade_off['seconds_median'])}초 "
-        f"({best.trade_off['epochs_median']:.0f} epoch) 가 걸리고, test 정확도는 {percent(best.trade_off['test_mean'])} 이다."
-        + _saving_ko(best)
-        + _knee_ko(best),
+        f"* {_range(best)}",
+        f"* {_best_rate(best)}",
+        f"* 성능 (정확도) 과 비용의 trade-off 를 고려할 때, {_trade_off(best)}",
     ]
-    if fresh := found.confirmation:
-        lines.append(_confirmed_ko(best, fresh))
+    if found.headline is not found.best and (contradiction := disagreement(found.best, found.headline)):
+        lines.append(f"* 본 실험의 시드 {found.best.num_seeds}개에서는 결과가 달랐다. {' '.join(_disagreements(contradiction))}")
+    lines.append(f"* {_edges(found)}")
     if low := found.very_small:
-        lines.append(_no_learning_ko(low))
+        lines.append(_no_learning(low))
     if found.very_small or found.small:
         lines += ["", "### 5-3. 실험 결과에 대한 이유 분석", ""]
     if low := found.very_small:
         lines.append(
-            f"* 1e-5 미만에 대해 문서가 든 이유는 5 epoch 동안 valid set 성능이 증가하지 않았다는 것이다. 전체 {low.num_runs}개 실행 중 "
-            f"{low.num_out_of_patience}개가 early stopping 으로 끝났고, 문서의 설명대로 첫 epoch 의 성능을 한 번도 넘지 못한 실행은 "
-            f"{low.num_stopped_at_once}개이다. {low.num_learned}개는 학습이 된 뒤에 끝났다."
+            "* 문서는 1e-5 미만에서 학습이 끝나는 이유를 5 epoch 동안 검증 성능이 나아지지 않기 때문이라고 설명한다. 실제로 이 범위에서는 "
+            f"{_share(low.num_out_of_patience, low.num_runs)} 조기 종료되었다. 그중 문서의 설명대로 첫 epoch의 성능을 한 번도 넘지 못한 "
+            f"실행은 {low.num_stopped_at_once}회이다. 학습된 뒤에 끝난 실행은 {low.num_learned}회이다."
         )
     if slow := found.small:
+        reference = "좋은 학습률들" if len(found.best.good) else "가장 좋은 학습률"
         lines.append(
-            f"* 1e-5 ~ 1e-4 (최고 구간 밖) 에서는 최고 구간에 비해 {time}이 {times(slow.time_ratio)}배, epoch 수가 "
-            f"{times(slow.epochs_ratio)}배이고 (중앙값), test 정확도는 {_points_ko(slow.test_shortfall)} (평균)."
+            f"* 1e-5 ~ 1e-4에서는 {reference}에 비해 epoch 수가 {times(slow.epochs_ratio)}배이고 (중앙값), 테스트 정확도는 "
+            f"{_points(slow.test_shortfall)} (평균)."
         )
         lines.append(
-            f"* 문서가 추정한 이유는 valid set 정확도가 5 epochs 동안 최고 기록을 갱신하지 않는 경우가 있다는 것이다. {slow.num_runs}개 실행 중 "
-            f"{slow.num_out_of_patience}개가 early stopping 으로 끝났고, 그 가운데 {slow.num_still_improving}개는 그때까지도 validation loss 가 "
-            f"최저 기록을 갱신하고 있었다. {_share_ko(slow.num_still_improving, slow.num_runs)}"
+            "* 문서는 이 범위에서 정확도가 느리게 오르는 동안 patience가 다한다고 추정한다. 실제로 "
+            f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. 그중 {slow.num_still_improving}회는 그때까지도 검증 손실이 "
+            "최저값을 갱신하고 있었다."
         )
     return "\n".join(lines) + "\n"
 
 
-def _saving_ko(best: Best) -> str:
-    if best.trade_off["lr"] == best.best["lr"]:
-        alone = best.num_near == 1
-        return " 이 learning rate 는 validation 정확도도 가장 높" + (
-            "고, 구간 안에 그만큼 가까운 다른 값이 없어 시간은 선택에 영향을 주지 않았다." if alone else "다."
-        )
-    if best.time_saved < SAVING_FROM:
-        return " validation 정확도가 가장 높은 learning rate 도 걸리는 시간은 비슷하다."
-    return f" validation 정확도가 가장 높은 learning rate 보다 시간이 {percent(best.time_saved)} 적게 든다."
-
-
-def _range_ko(best: Best) -> str:
-    num_rates = len(best.rows)
-    if best.plateau.is_tested:
-        return (
-            f"이 값과, 이어져 있으면서 유의하게 낮지 않은 이웃까지 모두 {num_rates}개 (로그 눈금으로 {best.plateau.num_decades:.1f} decade) 를 "
-            f"이 구간으로 보았다 (시드별 대응 비교, 다중 비교 보정, 유의수준 {LEVEL:.0%})."
-        )
-    return (
-        f"이 값과, 이어져 있으면서 그 차이가 표준오차({points(best.plateau.standard_error)}%p) 이내인 이웃까지 모두 {num_rates}개를 "
-        "이 구간으로 보았다."
-    )
-
-
-def _knee_ko(best: Best) -> str:
-    if best.is_knee_in_range is None:
-        return " 정확도-시간 곡선에 꺾이는 점이 없어 Kneedle 로는 확인할 수 없다."
-    if best.is_knee_in_range:
-        return f" Kneedle 이 찾은 정확도-시간 곡선의 꺾이는 점도 이 구간 안의 {lr_text(best.knee_lr or 0)} 이다."
-    return (
-        f" Kneedle 이 찾은 정확도-시간 곡선의 꺾이는 점은 구간 밖의 {lr_text(best.knee_lr or 0)} 로, 이 결론과 다르다. 시간을 정확도와 "
-        "같은 비중으로 보기 때문이다."
-    )
-
-
-def _confirmed_ko(best: Best, fresh: Confirmation) -> str:
-    optimism = float(fresh.best["optimism"])
-    text = (
-        f"* 선택에 쓰지 않은 시드 {fresh.num_seeds}개로 다시 확인한 결과, {lr_text(fresh.best['lr'])} 의 test 정확도는 "
-        f"{percent(fresh.best['test_mean'])}{interval(fresh.best['test_low'], fresh.best['test_high'], '~')} 이다. validation 정확도는 "
-        f"이 값을 고른 실험보다 {points(optimism)}%p {'낮다' if optimism >= 0 else '높다'}.{_winner_ko(fresh)}"
-    )
-    if fresh.trade_off["lr"] == fresh.best["lr"]:
-        return text
-    return text + (
-        f" {lr_text(fresh.trade_off['lr'])} 의 test 정확도는 {percent(fresh.trade_off['test_mean'])}"
-        f"{interval(fresh.trade_off['test_low'], fresh.trade_off['test_high'], '~')} 로, {points(fresh.cost)}%p "
-        f"{'낮다' if fresh.cost >= 0 else '높다'}{_between_ko(fresh.cost_low, fresh.cost_high)}."
-    )
-
-
-def _winner_ko(fresh: Confirmation) -> str:
-    if len(fresh.rows) == 1:
+def _rest(found: Findings) -> str:
+    if found.headline is found.best:
         return ""
-    accuracy, num = percent(fresh.winner["valid_mean"]), len(fresh.rows)
-    if fresh.winner["lr"] == fresh.best["lr"]:
-        return f" 다시 확인한 후보 {num}개 가운데 여기에서도 validation 정확도가 가장 높다 ({accuracy})."
-    return (
-        f" 다시 확인한 후보 {num}개 가운데 validation 정확도는 {lr_text(fresh.winner['lr'])} 이 {accuracy} 로 가장 높고, 이 값은 "
-        f"{percent(fresh.best['valid_mean'])} 이다. 구간 안의 어느 값이 최적인지는 아직 가려지지 않았다."
-    )
+    return f" 다만 학습이 시작되고 끝나는 학습률과 5-3은 본 실험의 시드 {found.best.num_seeds}개로 얻은 것이다."
 
 
-def _between_ko(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f" (두 값의 차이, 95%: {low * 100:+.2f} ~ {high * 100:+.2f})"
-
-
-def _no_learning_ko(low: VerySmall) -> str:
-    top = percent(low.highest_test_accuracy)
-    if low.learned_from is None:
-        return (
-            f"* learning rate 가 1e-5 미만이면 학습이 전혀 진행되지 않는다: {low.num_runs}개 실행 모두에서 **사실이다**. "
-            f"우연 수준을 넘은 실행이 없다 (test 정확도 최고 {top})."
+def _evidence(found: Findings) -> str:
+    best = found.headline
+    seeds = f"시드 {best.num_seeds}개로 얻은 것이다"
+    if found.headline is not found.best:
+        seeds = (
+            f"학습률 {len(best.rows)}개를, 그것들을 고르는 데 쓰지 않은 새 시드 {best.num_seeds}개로 다시 실험하여 얻은 것이다"
         )
+    if best.num_seeds < MIN_SEEDS or len(best.rows) < 2:
+        return seeds
+    return f"{seeds}. 구간은 시드별로 짝지어 비교한 95% 구간이며, 학습률 {len(best.rows)}개에 동시에 성립한다"
+
+
+def _caution(found: Findings) -> str:
+    tried = "실험한" if found.headline is found.best else "새 시드로 다시 실험한"
+    doubts = [DOUBTS_KO[doubt].format(tried=tried) for doubt in found.headline.doubts]
+    return f"**주의: {'. '.join(doubts)}.**" if doubts else ""
+
+
+def _range(best: Best) -> str:
+    num_good = len(best.good)
+    margin = f"{best.delta * 100:g}%p"
+    if num_good:
+        of_tried = "" if len(best.rows) == len(best.tried) else f"새 시드로 다시 실험한 {len(best.rows)}개 가운데 "
+        subject = f"{of_tried}이 구간의 학습률 {num_good}개는 모두" if num_good > 1 else f"{of_tried}이 학습률은"
+        return (
+            f"정확도가 가장 높은 학습률 구간은 **{stretches_text(best.stretches('good'), '~', ', ')}이다**. {subject} 가장 좋은 학습률과의 "
+            f"테스트 정확도 차이가 {margin} 미만임이 확인되었다. 테스트 정확도는 {percents(best.good['test_mean'], '~')}이다."
+            f"{_undecided(best)}"
+        )
+    if not best.rows["num_learned"].any():
+        return "정확도가 가장 높은 학습률 구간은 알 수 없다. 학습된 실행이 없다."
+    if len(best.rows) == 1:
+        return "정확도가 가장 높은 학습률 구간은 알 수 없다. 학습률 하나만 실험했다."
     return (
-        f"* learning rate 가 1e-5 미만이면 학습이 전혀 진행되지 않는다: {low.num_runs}개 실행 중 "
-        f"**{low.num_runs - low.num_learned}개에서만 사실이다**. 우연 수준을 넘은 실행이 있는 가장 작은 "
-        f"learning rate 는 {lr_text(low.learned_from)} 이고, 1e-5 미만에서 test 정확도가 가장 높은 실행은 {top} 이다."
+        f"정확도가 가장 높은 학습률 구간은 아직 알 수 없다. 가장 좋은 학습률과의 테스트 정확도 차이가 {margin} 미만임이 확인된 학습률이 없다."
+        f"{_undecided(best)}{_needed(best)}"
     )
 
 
-def _share_ko(count: int, total: int) -> str:
-    if count == total:
-        return "모든 실행이 추정에 부합한다."
+def _undecided(best: Best) -> str:
+    num_undecided, num_worse = len(best.undecided), int((best.rows["verdict"] == "worse").sum())
+    worse = f" 나머지 {num_worse}개는 나쁜 학습률이다." if num_worse else ""
+    if not num_undecided:
+        return worse
+    rates = stretches_text(best.stretches("undecided"), "~", ", ")
+    return f" 아직 판단할 수 없는 학습률은 {num_undecided}개이다 ({rates}).{worse}"
+
+
+def _needed(best: Best) -> str:
+    if best.seeds_needed is None:
+        return ""
+    return f" 어느 학습률이 좋은지 가려내려면 시드가 약 {best.seeds_needed}개 필요할 것으로 보인다."
+
+
+def _best_rate(best: Best) -> str:
+    row = best.best
+    if not best.rows["num_learned"].any():
+        return "검증 정확도가 가장 높은 학습률은 알 수 없다. 학습된 실행이 없다."
+    mark = "**" if best.good.empty else ""
+    text = (
+        f"검증 정확도가 가장 높은 학습률은 {mark}{lr_text(row['lr'])}이다{mark}. 테스트 정확도는 "
+        f"{percent(row['test_mean'])}{interval(row['test_low'], row['test_high'], '~')}이다."
+    )
+    if row["verdict"] == "good" or math.isnan(row["shortfall_high"]):
+        return text
+    return f"{text} 최선보다 {points(row['shortfall_low'])} ~ {points(row['shortfall_high'])}%p 낮을 수 있다 (95%)."
+
+
+def _trade_off(best: Best) -> str:
+    chosen = best.trade_off
+    if chosen is None:
+        return "최적의 학습률은 아직 알 수 없다. 좋다고 확인된 학습률이 없기 때문이다."
+    lr = f"최적의 학습률은 **{lr_text(chosen.row['lr'])}이다**."
+    epochs = f"평균 {chosen.row['epochs_mean']:.1f}회이다{_between(chosen.row['epochs_low'], chosen.row['epochs_high'], '.1f')}"
+    if chosen.row["lr"] == best.best["lr"]:
+        why = "좋다고 확인된 유일한 값이다. epoch 수는" if len(best.good) == 1 else "epoch 수도 좋은 학습률 가운데 가장 적어"
+        return f"{lr} 검증 정확도가 가장 높은 바로 그 학습률이며, {why} {epochs}. {_seconds(best, chosen)}"
     return (
-        "대부분의 실행이 추정에 부합한다."
-        if 2 * count > total
-        else "일부 실행만 추정에 부합한다."
-        if count
-        else "추정에 부합하는 실행이 없다."
+        f"{lr} 좋은 학습률 가운데 epoch 수가 가장 적어 {epochs}. 검증 정확도가 가장 높은 학습률보다 {chosen.saved:.0%} "
+        f"적다{_between(chosen.saved_low, chosen.saved_high, '.0%')}. {_seconds(best, chosen)}"
     )
 
 
-def _points_ko(shortfall: float) -> str:
+def _seconds(best: Best, trade_off: TradeOff) -> str:
+    if best.fastest is None:
+        return "시간은 재지 못했다. 좋은 학습률의 실행 가운데 컴퓨터를 혼자 쓴 실행이 없다."
+    row = best.fastest.row
+    subject = (
+        "수행 시간은" if row["lr"] == trade_off.row["lr"] else f"좋은 학습률 가운데 {lr_text(row['lr'])}의 수행 시간이 가장 짧아"
+    )
+    return (
+        f"{subject} {seconds_text(row['seconds_mean'])}초이다{_between(row['seconds_low'], row['seconds_high'], '.0f')}. 컴퓨터를 혼자 쓴 "
+        f"실행만 잰 값이다 ({row['num_measured']}회 중 {row['num_timed']}회)."
+    )
+
+
+def _between(low: float, high: float, form: str) -> str:
+    return "" if math.isnan(low) else f" (95%: {low:{form}} ~ {high:{form}})"
+
+
+def _disagreements(found: Disagreement) -> list[str]:
+    parts = []
+    if (row := found.best_not_good) is not None:
+        parts.append(
+            f"그 시드로 고른 최고의 학습률 {lr_text(row['lr'])}에서는 새 시드의 정확도가 최선보다 {points(row['shortfall'])}%p 낮아"
+            f"{points_interval(row['shortfall_low'], row['shortfall_high'], '~')} 좋다고 확인되지 않았다."
+        )
+    if found.no_longer_good:
+        parts.append(f"그 시드에서는 좋았으나 새 시드에서 나쁜 것으로 확인된 학습률은 {_listed(found.no_longer_good)}이다.")
+    if found.good_after_all:
+        parts.append(f"그 시드에서는 나빴으나 새 시드에서 좋은 것으로 확인된 학습률은 {_listed(found.good_after_all)}이다.")
+    return parts
+
+
+def _listed(rates: tuple[float, ...]) -> str:
+    return ", ".join(map(lr_text, rates))
+
+
+def _edges(found: Findings) -> str:
+    rows, edges = found.best.rows, found.edges
+    if not rows["num_learned"].any():
+        return "학습이 시작되는 학습률은 알 수 없다. 학습된 실행이 없다."
+    first, last = rows.iloc[0], rows.iloc[-1]
+    if edges == Edges(None, None) and first["num_learned"] and last["num_learned"]:
+        return f"학습이 시작되고 끝나는 학습률은 실험한 범위 ({rates_text(first['lr'], last['lr'], '~')}) 밖에 있다."
+    start = _edge(edges.start, "실험한 가장 작은 학습률보다 작다", first)
+    end = _edge(edges.end, "실험한 가장 큰 학습률보다 크다", last)
+    return f"학습이 시작되는 학습률 (시드의 절반이 학습되는 값) 은 {start}. 학습이 더 이상 되지 않는 학습률은 {end}."
+
+
+def _edge(edge: Edge | None, beyond: str, row: pd.Series) -> str:
+    if edge is not None and edge.num_seeds > 1:
+        return f"{short_rate(edge.lr)}이다 (95%: {short_rate(edge.low)} ~ {short_rate(edge.high)}, 시드 {edge.num_seeds}개)"
+    if edge is not None:
+        return f"{short_rate(edge.lr)}이다 (시드 1개)"
+    if row["num_learned"]:
+        return f"{beyond} ({short_rate(row['lr'])})"
+    return "알 수 없다 (모든 학습률을 실행한 시드가 없다)"
+
+
+def _no_learning(low: VerySmall) -> str:
+    top = percent(low.highest_test_accuracy)
+    claim = "* 문서는 학습률이 1e-5 미만이면 학습이 전혀 진행되지 않는다고 한다."
+    if low.learned_from is None:
+        return f"{claim} 실제로 {low.num_runs}회 모두 학습되지 않았다 (테스트 정확도 최고 {top})."
+    return (
+        f"{claim} 그러나 이 범위의 {low.num_runs}회 중 {low.num_learned}회는 {lr_text(low.learned_from)}부터 학습되었고, 그중 가장 높은 "
+        f"테스트 정확도는 {top}이다."
+    )
+
+
+def _share(count: int, total: int) -> str:
+    return f"{total}회 모두" if count == total else f"{total}회 중 {count}회가"
+
+
+def _points(shortfall: float) -> str:
     if math.isnan(shortfall):
         return "측정되지 않았다"
     return f"{points(shortfall)}%p {'낮다' if shortfall > 0 else '높다'}"

@@ -8,26 +8,22 @@ from typing import Any
 import pandas as pd
 
 from lrsweep.analysis.best_rate import Best
-from lrsweep.analysis.confirmation import Confirmation
 from lrsweep.analysis.fixed_budget import PATIENCES, Sensitivity
-from lrsweep.analysis.plateau import Plateau
-from lrsweep.analysis.summary import busyness
-from lrsweep.report.texts.conclusions_en import certainty_en
+from lrsweep.analysis.summary import BUSY_FROM
+from lrsweep.report.texts.conclusions_en import good_rates_en
 from lrsweep.report.texts.wording import (
-    TIMES_EN,
     counted,
     escaped,
     lr_text,
     number,
     percent,
     points,
-    rates_text,
     seeds_text,
     shell_block,
 )
 from lrsweep.storage.tables import DRAWN_BY
 
-NUM_SLOWEST = 5
+NUM_LONGEST = 5
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -36,45 +32,57 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def rates_table(summary: pd.DataFrame, plateau: Plateau | None = None) -> str:
-    """One row per rate of one arm."""
-    time = summary["time"].iloc[0]
-    times = [f"{TIMES_EN[time]} (s)", *(["wall time, disturbed (s)"] if time == "cpu" else [])]
-    header = ["learning rate", "runs", "validation accuracy", "test accuracy", "epochs", *times, "remarks"]
-    remarks = {} if plateau is None else _plateau_remarks(plateau)
-    return markdown_table(header, (_rate_row(row, remarks.get(row["lr"], [])) for _, row in summary.iterrows()))
+def rates_table(rows: pd.DataFrame, optimism: pd.Series | None = None) -> str:
+    """One row per rate of one arm. `rows` is `Best.rows`; `optimism` adds a column, see `confirmation.optimism`."""
+    is_timed = bool(rows["num_timed"].any())
+    header = ["learning rate", "runs", "loses (points)", "class", "test accuracy", "validation accuracy", "epochs"]
+    header += ["seconds"] * is_timed + ["study less fresh (points)"] * (optimism is not None) + ["remarks"]
+    table = []
+    for _, row in rows.iterrows():
+        cells = _rate_cells(row) + [_seconds_cell(row)] * is_timed
+        if optimism is not None:
+            cells.append(number(optimism.get(row["lr"], math.nan) * 100, "+.2f"))
+        table.append([*cells, _remarks(row)])
+    return markdown_table(header, table)
 
 
-def _plateau_remarks(plateau: Plateau) -> dict[float, list[str]]:
-    """The remarks about each learning rate, by rate."""
-    remarks: dict[float, list[str]] = {}
-    for _, rate in plateau.rates.iterrows():
-        rate_remarks = remarks[rate["lr"]] = []
-        if rate["tied"]:
-            rate_remarks.append("best range" if rate["in_range"] else "tied with the best")
-        if plateau.is_tested and rate["wins"] > 0:
-            rate_remarks.append(f"wins {rate['wins']:.1%}")
-        if rate["learned"] and not rate["dependable"]:
-            rate_remarks.append("varies too much between seeds")
-    return remarks
-
-
-def _rate_row(row: pd.Series, plateau_remarks: list[str]) -> list[str]:
-    remarks = [f"{row[f'num_{status}']} {status}" for status in ("diverged", "failed") if row[f"num_{status}"]]
-    num_at_chance = row["num_scored"] - row["num_learned"]
-    is_mixed = 0 < num_at_chance < row["num_scored"]  # a t interval over runs with and without learning means nothing
-    if num_at_chance:
-        remarks.append("at chance" if num_at_chance == row["num_runs"] else f"{num_at_chance} at chance")
+def _rate_cells(row: pd.Series) -> list[str]:
+    is_mixed = 0 < row["num_learned"] < row["num_scored"]  # a t interval over runs with and without learning means nothing
     return [
         lr_text(row["lr"]),
         str(row["num_runs"]),
-        _mean_and_half(row["valid_mean"], math.nan if is_mixed else row["valid_high"]),
+        "not measured" if math.isnan(row["shortfall"]) else f"{row['shortfall'] * 100:.2f}{_shortfall_interval(row)}",
+        f"**{row['verdict']}**" if row["verdict"] == "good" else str(row["verdict"]),
         _mean_and_half(row["test_mean"], math.nan if is_mixed else row["test_high"]),
-        number(row["epochs_median"], "g"),
-        number(row["seconds_median"], ".1f"),
-        *([number(row["wall_median"], ".1f")] if row["time"] == "cpu" else []),
-        ", ".join(remarks + plateau_remarks),
+        _mean_and_half(row["valid_mean"], math.nan if is_mixed else row["valid_high"]),
+        number(row["epochs_mean"], ".1f") + _half(row["epochs_mean"], row["epochs_high"], ".1f"),
     ]
+
+
+def _shortfall_interval(row: pd.Series) -> str:
+    low, high = row["shortfall_low"], row["shortfall_high"]
+    return "" if math.isnan(low) else f" ({low * 100:.2f} to {high * 100:.2f})"
+
+
+def _seconds_cell(row: pd.Series) -> str:
+    if not row["num_timed"]:
+        return "–"
+    seconds = f"{row['seconds_mean']:.0f}{_half(row['seconds_mean'], row['seconds_high'], '.0f')}"
+    return f"{seconds} ({row['num_timed']} of {row['num_measured']})"
+
+
+def _half(mean: float, high: float, form: str) -> str:
+    return "" if math.isnan(high) else f" ± {high - mean:{form}}"
+
+
+def _remarks(row: pd.Series) -> str:
+    remarks = [f"{row[f'num_{status}']} {status}" for status in ("diverged", "failed") if row[f"num_{status}"]]
+    num_at_chance = row["num_scored"] - row["num_learned"]
+    if num_at_chance:
+        remarks.append("at chance" if num_at_chance == row["num_runs"] else f"{num_at_chance} at chance")
+    if row["num_learned"] == row["num_ok"] == row["num_measured"] and not row["dependable"]:
+        remarks.append("varies too much between seeds to be the best")
+    return ", ".join(remarks)
 
 
 def _mean_and_half(mean: float, high: float) -> str:
@@ -99,24 +107,6 @@ def _run_cell(run: dict[Any, Any]) -> str:
     return ("not scored" if math.isnan(run["test_accuracy"]) else percent(run["test_accuracy"])) + mark
 
 
-def confirmation_table(fresh: Confirmation) -> str:
-    """The finalists' accuracies in the study and on fresh seeds."""
-    header = ["learning rate", "runs", "validation, study", "validation, fresh", "study less fresh", "test, fresh", "epochs"]
-    rows = (
-        [
-            lr_text(row["lr"]),
-            str(row["num_runs"]),
-            percent(row["study_valid_mean"]),
-            _mean_and_half(row["valid_mean"], row["valid_high"]),
-            number(row["optimism"] * 100, "+.2f"),
-            _mean_and_half(row["test_mean"], row["test_high"]),
-            number(row["epochs_median"], "g"),
-        ]
-        for _, row in fresh.rows.iterrows()
-    )
-    return markdown_table(header, rows)
-
-
 def sensitivity_section(fixed: Sensitivity, best: Best) -> str:
     """The same rates with a fixed budget instead of early stopping, and with other patiences."""
     header = ["learning rate", *(f"patience {p} (epochs)" for p in PATIENCES), f"{fixed.epochs} epochs, the best"]
@@ -128,13 +118,11 @@ def sensitivity_section(fixed: Sensitivity, best: Best) -> str:
         ]
         for _, row in fixed.rows.iterrows()
     )
-    other = fixed.best
     return (
         "## Does early stopping decide it?\n\n"
         f"Early stopping gives each rate its own budget. Here each had the same, {fixed.epochs} epochs, and its best epoch was "
-        f"picked in retrospect ({seeds_text(fixed.num_seeds)}, {counted(len(fixed.rows), 'rate')}). The best range is then "
-        f"{rates_text(other.low, other.high)} ({certainty_en(other)}); with early stopping it is "
-        f"{rates_text(best.low, best.high)}. {_best_rates_compared(fixed, best)}\n\n"
+        f"picked in retrospect ({seeds_text(fixed.num_seeds)}, {counted(len(fixed.rows), 'rate')}). Good rates then: "
+        f"{good_rates_en(fixed.best)}. {_best_rates_compared(fixed, best)}\n\n"
         "Validation accuracy, and the epochs that each patience would have "
         f"trained, by replaying the curves; +: patience did not run out.\n\n{markdown_table(header, rows)}"
     )
@@ -143,19 +131,19 @@ def sensitivity_section(fixed: Sensitivity, best: Best) -> str:
 def _best_rates_compared(fixed: Sensitivity, best: Best) -> str:
     num_open = int((fixed.rows[f"cut_{PATIENCES[0]}"] < 1).sum())
     lr = float(fixed.best.best["lr"])
-    comparison = "The best rate is the same" if lr == float(best.best["lr"]) else f"The best rate is another, {lr_text(lr)}"
+    comparison = f"The best rate by validation accuracy is {'the same' if lr == float(best.best['lr']) else f'{lr_text(lr)}'}"
     if not num_open:
         return f"{comparison}."
     return (
-        f"{comparison}. At {counted(num_open, 'rate')} of {len(fixed.rows)} a patience of {PATIENCES[0]} did not run out within "
-        f"{fixed.epochs} epochs: of those, this budget cannot tell what early stopping decides."
+        f"{comparison}. At {num_open} of {counted(len(fixed.rows), 'rate')}, a patience of {PATIENCES[0]} did not always run out "
+        f"within {fixed.epochs} epochs, so this budget cannot tell what early stopping decides there."
     )
 
 
-def slowest_section(runs: pd.DataFrame) -> str:
-    """The slowest runs, and all failed runs with their errors."""
-    slowest = runs.sort_values("seconds", ascending=False).head(NUM_SLOWEST)
-    header = ["learning rate", "seed", "arm", "status", "epochs", TIMES_EN[runs["time"].iloc[0]] + " (s)"]
+def longest_section(runs: pd.DataFrame) -> str:
+    """The runs with the most epochs, and all failed runs with their errors."""
+    longest = runs.sort_values("epochs", ascending=False, kind="stable").head(NUM_LONGEST)
+    header = ["learning rate", "seed", "arm", "status", "epochs", "seconds"]
     rows = (
         [
             lr_text(r["lr"]),
@@ -163,15 +151,15 @@ def slowest_section(runs: pd.DataFrame) -> str:
             escaped(r["arm"]),
             escaped(r["status"]),
             str(r["epochs"]),
-            number(r["seconds"], ".0f"),
+            "–" if math.isnan(r["seconds"]) else f"{r['seconds']:.0f}",
         ]
-        for _, r in slowest.iterrows()
+        for _, r in longest.iterrows()
     )
     failed = runs[runs["status"] == "failed"]
     failures = [f"* {lr_text(run['lr'])}, seed {escaped(run['seed'])}: {escaped(run['error'])}" for _, run in failed.iterrows()]
     return "\n\n".join(
         [
-            "## Slowest and failed runs",
+            "## Longest and failed runs",
             markdown_table(header, rows),
             "\n".join(["Failed:", "", *failures]) if failures else "No run failed.",
         ]
@@ -218,15 +206,20 @@ def environment_section(runs: pd.DataFrame, command: str) -> str:
         ["device", f"{values_of(runs, 'device')} ({values_of(runs, 'device_name')}, {values_of(runs, 'cores')} cores)"],
         ["workers × threads", f"{values_of(runs, 'workers')} × {values_of(runs, 'threads')}"],
         ["engine, timing, precision", ", ".join(values_of(runs, column) for column in ("engine", "timing", "precision"))],
-        [
-            "wall time / CPU time",
-            number(busyness(runs), ".2f") + " (a quarter of the CPU runs reach it; well above 1: other work beside)",
-        ],
+        ["runs with a time", _timed_text(runs)],
         ["peak memory of a worker", "not recorded" if pd.isna(peak) else f"{peak / 1e9:.2f} GB"],
         ["commit", values_of(runs, "git_commit") + uncommitted_text(runs)],
     ]
     again = f"All of it again:\n\n{shell_block(command)}"
     return "\n\n".join(["## Where it ran", markdown_table(["what", "value"], rows), again])
+
+
+def _timed_text(runs: pd.DataFrame) -> str:
+    num_timed = int(runs["seconds"].notna().sum())
+    return (
+        f"{num_timed} of {len(runs)} had the machine to themselves (wall time at most {BUSY_FROM:g} times CPU time, not trained "
+        "together with others)"
+    )
 
 
 def uncommitted_text(runs: pd.DataFrame) -> str:

@@ -2,10 +2,9 @@
 
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
-TIMES_EN = {"wall": "wall time", "cpu": "CPU time", "calibrated": "calibrated time", "mixed": "measured or calibrated time"}
-TIMES_KO = {"wall": "수행 시간", "cpu": "CPU 시간", "calibrated": "환산 시간", "mixed": "측정 또는 환산 시간"}
+MAX_STRETCHES = 3  # more are hard to read
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -16,6 +15,11 @@ def lr_text(lr: float) -> str:
     return f"10^{round(exponent, 2):g} ({number})" if math.isclose(exponent, round(exponent, 2), abs_tol=1e-9) else number
 
 
+def short_rate(lr: float) -> str:
+    """A rate that is not on a grid: 5.2e-06"""
+    return f"{lr:.2g}"
+
+
 def power_of_ten(exponent: int) -> str:
     """10⁻⁶"""
     return "10" + str(exponent).translate(_SUPERSCRIPT)
@@ -23,6 +27,14 @@ def power_of_ten(exponent: int) -> str:
 
 def rates_text(low: float, high: float, to: str = "to") -> str:
     return lr_text(low) if low == high else f"{lr_text(low)} {to} {lr_text(high)}"
+
+
+def stretches_text(stretches: Sequence[tuple[float, float]], to: str = "to", last: str = " and ") -> str:
+    """Stretches of rates; only the first and the last rate if there are too many stretches to read."""
+    if len(stretches) > MAX_STRETCHES:
+        return rates_text(stretches[0][0], stretches[-1][1], to)
+    texts = [rates_text(low, high, to) for low, high in stretches]
+    return last.join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
 
 
 def percents(shares: Collection[float], to: str = "to") -> str:
@@ -41,6 +53,11 @@ def percent(share: float) -> str:
 def points(difference: float) -> str:
     """The size of a difference of accuracies in percentage points, without the sign."""
     return f"{abs(difference) * 100:.2f}"
+
+
+def points_interval(low: float, high: float, to: str = "to") -> str:
+    """A 95 % interval in percentage points, or nothing if the bounds are NaN."""
+    return "" if math.isnan(low) else f" (95%: {low * 100:.2f} {to} {high * 100:.2f})"
 
 
 def interval(low: float, high: float, to: str = "to") -> str:
