@@ -21,8 +21,8 @@ def test_the_committed_study_loads_as_tables() -> None:
 
 
 def test_the_analysis_is_that_of_the_report() -> None:
-    best = lrsweep.analyse(REFERENCE).main.best  # type: ignore[union-attr]
-    assert f"({best.low:.3g}) to " in (REFERENCE / "conclusions.en.md").read_text(encoding="utf-8")
+    answers = lrsweep.analyse(REFERENCE).main.headline  # type: ignore[union-attr]
+    assert f"({answers.best['lr']:.3g})" in (REFERENCE / "conclusions.en.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("load", [lrsweep.load_runs, lrsweep.load_curves])

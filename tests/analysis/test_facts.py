@@ -33,9 +33,7 @@ def test_rates_shown_to_lose_nothing_that_matters_fill_the_blank() -> None:
 
 def test_the_trade_off_is_the_good_rate_with_the_fewest_epochs() -> None:
     effect = blank(evidence_of(study_of(2e-4)), 0.001, study="made", answer="trade-off")
-    assert effect.detail.startswith(
-        "10^-2.5 trains for 20 epochs, ×0.50 (95 %: ×0.50 to ×0.50) those of the most accurate rate, 10^-3;"
-    )
+    assert effect.detail.startswith("10^-2.5 trains for 20 epochs and saves 50% (95 %: 50% to 50%) against the best rate, 10^-3;")
     assert effect.effect == pytest.approx(-0.0005)
 
 
@@ -50,7 +48,7 @@ def test_a_best_rate_at_the_edge_of_the_rates_is_a_caveat() -> None:
     study = study_of(2e-4)
     inner = replace(study, runs=study.runs[study.runs["lr"] > 10**-3.2])
     (caveat,) = blank(evidence_of(inner), 0.001, study="made", answer="range").caveats
-    assert caveat == "the most accurate rate, 10^-3, is at an edge of the 3 rates of made"
+    assert caveat == "the good rates, or the best one, reach an end of the 3 rates of made"
 
 
 def with_classes(counts: list[int]) -> Study:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from lrsweep.analysis.shortfall import MIN_SEEDS, compare_with_best
-from lrsweep.analysis.study import NoSuchRuns, Study
+from lrsweep.analysis.best_rate import Best, find_best
+from lrsweep.analysis.shortfall import MIN_SEEDS
+from lrsweep.analysis.study import NoSuchRuns, Study, described
 
 
 @dataclass(frozen=True)
@@ -24,40 +25,33 @@ class Evidence:
 
     def good_rates(self, name: str, settings: Mapping[str, Any]) -> list[float]:
         """The rates shown to lose less than δ; only the best rate if none is shown to."""
-        rates = self._rates(name, settings)
-        good = [] if rates is None else rates.loc[rates["verdict"] == "good", "lr"].tolist()
+        best = self._fresh_best(name, settings)
+        good = [] if best is None else best.good["lr"].tolist()
         return [float(lr) for lr in good] or [self.best_rate(name, settings)]
 
     def best_rate(self, name: str, settings: Mapping[str, Any]) -> float:
-        """The most accurate rate on fresh seeds, if there are any; else the rate that the study chooses."""
-        rates = self._rates(name, settings)
-        if rates is not None:
-            return most_accurate(rates)
+        """The best rate on fresh seeds, if there are any; else the rate that the study chooses."""
+        best = self._fresh_best(name, settings)
+        if best is not None:
+            return float(best.best["lr"])
         study = self.study(name)
         return study.choose(study.find_arm(settings)).lr
 
-    def _rates(self, name: str, settings: Mapping[str, Any]) -> pd.DataFrame | None:
-        """What each rate of an arm loses, on fresh seeds. None if the arm has none."""
+    def _fresh_best(self, name: str, settings: Mapping[str, Any]) -> Best | None:
         study = self.read(f"{name}/confirm")
         try:
-            rates = compared_with_best(study, settings) if study is not None else None
-        except NoSuchRuns:
+            return best_of(study, settings) if study is not None else None
+        except NoSuchRuns:  # of this arm
             return None
-        return rates if rates is not None and rates["dependable"].any() else None
 
 
-def most_accurate(rates: pd.DataFrame) -> float:
-    """The rate with the highest mean of those that are dependable; see compare_with_best."""
-    dependable = rates[rates["dependable"]]
-    return float(dependable["lr"].iloc[int(dependable["mean"].argmax())])
-
-
-def compared_with_best(study: Study, settings: Mapping[str, Any]) -> pd.DataFrame:
-    """What each rate of an arm loses in test accuracy; see compare_with_best."""
-    runs = study.runs_of(settings)
-    measured = runs[runs["status"] != "failed"]
-    accuracy, learned = (measured.pivot(index="seed", columns="lr", values=name) for name in ("test_accuracy", "learned"))
-    return compare_with_best(accuracy, learned)
+def best_of(study: Study, settings: Mapping[str, Any]) -> Best:
+    """What each rate of an arm loses, and which is best, as the study's report has it."""
+    tried = () if study.tuning is None else tuple(map(float, study.tuning.runs_of(settings)["lr"].unique()))
+    best = find_best(study.runs_of(settings), study.num_missing, tried=tried)
+    if best is None:
+        raise NoSuchRuns(f"no run of {described(settings)} was scored")
+    return best
 
 
 def settings_of(arm: Mapping[str, Any]) -> dict[str, Any]:

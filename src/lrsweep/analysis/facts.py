@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lrsweep.analysis.best_rate import Best, TradeOff
 from lrsweep.analysis.block_design import BlockDesign
-from lrsweep.analysis.evidence import Evidence, compared_with_best, doubts_about, most_accurate
+from lrsweep.analysis.evidence import Evidence, best_of, doubts_about
 from lrsweep.analysis.shortfall import LEVEL
 from lrsweep.analysis.study import NoSuchRuns, power
-from lrsweep.analysis.verdicts import Effect, mean_effect
+from lrsweep.analysis.verdicts import Effect
 from lrsweep.config import ScheduleConfig
 from lrsweep.training.schedules import Pace, lr_at
 
@@ -33,47 +34,41 @@ def blank(
     seconds. Its interval is that of the report: simultaneous over the rates at LEVEL, whatever `level` is.
     """
     stored = evidence.study(study)
-    rates = compared_with_best(stored, {})
-    runs = stored.runs_of({})
-    good = rates[rates["verdict"] == "good"]
-    candidates = good if len(good) else rates[rates["dependable"]]
-    if candidates["high"].isna().all():
+    best = best_of(stored, {})
+    chosen = None if answer == "range" else best.trade_off if by == "epochs" else best.fastest
+    if by == "seconds" and chosen is None:
+        raise NoSuchRuns("no good rate has a run that was timed on a machine to itself")
+    candidates = best.rows[best.rows["dependable"]] if best.good.empty else best.good
+    if candidates["shortfall_high"].isna().all():
         raise NoSuchRuns("no rate learned on at least two seeds")
-    cost = runs.pivot(index="seed", columns="lr", values=by).astype(float)
-    cost_SR = pd.DataFrame(np.log10(cost.where(cost > 0)))  # a run that diverged at once has 0 epochs
-    is_cheapest = answer == "trade-off" and len(good) > 0
-    order = candidates["lr"].map(cost_SR.mean()) if is_cheapest else candidates["high"]
-    row = candidates.iloc[int(order.argmin())]
-    best_lr = most_accurate(rates)
-    is_at_edge = best_lr in (rates["lr"].iloc[0], rates["lr"].iloc[-1])
-    edge_text = f"the most accurate rate, {power(best_lr)}, is at an edge of the {len(rates)} rates of {study}"
-    pair_level = LEVEL / max(1, int(rates["mean"].notna().sum()) - 1)
-    detail = _classes_text(rates)
-    if is_cheapest:
-        detail = f"{_cost_text(cost_SR, float(row['lr']), best_lr, by)}; {detail}"
-    num_seeds = int(row["num_seeds"])
-    sd = (row["high"] - row["shortfall"]) * math.sqrt(num_seeds) / float(stats.t.isf(pair_level / 2, max(1, num_seeds - 1)))
+    row = chosen.row if chosen else candidates.iloc[int(np.nanargmin(candidates["shortfall_high"].to_numpy(dtype=float)))]
+    shortfall, low, high = (float(row[name]) for name in ("shortfall", "shortfall_low", "shortfall_high"))
+    pair_level = LEVEL / max(1, len(best.rows) - 1)
+    sd = (high - shortfall) * math.sqrt(best.num_seeds) / float(stats.t.isf(pair_level / 2, max(1, best.num_seeds - 1)))
+    is_at_edge = {"at_lower_end", "at_upper_end"} & set(best.doubts)
+    edge_text = f"the good rates, or the best one, reach an end of the {len(best.rows)} rates of {study}"
     return Effect(
-        -float(row["shortfall"]), -float(row["high"]), -float(row["low"]), "accuracy", num_seeds, len(runs),
-        pair_level, sd, detail, doubts=doubts_about([stored], num_seeds), caveats=(edge_text,) if is_at_edge else (),
+        -shortfall, -high, -low, "accuracy", best.num_seeds, len(stored.runs_of({})), pair_level, sd,
+        (_cost_text(best, chosen, by) if chosen else "") + _classes_text(best.rows),
+        doubts=doubts_about([stored], best.num_seeds), caveats=(edge_text,) if is_at_edge else (),
     )  # fmt: skip
 
 
-def _cost_text(cost_SR: pd.DataFrame, lr: float, best_lr: float, unit: str) -> str:
-    """How long a rate trains, and its ratio to the most accurate rate. `cost_SR` are logarithms."""
-    own = f"{power(lr)} trains for {10 ** cost_SR[lr].mean():.0f} {unit}"
+def _cost_text(best: Best, chosen: TradeOff, by: str) -> str:
+    """How long a rate trains, and what it saves against the best rate."""
+    lr, best_lr = float(chosen.row["lr"]), float(best.best["lr"])
+    own = f"{power(lr)} trains for {chosen.row[f'{by}_mean']:.0f} {by}"
     if lr == best_lr:
-        return f"{own}, and is the most accurate rate too"
-    ratio = mean_effect((cost_SR[lr] - cost_SR[best_lr]).dropna(), LEVEL, "factor")
-    low, middle, high = (f"×{10**value:.2f}" for value in (ratio.low, ratio.effect, ratio.high))
-    return f"{own}, {middle} (95 %: {low} to {high}) those of the most accurate rate, {power(best_lr)}"
+        return f"{own}, and is the best rate too; "
+    saved = f"{chosen.saved:.0%} (95 %: {chosen.saved_low:.0%} to {chosen.saved_high:.0%})"
+    return f"{own} and saves {saved} against the best rate, {power(best_lr)}; "
 
 
 def _classes_text(rates: pd.DataFrame) -> str:
     texts = []
     for verdict in ("good", "undecided", "worse"):
-        exponents = [f"{math.log10(lr):.3g}" for lr in rates.loc[rates["verdict"] == verdict, "lr"]]
-        named = ", ".join(f"10^{exponent}" for exponent in exponents) if len(exponents) <= 11 else f"{len(exponents)} rates"
+        exponents = [f"10^{math.log10(lr):.3g}" for lr in rates.loc[rates["verdict"] == verdict, "lr"]]
+        named = ", ".join(exponents) if len(exponents) <= 11 else f"{len(exponents)} rates"
         texts.append(f"{verdict}: {named or 'none'}")
     return "; ".join(texts)
 
