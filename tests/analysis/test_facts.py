@@ -37,6 +37,16 @@ def test_the_trade_off_is_the_good_rate_with_the_fewest_epochs() -> None:
     assert effect.effect == pytest.approx(-0.0005)
 
 
+@pytest.mark.parametrize(
+    ("num_timed", "text"),
+    [(1, "10^-2.5 trains for 20 seconds and saves 50% on one seed against the best rate, 10^-3; "), (10, "(95 %: 50% to 50%)")],
+)
+def test_an_interval_of_saved_time_needs_two_seeds_with_a_time(num_timed: int, text: str) -> None:
+    study = study_of(2e-4)
+    study.runs["seconds"] = study.runs["epochs"].where(study.runs["seed"] < num_timed)
+    assert text in blank(evidence_of(study), 0.001, study="made", answer="trade-off", by="seconds").detail
+
+
 @pytest.mark.parametrize("answer", ["range", "trade-off"])
 def test_too_much_noise_leaves_the_blank_open(answer: Any) -> None:
     effect = blank(evidence_of(study_of(0.01)), 0.001, study="made", answer=answer)
