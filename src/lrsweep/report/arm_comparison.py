@@ -23,14 +23,15 @@ from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import escaped, lr_text, percent, points, seeds_text
 
 COMPARISON_NOTE = (
-    "Each arm at its own best rate. *±*: half of a 95% interval for comparing arms. It leaves out what all arms share on a seed, "
-    "and pools the spread of all arms, so it is narrower than the interval of a rate alone in the tables below. *Shortfall*: the "
-    f"mean test accuracy of the rates within {WINDOW:g} decades of the best rate lies so many percentage points below the best "
-    f"rate's. *Usable decades*: the width of the stretch of rates whose test accuracy is within {NEAR * 100:g} percentage point "
-    "of the arm's own best, as a mean over the seeds; ≥: it reaches an end of the rates tried. *Rate sensitivity*: by how much "
-    f"the mean validation loss of the rates within {DECADES:g} decade of the best exceeds that of the best rate; a loss counts "
-    "at most as much as before training (Wortsman et al. 2023, arXiv:2309.14322). Smaller is less sensitive; –: the rates tried "
-    "do not reach that far. *Edge*: the best rate is the lowest or highest one tried, so a better one may lie beyond."
+    "Each arm at its own best rate; *base* has the default settings. *±*: half of a 95% interval for comparing arms. It "
+    "leaves out what all arms share on a seed, and pools the spread of all arms, so it is narrower than the interval of a "
+    f"rate alone in the tables below. *Shortfall*: the mean test accuracy of the rates within {WINDOW:g} decades of the best "
+    "rate lies so many percentage points below the best rate's. *Usable decades*: the width of the stretch of rates whose "
+    f"test accuracy is within {NEAR * 100:g} percentage point of the arm's own best, as a mean over the seeds; ≥: it reaches "
+    f"an end of the rates tried. *Rate sensitivity*: by how much the mean validation loss of the rates within {DECADES:g} "
+    "decade of the best exceeds that of the best rate; a loss counts at most as much as before training (Wortsman et al. "
+    "2023, arXiv:2309.14322). Smaller is less sensitive; –: the rates tried do not reach that far. *Edge*: the best rate is "
+    "the lowest or highest one tried, so a better one may lie beyond."
 )
 FRESH_NOTE = "*Fresh seeds*: test accuracy at the best rate on seeds that did not choose it, the fairer comparison."
 _COLUMNS = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall", "usable decades", "rate sensitivity"]
