@@ -121,7 +121,8 @@ def _range_en(best: Best) -> str:
         return f"The range of the highest accuracy is not known. Good rates: {good_rates_en(best)}."
     subject = f"{'Each of these ' if num_good > 1 else 'This '}{_good_of_en(best)}"
     return (
-        f"The accuracy is highest for learning rates **{stretches_text(best.stretches('good'))}**. {subject} is shown to lose "
+        f"The accuracy is highest for learning rates **{stretches_text(best.stretches('good'))}**"
+        f"{f', as far as {best.num_seeds} seeds can show' if len(best.undecided) else ''}. {subject} is shown to lose "
         f"less than {best.delta * 100:g} percentage points of test accuracy against the best rate; test accuracy "
         f"{percents(best.good['test_mean'])}{_undecided_en(best)}."
     )
@@ -203,9 +204,9 @@ def disagreement_en(found: Findings) -> str:
 
 def _disagreements_en(found: Disagreement) -> list[str]:
     parts = []
-    if (row := found.best_not_good) is not None:
+    if (row := found.worse_best) is not None:
         parts.append(
-            f"their best rate, {lr_text(row['lr'])}, is not shown to be good on the fresh seeds, where it loses "
+            f"their best rate, {lr_text(row['lr'])}, is worse on the fresh seeds, where it loses "
             f"{points(row['shortfall'])} percentage points{points_interval(row['shortfall_low'], row['shortfall_high'])}"
         )
     if found.no_longer_good:
