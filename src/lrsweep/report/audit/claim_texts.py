@@ -33,9 +33,9 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
         f"{len(audit.judged)} statements of five documents on learning rates, each held against runs of their network: "
         f"{counted(num_runs, 'run')} of {len(studies)} studies. {HERE}",
         "\n".join(f"* {_count(word, len(by_word[word]))}" for word in WORDS),
-        "An effect above zero, or above ×1, is on the claim's side. In brackets stands its interval; all "
-        f"{audit.num_tests} intervals hold together with a probability of {1 - LEVEL:.0%} "
-        "([how it was judged](#how-it-was-judged)). In italics stands what limits a verdict.",
+        "An effect above zero, or above ×1, is on the claim's side. In brackets stands its interval; the intervals of "
+        f"{audit.num_tests} deciding tests hold together with a probability of {1 - LEVEL:.0%}, and those of document 003's "
+        "blanks by themselves ([how it was judged](#how-it-was-judged)). In italics stands what limits a verdict.",
     ]
     for word, (_, title, _) in WORDS.items():
         if by_word[word]:
@@ -227,8 +227,8 @@ def method_section(audit: Audit) -> str:
   within seeds, with Student's intervals. Times and epochs are compared as ratios.
 * **Many tests.** The {audit.num_tests} deciding tests share a level of {LEVEL:.0%} (Bonferroni), so every interval is at
   {1 - audit.level:.2%}; where one compares several pairs, they share its part as far as the question needs it. Intervals beside
-  a verdict are at {1 - SECONDARY_LEVEL:.0%} each. The two blanks of document 003 have the intervals of the report on study=lr,
-  which hold together over the rates at 95 %.
+  a verdict are at {1 - SECONDARY_LEVEL:.0%} each. A share of runs has none, because the runs of a seed are alike. The two
+  blanks of document 003 have the intervals of the report on study=lr, which hold together over the rates at 95 %.
 * **A method must act.** Every schedule is replayed on its records. An arm whose rate or batch moved in fewer than {ACTED:.0%} of
   its runs gives no verdict.
 * Claims and tests are data: conf/claims.yaml. `lrsweep-report study=all` makes this page from the records, always with the same
