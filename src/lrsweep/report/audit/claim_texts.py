@@ -9,7 +9,7 @@ from lrsweep.analysis.contrasts import ACTED
 from lrsweep.analysis.plan import PAIRED_SD, detectable
 from lrsweep.analysis.study import Study
 from lrsweep.analysis.verdicts import DELTA, MAX_SEEDS, Effect, Word
-from lrsweep.report.audit.effect_texts import effect_text, loss_text, size_text
+from lrsweep.report.audit.effect_texts import effect_text, loss_text, signed, size_text
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import counted, escaped
 
@@ -88,8 +88,14 @@ def _plan(test: Test, level: float) -> str:
     """What the planned seeds can decide, and the command that runs them."""
     plan = f"Planned: {counted(test.num_planned, 'fresh seed' if test.is_fresh else 'seed')}"
     if test.is_fresh and METRICS.get(str(test.settings.get("metric"))) == "accuracy":
-        difference = detectable(test.num_planned, PAIRED_SD, level / test.num_pairs) * 100
-        plan += f", which [probably show](#how-it-was-judged) a difference of {difference:.2f} points"
+        difference = detectable(test.num_planned, PAIRED_SD, level / test.num_pairs)
+        plan += ", which [probably show](#how-it-was-judged) "
+        if test.costs_nothing:
+            delta = DELTA["accuracy"] if test.delta is None else test.delta
+            lead = signed(max(difference - delta, 0.0), "accuracy")
+            plan += f"that less than {size_text(delta, 'accuracy')} are lost, if the true difference is {lead} points or more"
+        else:
+            plan += f"a difference of {difference * 100:.2f} points"
     return f"{plan}: `{test.commands}`."
 
 
