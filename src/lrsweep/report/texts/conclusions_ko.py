@@ -66,8 +66,8 @@ def conclusions_ko(found: Findings) -> str:
         )
         lines.append(
             "* 문서는 이 범위에서 정확도가 느리게 오르는 동안 patience가 다한다고 추정한다. 실제로 "
-            f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. 그중 {slow.num_still_improving}회는 그때까지도 검증 손실이 "
-            "최저값을 갱신하고 있었다."
+            f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. 그중 {slow.num_still_improving}회는 정확도가 가장 높았던 "
+            "epoch 뒤에도 검증 손실이 최저값을 갱신하였다."
         )
     return "\n".join(lines) + "\n"
 
