@@ -49,7 +49,7 @@ ENGLISH = (
     "\n"
     "These answers are from 4 seeds; 95% intervals, simultaneous over 5 rates and paired by seed (cross_entropy).\n"
     "\n"
-    "* The accuracy is highest, within 0.2 points, for learning rates **10^-2.9 (0.00126) to 10^-2.6 (0.00251)**, as far as 4 "
+    "* The accuracy is highest for learning rates **10^-2.9 (0.00126) to 10^-2.6 (0.00251)**, as far as 4 "
     "seeds can show. Each of these 2 rates is "
     "shown to lose less than 0.2 percentage points of test accuracy against the best rate; test accuracy 97.98% to "
     "98.12%. Undecided: 1 rate, 10^-3.4 (0.000398); the other 2 are worse.\n"
@@ -286,9 +286,9 @@ def test_if_nothing_was_learned_below_1e_5_the_document_is_right() -> None:
 @pytest.mark.parametrize(
     ("num_stopped", "count", "english", "korean"),
     [
-        (26, 26, "ended all 26 runs, all of them while", "26회 모두 조기 종료되었다. 그중 26회는"),
-        (26, 25, "ended all 26 runs, 25 of them while", "26회 모두 조기 종료되었다. 그중 25회는"),
-        (22, 0, "ended 22 of 26 runs, 0 of them while", "26회 중 22회가 조기 종료되었다. 그중 0회는"),
+        (26, 26, "ended all 26 runs; in all of them the", "26회 모두 조기 종료되었다. 그중 26회는"),
+        (26, 25, "ended all 26 runs; in 25 of them the", "26회 모두 조기 종료되었다. 그중 25회는"),
+        (22, 0, "ended 22 of 26 runs; in 0 of them the", "26회 중 22회가 조기 종료되었다. 그중 0회는"),
     ],
 )
 def test_runs_that_patience_ended_are_counted(num_stopped: int, count: int, english: str, korean: str) -> None:

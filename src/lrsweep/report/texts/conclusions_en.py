@@ -122,7 +122,7 @@ def _range_en(best: Best) -> str:
     subject = f"{'Each of these ' if num_good > 1 else 'This '}{_good_of_en(best)}"
     so_far = f", as far as {best.num_seeds} seeds can show" if len(best.undecided) else ""
     return (
-        f"The accuracy is highest, within {best.delta * 100:g} points, for learning rates "
+        f"The accuracy is highest for learning rates "
         f"**{stretches_text(best.stretches('good'))}**{so_far}. {subject} is shown to lose "
         f"less than {best.delta * 100:g} percentage points of test accuracy against the best rate; test accuracy "
         f"{percents(best.good['test_mean'])}{_undecided_en(best)}."
