@@ -134,6 +134,6 @@ def _cheapest(measured: pd.DataFrame, good: pd.DataFrame, best_lr: float, cost: 
     row = good.iloc[int(np.nanargmin(means.to_numpy(dtype=float)))]
     cost_SR = measured.pivot(index="seed", columns="lr", values=cost)  # a good rate has no run of 0 epochs
     ratios = np.log(cost_SR[row["lr"]] / cost_SR[best_lr]).dropna()
-    half = float(stats.t.isf((1 - CONFIDENCE) / 2, len(ratios) - 1)) * float(ratios.std()) / len(ratios) ** 0.5
+    half = float(stats.t.isf((1 - CONFIDENCE) / 2, len(ratios) - 1)) * float(ratios.sem())  # NaN with one seed in common
     mean = float(ratios.mean())
     return TradeOff(row, 1 - math.exp(mean), 1 - math.exp(mean + half), 1 - math.exp(mean - half))

@@ -30,8 +30,9 @@ COMPARISON_NOTE = (
     f"test accuracy is within {NEAR * 100:g} percentage point of the arm's own best, as a mean over the seeds; ≥: it reaches "
     f"an end of the rates tried. *Rate sensitivity*: by how much the mean validation loss of the rates within {DECADES:g} "
     "decade of the best exceeds that of the best rate; a loss counts at most as much as before training (Wortsman et al. "
-    "2023, arXiv:2309.14322). Smaller is less sensitive; –: the rates tried do not reach that far. *Edge*: the best rate is "
-    "the lowest or highest one tried, so a better one may lie beyond."
+    "2023, arXiv:2309.14322). Smaller is less sensitive; –: the rates tried do not reach that far. It cannot compare arms with "
+    "different losses, such as double_softmax. *Edge*: the best rate is the lowest or highest one tried, so a better one may "
+    "lie beyond."
 )
 FRESH_NOTE = "*Fresh seeds*: test accuracy at the best rate on seeds that did not choose it, the fairer comparison."
 _COLUMNS = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall", "usable decades", "rate sensitivity"]
