@@ -12,7 +12,7 @@ from studies import STUDIES
 from lrsweep.analysis.claims import LEVEL, num_sharing_level, read_claims
 from lrsweep.analysis.plan import PAIRED_SD, POWER, Plan, detectable, paired_sd, run_cost
 from lrsweep.cli.main import compose, to_app_config
-from lrsweep.config import CONF_DIR
+from lrsweep.config import CONF_DIR, TrainingConfig
 from lrsweep.report.audit.build import read_study
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
@@ -41,6 +41,10 @@ def _values(name: str, text: str) -> list[str]:
     return list(override.sweep_string_iterator()) if override.is_sweep_override() else [text]
 
 
+def never_stops(training: TrainingConfig) -> bool:
+    return training.patience is None or training.patience >= training.max_epochs
+
+
 def texts(planned: Plan, num_tests: int) -> list[str]:
     """The sentences at the top of the study's file."""
     study, training = planned.study, planned.run.training
@@ -50,7 +54,7 @@ def texts(planned: Plan, num_tests: int) -> list[str]:
     cost += f"{planned.num_tuning:,} runs ({product})"
     if planned.num_fresh:
         cost += f", then {planned.num_fresh:,} on {study.fresh_seeds} fresh seeds (lrsweep-confirm study={study.name})"
-    if training.patience is None:
+    if never_stops(training):
         cost += f", of {training.max_epochs} epochs each: {planned.cost:,.0f} epochs of 3,000 images."
     else:
         cost += f", of at most {training.max_epochs:,} epochs each; early stopping decides how many."
@@ -81,7 +85,7 @@ def table(plans: list[Plan], num_tests: int) -> pd.DataFrame:
         epochs = math.nan if measured is None else float(measured.measured["epochs"].mean())
         sd = math.nan if measured is None else paired_sd(measured)
         cost = planned.cost
-        if planned.run.training.patience is not None:
+        if not never_stops(planned.run.training):
             runs = planned.num_tuning + planned.num_fresh
             cost = math.nan if measured is None else runs * run_cost(planned.run, epochs)
         deciding = (planned.num_deciding_seeds, PAIRED_SD if math.isnan(sd) else sd, LEVEL / num_tests)

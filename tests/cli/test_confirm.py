@@ -93,7 +93,47 @@ def test_a_study_without_records_is_refused_in_one_line(
     monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", f"{name}=nothing"])
     with pytest.raises(SystemExit, match="2"):
         confirm.main()
-    assert capsys.readouterr().err.startswith("StoreError: results/nothing holds no records to report")
+    assert capsys.readouterr().err == (
+        "StoreError: results/nothing holds no runs to choose rates from; check the study's name, or run its sweep first\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (
+            "study=schedules",
+            "StoreError: results/schedules holds no runs to choose rates from; run lrsweep study=schedules first",
+        ),
+        ("schedules", "ConfigError: cannot parse 'schedules'; write name=value, as in lrsweep-confirm study=schedules seeds=20"),
+        (
+            "study=lr seed=0,1",
+            "ConfigError: leave out seed=0,1: the settings of fresh runs come from the study's own runs; "
+            "seeds=N says how many fresh seeds",
+        ),
+        (
+            "study=lr +training.max_epochs=3",
+            "ConfigError: leave out +training.max_epochs=3: the settings of fresh runs come from the study's own runs",
+        ),
+        (
+            "study=lr technique=relu",
+            "ConfigError: leave out technique=relu: the settings of fresh runs come from the study's own runs",
+        ),
+        (
+            "study=warmup",
+            "ConfigError: study=warmup has no fresh seeds, because its own runs are its evidence; "
+            "lrsweep-report study=warmup shows what they say",
+        ),
+    ],
+)
+def test_a_mistake_is_refused_in_one_line_that_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, error: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", *words.split()])
+    with pytest.raises(SystemExit, match="2"):
+        confirm.main()
+    assert capsys.readouterr() == ("", f"{error}\n")
 
 
 @pytest.mark.parametrize("seeds", ["abc", "0", "-1", "2.5", "", "9" * 5000])
@@ -181,13 +221,6 @@ def test_an_incomplete_study_is_refused(arms: tuple[Path, str], tmp_path: Path) 
     refused = python(tmp_path, *CONFIRM_ARMS)
     assert refused.returncode == 2
     assert refused.stderr.startswith("StoreError: results/restarts lacks 1 of its planned runs")
-
-
-def test_a_study_without_fresh_seeds_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", "study=warmup", "seeds=5"])
-    with pytest.raises(SystemExit, match="2"):
-        confirm.main()
-    assert capsys.readouterr().err.startswith("ConfigError: study=warmup has no fresh seeds")
 
 
 def test_the_study_file_says_how_many_seeds() -> None:

@@ -14,6 +14,7 @@ from lrsweep.storage import store
 
 ROOT = Path(__file__).parents[2]
 Command = Callable[..., int]
+NO_WEIGHTS = "does not exist; runs with machine.save_weights write such files, as lrsweep study=pretrain does"
 SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training.max_epochs=2"]
 
 
@@ -23,6 +24,7 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
         (["optimizer.lr=-0.001"], "ConfigError: optimizer.lr must be positive and finite, got -0.001"),
         (["optimizer.lr=abc"], "ConfigError: optimizer.lr: Value 'abc' of type 'str' could not be converted to Float"),
         (["optimizer.lrr=1"], "ConfigError: optimizer.lrr is not a setting; did you mean optimizer.lr?"),
+        (["traning.max_epochs=3"], "ConfigError: traning is not a setting; did you mean training?"),
         (["+optimizer.damping=1"], "ConfigError: optimizer.damping is not a setting; lrsweep --cfg job lists them all"),
         (["+seed=3"], "ConfigError: seed is already a setting; remove the +"),
         (["optimizer={rate: 1}"], "ConfigError: optimizer.rate is not a setting; did you mean optimizer.name?"),
@@ -58,8 +60,8 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
             ["study=lr", "grid.step=4", "hydra/launcher=fused", "hydra.launcher.runs=0"],
             "ConfigError: hydra.launcher.runs must be at least 1, got 0",
         ),
-        (["model.init_from='nowhere-{seed}.pt'", "seed=3"], "ConfigError: model.init_from: nowhere-3.pt does not exist"),
-        (["study=lr", "grid.step=4", "model.init_from=no.pt"], "ConfigError: model.init_from: no.pt does not exist"),
+        (["model.init_from='nowhere-{seed}.pt'", "seed=3"], f"ConfigError: model.init_from: nowhere-3.pt {NO_WEIGHTS}"),
+        (["study=lr", "grid.step=4", "model.init_from=no.pt"], f"ConfigError: model.init_from: no.pt {NO_WEIGHTS}"),
         (
             ["study=lr", "grid.step=4", "hydra.launcher.workers=0"],
             "ConfigError: hydra.launcher.workers must be at least 1, got 0",

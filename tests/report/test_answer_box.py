@@ -51,6 +51,10 @@ def test_the_answer_box_has_one_line_per_question(one_run: list[RunRecord]) -> N
     ]
 
 
+def test_a_report_on_fresh_seeds_does_not_ask_for_fresh_seeds(one_run: list[RunRecord]) -> None:
+    assert "**Fresh seeds:**" not in title_and_answer("lr/confirm", tables_of(one_run, FOUND))
+
+
 def test_doubts_are_said_beside_the_seeds(one_run: list[RunRecord]) -> None:
     line = answer("How sure", one_run, replace(FOUND, best=best_of(doubts=("at_upper_end", "runs_missing"))))
     assert line.endswith("**With care: the best rates reach the highest one that was tried; runs are missing.**")

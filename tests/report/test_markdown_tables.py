@@ -111,7 +111,7 @@ def test_without_a_time_there_is_no_column_of_seconds() -> None:
 def test_fresh_seeds_have_the_same_table_with_the_optimism_of_the_study() -> None:
     optimism = pd.Series({RATES[1]: 0.0013, RATES[3]: -0.0003})
     header, *rows = cells_of(rates_table(best_of(rates=slice(1, 4)).rows, optimism))
-    assert header[-2:] == ["study less fresh (points)", "remarks"]
+    assert header[-2:] == ["study minus fresh (points)", "remarks"]
     assert [row[-2] for row in rows] == ["+0.13", "not measured", "-0.03"]
 
 

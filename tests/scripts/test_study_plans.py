@@ -45,3 +45,9 @@ def test_weights_are_trained_before_they_are_used() -> None:
 def test_a_study_is_confirmed_if_it_has_fresh_seeds() -> None:
     assert commands("schedules") == [["lrsweep", "study=schedules"], ["lrsweep.cli.confirm", "study=schedules"]]
     assert commands("warmup") == [["lrsweep", "study=warmup"]]
+
+
+def test_fresh_runs_get_no_overrides_of_what_a_run_is() -> None:
+    sweep, confirm = commands("schedules", ["training.max_epochs=4", "technique=relu", "hydra/launcher=fused"])
+    assert sweep[2:] == ["training.max_epochs=4", "technique=relu", "hydra/launcher=fused"]
+    assert confirm[2:] == ["hydra/launcher=fused"]

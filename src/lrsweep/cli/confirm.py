@@ -6,6 +6,9 @@ The best of many noisy measurements looks better than it is, so a fair compariso
 best rate from the study's runs, and trains every arm there on the same fresh seeds, in one sweep. The study's file in
 conf/study/ says how many seeds, and which rates besides the best. The runs are stored in the folder `confirm` inside the
 study's folder, and the study's report quotes them. Running the command again skips finished runs.
+
+Hydra overrides may say how to run (hydra/launcher=fused, machine.device=cuda, tracker=tensorboard), not what: all other
+settings are those of the study's runs.
 """
 
 import os
@@ -14,6 +17,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -23,11 +27,18 @@ from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.findings import CONFIRM
 from lrsweep.analysis.fresh import FreshRuns, plan_fresh_runs
 from lrsweep.analysis.study import Study, power
-from lrsweep.config import CONF_DIR, ConfigError, MachineConfig, StudyConfig, require
+from lrsweep.config import CONF_DIR, ConfigError, MachineConfig, RunConfig, StudyConfig, require
 from lrsweep.report.audit.build import read_study
 from lrsweep.report.texts.commands import settings, study_name
 from lrsweep.storage.files import StoreError
 from lrsweep.storage.tables import DEFAULT_SETTINGS
+
+_DEFINE_RUNS = {"technique", "grid", *(field.name for field in fields(RunConfig))}
+
+
+def defines_runs(word: str) -> bool:
+    """Is the word an override of a setting that defines a run, and not one of how to run it?"""
+    return re.split("[=.@/]", word.lstrip("+~"), maxsplit=1)[0] in _DEFINE_RUNS or word.startswith("study.arm=")
 
 
 def study_config(study: str) -> StudyConfig:
@@ -40,7 +51,9 @@ def read_tuning(results_dir: Path, name: str) -> Study:
     """The runs that choose the rates. Raises StoreError if there are none, or if some are missing."""
     study = read_study(results_dir, name)
     if study is None:
-        raise StoreError(f"{results_dir / name} holds no records to report; run lrsweep study=… first")
+        has_file = (CONF_DIR / "study" / f"{name}.yaml").exists()
+        first = f"run lrsweep study={name} first" if has_file else "check the study's name, or run its sweep first"
+        raise StoreError(f"{results_dir / name} holds no runs to choose rates from; {first}")
     if study.num_missing:
         raise StoreError(
             f"{results_dir / name} lacks {study.num_missing} of its planned runs, which may change an arm's best rate; "
@@ -98,12 +111,20 @@ def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str]]:
         name, equals, value = word.partition("=")
         if equals and name in values:
             values[name] = value
+        elif not equals and not word.startswith(("-", "~")):
+            raise ConfigError(f"cannot parse {word!r}; write name=value, as in lrsweep-confirm study=schedules seeds=20")
+        elif defines_runs(word):
+            how_many = "; seeds=N says how many fresh seeds" if name == "seed" else ""
+            raise ConfigError(f"leave out {word}: the settings of fresh runs come from the study's own runs{how_many}")
         else:
             rest.append(word)
     study = values["study"] or values["study.name"] or "lr"
     config = study_config(StudyConfig(name=study).name)
     if not config.fresh_seeds:
-        raise ConfigError(f"study={study} has no fresh seeds: it runs every rate on all of its seeds, and these are its evidence")
+        raise ConfigError(
+            f"study={study} has no fresh seeds, because its own runs are its evidence; "
+            f"lrsweep-report study={study} shows what they say"
+        )
     if any(word.startswith("seeds=") for word in words):
         seeds = values["seeds"]
         require(re.fullmatch("[1-9][0-9]{0,3}", seeds) is not None, "seeds", "a whole number from 1 to 9999", seeds)

@@ -56,7 +56,8 @@ def _explain_hydra(text: str, causes: list[str]) -> str:
         return f"{match[1]} is already a setting; remove the +"
     if match := re.search(r"Could not (?:override|append to config[^']*) '([^']+)'", text):
         name = (_full_key(causes[0]) if causes else None) or match[1]
-        similar = get_close_matches(name, flatten(asdict(AppConfig())), n=1)
+        groups = asdict(AppConfig())
+        similar = get_close_matches(name, [*flatten(groups), *groups], n=1)
         return f"{name} is not a setting" + (f"; did you mean {similar[0]}?" if similar else "; lrsweep --cfg job lists them all")
     if match := re.search(
         r"Could not find '([^']+)'\s+Available options in '([^']+)':\s+(.*?)\s*Config search path", text, re.DOTALL

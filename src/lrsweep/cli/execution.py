@@ -52,7 +52,9 @@ def is_finished(record: RunRecord, app: AppConfig) -> bool:
 def check_files(run: RunConfig, machine: MachineConfig) -> None:
     """Raise ConfigError if the initial weights are missing or the final weights cannot be written."""
     if run.model.init_from and not per_seed(run.model.init_from, run.seed).exists():
-        raise ConfigError(f"model.init_from: {per_seed(run.model.init_from, run.seed)} does not exist")
+        path = per_seed(run.model.init_from, run.seed)
+        how = "runs with machine.save_weights write such files, as lrsweep study=pretrain does"
+        raise ConfigError(f"model.init_from: {path} does not exist; {how}")
     if machine.save_weights:
         _refuse_unwritable(per_seed(machine.save_weights, run.seed))
 

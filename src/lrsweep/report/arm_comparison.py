@@ -23,14 +23,16 @@ from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import escaped, lr_text, percent, points, seeds_text
 
 COMPARISON_NOTE = (
-    "Each arm at its own best rate. *±*: half of a 95% interval to compare arms by: what all have in common on a seed is left "
-    "out and the spread is pooled, so it is narrower than that of a rate alone in the tables below. *Shortfall*: how many "
-    f"percentage points the mean over the rates within {WINDOW:g} decades of the best lies below it. *Usable decades*: how wide "
-    f"the stretch of rates is whose test accuracy is within {NEAR * 100:g} percentage point of the arm's own best, a mean over "
-    "the seeds; ≥: it reaches an end of the rates tried. *Rate sensitivity*: the mean excess of the validation loss within "
-    f"{DECADES:g} decade of the best rate, each loss counted up to its value before training (Wortsman et al. 2023, "
-    "arXiv:2309.14322); smaller is less sensitive, –: the rates tried cover too little. Arms with different losses, such as "
-    "double_softmax, do not compare in it. An arm whose best rate is an *edge* of those tried may have a better one beyond."
+    "Each arm at its own best rate; *base* has the default settings. *±*: half of a 95% interval for comparing arms. It "
+    "leaves out what all arms share on a seed, and pools the spread of all arms, so it is narrower than the interval of a "
+    f"rate alone in the tables below. *Shortfall*: the mean test accuracy of the rates within {WINDOW:g} decades of the best "
+    "rate lies so many percentage points below the best rate's. *Usable decades*: the width of the stretch of rates whose "
+    f"test accuracy is within {NEAR * 100:g} percentage point of the arm's own best, as a mean over the seeds; ≥: it reaches "
+    f"an end of the rates tried. *Rate sensitivity*: by how much the mean validation loss of the rates within {DECADES:g} "
+    "decade of the best exceeds that of the best rate; a loss counts at most as much as before training (Wortsman et al. "
+    "2023, arXiv:2309.14322). Smaller is less sensitive; –: the rates tried do not reach that far. It cannot compare arms with "
+    "different losses, such as double_softmax. *Edge*: the best rate is the lowest or highest one tried, so a better one may "
+    "lie beyond."
 )
 FRESH_NOTE = "*Fresh seeds*: test accuracy at the best rate on seeds that did not choose it, the fairer comparison."
 _COLUMNS = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall", "usable decades", "rate sensitivity"]

@@ -105,8 +105,9 @@ def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]
 def _fresh_text(best: Best, fresh: Best) -> str:
     return (
         "The best of many noisy points looks better than it is. So "
-        f"{counted(len(fresh.rows), 'rate')} ran again on {seeds_text(fresh.num_seeds)} that chose nothing. *Study less fresh*: "
-        "how much higher the validation accuracy was in the study; above 0, the study flattered the rate.\n\n"
+        f"{counted(len(fresh.rows), 'rate')} ran again on {seeds_text(fresh.num_seeds)} that did not choose them. "
+        "*Study minus fresh*: how much higher the validation accuracy was on the study's own seeds; above 0, they flattered the "
+        "rate.\n\n"
         f"{markdown_tables.rates_table(fresh.rows, optimism(best, fresh))}"
     )
 

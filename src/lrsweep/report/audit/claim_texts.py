@@ -188,7 +188,7 @@ def _deciding(one: Judged, level: float) -> list[str]:
             parts.append(escaped(_detail(test, effect)))
         parts += _parts_table(test, effect)
     if test.because:
-        parts.append(f"Its smallest difference that matters is its own, because {escaped(test.because)}.")
+        parts.append(f"This test has its own smallest difference that matters, because {escaped(test.because)}.")
     return parts
 
 
@@ -222,8 +222,8 @@ def method_section(audit: Audit) -> str:
   it lies above zero, the claim's side. *Does not hold here*: it lies below. *Open*: none of these; the number of seeds would
   decide it with a probability of 80 %, if effect and spread are as estimated. *Not testable here*: a definition, or a statement
   about the literature.
-* **What was not measured** is open, with the seeds that are planned. *Probably* is 80 % here too, for two arms whose difference
-  varies by {PAIRED_SD * 100:.2f} points between seeds, as in the first, small studies.
+* **What was not measured** is open, with the seeds that are planned. *Probably show* means with a probability of 80 %, if the
+  difference of two arms has a standard deviation of {PAIRED_SD * 100:.2f} points between seeds, as in the first, small studies.
 * **Tuned, then confirmed.** The runs of a study choose the rate of each arm, by validation accuracy and with equal effort. Every
   arm then runs at that rate on fresh seeds, the same for all arms, and only these decide. Studies that ask where the best rate
   lies, or that run all rates on several seeds, decide by their own runs. A best rate at the edge of those tried is a caveat.
@@ -232,7 +232,7 @@ def method_section(audit: Audit) -> str:
 * **Paired by seed.** A seed has the same images, initial weights and batch order in all arms. Effects are means of differences
   within seeds, with Student's intervals. Times and epochs are compared as ratios.
 * **Many tests.** The {audit.num_tests} deciding tests share a level of {LEVEL:.0%} (Bonferroni), so every interval is at
-  {1 - audit.level:.2%}; where one compares several pairs, they share its part as far as the question needs it. Intervals beside
+  {1 - audit.level:.2%}. A test of several pairs divides its level among them where its question needs that. Intervals beside
   a verdict are at {1 - SECONDARY_LEVEL:.0%} each. A share of runs has none, because the runs of a seed are alike. The two
   blanks of document 003 have the intervals of the report on study=lr, which hold together over the rates at 95 %.
 * **A method must act.** Every schedule is replayed on its records. An arm whose rate or batch moved in fewer than {ACTED:.0%} of

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from lrsweep.analysis.findings import Analysis, Findings
+from lrsweep.analysis.findings import CONFIRM, Analysis, Findings
 from lrsweep.report.texts.conclusions_en import (
     best_rate_en,
     caution_en,
@@ -23,7 +23,7 @@ def title_and_answer(study: str, tables: Analysis) -> str:
     if main is None:
         lines += ["* No run of this study was scored yet."]
     else:
-        lines += [*_answer(main), f"* **What ran:** {_what_ran(runs[runs['arm'] == main.best.arm].iloc[0])}"]
+        lines += [*_answer(study, main), f"* **What ran:** {_what_ran(runs[runs['arm'] == main.best.arm].iloc[0])}"]
     lines.append(f"* **How complete:** {completeness(runs, tables.expected)}")
     lines.append(f"* **What it cost:** {_cost(runs)}")
     lines.append(f"* **Where:** {_machine(runs)}")
@@ -54,14 +54,15 @@ def _cost(runs: pd.DataFrame) -> str:
     )
 
 
-def _answer(main: Findings) -> list[str]:
+def _answer(study: str, main: Findings) -> list[str]:
     best = main.headline
+    is_fresh = study.endswith(f"/{CONFIRM}")  # its own seeds are the fresh ones
     lines = [
         f"* **Good rates:** {good_rates_en(best)}",
         f"* **Best rate:** {best_rate_en(best)}",
         f"* **Best trade-off:** {trade_off_en(best)}",
         f"* **How sure:** {evidence_en(main)}. {caution_en(main)}".rstrip(". "),
-        f"* **Fresh seeds:** {_fresh(main)}",
+        *([] if is_fresh else [f"* **Fresh seeds:** {_fresh(main)}"]),
         f"* **Where learning starts and ends:** {edges_en(main)}",
     ]
     return [line.removesuffix(".") for line in lines]

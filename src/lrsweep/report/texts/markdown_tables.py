@@ -36,7 +36,7 @@ def rates_table(rows: pd.DataFrame, optimism: pd.Series | None = None) -> str:
     """One row per rate of one arm. `rows` is `Best.rows`; `optimism` adds a column, see `confirmation.optimism`."""
     is_timed = bool(rows["num_timed"].any())
     header = ["learning rate", "runs", "loses (points)", "class", "test accuracy", "validation accuracy", "epochs"]
-    header += ["seconds"] * is_timed + ["study less fresh (points)"] * (optimism is not None) + ["remarks"]
+    header += ["seconds"] * is_timed + ["study minus fresh (points)"] * (optimism is not None) + ["remarks"]
     table = []
     for _, row in rows.iterrows():
         cells = _rate_cells(row) + [_seconds_cell(row)] * is_timed
