@@ -6,10 +6,11 @@ Stops at the first sweep that ends with an error.
 """
 
 import sys
+from collections.abc import Sequence
 
 import torch
 
-from lrsweep.cli.confirm import run_to_end, study_config
+from lrsweep.cli.confirm import changes_no_run, run_to_end, study_config
 
 STUDIES: dict[str, list[str]] = {  # in this order: cheap ones first, and pretrain before finetune; with overrides of its own
     "pretrain": [],
@@ -35,10 +36,14 @@ STUDIES: dict[str, list[str]] = {  # in this order: cheap ones first, and pretra
 }
 
 
-def commands(study: str) -> list[list[str]]:
-    """The modules and arguments that run a study: its sweep, and its fresh seeds if it has some."""
-    sweep = ["lrsweep", f"study={study}", *STUDIES[study]]
-    return [sweep, ["lrsweep.cli.confirm", f"study={study}"]] if study_config(study).fresh_seeds else [sweep]
+def commands(study: str, overrides: Sequence[str] = ()) -> list[list[str]]:
+    """The modules and arguments that run a study: its sweep, and its fresh seeds if it has some.
+
+    Fresh runs get the settings of the study's runs, so they need only the overrides that change no run.
+    """
+    sweep = ["lrsweep", f"study={study}", *STUDIES[study], *overrides]
+    fresh = ["lrsweep.cli.confirm", f"study={study}", *filter(changes_no_run, overrides)]
+    return [sweep, fresh] if study_config(study).fresh_seeds else [sweep]
 
 
 def main() -> None:
@@ -46,9 +51,9 @@ def main() -> None:
         if study == "mixed_precision" and not torch.cuda.is_available():
             print("mixed_precision: left out, because it needs a GPU", flush=True)
             continue
-        for command in commands(study):
+        for command in commands(study, sys.argv[1:]):
             print(f"\n{' '.join(command)}", flush=True)
-            exit_code = run_to_end([sys.executable, "-m", *command, *sys.argv[1:]])
+            exit_code = run_to_end([sys.executable, "-m", *command])
             if exit_code:
                 sys.exit(exit_code)
 

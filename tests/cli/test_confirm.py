@@ -125,6 +125,64 @@ def test_unusual_names_and_lists_are_quoted_for_hydra(tmp_path: Path, make_recor
     assert {app.optimizer.lr: app.run for app in composed} == runs
 
 
+BACKSLASHES = ["a\\", "a\\\\", "a\\'b", 'a\\"b', "\\\\\\'", "[old].pt", "a,b}c{.pt"]
+
+
+@pytest.mark.parametrize("weights", BACKSLASHES)
+def test_unusual_paths_of_weights_reach_only_their_own_arm(
+    tmp_path: Path, make_record: Callable[..., RunRecord], weights: str
+) -> None:
+    runs = [RunConfig(), RunConfig(model=ModelConfig(init_from=weights))]
+    for run in runs:
+        store.save(tmp_path / "mine", replace(make_record(), run_id=run_id(run), config=asdict(run)))
+    study = confirm.read_tuning(tmp_path, "mine")
+    words = confirm.overrides(study, plan_fresh_runs(study, 0.0), 2)
+    composed = [main.to_app_config(main.compose(*words[2:], f"study.arm={arm}")).run for arm in range(2)]
+    assert sorted(map(run_id, composed)) == sorted(map(run_id, runs))
+
+
+def commands_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[list[str]]:
+    """The commands that lrsweep-confirm would run."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(confirm, "run_to_end", lambda command: commands.append(command) or 0)
+    monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", *words])
+    confirm.main()
+    return commands
+
+
+def test_the_results_folder_can_have_any_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: Callable[..., RunRecord]
+) -> None:
+    folder = tmp_path / "it's (1), a=b"
+    store.save(folder / "mine", make_record())
+    sweep, report = commands_of(monkeypatch, "study=mine", f"machine.results_dir={folder}")
+    assert main.compose(*sweep[6:]).machine.results_dir == str(folder)
+    assert report[-1] == f"machine.results_dir={folder}"
+
+
+@pytest.mark.parametrize("word", ["seed=0,1", "optimizer.lr=0.1", "schedule=step", "study.confirm_decades=1", "junk"])
+def test_settings_that_the_study_decides_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    make_record: Callable[..., RunRecord],
+    capsys: pytest.CaptureFixture[str],
+    word: str,
+) -> None:
+    store.save(tmp_path / "mine", make_record())
+    with pytest.raises(SystemExit, match="2"):
+        commands_of(monkeypatch, "study=mine", f"machine.results_dir={tmp_path}", word)
+    assert capsys.readouterr().err.startswith(f"ConfigError: {word!r} is not accepted here")
+
+
+def test_a_study_that_used_the_fresh_seeds_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: Callable[..., RunRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.save(tmp_path / "mine", make_record(seed=FIRST_FRESH_SEED))
+    with pytest.raises(SystemExit, match="2"):
+        commands_of(monkeypatch, "study=mine", f"machine.results_dir={tmp_path}")
+    assert capsys.readouterr().err.startswith(f"StoreError: {tmp_path / 'mine'} has runs on seeds from 1000 on")
+
+
 # A whole study by the real commands: two arms, two rates, two seeds.
 
 ARMS = [*SMALL, "study=restarts", "training.max_epochs=10", f"machine.data_dir={ROOT / 'data'}"]

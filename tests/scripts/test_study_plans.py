@@ -38,3 +38,9 @@ def test_weights_are_trained_before_they_are_used() -> None:
 def test_a_study_is_confirmed_if_it_has_fresh_seeds() -> None:
     assert commands("schedules") == [["lrsweep", "study=schedules"], ["lrsweep.cli.confirm", "study=schedules"]]
     assert commands("warmup") == [["lrsweep", "study=warmup"]]
+
+
+def test_only_the_sweep_gets_overrides_that_change_its_runs() -> None:
+    sweep, fresh = commands("schedules", ["training.max_epochs=2", "hydra/launcher=fused", "machine.threads=2"])
+    assert sweep[2:] == ["training.max_epochs=2", "hydra/launcher=fused", "machine.threads=2"]
+    assert fresh[2:] == ["hydra/launcher=fused", "machine.threads=2"]

@@ -129,7 +129,7 @@ def _most_accurate(measured: pd.DataFrame, rows: pd.DataFrame) -> int:
 def _cheapest(measured: pd.DataFrame, good: pd.DataFrame, best_lr: float, cost: str) -> TradeOff | None:
     """The good rate with the lowest mean of `cost`, compared with the best rate on the seeds that they share."""
     cost_SR = measured.pivot(index="seed", columns="lr", values=cost)  # a good rate has no run of 0 epochs
-    ratios_SR = np.log(cost_SR[good["lr"]].div(cost_SR[best_lr], axis="index"))
+    ratios_SR = cost_SR[good["lr"]].div(cost_SR[best_lr], axis="index").apply(np.log)
     means = good[f"{cost}_mean"].where(ratios_SR.notna().any().to_numpy())
     if means.isna().all():
         return None

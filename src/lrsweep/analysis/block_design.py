@@ -75,7 +75,7 @@ class BlockDesign:
         if self.metric in OVER_RATES:
             return self._over_rates(arm)
         by_rate = self.by_rate(arm)
-        rates = [float(lr) for lr in by_rate]
+        rates = [float(lr) for lr in by_rate.columns]
         caveat = ""
         match at:
             case "best":
