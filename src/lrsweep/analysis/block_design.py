@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.acting import schedule_of
+from lrsweep.analysis.best_rate import CHANCE
 from lrsweep.analysis.fixed_budget import stopped_at
 from lrsweep.analysis.optimum import optima
 from lrsweep.analysis.sensitivity import usable_decades
@@ -22,7 +23,6 @@ from lrsweep.analysis.study import Choice, NoSuchRuns, Study, power
 from lrsweep.analysis.time_to_target import target_below
 from lrsweep.training.schedules import batch_size_at
 
-CHANCE = 0.1  # test accuracy counted for a run that diverged before it had one
 NEAR = 0.01  # a rate takes part in the pooled variance if its validation accuracy is at most this far below its arm's best
 WINDOW = 0.5  # decades on either side of an arm's best rate, for `shortfall`
 EARLY = 5  # epochs, for `highest_loss`
