@@ -1,15 +1,16 @@
 """Prepare results/reference for a commit: pack the records, rebuild the report and the audit, and update the READMEs.
 
-`make reference` runs it. The records come from these commands, which continue from the packed ones:
+`make reference` runs it. The records come from these commands; each skips the committed runs and continues with the rest:
 
-    make sweep ARGS="study.name=reference/lr seed=0,1,2"
-    make sweep ARGS="study.name=reference/lr seed=0 loss=double_softmax study.extend=true"
-    make confirm STUDY=lr ARGS="study.name=reference/lr seeds=5"
-    make sensitivity STUDY=reference/lr ARGS="training.max_epochs=60 training.patience=60"
     make studies ARGS=machine.results_dir=results/reference
+    make sensitivity STUDY=reference/lr ARGS="training.max_epochs=60 training.patience=60"
+    lrsweep study=lr study.name=reference/lr/confirm grid.start=-3.2 grid.stop=-2.2 seed="range(1000,1020)"
 
-results/reference/lr_next collects ten seeds by today's code and is not complete yet. To continue it, for each seed from 0 to 9:
-`lrsweep study=lr study.name=reference/lr_next seed=…`. Once it is complete, it takes the place of results/reference/lr.
+The last one trains every rate near the best on the fresh seeds. results/reference/lr still holds 3 seeds by older code;
+results/reference/lr_next collects ten seeds by today's code and takes its place once it is complete:
+
+    lrsweep study=lr study.name=reference/lr_next seed="range(10)"
+    lrsweep study=lr study.name=reference/lr_next seed="range(10)" loss=double_softmax study.extend=true
 """
 
 import re

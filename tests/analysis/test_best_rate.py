@@ -100,15 +100,6 @@ def test_time_comes_from_runs_that_have_one() -> None:
     assert fastest.row["lr"] == RATES[2]  # while the fourth rate takes fewer epochs
 
 
-def test_times_on_different_seeds_are_not_compared() -> None:
-    best, other = np.full((4, 5), NAN), np.full((4, 5), NAN)
-    best[0, 2], other[1, 3] = 20.0, 10.0
-    fastest = best_of(noisy(ACCURACY, 4), seconds=np.fmax(best, other)).fastest
-    assert fastest is not None
-    assert (fastest.row["lr"], fastest.saved) == (RATES[2], 0.0)  # the best rate itself
-    assert best_of(noisy(ACCURACY, 4), seconds=other).fastest is None
-
-
 def test_a_rate_at_which_one_seed_diverged_at_once_is_worse() -> None:
     accuracy = noisy([0.97, 0.98, 0.98])
     accuracy[0, 2] = NAN

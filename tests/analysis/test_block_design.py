@@ -46,6 +46,7 @@ def test_accuracy_lost_to_patience_is_what_more_epochs_would_have_added() -> Non
         (np.exp(-np.arange(101) / 10), 0.5),  # falls at an even pace
         (np.exp(-np.minimum(np.arange(101), 50) / 10), 0.0),  # comes to rest halfway
         (np.exp(-np.maximum(np.arange(101) - 50, 0) / 10), 1.0),  # wakes up halfway
+        (np.full(101, 2.3), 0.0),  # never moved: stuck, and not left out
     ],
 )
 def test_late_fall_tells_slow_from_stuck(loss: Any, share: float) -> None:

@@ -74,3 +74,13 @@ def test_the_interval_holds_the_true_edge_95_times_in_100(num_seeds: int, sd: fl
         assert edge is not None
         held.append(edge.low <= 10**true <= edge.high)
     assert np.mean(held) > 0.91
+
+
+@pytest.mark.parametrize(("num_seeds", "level"), [(3, 0.05), (4, 0.05), (3, 0.002)])
+def test_a_few_seeds_that_agree_do_not_make_an_edge_certain(num_seeds: int, level: float) -> None:
+    """The edges of all seeds lie in two neighbouring cells, and by chance these seeds have all theirs in the rarer one."""
+    share = level ** (1 / num_seeds) + 0.01  # that all have theirs there is more probable than `level`
+    edge = learning_edges(runs_with_edges(GRID, [-5.05] * num_seeds, [-2.0] * num_seeds), level).start
+    assert edge is not None
+    assert math.log10(edge.low) <= -5.05 - 0.1 * (1 - share)
+    assert math.log10(edge.high) >= -5.05 + 0.1 * (1 - share)

@@ -37,6 +37,20 @@ def test_the_trade_off_is_the_good_rate_with_the_fewest_epochs() -> None:
     assert effect.effect == pytest.approx(-0.0005)
 
 
+@pytest.mark.parametrize(
+    ("timed", "saved"),
+    [([0], " and saves 50% (too few runs in common for an interval) against the best rate, 10^-3;"), ([], ";")],
+)
+def test_a_saving_of_few_runs_has_no_interval(timed: list[int], saved: str) -> None:
+    """The good rate has its time on seed 0, and the best rate on the seeds `timed`."""
+    study = study_of(2e-4)
+    runs = study.runs
+    is_timed = runs["lr"].eq(RATES[2]) & runs["seed"].eq(0) | runs["lr"].eq(RATES[1]) & runs["seed"].isin(timed)
+    runs["seconds"] = runs["epochs"].astype(float).where(is_timed)
+    effect = blank(evidence_of(study), 0.001, study="made", answer="trade-off", by="seconds")
+    assert effect.detail.startswith(f"10^-2.5 trains for 20 seconds{saved}")
+
+
 @pytest.mark.parametrize("answer", ["range", "trade-off"])
 def test_too_much_noise_leaves_the_blank_open(answer: Any) -> None:
     effect = blank(evidence_of(study_of(0.01)), 0.001, study="made", answer=answer)

@@ -147,6 +147,15 @@ def test_what_was_not_measured_says_what_the_planned_seeds_can_show_and_which_co
     assert "`lrsweep study=restarts && lrsweep-confirm study=restarts`" in section
 
 
+def test_a_claim_of_no_cost_says_which_difference_its_seeds_can_show_to_cost_nothing(audit: str) -> None:
+    section = part(audit, "### adam-1e-3")
+    assert re.search(r"that less than 0\.20 points are lost, if the true difference is \+0\.03 points or more: `", section)
+
+
+def test_the_introduction_says_which_intervals_hold_together(audit: str) -> None:
+    assert "deciding tests hold together with a probability of 95%, and those of document 003's blanks by themselves" in audit
+
+
 def test_an_undecided_claim_says_how_many_seeds_would_probably_decide_it(tmp_path: Path) -> None:
     fill_grow_batch(tmp_path, 4, gain=-0.001)
     section = part(build_audit(tmp_path).read_text(encoding="utf-8"), "### grow-batch")

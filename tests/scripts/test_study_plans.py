@@ -6,7 +6,7 @@ import pytest
 from plan import PLANNED, path_of, plan, texts, with_plan
 from studies import STUDIES, commands
 
-from lrsweep.analysis.claims import num_sharing_level, read_claims
+from lrsweep.analysis.claims import Test, num_sharing_level, read_claims
 from lrsweep.config import CONF_DIR
 
 
@@ -23,6 +23,13 @@ def test_the_plan_of_a_study_counts_its_runs() -> None:
     opening = path_of("schedules_sgd").read_text(encoding="utf-8").split("\nstudy:")[0]
     assert "32 runs (4 arms × 4 rates × 2 seeds), then 80 on 20 fresh seeds" in opening
     assert re.search(r"2,464 epochs of 3,000 images", opening)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("test", [claim.test for claim in read_claims() if claim.test], ids=lambda test: test.asks[:30])
+def test_a_claim_plans_the_seeds_that_its_study_runs(test: Test) -> None:
+    planned = plan(test.study.removesuffix("/confirm"))
+    assert test.num_planned == (planned.study.fresh_seeds if test.is_fresh else planned.num_seeds)
 
 
 def test_every_study_is_run() -> None:

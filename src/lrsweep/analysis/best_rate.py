@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from lrsweep.analysis.shortfall import DELTA, MIN_SEEDS, Verdict, compare_with_best, seeds_needed
 from lrsweep.analysis.summary import CONFIDENCE, summarise
-from lrsweep.analysis.verdicts import half_interval
 
 CHANCE = 0.1  # test accuracy counted for a run that diverged before it had one
 
@@ -42,7 +42,7 @@ class Best:
     delta: float  # a rate is good if it is shown to lose less test accuracy than this
     best: pd.Series  # the row with the highest validation accuracy among the dependable rates
     trade_off: TradeOff | None  # the good rate with the fewest epochs; None if no rate is good
-    fastest: TradeOff | None  # the good rate with the least time; None if no rate is good, or no times can be compared
+    fastest: TradeOff | None  # the good rate with the least time; None if no rate is good, or no good rate was timed
     num_seeds: int
     seeds_needed: int | None  # about how many seeds would show a rate to be good; None if one is, or this cannot be known
     doubts: tuple[Doubt, ...]
@@ -128,12 +128,12 @@ def _most_accurate(measured: pd.DataFrame, rows: pd.DataFrame) -> int:
 
 def _cheapest(measured: pd.DataFrame, good: pd.DataFrame, best_lr: float, cost: str) -> TradeOff | None:
     """The good rate with the lowest mean of `cost`, compared with the best rate on the seeds that they share."""
-    cost_SR = measured.pivot(index="seed", columns="lr", values=cost)  # a good rate has no run of 0 epochs
-    ratios_SR = cost_SR[good["lr"]].div(cost_SR[best_lr], axis="index").apply(np.log)
-    means = good[f"{cost}_mean"].where(ratios_SR.notna().any().to_numpy())
+    means = good[f"{cost}_mean"]
     if means.isna().all():
         return None
     row = good.iloc[int(np.nanargmin(means.to_numpy(dtype=float)))]
-    ratios = ratios_SR[row["lr"]].dropna()
-    mean, half = float(ratios.mean()), half_interval(float(ratios.std()), len(ratios), 1 - CONFIDENCE)
+    cost_SR = measured.pivot(index="seed", columns="lr", values=cost)  # a good rate has no run of 0 epochs
+    ratios = np.log(cost_SR[row["lr"]] / cost_SR[best_lr]).dropna()
+    half = float(stats.t.isf((1 - CONFIDENCE) / 2, len(ratios) - 1)) * float(ratios.sem())  # NaN with one seed in common
+    mean = float(ratios.mean())
     return TradeOff(row, 1 - math.exp(mean), 1 - math.exp(mean + half), 1 - math.exp(mean - half))

@@ -224,9 +224,9 @@ def _lost_to_patience(valid_accuracy: pd.Series, patience: int) -> float:
 
 
 def _late_fall(train_loss: pd.Series) -> float:
-    """About ½ if the loss falls at an even pace, 0 if it has come to rest. NaN if it fell nowhere."""
+    """About ½ if the loss falls at an even pace, 0 if it has come to rest or fell nowhere."""
     first, middle, last = np.log(train_loss.iloc[[0, len(train_loss) // 2, -1]].to_numpy(dtype=float))
-    return float((middle - last) / (first - last)) if first > last else math.nan
+    return float((middle - last) / (first - last)) if first > last else 0.0
 
 
 def _epochs_to(target: float, curve: pd.DataFrame | None) -> float:

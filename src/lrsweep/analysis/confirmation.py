@@ -13,9 +13,7 @@ FIRST_FRESH_SEED = 1_000  # far above the seeds of any study
 class Disagreement:
     """How the fresh seeds contradict the study. All rates are among those that ran on fresh seeds."""
 
-    best_not_good: (
-        pd.Series | None
-    )  # the study's best rate, as the row of the fresh seeds, if that rate is not good but others are
+    worse_best: pd.Series | None  # the study's best rate, as the row of the fresh seeds, if these show it to be worse
     no_longer_good: tuple[float, ...]  # other rates: good in the study, worse on fresh seeds
     good_after_all: tuple[float, ...]  # worse in the study, good on fresh seeds
 
@@ -41,11 +39,10 @@ def disagreement(best: Best, fresh: Best) -> Disagreement | None:
     verdicts = best.rows.set_index("lr")["verdict"].rename("study")
     both = fresh.rows.merge(verdicts, left_on="lr", right_index=True)
     at_best = both[both["lr"] == best.best["lr"]].iloc[0]
-    is_best_good = at_best["verdict"] == "good" or (at_best["verdict"] == "undecided" and fresh.good.empty)
-    no_longer_good = tuple(
-        both.loc[(both["study"] == "good") & (both["verdict"] == "worse") & (both["lr"] != at_best["lr"]), "lr"]
-    )
-    good_after_all = tuple(both.loc[(both["study"] == "worse") & (both["verdict"] == "good"), "lr"])
-    if is_best_good and not no_longer_good and not good_after_all:
+    now_worse, now_good = both["verdict"] == "worse", both["verdict"] == "good"
+    no_longer_good = tuple(both.loc[(both["study"] == "good") & now_worse & (both["lr"] != at_best["lr"]), "lr"])
+    good_after_all = tuple(both.loc[(both["study"] == "worse") & now_good, "lr"])
+    worse_best = at_best if at_best["verdict"] == "worse" else None
+    if worse_best is None and not no_longer_good and not good_after_all:
         return None
-    return Disagreement(None if is_best_good else at_best, no_longer_good, good_after_all)
+    return Disagreement(worse_best, no_longer_good, good_after_all)

@@ -186,10 +186,10 @@ def _edge(runs: pd.DataFrame, side: Literal["start", "end"], at: float | None, l
 
 
 def share(evidence: Evidence, level: float, *, study: str, of: str, arm: Arm | None = None, among: str = "") -> Effect:
-    """The share of an arm's runs that meet the condition `of`, see `_conditions`, with Clopper and Pearson's exact interval.
+    """The share of an arm's runs that meet the condition `of`, see `_conditions`.
 
-    Counts only runs that meet the condition `among`, at rates within the range of exponents `arm["at"]`. Both are optional. Runs
-    count as independent, which those of one seed are not quite, so the interval is a little too narrow.
+    Counts only runs that meet the condition `among`, at rates within the range of exponents `arm["at"]`. Both are optional. It
+    has no interval: the runs of a seed are much alike, so they are not as many independent ones.
     """
     chosen = dict(arm or {})
     stored = evidence.study(study)
@@ -204,9 +204,7 @@ def share(evidence: Evidence, level: float, *, study: str, of: str, arm: Arm | N
     num, num_runs, num_seeds = int(holds[of].sum()), len(holds), int(runs.loc[holds.index, "seed"].nunique())
     if not num_runs:
         raise NoSuchRuns(f"no runs of {described(chosen)}" + (f" that are {among}" if among else ""))
-    interval = stats.binomtest(num, num_runs).proportion_ci(1 - level, method="exact")
-    low, high = float(interval.low), float(interval.high)
-    return Effect(num / num_runs, low, high, "share", num_seeds, num_runs, level, detail=f"{num} of {num_runs} runs")
+    return Effect(num / num_runs, math.nan, math.nan, "share", num_seeds, num_runs, level, detail=f"{num} of {num_runs} runs")
 
 
 def _conditions(study: Study, runs: pd.DataFrame) -> pd.DataFrame:

@@ -54,6 +54,8 @@ def _edge(log_R: np.ndarray[Any, Any], fails_SR: np.ndarray[Any, Any], level: fl
     edge_S = bounds[0] + fails_SR[:, :-1] @ np.diff(bounds)
     num_seeds = len(edge_S)
     half = float(stats.t.isf(level / 2, num_seeds - 1)) * float(edge_S.std(ddof=1)) / num_seeds**0.5 if num_seeds > 1 else np.nan
-    half = max(half, float(np.diff(log_R).max()) / 2)  # all seeds share the grid, so their rounding errors do not average out
+    # All seeds share the grid, so their rounding errors do not average out. And if all edges lie in one cell, up to
+    # 1 - level^(1/n) of all seeds may still have theirs in the next one.
+    half = max(half, float(np.diff(log_R).max()) * max(0.5, 1 - level ** (1 / num_seeds)))
     mean = float(edge_S.mean())
     return Edge(10**mean, 10 ** (mean - half), 10 ** (mean + half), num_seeds)

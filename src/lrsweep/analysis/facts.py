@@ -60,8 +60,12 @@ def _cost_text(best: Best, chosen: TradeOff, by: str) -> str:
     own = f"{power(lr)} trains for {chosen.row[f'{by}_mean']:.0f} {by}"
     if lr == best_lr:
         return f"{own}, and is the best rate too; "
-    saved = f"{chosen.saved:.0%} (95 %: {chosen.saved_low:.0%} to {chosen.saved_high:.0%})"
-    return f"{own} and saves {saved} against the best rate, {power(best_lr)}; "
+    if math.isnan(chosen.saved):  # no seed has both
+        return f"{own}; "
+    interval = f"95 %: {chosen.saved_low:.0%} to {chosen.saved_high:.0%}"
+    if math.isnan(chosen.saved_high):
+        interval = "too few runs in common for an interval"
+    return f"{own} and saves {chosen.saved:.0%} ({interval}) against the best rate, {power(best_lr)}; "
 
 
 def _classes_text(rates: pd.DataFrame) -> str:

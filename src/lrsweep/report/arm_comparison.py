@@ -29,8 +29,8 @@ COMPARISON_NOTE = (
     f"the stretch of rates is whose test accuracy is within {NEAR * 100:g} percentage point of the arm's own best, a mean over "
     "the seeds; ≥: it reaches an end of the rates tried. *Rate sensitivity*: the mean excess of the validation loss within "
     f"{DECADES:g} decade of the best rate, each loss counted up to its value before training (Wortsman et al. 2023, "
-    "arXiv:2309.14322); smaller is less sensitive, –: the rates tried cover too little. An arm whose best rate is an *edge* of "
-    "those tried may have a better one beyond."
+    "arXiv:2309.14322); smaller is less sensitive, –: the rates tried cover too little. Arms with different losses, such as "
+    "double_softmax, do not compare in it. An arm whose best rate is an *edge* of those tried may have a better one beyond."
 )
 FRESH_NOTE = "*Fresh seeds*: test accuracy at the best rate on seeds that did not choose it, the fairer comparison."
 _COLUMNS = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall", "usable decades", "rate sensitivity"]

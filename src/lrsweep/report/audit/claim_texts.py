@@ -9,7 +9,7 @@ from lrsweep.analysis.contrasts import ACTED
 from lrsweep.analysis.plan import PAIRED_SD, detectable
 from lrsweep.analysis.study import Study
 from lrsweep.analysis.verdicts import DELTA, MAX_SEEDS, Effect, Word
-from lrsweep.report.audit.effect_texts import effect_text, loss_text, size_text
+from lrsweep.report.audit.effect_texts import effect_text, loss_text, signed, size_text
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import counted, escaped
 
@@ -33,9 +33,9 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
         f"{len(audit.judged)} statements of five documents on learning rates, each held against runs of their network: "
         f"{counted(num_runs, 'run')} of {len(studies)} studies. {HERE}",
         "\n".join(f"* {_count(word, len(by_word[word]))}" for word in WORDS),
-        "An effect above zero, or above ×1, is on the claim's side. In brackets stands its interval; all "
-        f"{audit.num_tests} intervals hold together with a probability of {1 - LEVEL:.0%} "
-        "([how it was judged](#how-it-was-judged)). In italics stands what limits a verdict.",
+        "An effect above zero, or above ×1, is on the claim's side. In brackets stands its interval; the intervals of "
+        f"{audit.num_tests} deciding tests hold together with a probability of {1 - LEVEL:.0%}, and those of document 003's "
+        "blanks by themselves ([how it was judged](#how-it-was-judged)). In italics stands what limits a verdict.",
     ]
     for word, (_, title, _) in WORDS.items():
         if by_word[word]:
@@ -88,8 +88,14 @@ def _plan(test: Test, level: float) -> str:
     """What the planned seeds can decide, and the command that runs them."""
     plan = f"Planned: {counted(test.num_planned, 'fresh seed' if test.is_fresh else 'seed')}"
     if test.is_fresh and METRICS.get(str(test.settings.get("metric"))) == "accuracy":
-        difference = detectable(test.num_planned, PAIRED_SD, level / test.num_pairs) * 100
-        plan += f", which [probably show](#how-it-was-judged) a difference of {difference:.2f} points"
+        difference = detectable(test.num_planned, PAIRED_SD, level / test.num_pairs)
+        plan += ", which [probably show](#how-it-was-judged) "
+        if test.costs_nothing:
+            delta = DELTA["accuracy"] if test.delta is None else test.delta
+            lead = signed(max(difference - delta, 0.0), "accuracy")
+            plan += f"that less than {size_text(delta, 'accuracy')} are lost, if the true difference is {lead} points or more"
+        else:
+            plan += f"a difference of {difference * 100:.2f} points"
     return f"{plan}: `{test.commands}`."
 
 
@@ -227,8 +233,8 @@ def method_section(audit: Audit) -> str:
   within seeds, with Student's intervals. Times and epochs are compared as ratios.
 * **Many tests.** The {audit.num_tests} deciding tests share a level of {LEVEL:.0%} (Bonferroni), so every interval is at
   {1 - audit.level:.2%}; where one compares several pairs, they share its part as far as the question needs it. Intervals beside
-  a verdict are at {1 - SECONDARY_LEVEL:.0%} each. The two blanks of document 003 have the intervals of the report on study=lr,
-  which hold together over the rates at 95 %.
+  a verdict are at {1 - SECONDARY_LEVEL:.0%} each. A share of runs has none, because the runs of a seed are alike. The two
+  blanks of document 003 have the intervals of the report on study=lr, which hold together over the rates at 95 %.
 * **A method must act.** Every schedule is replayed on its records. An arm whose rate or batch moved in fewer than {ACTED:.0%} of
   its runs gives no verdict.
 * Claims and tests are data: conf/claims.yaml. `lrsweep-report study=all` makes this page from the records, always with the same

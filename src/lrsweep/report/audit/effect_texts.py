@@ -16,7 +16,7 @@ def effect_text(effect: Effect) -> str:
     """An effect and its interval."""
     if effect.unit == "number":
         return f"{effect.effect:.3g}"
-    if effect.unit == "share" and effect.low >= 0:
+    if effect.unit == "share" and not effect.low < 0:
         low, middle, high = (f"{value * 100:.3g} %" for value in (effect.low, effect.effect, effect.high))
     else:
         low, middle, high = (signed(value, effect.unit) for value in (effect.low, effect.effect, effect.high))

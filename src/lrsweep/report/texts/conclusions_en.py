@@ -73,8 +73,8 @@ def conclusions_en(found: Findings) -> str:
         still_improving = _of_them(slow.num_still_improving, slow.num_out_of_patience)
         lines.append(
             "* The document supposes that patience runs out there during slow progress. Early stopping ended "
-            f"{_share(slow.num_out_of_patience, slow.num_runs)}, {still_improving} while their validation loss was still falling "
-            "to new minima."
+            f"{_share(slow.num_out_of_patience, slow.num_runs)}; in {still_improving} the validation loss reached a new minimum "
+            "after the best epoch."
         )
     return "\n".join(lines) + "\n"
 
@@ -120,8 +120,10 @@ def _range_en(best: Best) -> str:
     if not num_good:
         return f"The range of the highest accuracy is not known. Good rates: {good_rates_en(best)}."
     subject = f"{'Each of these ' if num_good > 1 else 'This '}{_good_of_en(best)}"
+    so_far = f", as far as {best.num_seeds} seeds can show" if len(best.undecided) else ""
     return (
-        f"The accuracy is highest for learning rates **{stretches_text(best.stretches('good'))}**. {subject} is shown to lose "
+        f"The accuracy is highest for learning rates "
+        f"**{stretches_text(best.stretches('good'))}**{so_far}. {subject} is shown to lose "
         f"less than {best.delta * 100:g} percentage points of test accuracy against the best rate; test accuracy "
         f"{percents(best.good['test_mean'])}{_undecided_en(best)}."
     )
@@ -203,9 +205,9 @@ def disagreement_en(found: Findings) -> str:
 
 def _disagreements_en(found: Disagreement) -> list[str]:
     parts = []
-    if (row := found.best_not_good) is not None:
+    if (row := found.worse_best) is not None:
         parts.append(
-            f"their best rate, {lr_text(row['lr'])}, is not shown to be good on the fresh seeds, where it loses "
+            f"their best rate, {lr_text(row['lr'])}, is worse on the fresh seeds, where it loses "
             f"{points(row['shortfall'])} percentage points{points_interval(row['shortfall_low'], row['shortfall_high'])}"
         )
     if found.no_longer_good:

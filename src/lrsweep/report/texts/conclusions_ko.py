@@ -66,8 +66,8 @@ def conclusions_ko(found: Findings) -> str:
         )
         lines.append(
             "* 문서는 이 범위에서 정확도가 느리게 오르는 동안 patience가 다한다고 추정한다. 실제로 "
-            f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. 그중 {slow.num_still_improving}회는 그때까지도 검증 손실이 "
-            "최저값을 갱신하고 있었다."
+            f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. 그중 {slow.num_still_improving}회는 정확도가 가장 높았던 "
+            "epoch 뒤에도 검증 손실이 최저값을 갱신하였다."
         )
     return "\n".join(lines) + "\n"
 
@@ -103,6 +103,7 @@ def _range(best: Best) -> str:
         of_tried = "" if len(best.rows) == len(best.tried) else f"새 시드로 다시 실험한 {len(best.rows)}개 가운데 "
         subject = f"{of_tried}이 구간의 학습률 {num_good}개는 모두" if num_good > 1 else f"{of_tried}이 학습률은"
         return (
+            f"{f'시드 {best.num_seeds}개로 확인된 범위에서, ' if len(best.undecided) else ''}"
             f"정확도가 가장 높은 학습률 구간은 **{stretches_text(best.stretches('good'), '~', ', ')}이다**. {subject} 가장 좋은 학습률과의 "
             f"테스트 정확도 차이가 {margin} 미만임이 확인되었다. 테스트 정확도는 {percents(best.good['test_mean'], '~')}이다."
             f"{_undecided(best)}"
@@ -180,10 +181,10 @@ def _between(low: float, high: float, form: str) -> str:
 
 def _disagreements(found: Disagreement) -> list[str]:
     parts = []
-    if (row := found.best_not_good) is not None:
+    if (row := found.worse_best) is not None:
         parts.append(
             f"그 시드로 고른 최고의 학습률 {lr_text(row['lr'])}에서는 새 시드의 정확도가 최선보다 {points(row['shortfall'])}%p 낮아"
-            f"{points_interval(row['shortfall_low'], row['shortfall_high'], '~')} 좋다고 확인되지 않았다."
+            f"{points_interval(row['shortfall_low'], row['shortfall_high'], '~')} 나쁜 것으로 확인되었다."
         )
     if found.no_longer_good:
         parts.append(f"그 시드에서는 좋았으나 새 시드에서 나쁜 것으로 확인된 학습률은 {_listed(found.no_longer_good)}이다.")
