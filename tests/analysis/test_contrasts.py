@@ -206,6 +206,15 @@ def test_arms_and_rates_that_the_study_lacks_are_an_error(asked: dict[str, Any])
         compared(noisy(np.random.default_rng(14), [0.0, 0.01]), arms=[asked])
 
 
+def test_an_arm_whose_runs_all_failed_is_an_error_that_says_so() -> None:
+    study = noisy(np.random.default_rng(15), [0.0, 0.01])
+    failed = study.runs["model.activation"] == "tanh"
+    study = replace(study, runs=study.runs.assign(status=np.where(failed, "failed", "ok")))
+    for at in ("best", -3, "all"):
+        with pytest.raises(NoSuchRuns, match="failed"):
+            compared(study, arms=[arm("tanh", at=at)])
+
+
 EXPONENTS = np.arange(-6.0, -1.4, 0.5)
 
 

@@ -163,3 +163,9 @@ def test_as_many_seeds_as_needed_show_most_near_rates_to_be_good() -> None:
         for _ in range(20)
     ]
     assert 0.5 < np.mean(shares) <= 1
+
+
+def test_rates_without_a_seed_in_common_are_undecided() -> None:
+    rates = compared(np.array([[0.9, np.nan], [np.nan, 0.5]]))
+    assert rates["verdict"].tolist() == ["undecided", "undecided"]
+    assert rates[["low", "high"]].isna().all(axis=None)

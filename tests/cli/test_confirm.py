@@ -108,16 +108,20 @@ def test_a_study_without_records_is_refused_in_one_line(
         ("schedules", "ConfigError: cannot parse 'schedules'; write name=value, as in lrsweep-confirm study=schedules seeds=20"),
         (
             "study=lr seed=0,1",
-            "ConfigError: leave out seed=0,1: the settings of fresh runs come from the study's own runs; "
+            "ConfigError: leave out seed=0,1: fresh runs follow the study's own runs and its file; "
             "seeds=N says how many fresh seeds",
         ),
         (
             "study=lr +training.max_epochs=3",
-            "ConfigError: leave out +training.max_epochs=3: the settings of fresh runs come from the study's own runs",
+            "ConfigError: leave out +training.max_epochs=3: fresh runs follow the study's own runs and its file",
         ),
         (
             "study=lr technique=relu",
-            "ConfigError: leave out technique=relu: the settings of fresh runs come from the study's own runs",
+            "ConfigError: leave out technique=relu: fresh runs follow the study's own runs and its file",
+        ),
+        (
+            "study=lr study.confirm_decades=1",
+            "ConfigError: leave out study.confirm_decades=1: fresh runs follow the study's own runs and its file",
         ),
         (
             "study=warmup",
@@ -163,6 +167,50 @@ def test_unusual_names_and_lists_are_quoted_for_hydra(tmp_path: Path, make_recor
     composed = [main.to_app_config(main.compose(*words[2:], f"study.arm={arm}")) for arm in range(2)]
     assert {app.study.name for app in composed} == {"학습률 it's/confirm"}
     assert {app.optimizer.lr: app.run for app in composed} == runs
+
+
+BACKSLASHES = ["a\\", "a\\\\", "a\\'b", 'a\\"b', "\\\\\\'", "[old].pt", "a,b}c{.pt"]
+
+
+@pytest.mark.parametrize("weights", BACKSLASHES)
+def test_unusual_paths_of_weights_reach_only_their_own_arm(
+    tmp_path: Path, make_record: Callable[..., RunRecord], weights: str
+) -> None:
+    runs = [RunConfig(), RunConfig(model=ModelConfig(init_from=weights))]
+    for run in runs:
+        store.save(tmp_path / "mine", replace(make_record(), run_id=run_id(run), config=asdict(run)))
+    study = confirm.read_tuning(tmp_path, "mine")
+    words = confirm.overrides(study, plan_fresh_runs(study, 0.0), 2)
+    composed = [main.to_app_config(main.compose(*words[2:], f"study.arm={arm}")).run for arm in range(2)]
+    assert sorted(map(run_id, composed)) == sorted(map(run_id, runs))
+
+
+def commands_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[list[str]]:
+    """The commands that lrsweep-confirm would run."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(confirm, "run_to_end", lambda command: commands.append(command) or 0)
+    monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", *words])
+    confirm.main()
+    return commands
+
+
+def test_the_results_folder_can_have_any_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: Callable[..., RunRecord]
+) -> None:
+    folder = tmp_path / "it's (1), a=b"
+    store.save(folder / "mine", make_record())
+    sweep, report = commands_of(monkeypatch, "study=mine", f"machine.results_dir={folder}")
+    assert main.compose(*sweep[6:]).machine.results_dir == str(folder)
+    assert report[-1] == f"machine.results_dir={folder}"
+
+
+def test_a_study_that_used_the_fresh_seeds_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: Callable[..., RunRecord], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.save(tmp_path / "mine", make_record(seed=FIRST_FRESH_SEED))
+    with pytest.raises(SystemExit, match="2"):
+        commands_of(monkeypatch, "study=mine", f"machine.results_dir={tmp_path}")
+    assert capsys.readouterr().err.startswith(f"StoreError: {tmp_path / 'mine'} has runs on seeds from 1000 on")
 
 
 # A whole study by the real commands: two arms, two rates, two seeds.

@@ -162,8 +162,8 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     (
         "study.confirm_also",
         {},
-        "a list of arms, each with an exponent of ten as `at`",
-        ([{}], [{"at": math.nan}], [{"optimizer.name": "adam"}]),
+        "a list of arms, each with an exponent from -300 to 300 as `at`",
+        ([{}], [{"at": math.nan}], [{"at": "high"}], [{"at": 301}], [{"optimizer.name": "adam"}]),
         ([], [{"optimizer.name": "adam", "at": -3}]),
     ),
     ("study.name", {}, PLAIN_PATH, NOT_PLAIN, ("reference/학습률 1",)),

@@ -225,6 +225,13 @@ def test_arms_with_different_first_seeds_are_compared(tmp_path: Path) -> None:
     assert "rmsprop" in report
 
 
+def test_an_arm_whose_runs_all_failed_is_not_compared(tmp_path: Path) -> None:
+    for loss, outcome in zip(ARMS, (scored(0.9), FAILED), strict=True):
+        store.save(tmp_path, record_of(1e-3, outcome, loss=loss))
+    section = build(tmp_path).read_text(encoding="utf-8").split("## Arms compared")[1].split("\n## ")[0]
+    assert "double_softmax" not in section
+
+
 # Damaged, missing and failed records.
 
 ONE_DIVERGED = "* **How complete:** 1 run of 1 learning rate × 1 seed (cross_entropy): 0 ok, 1 diverged, 0 failed"

@@ -238,6 +238,13 @@ def test_a_disagreement_is_said_in_one_sentence() -> None:
     )
 
 
+def test_a_worse_rate_without_a_shortfall_has_no_number() -> None:
+    unknown = replace(FRESH_SAY, rows=FRESH_SAY.rows.assign(shortfall=math.nan, shortfall_low=math.nan, shortfall_high=math.nan))
+    texts = both(with_fresh(unknown, best=STUDY_SAYS_OTHERWISE))
+    assert_in(texts, "is worse on the fresh seeds, and they called", "새 시드에서 나쁜 것으로 확인되었다.")
+    assert_not_in(texts, "nan", "nan")
+
+
 def test_one_rate_on_fresh_seeds_does_not_replace_the_comparison() -> None:
     assert both(FINDINGS["one fresh rate"]) == both(FOUND)
 

@@ -480,6 +480,12 @@ def test_representative_rates_contain_both_ends_and_the_best(accuracies: dict[in
     assert chosen == sorted(set(chosen))
 
 
+def test_rates_can_be_as_far_apart_as_a_grid_allows() -> None:
+    template = runs_of().iloc[2].to_dict()
+    runs = pd.DataFrame(template | {"lr": lr, "valid_accuracy": 0.9 if lr < 1 else 0.5} for lr in (1e-300, 1.0, 1e300))
+    assert plots.representative_rates(best_of(runs)) == [1e-300, 1.0, 1e300]
+
+
 def test_representative_rates_contain_the_trade_off(best: Best) -> None:
     assert best.trade_off is not None
     assert best.trade_off.row["lr"] in plots.representative_rates(best)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.acting import schedule_of
+from lrsweep.analysis.best_rate import CHANCE
 from lrsweep.analysis.fixed_budget import stopped_at
 from lrsweep.analysis.optimum import optima
 from lrsweep.analysis.sensitivity import usable_decades
@@ -22,7 +23,6 @@ from lrsweep.analysis.study import Choice, NoSuchRuns, Study, power
 from lrsweep.analysis.time_to_target import target_below
 from lrsweep.training.schedules import batch_size_at
 
-CHANCE = 0.1  # test accuracy counted for a run that diverged before it had one
 NEAR = 0.01  # a rate takes part in the pooled variance if its validation accuracy is at most this far below its arm's best
 WINDOW = 0.5  # decades on either side of an arm's best rate, for `shortfall`
 EARLY = 5  # epochs, for `highest_loss`
@@ -74,7 +74,8 @@ class BlockDesign:
         """`at` is "best", "good" (the mean over the rates `good`), "all", an exponent, or a range of exponents [low, high]."""
         if self.metric in OVER_RATES:
             return self._over_rates(arm)
-        rates = [float(lr) for lr in self.table[arm]]
+        by_rate = self.by_rate(arm)
+        rates = [float(lr) for lr in by_rate.columns]
         caveat = ""
         match at:
             case "best":
@@ -95,7 +96,7 @@ class BlockDesign:
                 rates, text = self._close_to(rates, [10 ** float(at)]), f"at 10^{at:g}"
         if not rates:
             raise NoSuchRuns(f"no runs {text} of {self.study.called(arm)}")
-        values = pd.DataFrame(self.table[arm])[rates].mean(axis="columns", skipna=False)
+        values = by_rate[rates].mean(axis="columns", skipna=False)
         if self.metric == "deviation":
             values = (values - values.mean()).abs()
         runs = self.study.measured
@@ -112,7 +113,7 @@ class BlockDesign:
         if self.metric == "shortfall":
             return self._shortfall(arm, choice)
         if self.metric == "optimum":
-            found, text = optima(pd.DataFrame(self.table[arm])), "best rate"
+            found, text = optima(self.by_rate(arm)), "best rate"
         else:
             found, text = usable_decades(runs, choice.lr), f"around {power(choice.lr)}"
         num_cut = int(found["is_cut"].sum())
@@ -123,6 +124,12 @@ class BlockDesign:
     def table(self) -> pd.DataFrame:
         """The metric of every run, seeds × (arm, lr)."""
         return self.study.table(self._value_per_run())
+
+    def by_rate(self, arm: str) -> pd.DataFrame:
+        """The metric of an arm's runs, seeds × lr. Raises NoSuchRuns if all of them failed."""
+        if arm not in self.table:
+            raise NoSuchRuns(f"all runs of {self.study.called(arm)} failed")
+        return pd.DataFrame(self.table[arm])
 
     @cached_property
     def pooled(self) -> tuple[float, int, set[tuple[str, float]]]:
@@ -147,7 +154,7 @@ class BlockDesign:
 
     def _shortfall(self, arm: str, choice: Choice) -> Column:
         inside = [lr for lr in choice.rates if abs(math.log10(lr / choice.lr)) <= WINDOW + 1e-6]
-        by_rate = pd.DataFrame(self.table[arm])
+        by_rate = self.by_rate(arm)
         shortfall = by_rate[choice.lr] - by_rate[inside].mean(axis="columns")
         return Column(arm, shortfall, f"around {power(choice.lr)}", self.study.runs[self.study.runs["arm"] == arm])
 

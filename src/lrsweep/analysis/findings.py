@@ -98,7 +98,7 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
     records = store.read(folder)
     if not records:
         raise files.StoreError(f"{folder} holds no records to report; run lrsweep study=… first")
-    runs = _to_runs(records)
+    runs = to_runs(records)
     curves = tables.curves_frame(records).merge(runs[["run_id", "arm"]], on="run_id")
     expected = store.read_expected(folder)
     num_missing = len(expected - set(runs["run_id"])) if expected else 0
@@ -124,7 +124,7 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
         CONFIRM: any(found.confirmation for found in findings.values()),
         BUDGET: any(found.sensitivity for found in findings.values()),
     }
-    quoted = {name: _to_runs(subfolders[name]) for name in subfolders if is_quoted[name]}
+    quoted = {name: to_runs(subfolders[name]) for name in subfolders if is_quoted[name]}
     return Analysis(runs, curves, tables.class_counts_frame(records), summarise(runs), findings, target, expected, quoted)
 
 
@@ -136,14 +136,15 @@ def _arms_by_num_changes(runs: pd.DataFrame) -> list[str]:
     return first.assign(num_changes=num_changes).sort_values(["num_changes", "arm"])["arm"].tolist()
 
 
-def _to_runs(records: list[RunRecord]) -> pd.DataFrame:
+def to_runs(records: list[RunRecord]) -> pd.DataFrame:
+    """See Analysis.runs."""
     return with_arms(with_seconds(with_chance(tables.to_frame(records), tables.class_counts_frame(records))))
 
 
 def _confirmation(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -> Best | None:
     if not records:
         return None
-    fresh = _with_settings_of(arm_runs, _to_runs(records))
+    fresh = _with_settings_of(arm_runs, to_runs(records))
     fresh = fresh[~fresh["seed"].isin(arm_runs["seed"])]  # a seed that helped to choose cannot confirm the choice
     return None if fresh.empty else confirm(best, fresh)
 
@@ -151,7 +152,7 @@ def _confirmation(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) 
 def _sensitivity(records: list[RunRecord], arm_runs: pd.DataFrame) -> Sensitivity | None:
     if not records:
         return None
-    runs = _with_settings_of(arm_runs, _to_runs(records), ignored=("training.max_epochs", "training.patience"))
+    runs = _with_settings_of(arm_runs, to_runs(records), ignored=("training.max_epochs", "training.patience"))
     return None if runs.empty else analyse_budget(runs, tables.curves_frame(records))
 
 

@@ -49,7 +49,7 @@ def finder(
     at the same level each. Between two rates of the sweep, accuracy is taken to change in a straight line.
     """
     stored = evidence.study(study)
-    accuracy_SR = pd.DataFrame(BlockDesign(stored, "test_accuracy").table[stored.find_arm({})])
+    accuracy_SR = BlockDesign(stored, "test_accuracy").by_rate(stored.find_arm({}))
     exponents = np.log10(accuracy_SR.columns.to_numpy(dtype=float))
     best = int(np.abs(exponents - math.log10(evidence.best_rate(study, {}))).argmin())
     parts: dict[tuple[str, str], Effect] = {}

@@ -80,7 +80,7 @@ def _intervals(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resoluti
     with np.errstate(invalid="ignore", divide="ignore"):
         difference_KSR = accuracy_SR.T[candidates][:, :, None] - accuracy_SR[None, :, learned]  # candidate minus rate
         num_KR = np.isfinite(difference_KSR).sum(axis=1)
-        mean_KR = np.nansum(difference_KSR, axis=1) / num_KR
+        mean_KR = np.nansum(difference_KSR, axis=1) / np.maximum(num_KR, 1)  # 0 for rates that share no seed
         variance_KR = np.nansum((difference_KSR - mean_KR[:, None]) ** 2, axis=1) / (num_KR - 1)
         is_distinct_KR = ~dependable_R[learned] | (candidates[:, None] < learned)  # each pair of rates once
         variance_KR, df_KR = moderated(np.maximum(variance_KR, resolution**2), num_KR - 1, is_distinct_KR)

@@ -99,7 +99,7 @@ class Study:
         """
         if self.tuning is not None:
             return self.tuning.choose(self._arm_of_tuning(arm))
-        choice = self._choices[arm]
+        choice = self._choices.get(arm)  # none if all of its runs failed
         if choice is None:
             raise NoSuchRuns(f"no rate of {self.called(arm)} was scored on every seed")
         return choice

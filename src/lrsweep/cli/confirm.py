@@ -1,6 +1,6 @@
 """The command `lrsweep-confirm`: run a study's best rates again on fresh seeds.
 
-    lrsweep-confirm study=schedules [seeds=20] [machine.results_dir=DIR] [Hydra overrides]
+    lrsweep-confirm study=schedules [seeds=20] [machine.results_dir=DIR] [overrides of machine, tracker and hydra]
 
 The best of many noisy measurements looks better than it is, so a fair comparison needs new runs. The command takes each arm's
 best rate from the study's runs, and trains every arm there on the same fresh seeds, in one sweep. The study's file in
@@ -29,7 +29,7 @@ from lrsweep.analysis.fresh import FreshRuns, plan_fresh_runs
 from lrsweep.analysis.study import Study, power
 from lrsweep.config import CONF_DIR, ConfigError, MachineConfig, RunConfig, StudyConfig, require
 from lrsweep.report.audit.build import read_study
-from lrsweep.report.texts.commands import settings, study_name
+from lrsweep.report.texts.commands import in_quotes, settings, study_name
 from lrsweep.storage.files import StoreError
 from lrsweep.storage.tables import DEFAULT_SETTINGS
 
@@ -37,8 +37,10 @@ _DEFINE_RUNS = {"technique", "grid", *(field.name for field in fields(RunConfig)
 
 
 def defines_runs(word: str) -> bool:
-    """Is the word an override of a setting that defines a run, and not one of how to run it?"""
-    return re.split("[=.@/]", word.lstrip("+~"), maxsplit=1)[0] in _DEFINE_RUNS or word.startswith("study.arm=")
+    """Is the word an override that decides which runs there are, and not one of how to run them?"""
+    name = word.lstrip("+~")
+    is_of_study = name.startswith("study.") and not name.startswith("study.extend=")
+    return is_of_study or re.split("[=.@/]", name, maxsplit=1)[0] in _DEFINE_RUNS
 
 
 def study_config(study: str) -> StudyConfig:
@@ -48,7 +50,7 @@ def study_config(study: str) -> StudyConfig:
 
 
 def read_tuning(results_dir: Path, name: str) -> Study:
-    """The runs that choose the rates. Raises StoreError if there are none, or if some are missing."""
+    """The runs that choose the rates. Raises StoreError if there are none, if some are missing, or if some have fresh seeds."""
     study = read_study(results_dir, name)
     if study is None:
         has_file = (CONF_DIR / "study" / f"{name}.yaml").exists()
@@ -59,6 +61,8 @@ def read_tuning(results_dir: Path, name: str) -> Study:
             f"{results_dir / name} lacks {study.num_missing} of its planned runs, which may change an arm's best rate; "
             "finish the study first, with the command that started it"
         )
+    if study.runs["seed"].max() >= FIRST_FRESH_SEED:
+        raise StoreError(f"{results_dir / name} has runs on seeds from {FIRST_FRESH_SEED} on, so no fresh ones are left")
     return study
 
 
@@ -92,15 +96,15 @@ def overrides(study: Study, fresh: FreshRuns, num_seeds: int) -> list[str]:
 def _chosen_by_arm(values: pd.Series) -> str:
     """An interpolation inside Hydra's quotes, which names the arms that do not have the most common value."""
     common = values.value_counts().index[0]
-    cases = [f"{arm},{_literal(value)}" for arm, value in enumerate(values) if value != common] + [f"else,{_literal(common)}"]
-    return "'${pick:${study.arm}," + ",".join(cases).replace("'", r"\'") + "}'"
+    cases = [(str(arm), value) for arm, value in enumerate(values) if value != common] + [("else", common)]
+    is_text = values.name == "model.init_from"
+    return in_quotes("${pick:${study.arm}," + ",".join(f"{key},{_literal(value, is_text)}" for key, value in cases) + "}")
 
 
-def _literal(value: object) -> str:
+def _literal(value: object, is_text: bool) -> str:
     """A table's cell as an argument of a resolver. Cells write None as `null` and lists as JSON."""
-    if not isinstance(value, str) or value == "null" or value.startswith("["):
-        return str(value)
-    return '"' + value.replace('"', r"\"") + '"'
+    is_list = isinstance(value, str) and value.startswith("[") and not is_text
+    return str(value) if not isinstance(value, str) or value == "null" or is_list else in_quotes(value, '"')
 
 
 def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str]]:
@@ -115,7 +119,7 @@ def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str]]:
             raise ConfigError(f"cannot parse {word!r}; write name=value, as in lrsweep-confirm study=schedules seeds=20")
         elif defines_runs(word):
             how_many = "; seeds=N says how many fresh seeds" if name == "seed" else ""
-            raise ConfigError(f"leave out {word}: the settings of fresh runs come from the study's own runs{how_many}")
+            raise ConfigError(f"leave out {word}: fresh runs follow the study's own runs and its file{how_many}")
         else:
             rest.append(word)
     study = values["study"] or values["study.name"] or "lr"
@@ -146,10 +150,11 @@ def main() -> None:
     except (ConfigError, StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
-    sweep = overrides(study, fresh, config.fresh_seeds)
-    folder = f"machine.results_dir={results_dir}"
+    words = overrides(study, fresh, config.fresh_seeds)
     os.environ.setdefault("LRSWEEP_COMMAND", shlex.join(["lrsweep-confirm", *sys.argv[1:]]))  # shown after Ctrl-C
-    for command in (["lrsweep", "-m", *sweep, folder, *rest], ["lrsweep.cli.report", f"study={name}", folder]):
+    sweep = ["lrsweep", "-m", *words, f"machine.results_dir={in_quotes(results_dir)}", *rest]
+    report = ["lrsweep.cli.report", f"study={name}", f"machine.results_dir={results_dir}"]
+    for command in (sweep, report):
         exit_code = run_to_end([sys.executable, "-m", *command])
         if exit_code:
             sys.exit(exit_code)

@@ -40,8 +40,10 @@ class StudyConfig:
         require_inside("study.name", self.name)
         require(0 <= self.fresh_seeds <= 9_999, "study.fresh_seeds", "from 0 to 9999", self.fresh_seeds)
         require(0 <= self.confirm_decades < math.inf, "study.confirm_decades", "finite and at least 0", self.confirm_decades)
-        has_rates = all(math.isfinite(also.get("at", math.nan)) for also in self.confirm_also)
-        require(has_rates, "study.confirm_also", "a list of arms, each with an exponent of ten as `at`", self.confirm_also)
+        has_rates = all(isinstance(at := also.get("at"), int | float) and -300 <= at <= 300 for also in self.confirm_also)
+        require(
+            has_rates, "study.confirm_also", "a list of arms, each with an exponent from -300 to 300 as `at`", self.confirm_also
+        )
         require(self.name != ALL_STUDIES, "study.name", "another name, because study=all reports on every study", self.name)
 
     @property

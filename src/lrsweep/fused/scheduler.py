@@ -125,7 +125,7 @@ def _memory_of_blocks(template: RunConfig, mnist: Mnist, block_slots: int) -> tu
     blocks.append(Block(template, block_slots, mnist, torch.float32, pool))
     per_block = torch.cuda.memory_allocated(device) - with_one
     order_KN = torch.zeros(block_slots, template.data.num_train, dtype=torch.int64)
-    blocks[1].epoch(order_KN, torch.zeros(_num_steps(template), block_slots))
+    blocks[1].epoch(order_KN, torch.zeros(template.epoch_steps, block_slots))
     return torch.cuda.max_memory_allocated(device) - before - 2 * per_block, per_block
 
 
@@ -155,7 +155,7 @@ class _ActiveRun:
 
     def next_rates(self) -> list[float]:
         first = len(self.losses)
-        steps = range(first, first + _num_steps(self.run))
+        steps = range(first, first + self.run.epoch_steps)
         return [lr_at(self.run.schedule, self.run.optimizer.lr, step, self.pace) * self.plateau.lr_scale for step in steps]
 
     @property
@@ -219,10 +219,6 @@ class _ActiveRun:
         return sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / num_train
 
 
-def _num_steps(run: RunConfig) -> int:
-    return -(-run.data.num_train // run.training.batch_size)
-
-
 def _train_in_slots(
     runs: Sequence[RunConfig],
     positions: Sequence[int],
@@ -262,7 +258,7 @@ def _start_epoch(block: Block, slots: list[_ActiveRun | None]) -> EpochResult:
     active_runs = {k: active for k, active in enumerate(slots) if active is not None}
     template = next(iter(active_runs.values())).run
     order_KN = torch.zeros(len(slots), template.data.num_train, dtype=torch.int64)
-    rates_SK = torch.zeros(_num_steps(template), len(slots), dtype=torch.float64)
+    rates_SK = torch.zeros(template.epoch_steps, len(slots), dtype=torch.float64)
     for k, active in active_runs.items():
         order_KN[k] = active.next_order()
         rates_SK[:, k] = torch.tensor(active.next_rates(), dtype=torch.float64)

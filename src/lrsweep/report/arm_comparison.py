@@ -89,7 +89,7 @@ def _fresh_text(lr: float, fresh: Best | None) -> str:
 def plot_arms(study: Study, ax: Axes) -> Axes:
     """Mean test error of every arm against the rate. Each line ends with the arm's name and has a ring at the arm's best rate."""
     design = BlockDesign(study, "test_accuracy")
-    arms = list(study.runs["arm"].unique())
+    arms = list(study.measured["arm"].unique())
     ends: list[tuple[float, float, str, str]] = []
     for i, arm in enumerate(arms):
         error = 1 - design.table[arm].mean()

@@ -8,9 +8,9 @@ import pandas as pd
 
 from lrsweep.analysis.claims import Judged, judge_all, read_claims
 from lrsweep.analysis.evidence import Evidence
+from lrsweep.analysis.findings import to_runs
 from lrsweep.analysis.study import Study
 from lrsweep.analysis.suggestions import suggest
-from lrsweep.analysis.summary import with_arms, with_chance, with_seconds
 from lrsweep.report.arm_comparison import comparison
 from lrsweep.report.audit.claim_texts import TITLE, claim_section, claims_table, headline, method_section
 from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit
@@ -55,14 +55,13 @@ def read_study(folder: Path, name: str) -> Study | None:
     records = store.read(folder / name)
     if not records:
         return None
-    counts = tables.class_counts_frame(records)
-    runs = with_arms(with_seconds(with_chance(tables.to_frame(records), counts)))
+    runs = to_runs(records)
     expected = store.read_expected(folder / name)
     is_done = runs["status"] != "failed"
     missing = len((expected or set()) - set(runs.loc[is_done, "run_id"])) or int((~is_done).sum())
     parent = name.removesuffix("/confirm")
     tuning = read_study(folder, parent) if parent != name else None
-    return Study(name, runs, tables.curves_frame(records), counts, missing, tuning)
+    return Study(name, runs, tables.curves_frame(records), tables.class_counts_frame(records), missing, tuning)
 
 
 def read_suggestions(folder: Path, name: str) -> pd.DataFrame:

@@ -227,7 +227,7 @@ def representative_rates(best: Best) -> list[float]:
     if best.trade_off is not None:
         chosen.add(float(best.trade_off.row["lr"]))
     while len(chosen) < min(5, len(rates)):
-        chosen.add(max(rates, key=lambda rate: min(abs(math.log(rate / other)) for other in chosen)))
+        chosen.add(max(rates, key=lambda rate: min(abs(math.log(rate) - math.log(other)) for other in chosen)))
     return sorted(chosen)
 
 

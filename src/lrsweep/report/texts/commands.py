@@ -37,8 +37,12 @@ def _is_plain(text: str) -> bool:
 
 def _quoted(name: str, text: str) -> str:
     """An override in two layers of quotes: one for the shell, one for Hydra."""
-    inside = re.sub(r"\\+(?='|$)", r"\g<0>\g<0>", text).replace("'", r"\'")  # a backslash matters only before a quote
-    return shlex.quote(f"{name}='{inside}'")
+    return shlex.quote(f"{name}={in_quotes(text)}")
+
+
+def in_quotes(text: str, mark: str = "'") -> str:
+    """Text in quotes for Hydra, in which a backslash matters only before a quote."""
+    return mark + re.sub(rf"\\+(?={mark}|\Z)", r"\g<0>\g<0>", text).replace(mark, "\\" + mark) + mark
 
 
 def settings(runs: pd.DataFrame) -> list[str]:

@@ -206,10 +206,9 @@ def disagreement_en(found: Findings) -> str:
 def _disagreements_en(found: Disagreement) -> list[str]:
     parts = []
     if (row := found.worse_best) is not None:
-        parts.append(
-            f"their best rate, {lr_text(row['lr'])}, is worse on the fresh seeds, where it loses "
-            f"{points(row['shortfall'])} percentage points{points_interval(row['shortfall_low'], row['shortfall_high'])}"
-        )
+        loss = f"{points(row['shortfall'])} percentage points{points_interval(row['shortfall_low'], row['shortfall_high'])}"
+        where = "" if math.isnan(row["shortfall"]) else f", where it loses {loss}"
+        parts.append(f"their best rate, {lr_text(row['lr'])}, is worse on the fresh seeds{where}")
     if found.no_longer_good:
         parts.append(f"they called {_listed(found.no_longer_good)} good, which the fresh seeds show to be worse")
     if found.good_after_all:

@@ -182,10 +182,9 @@ def _between(low: float, high: float, form: str) -> str:
 def _disagreements(found: Disagreement) -> list[str]:
     parts = []
     if (row := found.worse_best) is not None:
-        parts.append(
-            f"그 시드로 고른 최고의 학습률 {lr_text(row['lr'])}에서는 새 시드의 정확도가 최선보다 {points(row['shortfall'])}%p 낮아"
-            f"{points_interval(row['shortfall_low'], row['shortfall_high'], '~')} 나쁜 것으로 확인되었다."
-        )
+        loss = f"{points(row['shortfall'])}%p 낮아{points_interval(row['shortfall_low'], row['shortfall_high'], '~')}"
+        how = "" if math.isnan(row["shortfall"]) else f"정확도가 최선보다 {loss} "
+        parts.append(f"그 시드로 고른 최고의 학습률 {lr_text(row['lr'])}은 새 시드에서 {how}나쁜 것으로 확인되었다.")
     if found.no_longer_good:
         parts.append(f"그 시드에서는 좋았으나 새 시드에서 나쁜 것으로 확인된 학습률은 {_listed(found.no_longer_good)}이다.")
     if found.good_after_all:
