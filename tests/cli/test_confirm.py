@@ -188,7 +188,7 @@ def test_unusual_paths_of_weights_reach_only_their_own_arm(
 def commands_of(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[list[str]]:
     """The commands that lrsweep-confirm would run."""
     commands: list[list[str]] = []
-    monkeypatch.setattr(confirm, "run_to_end", lambda command: commands.append(command) or 0)
+    monkeypatch.setattr(confirm, "run_to_end", lambda command, environment: commands.append(command) or 0)
     monkeypatch.setattr(sys, "argv", ["lrsweep-confirm", *words])
     confirm.main()
     return commands

@@ -229,7 +229,7 @@ def test_an_arm_whose_runs_all_failed_is_not_compared(tmp_path: Path) -> None:
     for loss, outcome in zip(ARMS, (scored(0.9), FAILED), strict=True):
         store.save(tmp_path, record_of(1e-3, outcome, loss=loss))
     section = build(tmp_path).read_text(encoding="utf-8").split("## Arms compared")[1].split("\n## ")[0]
-    assert "double_softmax" not in section
+    assert "| double_softmax |" not in section
 
 
 # Damaged, missing and failed records.

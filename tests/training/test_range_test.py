@@ -187,7 +187,7 @@ def test_suggestions_are_scored_against_a_sweep_with_the_same_settings(
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "lr").symlink_to(ROOT / "results" / "reference" / "lr")
     assert lrsweep_find("find.num_steps=20", "find.num_seeds=1") == 0
-    assert "Scored against" in capsys.readouterr().out
+    assert "Scored at the nearest rates of" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -151,18 +152,23 @@ def main() -> None:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
     words = overrides(study, fresh, config.fresh_seeds)
-    os.environ.setdefault("LRSWEEP_COMMAND", shlex.join(["lrsweep-confirm", *sys.argv[1:]]))  # shown after Ctrl-C
+    after_interrupt = {"LRSWEEP_COMMAND": os.environ.get("LRSWEEP_COMMAND") or shlex.join(["lrsweep-confirm", *sys.argv[1:]])}
     sweep = ["lrsweep", "-m", *words, f"machine.results_dir={in_quotes(results_dir)}", *rest]
     report = ["lrsweep.cli.report", f"study={name}", f"machine.results_dir={results_dir}"]
     for command in (sweep, report):
-        exit_code = run_to_end([sys.executable, "-m", *command])
+        exit_code = run_to_end([sys.executable, "-m", *command], after_interrupt)
         if exit_code:
             sys.exit(exit_code)
 
 
-def run_to_end(command: list[str]) -> int:
-    """Run the command and return its exit code. SIGINT and SIGTERM are passed on, so that a sweep can end its processes."""
-    with subprocess.Popen(command) as process:  # not subprocess.run, which kills the sweep after Ctrl-C
+def run_to_end(command: list[str], environment: Mapping[str, str] | None = None) -> int:
+    """Run the command and return its exit code. SIGINT and SIGTERM are passed on, so that a sweep can end its processes.
+
+    `environment` has variables to set in addition to those of this process.
+    """
+    with subprocess.Popen(
+        command, env=os.environ | dict(environment or {})
+    ) as process:  # not subprocess.run, which kills the sweep after Ctrl-C
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda received, frame: process.send_signal(received))
