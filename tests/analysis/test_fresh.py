@@ -32,7 +32,7 @@ def test_an_arm_may_run_at_one_more_rate(at: float, rates: list[float]) -> None:
     assert plan_fresh_runs(TWO, 0.0, [ADAM | {"at": at}]).rates["adam"] == rates
 
 
-def test_what_has_no_best_rate_is_left_out_with_a_reason() -> None:
+def test_an_arm_without_a_best_rate_is_left_out_with_a_reason() -> None:
     failing = study_of(adam=[[math.nan] * 4] * 2, sgd=[[0.1, 0.9, 0.3, 0.2]] * 2)
     fresh = plan_fresh_runs(failing, 0.0, [{"optimizer.name": "rmsprop", "at": -3}])
     assert fresh.rates == {"sgd": [10**-2.5]}

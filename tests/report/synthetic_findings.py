@@ -83,6 +83,6 @@ NO_GOOD_RATE: dict[str, Any] = {"verdicts": ["worse", *["undecided"] * 4], "trad
 
 
 def with_fresh(fresh: Best | None = None, **changes: Any) -> Findings:
-    """FOUND, and by default 20 fresh seeds at the three rates around the best, which agree."""
+    """FOUND with fresh seeds. By default, 20 seeds ran at the three rates around the best, and they agree with the study."""
     fresh = fresh or best_of(num_seeds=20, rates=slice(1, 4))
     return replace(FOUND, confirmation=fresh, **changes)

@@ -25,7 +25,7 @@ from lrsweep.storage import files, range_tests, store, tables
 def build_audit(folder: Path) -> Path:
     """Write audit.md, audit.html and the figures into `folder`, and return audit.md.
 
-    Reads conf/claims.yaml, and the studies below `folder` that the claims name. Without its study, a claim is open.
+    Reads conf/claims.yaml, and the claims' studies below `folder`. A claim whose study is missing is open.
     """
     read = functools.cache(functools.partial(read_study, folder))
     claims = read_claims()
@@ -51,7 +51,7 @@ def build_audit(folder: Path) -> Path:
 
 
 def read_study(folder: Path, name: str) -> Study | None:
-    """None if there are no runs. The study in whose folder `confirm` these are chooses the rates."""
+    """The runs of a study, or None if there are none. For `…/confirm`, the study in the folder above chose the rates."""
     records = store.read(folder / name)
     if not records:
         return None
