@@ -42,7 +42,7 @@ def test_plateau_acts_on_the_runs_whose_loss_stopped_falling() -> None:
     assert share_that_acted(study, study.runs) == 0.25
 
 
-def test_plateau_that_acts_after_the_last_step_did_nothing() -> None:
+def test_a_plateau_found_after_the_last_epoch_does_not_lower_the_rate() -> None:
     schedule = ScheduleConfig(name="plateau", patience=2, factor=0.1)
     losses = [1.0, 2.0, 2.0, 2.0]
     assert plateau_scale(schedule, 1e-3, losses) == 1.0

@@ -49,7 +49,7 @@ def test_the_difference_of_two_arms_is_the_paired_t_test() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [5, 20])
-def test_tuned_arms_that_are_equal_are_called_different_no_more_often_than_the_level(num_seeds: int) -> None:
+def test_equal_tuned_arms_are_called_different_no_more_often_than_the_level(num_seeds: int) -> None:
     """All rates are equally good, so an arm's best rate was only lucky. On fresh seeds, the luck is gone."""
     rng, wrong = np.random.default_rng(2), 0
     for _ in range(40):

@@ -26,7 +26,7 @@ def test_without_noise_the_optimum_is_found_between_the_rates(exponents: Any, be
 
 
 @pytest.mark.parametrize("exponents", [HALF_DECADES, TENTHS], ids=["half decades", "tenths"])
-def test_with_noise_the_mean_over_seeds_is_near_the_truth_and_nearer_than_the_highest_points(exponents: Any) -> None:
+def test_with_noise_the_optima_are_right_on_average_and_vary_less_than_the_highest_points(exponents: Any) -> None:
     accuracy = curves(exponents, -2.7, 200, sd=0.002)
     found = optima(accuracy)["optimum"]
     highest = np.log10(accuracy.columns.to_numpy(dtype=float))[accuracy.to_numpy().argmax(axis=1)]

@@ -109,7 +109,7 @@ def test_no_rate_learned() -> None:
     assert rates["shortfall"].isna().all()
 
 
-def test_moderated_variances_find_the_prior_that_made_them() -> None:
+def test_moderated_variances_find_the_prior_of_the_simulation() -> None:
     """The true variances are scaled inverse chi-squared: 8 degrees of freedom, scale 4. Each is estimated with 5."""
     rng = np.random.default_rng(8)
     true = 4 * 8 / rng.chisquare(8, 20_000)
@@ -138,7 +138,7 @@ def test_dependable_leaves_out_a_wild_rate_and_rarely_another(num_seeds: int) ->
 
 
 @pytest.mark.parametrize("num_seeds", [3, 10])
-def test_a_forecast_from_few_seeds_is_not_far_too_low(num_seeds: int) -> None:
+def test_the_number_of_seeds_forecast_from_few_is_near_the_truth(num_seeds: int) -> None:
     """With thirteen equal rates of known spread, a formula gives the number of seeds whose interval is half of delta."""
     rng = np.random.default_rng(12)
     needed = []

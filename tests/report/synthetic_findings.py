@@ -50,7 +50,7 @@ def best_of(
     seeds_needed: int | None = None,
     rates: slice = slice(None),
 ) -> Best:
-    """`trade_off` is the index of its rate; `rates` keeps some of the rates, as fresh seeds do."""
+    """`trade_off` is the index of its rate. `rates` selects the rates that ran, because fresh seeds do not run at all rates."""
     rows = rows_of(verdicts, num_seeds).assign(arm=arm)
     if not is_timed:
         rows = rows.assign(num_timed=0, seconds_mean=NAN, seconds_low=NAN, seconds_high=NAN)

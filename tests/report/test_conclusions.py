@@ -298,7 +298,7 @@ def test_if_nothing_was_learned_below_1e_5_the_document_is_right() -> None:
         (22, 0, "ended 22 of 26 runs; in 0 of them the", "26회 중 22회가 조기 종료되었다. 그중 0회는"),
     ],
 )
-def test_runs_that_patience_ended_are_counted(num_stopped: int, count: int, english: str, korean: str) -> None:
+def test_early_stopped_runs_are_counted(num_stopped: int, count: int, english: str, korean: str) -> None:
     small = replace(SMALL, num_out_of_patience=num_stopped, num_still_improving=count)
     assert_in(both(replace(FOUND, small=small)), english, korean)
 

@@ -38,7 +38,7 @@ def compose_each(
     """Yield the config of each job, with or without Hydra's own section. `config` is the config of the sweep.
 
     Hydra takes 0.1 s to compose a config. So if a job differs from the previous job only in plain values, we set these values
-    in the previous config. The loop therefore gets the same object several times.
+    in the previous config. So one object may be yielded several times, with changing values.
     """
     parser = OverridesParser.create(loader)
     is_group = cache(lambda name: bool(loader.get_group_options(name)))
