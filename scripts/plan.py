@@ -10,10 +10,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from studies import STUDIES
 
 from lrsweep.analysis.claims import LEVEL, num_sharing_level, read_claims
-from lrsweep.analysis.plan import PAIRED_SD, POWER, Plan, detectable, paired_sd, run_cost
+from lrsweep.analysis.evidence import read_study
+from lrsweep.analysis.plan import PAIRED_SD, Plan, detectable, paired_sd, run_cost
+from lrsweep.analysis.verdicts import POWER
 from lrsweep.cli.main import compose, to_app_config
 from lrsweep.config import CONF_DIR, TrainingConfig
-from lrsweep.report.audit.build import read_study
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 PLANNED = [*STUDIES, "budget"]

@@ -47,6 +47,9 @@ def commands(study: str, overrides: Sequence[str] = ()) -> list[list[str]]:
 
 
 def main() -> None:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
     for study in STUDIES:
         if study == "mixed_precision" and not torch.cuda.is_available():
             print("mixed_precision: left out, because it needs a GPU", flush=True)

@@ -8,9 +8,10 @@ import pytest
 from made_runs import study_of
 from scipy import stats
 
-from lrsweep.analysis.plan import PAIRED_SD, POWER, Plan, detectable, paired_sd, run_cost
+from lrsweep.analysis.evidence import read_study
+from lrsweep.analysis.plan import PAIRED_SD, Plan, detectable, paired_sd, run_cost
+from lrsweep.analysis.verdicts import POWER
 from lrsweep.config import DataConfig, RunConfig, StudyConfig, TrainingConfig
-from lrsweep.report.audit.build import read_study
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 

@@ -102,6 +102,12 @@ def test_a_missing_run_costs_only_its_own_pairs() -> None:
     assert rates["verdict"].tolist() == ["good"] * 3
 
 
+def test_an_unfinished_sweep_compares_rates_on_the_seeds_that_they_share() -> None:
+    """The third seed is hard. A rate that has not run on this seed must not look better."""
+    accuracy_SR = np.array([[0.98, 0.975], [0.98, 0.975], [0.90, np.nan]])
+    assert compared(accuracy_SR)["shortfall"].tolist() == pytest.approx([0.0, 0.005])
+
+
 def test_no_rate_learned() -> None:
     table = pd.DataFrame(np.full((3, 2), 0.1), columns=[1e-6, 1e-5])
     rates = compare_with_best(table, table > 0.5)

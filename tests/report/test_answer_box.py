@@ -133,6 +133,13 @@ def test_all_machines_and_uncommitted_files_are_named(make_record: MakeRecord) -
     assert answer("Where", [here, there]) == expected
 
 
+def test_the_commit_of_the_fresh_seeds_is_named_too(make_record: MakeRecord) -> None:
+    tables = tables_of([on_machine(make_record(), **CLEAN)], with_fresh())
+    fresh = runs_of([on_machine(make_record(seed=1000), **CLEAN | {"git_commit": "fedcba9876"})])
+    text = title_and_answer("lr", replace(tables, quoted={"confirm": fresh}))
+    assert "commit abcdef0; fresh seeds: a processor, 2 cores; commit fedcba9\n" in text + "\n"
+
+
 def test_texts_from_configs_and_machines_are_escaped(make_record: MakeRecord) -> None:
     environment = CLEAN | {"device_name": EVIL, "git_commit": EVIL, "device": EVIL}
     records = [on_machine(make_record(), **environment), on_machine(make_record(seed=1, status="failed", error=EVIL))]

@@ -10,9 +10,9 @@ import pytest
 from synthetic_study import fill, record_of, scored
 
 from lrsweep.analysis.best_rate import find_best
+from lrsweep.analysis.evidence import read_study
 from lrsweep.analysis.study import Study
 from lrsweep.report.arm_comparison import comparison, plot_arms
-from lrsweep.report.audit.build import read_study
 from lrsweep.report.build import build
 from lrsweep.storage import store
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lrsweep.analysis.best_rate import Best, find_best
+from lrsweep.analysis.findings import CONFIRM, to_runs
 from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.analysis.study import NoSuchRuns, Study, described
+from lrsweep.analysis.suggestions import suggest
+from lrsweep.storage import range_tests, store, tables
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,32 @@ class Evidence:
         return study.choose(study.find_arm(settings)).lr
 
     def _fresh_best(self, name: str, settings: Mapping[str, Any]) -> Best | None:
-        study = self.read(f"{name}/confirm")
+        study = self.read(f"{name}/{CONFIRM}")
         try:
             return best_of(study, settings) if study is not None else None
         except NoSuchRuns:  # of this arm
             return None
+
+
+def read_study(folder: Path, name: str) -> Study | None:
+    """The runs of a study, or None if there are none. For `…/confirm`, the study in the folder above chose the rates."""
+    records = store.read(folder / name)
+    if not records:
+        return None
+    runs = to_runs(records)
+    expected = store.read_expected(folder / name)
+    is_done = runs["status"] != "failed"
+    missing = len((expected or set()) - set(runs.loc[is_done, "run_id"])) or int((~is_done).sum())
+    parent = name.removesuffix(f"/{CONFIRM}")
+    tuning = read_study(folder, parent) if parent != name else None
+    return Study(name, runs, tables.curves_frame(records), tables.class_counts_frame(records), missing, tuning)
+
+
+def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
+    """The suggestions of a study's range tests, one row per rule and seed; empty if there are no range tests."""
+    if not range_tests.has_range_tests(folder / name):
+        return suggest(())
+    return suggest(range_tests.read_range_tests(folder / name).tests)
 
 
 def best_of(study: Study, settings: Mapping[str, Any]) -> Best:

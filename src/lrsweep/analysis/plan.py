@@ -8,9 +8,9 @@ import numpy as np
 from scipy import optimize, stats
 
 from lrsweep.analysis.study import NoSuchRuns, Study
+from lrsweep.analysis.verdicts import POWER
 from lrsweep.config import RunConfig, StudyConfig
 
-POWER = 0.8  # probability to detect a difference that is there
 PAIRED_SD = 0.0022
 """Standard deviation over seeds of the difference in test accuracy between two arms of 3,000 images, each at its best rate.
 

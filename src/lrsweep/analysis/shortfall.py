@@ -30,7 +30,7 @@ LEVEL = 0.05
 SPREAD_LEVEL = 0.005  # of the F test
 MAX_PRIOR_DF = 1_000.0
 MIN_SEEDS = 3  # with fewer, a variance means little
-MAX_SEEDS = 1_000  # in a forecast
+MAX_SEEDS = 1_000  # in a forecast; more is as good as never
 MIN_PAIRS = 30  # of rates. From fewer, the scatter of variances is a guess, and simulated levels are exceeded
 
 Verdict = Literal["good", "worse", "undecided"]
@@ -46,7 +46,7 @@ def compare_with_best(
     - lr, num_seeds, num_learned: runs with an accuracy, and those of them that learned
     - mean: accuracy
     - dependable: may be the best
-    - shortfall: the highest mean of the dependable rates minus this mean; NaN if no rate is dependable
+    - shortfall: the highest mean of the dependable rates minus this mean, on the seeds that both share; NaN if none is dependable
     - low, high: interval of the true shortfall; NaN if it did not learn on every seed, or with fewer than MIN_SEEDS
     - verdict: `good` if the shortfall is shown to be below `delta`, `worse` if it is shown to be above, else `undecided`. A rate
       at which a run did not learn is `worse`: one such run in 250 would cost more than 0.2 points on average.
@@ -63,20 +63,22 @@ def compare_with_best(
     complete = accuracy_SR.dropna(axis="index")  # the F test needs a full table; the intervals do not
     rates["dependable"] = dependable(complete.to_numpy(), has_learned) if len(complete) else has_learned
     rates["shortfall"] = rates["mean"].where(rates["dependable"]).max() - rates["mean"]
-    rates["low"], rates["high"] = _intervals(accuracy_SR.to_numpy(), has_learned, rates["dependable"].to_numpy(), resolution)
+    paired_R, rates["low"], rates["high"] = _compare(
+        accuracy_SR.to_numpy(), has_learned, rates["dependable"].to_numpy(), resolution
+    )
+    rates["shortfall"] = np.where(np.isfinite(paired_R), paired_R, rates["shortfall"])
     is_worse = (rates["low"] > delta) | (rates["num_learned"] < rates["num_seeds"])
     rates["verdict"] = np.select([is_worse, rates["high"] < delta], ["worse", "good"], "undecided")
     return rates
 
 
-def _intervals(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resolution: float) -> tuple[Array, Array]:
-    """Simultaneous intervals of the shortfalls of the rates that learned. The module's docstring has the steps."""
-    num_rates = accuracy_SR.shape[1]
-    low_R, high_R = np.full(num_rates, np.nan), np.full(num_rates, np.nan)
+def _compare(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resolution: float) -> tuple[Array, Array, Array]:
+    """The shortfalls of the rates that learned, and their simultaneous intervals. The module's docstring has the steps."""
+    shortfall_R, low_R, high_R = np.full((3, accuracy_SR.shape[1]), np.nan)
     learned = np.flatnonzero(learned_R)
     candidates = np.flatnonzero(dependable_R)
     if not len(candidates):
-        return low_R, high_R
+        return shortfall_R, low_R, high_R
     with np.errstate(invalid="ignore", divide="ignore"):
         difference_KSR = accuracy_SR.T[candidates][:, :, None] - accuracy_SR[None, :, learned]  # candidate minus rate
         num_KR = np.isfinite(difference_KSR).sum(axis=1)
@@ -85,6 +87,7 @@ def _intervals(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resoluti
         is_distinct_KR = ~dependable_R[learned] | (candidates[:, None] < learned)  # each pair of rates once
         variance_KR, df_KR = moderated(np.maximum(variance_KR, resolution**2), num_KR - 1, is_distinct_KR)
         half_KR = stats.t.isf(LEVEL / 2 / max(len(learned) - 1, 1), df_KR) * np.sqrt(variance_KR / num_KR)
+    shortfall_R[learned] = np.where(num_KR > 0, mean_KR, -np.inf).max(axis=0)
     half_KR[num_KR < MIN_SEEDS] = np.inf
     half_KR[candidates[:, None] == learned] = 0.0  # a rate against itself
     lower_KR, upper_KR = mean_KR - half_KR, mean_KR + half_KR
@@ -92,7 +95,7 @@ def _intervals(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resoluti
     low_R[learned], high_R[learned] = lower_KR[may_be_best_K].min(axis=0), upper_KR[may_be_best_K].max(axis=0)
     low_R[candidates] = np.maximum(low_R[candidates], 0.0)  # the best is one of them
     is_known = np.isfinite(low_R) & np.isfinite(high_R) & (len(learned) > 1)
-    return np.where(is_known, low_R, np.nan), np.where(is_known, high_R, np.nan)
+    return shortfall_R, np.where(is_known, low_R, np.nan), np.where(is_known, high_R, np.nan)
 
 
 def seeds_needed(accuracy_SR: pd.DataFrame, rates: pd.DataFrame, delta: float = DELTA) -> int | None:

@@ -21,15 +21,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lrsweep.analysis.shortfall import DELTA as ACCURACY_DELTA
+from lrsweep.analysis.shortfall import MAX_SEEDS
+
 Word = Literal["holds", "does not hold", "no difference that matters", "open", "not testable"]
 
 DELTA = {  # unit of an effect → smallest difference that matters
-    "accuracy": 0.002,  # 20 of 10,000 test images; two standard errors of one score are 0.0028
+    "accuracy": ACCURACY_DELTA,
     "factor": math.log10(1.25),  # 25 % of time or epochs; these effects are log10 of a ratio
     "decades": 0.5,  # of learning rate
 }
 POWER = 0.8  # probability of a verdict that is called probable
-MAX_SEEDS = 1_000  # "more than" this many seeds is as good as never
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ import pandas as pd
 import yaml  # type: ignore[import-untyped]
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
+from lrsweep.analysis.evidence import read_study
 from lrsweep.analysis.findings import CONFIRM
 from lrsweep.analysis.fresh import FreshRuns, plan_fresh_runs
 from lrsweep.analysis.study import Study, power
 from lrsweep.config import CONF_DIR, ConfigError, MachineConfig, RunConfig, StudyConfig, require
-from lrsweep.report.audit.build import read_study
 from lrsweep.report.texts.commands import in_quotes, settings, study_name
 from lrsweep.storage.files import StoreError
 from lrsweep.storage.tables import DEFAULT_SETTINGS
@@ -166,9 +166,8 @@ def run_to_end(command: list[str], environment: Mapping[str, str] | None = None)
 
     `environment` has variables to set in addition to those of this process.
     """
-    with subprocess.Popen(
-        command, env=os.environ | dict(environment or {})
-    ) as process:  # not subprocess.run, which kills the sweep after Ctrl-C
+    variables = os.environ | dict(environment or {})
+    with subprocess.Popen(command, env=variables) as process:  # not subprocess.run, which kills the sweep after Ctrl-C
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, lambda received, frame: process.send_signal(received))

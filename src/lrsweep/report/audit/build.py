@@ -7,10 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from lrsweep.analysis.claims import Judged, judge_all, read_claims
-from lrsweep.analysis.evidence import Evidence
-from lrsweep.analysis.findings import to_runs
+from lrsweep.analysis.evidence import Evidence, read_study, read_suggestions
 from lrsweep.analysis.study import Study
-from lrsweep.analysis.suggestions import suggest
 from lrsweep.report.arm_comparison import comparison
 from lrsweep.report.audit.claim_texts import TITLE, claim_section, claims_table, headline, method_section
 from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit
@@ -19,7 +17,7 @@ from lrsweep.report.figures.files import Figure, draw, remove_figures_not_in
 from lrsweep.report.page.render import render_page
 from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.wording import counted, escaped, shell_block
-from lrsweep.storage import files, range_tests, store, tables
+from lrsweep.storage import files
 
 
 def build_audit(folder: Path) -> Path:
@@ -48,27 +46,6 @@ def build_audit(folder: Path) -> Path:
     files.write_atomically(folder / "audit.html", render_page(TITLE, markdown, folder, None).encode())
     remove_figures_not_in(markdown, folder)
     return folder / "audit.md"
-
-
-def read_study(folder: Path, name: str) -> Study | None:
-    """The runs of a study, or None if there are none. For `…/confirm`, the study in the folder above chose the rates."""
-    records = store.read(folder / name)
-    if not records:
-        return None
-    runs = to_runs(records)
-    expected = store.read_expected(folder / name)
-    is_done = runs["status"] != "failed"
-    missing = len((expected or set()) - set(runs.loc[is_done, "run_id"])) or int((~is_done).sum())
-    parent = name.removesuffix("/confirm")
-    tuning = read_study(folder, parent) if parent != name else None
-    return Study(name, runs, tables.curves_frame(records), tables.class_counts_frame(records), missing, tuning)
-
-
-def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
-    """The suggestions of a study's range tests, one row per rule and seed; empty if there are no range tests."""
-    if not range_tests.has_range_tests(folder / name):
-        return suggest(())
-    return suggest(range_tests.read_range_tests(folder / name).tests)
 
 
 def _effects_section(folder: Path, judged: Sequence[Judged]) -> str:

@@ -7,8 +7,9 @@ from lrsweep.analysis.block_design import METRICS
 from lrsweep.analysis.claims import LEVEL, SECONDARY_LEVEL, Audit, Judged, Result, Test
 from lrsweep.analysis.contrasts import ACTED
 from lrsweep.analysis.plan import PAIRED_SD, detectable
+from lrsweep.analysis.shortfall import MAX_SEEDS
 from lrsweep.analysis.study import Study
-from lrsweep.analysis.verdicts import DELTA, MAX_SEEDS, Effect, Word
+from lrsweep.analysis.verdicts import DELTA, Effect, Word
 from lrsweep.report.audit.effect_texts import effect_text, loss_text, signed, size_text
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import counted, escaped

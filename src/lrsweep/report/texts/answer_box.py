@@ -26,7 +26,8 @@ def title_and_answer(study: str, tables: Analysis) -> str:
         lines += [*_answer(study, main), f"* **What ran:** {_what_ran(runs[runs['arm'] == main.best.arm].iloc[0])}"]
     lines.append(f"* **How complete:** {completeness(runs, tables.expected)}")
     lines.append(f"* **What it cost:** {_cost(runs)}")
-    lines.append(f"* **Where:** {_machine(runs)}")
+    fresh = f"; fresh seeds: {_machine(tables.quoted[CONFIRM])}" if CONFIRM in tables.quoted else ""
+    lines.append(f"* **Where:** {_machine(runs)}{fresh}")
     return "\n".join(lines)
 
 
