@@ -18,14 +18,14 @@ DATA = f"machine.data_dir={ROOT / 'data'}"
 
 
 def default_interrupt() -> None:
-    """Let the child process react to Ctrl-C. It would otherwise ignore it, as a test session in the background does."""
+    """Make Ctrl-C end the child process. Children of a test session in the background would ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def start(
     folder: Path, *overrides: str, program: tuple[str, ...] = ("-m", "lrsweep"), **environment: str
 ) -> subprocess.Popen[str]:
-    """Start `lrsweep …` in `folder`, in a new process group, on the CPU, because only there is a repeated run bit-identical."""
+    """Start `lrsweep …` in `folder`, in a new process group. It uses the CPU, where repeated runs are bit-identical."""
     return subprocess.Popen(
         [sys.executable, *program, *overrides],
         cwd=folder,
@@ -68,7 +68,7 @@ def until(condition: Callable[[], object], seconds: float = 120) -> None:
 
 
 def processes() -> dict[int, int]:
-    """The PID of every living process, with its parent's PID. Zombies do not count."""
+    """Map the PID of every living process to the PID of its parent. Zombies do not count."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""import lrsweep: what others may use."""
+"""The public Python interface, `import lrsweep`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_the_committed_study_loads_as_tables() -> None:
     assert (runs["run_id"].map(last_epochs).fillna(0) == runs["epochs"]).all()  # a run that diverged at once has no epoch
 
 
-def test_the_analysis_is_that_of_the_report() -> None:
+def test_analyse_gives_the_answers_of_the_report() -> None:
     answers = lrsweep.analyse(REFERENCE).main.headline  # type: ignore[union-attr]
     assert f"({answers.best['lr']:.3g})" in (REFERENCE / "conclusions.en.md").read_text(encoding="utf-8")
 

@@ -15,7 +15,7 @@ from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 NUM_EPOCHS = 4
 RATES = 10 ** np.array([-3.0, -2.5, -2.0])
-HILL = np.array([-0.03, 0.0, -0.03])  # accuracy at RATES, against the best
+HILL = np.array([-0.03, 0.0, -0.03])  # accuracy at RATES, minus that of the best rate
 
 
 def make_study(

@@ -17,7 +17,7 @@ from lrsweep.config import ScheduleConfig
         ({"model.dropout": 0.5}, 1.0),
         ({"schedule.name": "cosine"}, 1.0),
         ({"schedule.name": "step", "schedule.every": 2.0}, 1.0),
-        ({"schedule.name": "step", "schedule.every": 10.0}, 0.0),  # later than the last epoch
+        ({"schedule.name": "step", "schedule.every": 10.0}, 0.0),  # the first step would come after the last epoch
         ({"schedule.name": "multi_step", "schedule.milestones": "[2.0,3.0]"}, 1.0),
         ({"schedule.name": "multi_step", "schedule.milestones": "[18.0,25.5]"}, 0.0),
         ({"schedule.warmup": 2.0}, 1.0),
@@ -31,7 +31,7 @@ def test_a_schedule_acts_if_rate_or_batch_moves_within_the_run(settings: dict[st
     assert share_that_acted(study, study.runs) == acted
 
 
-def test_a_run_that_diverged_in_its_first_epoch_had_its_warm_up() -> None:
+def test_the_warm_up_acted_even_if_the_run_diverged_in_its_first_epoch() -> None:
     study = make_study([[[0.1]]], [{"schedule.warmup": 2.0}], rates=[1e-1], epochs=0)
     assert share_that_acted(study, study.runs) == 1.0
 
@@ -42,7 +42,7 @@ def test_plateau_acts_on_the_runs_whose_loss_stopped_falling() -> None:
     assert share_that_acted(study, study.runs) == 0.25
 
 
-def test_plateau_that_acts_after_the_last_step_did_nothing() -> None:
+def test_a_plateau_found_after_the_last_epoch_does_not_lower_the_rate() -> None:
     schedule = ScheduleConfig(name="plateau", patience=2, factor=0.1)
     losses = [1.0, 2.0, 2.0, 2.0]
     assert plateau_scale(schedule, 1e-3, losses) == 1.0

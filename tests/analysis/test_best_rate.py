@@ -15,7 +15,7 @@ ACCURACY = [0.5, 0.97, 0.98, 0.9795, 0.97]
 
 
 def noisy(accuracy_R: list[float], num_seeds: int = 10, sd: float = 0.0003) -> Any:
-    """Noise with a mean of 0 over the seeds, so that the means are known."""
+    """Accuracies with noise. The noise has a mean of 0 over the seeds, so that the mean accuracies are known."""
     noise = sd * np.random.default_rng(0).standard_normal((num_seeds, len(accuracy_R)))
     return np.array(accuracy_R) + noise - noise.mean(axis=0)
 
@@ -41,7 +41,7 @@ def test_a_smaller_delta_leaves_rates_undecided() -> None:
     assert best_of(noisy(ACCURACY), delta=0.0005).rows["verdict"].tolist()[3] == "undecided"
 
 
-def test_few_seeds_decide_nothing_and_say_about_how_many_would() -> None:
+def test_few_seeds_decide_nothing_and_the_number_needed_is_estimated() -> None:
     best = best_of(noisy(ACCURACY, 3, sd=0.002))
     assert best.good.empty
     assert best.trade_off is None
@@ -85,19 +85,19 @@ def test_the_best_trade_off_is_the_good_rate_with_the_fewest_epochs(epochs: list
     assert trade_off.saved_low <= trade_off.saved <= trade_off.saved_high
 
 
-def test_the_interval_of_what_is_saved_is_paired_by_seed() -> None:
-    """Seeds that take twice as long at both rates do not widen it."""
+def test_the_interval_of_the_saving_is_paired_by_seed() -> None:
+    """Seeds differ in their epochs, but each seed saves a quarter. So the interval has no width."""
     epochs = np.outer([10, 20, 40, 80], [1, 1, 4, 3, 1])
     trade_off = best_of(noisy(ACCURACY, 4), epochs=epochs).trade_off
     assert trade_off is not None
     assert (trade_off.saved_low, trade_off.saved, trade_off.saved_high) == pytest.approx((0.25, 0.25, 0.25))
 
 
-def test_time_comes_from_runs_that_have_one() -> None:
+def test_the_fastest_rate_is_found_by_measured_seconds() -> None:
     assert best_of(noisy(ACCURACY), seconds=NAN).fastest is None
     fastest = best_of(noisy(ACCURACY), seconds=[1.0, 1.0, 10.0, 20.0, 1.0], epochs=[1, 1, 20, 10, 1]).fastest
     assert fastest is not None
-    assert fastest.row["lr"] == RATES[2]  # while the fourth rate takes fewer epochs
+    assert fastest.row["lr"] == RATES[2]  # although the fourth rate takes fewer epochs
 
 
 def test_a_rate_at_which_one_seed_diverged_at_once_is_worse() -> None:
@@ -105,7 +105,7 @@ def test_a_rate_at_which_one_seed_diverged_at_once_is_worse() -> None:
     accuracy[0, 2] = NAN
     rows = best_of(accuracy, epochs=[[5, 5, 5 * (seed > 0)] for seed in range(10)]).rows
     assert rows["verdict"].tolist() == ["worse", "good", "worse"]
-    assert rows["shortfall"].tolist()[2] == pytest.approx(0.088, abs=0.001)  # that run counts as chance
+    assert rows["shortfall"].tolist()[2] == pytest.approx(0.088, abs=0.001)  # the diverged run counts as chance
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,9 @@ def test_a_rate_at_which_one_seed_diverged_at_once_is_worse() -> None:
         ([0.9, 0.98, 0.97], 1, ("runs_missing",)),
     ],
 )
-def test_doubts(accuracy: list[float], num_missing: int, doubts: tuple[str, ...]) -> None:
+def test_a_best_rate_at_an_end_or_a_missing_run_is_a_doubt(
+    accuracy: list[float], num_missing: int, doubts: tuple[str, ...]
+) -> None:
     assert best_of(noisy(accuracy), num_missing=num_missing).doubts == doubts
 
 

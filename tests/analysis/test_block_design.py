@@ -22,7 +22,7 @@ def value(study: Study, metric: str) -> float:
 
 
 def with_curve(name: str, values: list[float], **columns: Any) -> Study:
-    """One run whose curve has these values."""
+    """One run, with these values in the column `name` of its curve."""
     study = make_study([[[0.9]]], rates=[1e-3], epochs=len(values), best_epoch=2.0, **columns)
     curves = pd.DataFrame({"run_id": "made-0", "epoch": range(1, len(values) + 1), "train_accuracy": 0.9, "valid_accuracy": 0.9})
     return replace(study, curves=curves.assign(**{"train_loss": 1.0, "valid_loss": 1.0} | {name: values}))
@@ -34,7 +34,7 @@ def test_the_gap_is_training_accuracy_at_the_scored_epoch_minus_test_accuracy() 
     assert value(with_curve("train_accuracy", curve, **{"training.score": "last"}), "gap") == pytest.approx(0.09)
 
 
-def test_accuracy_lost_to_patience_is_what_more_epochs_would_have_added() -> None:
+def test_accuracy_lost_to_patience_is_the_gain_of_the_epochs_after_the_stop() -> None:
     study = with_curve("valid_accuracy", [0.5, *[0.4] * 5, 0.6, *[0.4] * 10, 0.7])
     lost = [value(study, name) for name in ("lost_to_patience", "lost_to_patience_10", "lost_to_patience_20")]
     assert lost == pytest.approx([0.2, 0.1, 0.0])
@@ -44,22 +44,22 @@ def test_accuracy_lost_to_patience_is_what_more_epochs_would_have_added() -> Non
     ("loss", "share"),
     [
         (np.exp(-np.arange(101) / 10), 0.5),  # falls at an even pace
-        (np.exp(-np.minimum(np.arange(101), 50) / 10), 0.0),  # comes to rest halfway
-        (np.exp(-np.maximum(np.arange(101) - 50, 0) / 10), 1.0),  # wakes up halfway
-        (np.full(101, 2.3), 0.0),  # never moved: stuck, and not left out
+        (np.exp(-np.minimum(np.arange(101), 50) / 10), 0.0),  # stops falling halfway
+        (np.exp(-np.maximum(np.arange(101) - 50, 0) / 10), 1.0),  # starts to fall halfway
+        (np.full(101, 2.3), 0.0),  # never falls: stuck, and not left out
     ],
 )
-def test_late_fall_tells_slow_from_stuck(loss: Any, share: float) -> None:
+def test_late_fall_tells_slow_runs_from_stuck_runs(loss: Any, share: float) -> None:
     assert value(with_curve("train_loss", list(loss)), "late_fall") == pytest.approx(share, abs=0.01)
 
 
-def test_a_target_is_reached_in_a_straight_line_between_two_validated_epochs() -> None:
+def test_the_epoch_of_a_target_is_interpolated_between_two_validated_epochs() -> None:
     study = with_curve("valid_accuracy", [math.nan, 0.5, math.nan, 0.9, 0.9])
     epochs = 10 ** value(study, "epochs_to_target")  # the target is 0.89, about a point below the best
     assert epochs == pytest.approx(2 + 2 * 0.39 / 0.4)
 
 
-def test_a_run_that_never_reached_the_target_counts_as_one_epoch_longer() -> None:
+def test_a_run_that_misses_the_target_counts_with_one_epoch_more_than_it_had() -> None:
     study = make_study([[[0.9, 0.5]]], rates=RATES[:2])
     design = BlockDesign(study, "epochs_to_target", tuple(study.runs["arm"].unique()))
     assert 10 ** design.table.iloc[0, 1] == pytest.approx(NUM_EPOCHS + 1)
@@ -72,7 +72,7 @@ def test_updates_are_counted_with_the_batch_of_each_epoch() -> None:
     assert 10 ** value(growing, "updates") == pytest.approx(2 * 94 + 2 * 47)
 
 
-def test_the_highest_loss_is_of_the_first_epochs_and_unknown_in_older_records() -> None:
+def test_the_highest_loss_is_read_from_the_first_epochs_and_unknown_in_older_records() -> None:
     study = with_curve("highest_loss", [2.0, 3.0, 1.0, 1.0, 1.0, 9.0])
     assert value(study, "highest_loss") == 3.0
     with pytest.raises(NoSuchRuns, match="highest_loss is not in these records"):
@@ -118,7 +118,7 @@ def test_without_a_fresh_run_at_the_chosen_rate_there_is_no_column() -> None:
         BlockDesign(fresh, "test_accuracy").column(fresh.find_arm({}))
 
 
-def test_a_run_that_diverged_at_once_has_no_logarithm_of_its_epochs() -> None:
+def test_a_run_without_an_epoch_has_no_value_on_a_log_scale() -> None:
     study = make_study(ACCURACY, epochs=0)
     assert BlockDesign(study, "epochs").table.isna().all(axis=None)
     assert BlockDesign(study, "seconds_per_epoch").table.isna().all(axis=None)

@@ -49,7 +49,7 @@ def test_a_claim_is_complete_and_its_tests_fit_their_contrasts(claim: Claim) -> 
 @pytest.mark.parametrize("claim", [claim for claim in CLAIMS if claim.test], ids=lambda claim: claim.id)
 def test_a_deciding_test_has_a_smallest_difference(claim: Claim) -> None:
     assert claim.test is not None
-    assert claim.test.contrast not in ("share", "shape")  # shares of runs that are not independent decide nothing
+    assert claim.test.contrast not in ("share", "shape")  # a share of runs decides nothing, because runs are not independent
     metric = claim.test.settings.get("metric")
     assert metric is None or METRICS[metric] in DELTA or claim.test.delta is not None
 
@@ -58,12 +58,12 @@ COSTS_NOTHING = {"best-range", "best-trade-off", "no-learning", "accuracy-is-fai
 COSTS_NOTHING |= {"cosine-warmup-best", "step-simple-start", "finder-works"}
 
 
-def test_only_claims_of_no_cost_are_judged_against_minus_delta() -> None:
+def test_only_claims_that_something_costs_nothing_are_judged_against_minus_delta() -> None:
     assert {claim.id for claim in CLAIMS if claim.test and claim.test.costs_nothing} == COSTS_NOTHING
 
 
 def test_tuned_studies_decide_by_fresh_seeds() -> None:
-    """Tests of where the best rate lies need all rates, which only the tuning runs have."""
+    """Except for where the best rate lies: that needs all rates, and only the tuning runs have all rates."""
     tuned = {"optimizers", "schedules", "schedules_sgd", "restarts", "grow_batch", "layerwise", "regularisers", "augmentation"}
     tuned |= {"activations", "initialisation", "mini_batch"}
     for claim in CLAIMS:
@@ -72,14 +72,14 @@ def test_tuned_studies_decide_by_fresh_seeds() -> None:
         )
 
 
-def test_without_runs_everything_is_open_but_the_definitions() -> None:
+def test_without_runs_every_claim_but_the_definitions_is_open() -> None:
     judged = judge_all(CLAIMS, evidence_of()).judged
     assert {one.claim.id for one in judged if one.word == "not testable"} == {"one-cycle", "exponential-tenfold"}
     assert {one.word for one in judged} == {"not testable", "open"}
     assert {one.result.missing for one in judged if one.result} == {"not measured yet"}
 
 
-def test_tests_that_state_facts_need_no_share_of_the_level() -> None:
+def test_tests_with_their_own_level_do_not_share_the_common_level() -> None:
     own = [claim for claim in CLAIMS if claim.test and claim.test.contrast in OWN_LEVEL]
     assert {claim.id for claim in own} == {"best-range", "best-trade-off", "accuracy-is-fair"}
     assert num_sharing_level(CLAIMS) == 36 - 2 - len(own)
@@ -89,7 +89,7 @@ DECISIVE, UNDECIDED = (0.01, 0.02), (-0.01, 0.02)
 
 
 def audit_of(*claims: Claim, levels: list[float] | None = None) -> Audit:
-    """`settings` of a test is the interval that its contrast finds; none: nothing was measured."""
+    """Judge claims by a fake contrast, which finds the interval in a test's settings. No settings: nothing was measured."""
 
     def fake_contrast(evidence: Any, level: float, low: float | None = None, high: float = 0.0, caveat: str = "") -> Effect:
         if levels is not None:
@@ -121,7 +121,7 @@ def test_one_test_decides_and_the_others_never_do() -> None:
     assert [one.word for one in audit.judged] == ["open", "holds"]
 
 
-def test_the_deciding_tests_share_the_level_measured_or_not() -> None:
+def test_all_deciding_tests_share_the_level_even_those_not_measured() -> None:
     levels: list[float] = []
     audit = audit_of(
         *(claim_of(test_of(interval), test_of(DECISIVE)) for interval in (DECISIVE, UNDECIDED, None, None)), levels=levels
@@ -157,7 +157,7 @@ def test_a_test_names_the_commands_that_run_its_study(settings: Any, more: Any, 
     assert (test.commands, test.num_planned) == (commands, seeds)
 
 
-def test_pairs_are_counted_within_a_study() -> None:
+def test_only_pairs_of_arms_in_the_same_study_are_counted() -> None:
     arms = [{"schedule.name": "step"}, {"study": "other"}, {"study": "other", "schedule.name": "cosine"}]
     settings = {"study": "one", "reduce": "any", "arms": arms, "against": [{}, {"study": "other"}]}
     assert Test("Is it?", "difference", settings=settings).num_pairs == 3

@@ -1,4 +1,4 @@
-"""Every claim finds the arms that it compares in the study that its file in conf/study/ describes."""
+"""Every claim finds the arms that it compares in the file of its study (conf/study/)."""
 
 import itertools
 from dataclasses import asdict, replace
@@ -75,6 +75,6 @@ def test_every_test_of_a_claim_finds_its_runs(claim: Claim) -> None:
     (judged,) = judge_all([claim], Evidence(read, suggestions)).judged
     for result in filter(None, (judged.result, *judged.also)):
         if result.effect is None:
-            assert "stopped by patience" in result.missing  # no made-up run is
+            assert "stopped by patience" in result.missing  # patience stopped no made-up run
         else:
             assert not result.effect.doubts, result.test.asks

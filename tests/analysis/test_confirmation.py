@@ -1,4 +1,4 @@
-"""The answers on fresh seeds, and how they contradict the study."""
+"""The answers on fresh seeds, and whether they contradict the study."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def confirmed(best: Best, accuracy_SR: Any, **columns: Any) -> Best:
     return fresh
 
 
-def test_the_fresh_seeds_answer_alone_with_the_same_delta() -> None:
+def test_answers_on_fresh_seeds_use_only_those_seeds_and_the_same_delta() -> None:
     best = best_of(noisy([0.9, 0.98, 0.97]))
     accuracy = noisy([0.9, 0.978, 0.98], 20, seed=1)
     fresh = confirmed(best, accuracy)
@@ -56,7 +56,7 @@ STUDY = [0.9, 0.98, 0.979, 0.97]
 
 
 @pytest.mark.parametrize("fresh", [STUDY, [0.9, 0.979, 0.98, 0.975]], ids=["the same", "the other good rate is ahead"])
-def test_agreement(fresh: list[float]) -> None:
+def test_fresh_seeds_that_agree_contradict_nothing(fresh: list[float]) -> None:
     best = best_of(noisy(STUDY))
     assert disagreement(best, confirmed(best, noisy(fresh, 20))) is None
 
@@ -81,7 +81,7 @@ def test_every_kind_of_disagreement() -> None:
 def test_an_undecided_best_rate_beside_good_ones_contradicts_nothing() -> None:
     best = best_of(noisy(STUDY))
     accuracy = noisy([0.9, 0.977, 0.98, 0.97], 10, sd=0.0004, seed=2)
-    accuracy[:, 1] += 0.002 * np.linspace(-1, 1, 10)  # too noisy to call
+    accuracy[:, 1] += 0.002 * np.linspace(-1, 1, 10)  # too noisy for a verdict
     fresh = confirmed(best, accuracy)
     assert fresh.good["lr"].tolist() == [RATES[2]]
     assert disagreement(best, fresh) is None
@@ -102,5 +102,5 @@ def test_of_equal_rates_the_chosen_one_looked_better_than_it_is() -> None:
     tolerance = 4 * standard_error / num_studies**0.5
     assert np.mean(fresh_means) == pytest.approx(truth, abs=tolerance)
     expected = 1.5388 * standard_error  # the largest of ten standard normal values, tabulated
-    assert np.mean(gained) == pytest.approx(expected, abs=1.2 * tolerance)  # the fresh mean varies as well
+    assert np.mean(gained) == pytest.approx(expected, abs=1.2 * tolerance)  # the mean over fresh seeds varies too
     assert np.mean(gained) > tolerance

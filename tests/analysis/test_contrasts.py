@@ -38,7 +38,7 @@ def compared(*studies: Study, level: float = 0.05, **settings: Any) -> Effect:
     return difference(evidence_of(*studies), level, **defaults | settings)
 
 
-def test_for_two_arms_it_is_the_paired_t_test() -> None:
+def test_the_difference_of_two_arms_is_the_paired_t_test() -> None:
     accuracy = np.random.default_rng(1).normal(0.9, 0.01, (6, 2, 1))
     effect = compared(study_of(accuracy, rates=[1e-3]))
     expected = stats.ttest_rel(accuracy[:, 1, 0], accuracy[:, 0, 0])
@@ -49,8 +49,8 @@ def test_for_two_arms_it_is_the_paired_t_test() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_seeds", [5, 20])
-def test_tuned_arms_that_are_equal_are_called_different_no_more_often_than_the_level(num_seeds: int) -> None:
-    """All rates are equally good, so each arm's best rate is only the luckiest; fresh seeds do not fall for it."""
+def test_equal_tuned_arms_are_called_different_no_more_often_than_the_level(num_seeds: int) -> None:
+    """All rates are equally good, so an arm's best rate was only lucky. On fresh seeds, the luck is gone."""
     rng, wrong = np.random.default_rng(2), 0
     for _ in range(40):
         tuning, fresh = (study_of(0.9 + rng.normal(0, 0.002, (num, 2, 3))) for num in (2, num_seeds))
@@ -80,8 +80,8 @@ def test_without_the_study_nothing_was_measured() -> None:
         ("mean", (0.0, 0.01, 0.02, 0.06), 0.03),
         ("all", (0.0, 0.01, 0.02, 0.06), 0.01),
         ("any", (0.0, 0.01, 0.02, 0.06), 0.06),
-        ("most", (0.0, 0.01, 0.02, 0.06), 0.02),  # two of three gain at least this
-        ("most", (0.0, -0.01, 0.01, 0.02, 0.06), 0.01),  # three of four
+        ("most", (0.0, 0.01, 0.02, 0.06), 0.02),  # two of the three arms gain at least 0.02
+        ("most", (0.0, -0.01, 0.01, 0.02, 0.06), 0.01),  # three of the four arms gain at least 0.01
     ],
 )
 def test_several_arms_become_one_effect(reduce: str, gains: Any, effect: float) -> None:
@@ -166,7 +166,7 @@ def test_an_arm_that_never_acted_gives_no_verdict() -> None:
     assert judge(effect, 0.002) == "open"
 
 
-def test_of_several_arms_the_one_that_never_acted_is_left_out() -> None:
+def test_one_of_several_arms_is_left_out_if_it_never_acted() -> None:
     settings = [{}, {"schedule.name": "step", "schedule.every": 10.0}, {"schedule.name": "cosine"}]
     study = make_study(0.9 + HILL + np.zeros((3, 3, 1)), settings)
     schedules = [{"schedule.name": "step"}, {"schedule.name": "cosine"}]
@@ -187,7 +187,7 @@ def test_missing_runs_are_a_doubt() -> None:
     assert compared(replace(study, num_missing=6)).doubts == ("18 of 24 runs of made",)
 
 
-def test_without_a_seed_that_was_timed_there_is_no_comparison_of_times() -> None:
+def test_times_cannot_be_compared_if_no_seed_was_timed() -> None:
     study = noisy(np.random.default_rng(16), [0.0, 0.01])
     study.runs["seconds"] = math.nan
     with pytest.raises(NoSuchRuns, match="no seed has seconds on both sides"):
@@ -219,7 +219,7 @@ EXPONENTS = np.arange(-6.0, -1.4, 0.5)
 
 
 def learning(starts: list[float], ends: list[float], settings: dict[str, Any]) -> Study:
-    """One arm whose seeds learn from `starts` to `ends`."""
+    """One arm. Seed s learns at the rates from 10^starts[s] to 10^ends[s]."""
     learns = [[(start - 0.01 < EXPONENTS) & (end + 0.01 > EXPONENTS)] for start, end in zip(starts, ends, strict=True)]
     return make_study(np.where(learns, 0.9, 0.1), [settings], 10**EXPONENTS)
 
@@ -232,7 +232,7 @@ def test_the_lower_edge_of_learning_lies_between_the_last_failure_and_the_first_
     assert effect.low < above < effect.high
 
 
-def test_the_upper_edge_counts_from_the_last_rate_tried() -> None:
+def test_the_upper_edge_is_measured_from_the_last_rate_tried() -> None:
     study = learning([-4.0] * 6, [-2.5, -2.5, -2.5, -2.0, -2.0, -2.0], {})
     effect = edge(evidence_of(study), 0.05, study="made", arms=[{}], side="end")
     assert effect.effect == pytest.approx(0.5)

@@ -10,7 +10,7 @@ from lrsweep.analysis.edges import learning_edges
 
 
 def runs_with_edges(rates: np.ndarray, start_S: list[float], end_S: list[float]) -> pd.DataFrame:  # type: ignore[type-arg]
-    """Seed s learns from 10^start_S[s] to 10^end_S[s]."""
+    """Seed s learns at the rates from 10^start_S[s] to 10^end_S[s]."""
     rows = [
         {"seed": seed, "lr": lr, "status": "ok", "learned": bool(start <= math.log10(lr) <= end)}
         for seed, (start, end) in enumerate(zip(start_S, end_S, strict=True))
@@ -78,8 +78,8 @@ def test_the_interval_holds_the_true_edge_95_times_in_100(num_seeds: int, sd: fl
 
 @pytest.mark.parametrize(("num_seeds", "level"), [(3, 0.05), (4, 0.05), (3, 0.002)])
 def test_a_few_seeds_that_agree_do_not_make_an_edge_certain(num_seeds: int, level: float) -> None:
-    """The edges of all seeds lie in two neighbouring cells, and by chance these seeds have all theirs in the rarer one."""
-    share = level ** (1 / num_seeds) + 0.01  # that all have theirs there is more probable than `level`
+    """Edges lie in two neighbouring cells of the grid. By chance, those of the few seeds here are all in the rarer cell."""
+    share = level ** (1 / num_seeds) + 0.01  # the rarer cell's share: this chance is just above `level`
     edge = learning_edges(runs_with_edges(GRID, [-5.05] * num_seeds, [-2.0] * num_seeds), level).start
     assert edge is not None
     assert math.log10(edge.low) <= -5.05 - 0.1 * (1 - share)

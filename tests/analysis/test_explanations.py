@@ -48,7 +48,7 @@ FAILED = DIVERGED | {"status": "failed", "stop_reason": "error", "seconds": math
 
 
 def best_with(good: list[float], best: float) -> Any:
-    """A `Best` of which only the good rates and the best one matter here."""
+    """Stands in for a `Best` with these good rates and this best rate."""
     return SimpleNamespace(good=pd.DataFrame({"lr": good}), best=pd.Series({"lr": best}))
 
 
@@ -194,7 +194,7 @@ def test_a_run_counts_as_stopped_by_patience_only_if_its_curve_confirms_it() -> 
     assert (small.num_runs, small.num_out_of_patience, small.num_still_improving) == (2, 1, 1)
 
 
-def test_without_a_good_rate_they_are_compared_with_the_best_one() -> None:
+def test_small_rates_are_compared_with_the_best_rate_if_none_is_good() -> None:
     runs = runs_of({"lr": 6e-5, "epochs": 50}, {"lr": 1e-3, "epochs": 5}, {"lr": 2e-3, "epochs": 25})
     small = explain_small(runs, check_patience(runs, curves_of({})), best_with([], 2e-3))
     assert small is not None

@@ -24,7 +24,7 @@ def study_of(sd: float, num_seeds: int = 10, **columns: Any) -> Study:
     return study
 
 
-def test_rates_shown_to_lose_nothing_that_matters_fill_the_blank() -> None:
+def test_the_good_rates_fill_the_blank() -> None:
     effect = blank(evidence_of(study_of(2e-4)), 0.001, study="made", answer="range")
     assert effect.detail == "good: 10^-3, 10^-2.5; undecided: none; worse: 10^-3.5, 10^-2"
     assert judge(effect, 0.002, costs_nothing=True) == "holds"
@@ -42,7 +42,7 @@ def test_the_trade_off_is_the_good_rate_with_the_fewest_epochs() -> None:
     [([0], " and saves 50% (too few runs in common for an interval) against the best rate, 10^-3;"), ([], ";")],
 )
 def test_a_saving_of_few_runs_has_no_interval(timed: list[int], saved: str) -> None:
-    """The good rate has its time on seed 0, and the best rate on the seeds `timed`."""
+    """The good rate was timed on seed 0, and the best rate on the seeds in `timed`."""
     study = study_of(2e-4)
     runs = study.runs
     is_timed = runs["lr"].eq(RATES[2]) & runs["seed"].eq(0) | runs["lr"].eq(RATES[1]) & runs["seed"].isin(timed)
@@ -58,7 +58,7 @@ def test_too_much_noise_leaves_the_blank_open(answer: Any) -> None:
     assert judge(effect, 0.002, costs_nothing=True) == "open"
 
 
-def test_a_best_rate_at_the_edge_of_the_rates_is_a_caveat() -> None:
+def test_a_best_rate_at_an_end_of_the_rates_is_a_caveat() -> None:
     study = study_of(2e-4)
     inner = replace(study, runs=study.runs[study.runs["lr"] > 10**-3.2])
     (caveat,) = blank(evidence_of(inner), 0.001, study="made", answer="range").caveats
@@ -74,10 +74,10 @@ def with_classes(counts: list[int]) -> Study:
     ("counts", "bound"),
     [
         ([1000] * 10, 0.0),
-        ([500, 1500, *[1000] * 8], 0.02),  # all errors in the class of 500: 0.02 of all is 0.4 of it, 0.04 on the mean
+        ([500, 1500, *[1000] * 8], 0.02),  # 200 errors, all in the class of 500: accuracy loses 0.02, balanced accuracy 0.04
     ],
 )
-def test_the_bound_on_balanced_accuracy_is_that_of_all_errors_in_one_class(counts: list[int], bound: float) -> None:
+def test_the_bound_on_balanced_accuracy_assumes_all_errors_in_one_class(counts: list[int], bound: float) -> None:
     effect = balance(evidence_of(with_classes(counts)), 0.001, study="made")
     assert effect.low == pytest.approx(-bound)
 

@@ -21,7 +21,7 @@ def test_rates_near_the_best_run_too() -> None:
     assert plan_fresh_runs(TWO, 0.5).rates == {"adam": HALF_DECADES[1:], "sgd": HALF_DECADES[2:]}
 
 
-def test_a_best_rate_at_the_edge_is_named() -> None:
+def test_a_best_rate_at_an_end_of_the_rates_is_named() -> None:
     text = "the best rate of sgd, 10^-1.5, is the highest that was tried; a higher one may be better"
     assert plan_fresh_runs(TWO, 0.0).at_edge == [text]
     assert plan_fresh_runs(study_of(adam=[[0.9]]), 0.0).at_edge == ["base was tried at one rate only, 10^-3"]
@@ -32,7 +32,7 @@ def test_an_arm_may_run_at_one_more_rate(at: float, rates: list[float]) -> None:
     assert plan_fresh_runs(TWO, 0.0, [ADAM | {"at": at}]).rates["adam"] == rates
 
 
-def test_what_has_no_best_rate_is_left_out_with_a_reason() -> None:
+def test_an_arm_without_a_best_rate_is_left_out_with_a_reason() -> None:
     failing = study_of(adam=[[math.nan] * 4] * 2, sgd=[[0.1, 0.9, 0.3, 0.2]] * 2)
     fresh = plan_fresh_runs(failing, 0.0, [{"optimizer.name": "rmsprop", "at": -3}])
     assert fresh.rates == {"sgd": [10**-2.5]}

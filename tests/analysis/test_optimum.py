@@ -13,7 +13,7 @@ TENTHS = np.arange(-4.0, -1.4, 0.1)
 
 
 def curves(exponents: Any, best: float, num_seeds: int, sd: float, cliff: float = np.inf) -> pd.DataFrame:
-    """Accuracy falls by two points a squared decade; above `cliff` nothing is learned."""
+    """Accuracy falls with the squared distance from `best`: by two points at one decade. Above `cliff` no run learns."""
     rng = np.random.default_rng(0)
     accuracy = 0.98 - 0.02 * (exponents - best) ** 2 + rng.normal(0, sd, (num_seeds, len(exponents)))
     return pd.DataFrame(np.where(exponents > cliff, 0.1, accuracy), columns=10**exponents)
@@ -26,7 +26,7 @@ def test_without_noise_the_optimum_is_found_between_the_rates(exponents: Any, be
 
 
 @pytest.mark.parametrize("exponents", [HALF_DECADES, TENTHS], ids=["half decades", "tenths"])
-def test_with_noise_the_mean_over_seeds_is_near_the_truth_and_nearer_than_the_highest_points(exponents: Any) -> None:
+def test_with_noise_the_optima_are_right_on_average_and_vary_less_than_the_highest_points(exponents: Any) -> None:
     accuracy = curves(exponents, -2.7, 200, sd=0.002)
     found = optima(accuracy)["optimum"]
     highest = np.log10(accuracy.columns.to_numpy(dtype=float))[accuracy.to_numpy().argmax(axis=1)]
@@ -39,7 +39,7 @@ def test_a_cliff_moves_the_optimum_by_less_than_half_a_step() -> None:
     assert -2.75 < found < -2.5
 
 
-def test_an_optimum_at_the_end_of_the_rates_is_said_to_be_cut() -> None:
+def test_an_optimum_at_an_end_of_the_rates_is_marked_as_cut() -> None:
     found = optima(pd.concat([curves(HALF_DECADES, best, 1, sd=0.0) for best in (-6.0, -3.0, -1.0)]))
     assert found["is_cut"].tolist() == [True, False, True]
     assert found["optimum"].between(HALF_DECADES[0], HALF_DECADES[-1] + 1e-9).all()

@@ -25,8 +25,8 @@ def test_the_detectable_difference_is_found_with_the_stated_probability(num_seed
     assert (found.pvalue < level).mean() == pytest.approx(POWER, abs=0.01)
 
 
-def test_twenty_seeds_detect_what_tables_of_power_say() -> None:
-    """Cohen's d of 0.66 for n = 20, α = 0.05 and a power of 0.8, as G*Power gives it."""
+def test_the_difference_that_twenty_seeds_detect_agrees_with_power_tables() -> None:
+    """G*Power gives a Cohen's d of 0.66 for n = 20, α = 0.05 and a power of 0.8."""
     assert detectable(20, 1.0, 0.05) == pytest.approx(0.6604, abs=0.0005)
 
 
@@ -46,7 +46,9 @@ def run_of(*, num_train: int = 3_000, num_valid: int = 5_000, max_epochs: int, v
         (run_of(max_epochs=10, num_valid=2_500), None, 10 * 2.5 / 3),
     ],
 )
-def test_a_run_costs_epochs_of_the_documents_experiment(run: RunConfig, num_epochs: float | None, cost: float) -> None:
+def test_the_cost_of_a_run_is_counted_in_epochs_of_the_documents_experiment(
+    run: RunConfig, num_epochs: float | None, cost: float
+) -> None:
     assert run_cost(run, num_epochs) == pytest.approx(cost)
 
 
@@ -79,7 +81,7 @@ def test_one_arm_has_no_paired_sd() -> None:
 
 
 @pytest.mark.slow
-def test_the_sd_behind_the_plans_is_the_one_that_the_committed_studies_measured() -> None:
+def test_the_sd_behind_the_plans_agrees_with_the_committed_studies() -> None:
     names = [str(path.parent.relative_to(REFERENCE)) for path in REFERENCE.rglob("runs.jsonl.gz")]
     studies = [study for study in (read_study(REFERENCE, name) for name in names) if study and study.runs["arm"].nunique() >= 4]
     assert len(studies) >= 3

@@ -25,10 +25,10 @@ def found(tables: dict[str, pd.DataFrame], **settings: Any) -> Any:
     return finder(evidence_of(STUDY, suggestions=tables), 0.05, **defaults | settings)
 
 
-def test_a_suggestion_loses_what_the_sweep_loses_there() -> None:
+def test_a_suggestion_loses_as_much_as_the_sweep_at_that_rate() -> None:
     effect = found({"find/100": given(valley=[-2.5, -2.5, -2.5, -2.5], slide=[-2.75, -2.75, -2.25, -9.0])})
     assert effect.effect == pytest.approx(0.0, abs=1e-9)
-    losses = [0.015, 0.015, 0.04, 0.03]  # between two rates in a straight line, beyond them as at the last
+    losses = [0.015, 0.015, 0.04, 0.03]  # interpolated between two rates; beyond the last rate as at the last rate
     assert dict(effect.parts)["slide, 100 steps"].effect == pytest.approx(-np.mean(losses))
 
 
@@ -62,7 +62,7 @@ def test_without_range_tests_nothing_was_measured() -> None:
         ([-3.5] * 4, [-2.7, -2.6, -2.8, -2.7], -0.2),
     ],
 )
-def test_a_range_brackets_the_best_rate_by_its_nearer_end(lows: list[float], highs: list[float], margin: float) -> None:
+def test_the_margin_of_a_range_is_the_distance_to_its_nearer_end(lows: list[float], highs: list[float], margin: float) -> None:
     tables = {"find/300": given(low=lows, high=highs)}
     effect = bracket(evidence_of(STUDY, suggestions=tables), 0.05, study="made", finders=["find/300"], low="low", high="high")
     assert effect.effect == pytest.approx(margin)
@@ -71,7 +71,7 @@ def test_a_range_brackets_the_best_rate_by_its_nearer_end(lows: list[float], hig
     assert judge(effect, 0.0) == ("holds" if margin > 0 else "does not hold")
 
 
-def test_of_several_lengths_the_best_counts() -> None:
+def test_the_best_of_several_lengths_counts() -> None:
     tables = {"find/100": given(low=[-2.0] * 4, high=[-1.0] * 4), "find/300": given(low=[-3.0] * 4, high=[-1.0] * 4)}
     effect = bracket(evidence_of(STUDY, suggestions=tables), 0.05, study="made", finders=list(tables), low="low", high="high")
     assert effect.effect == pytest.approx(math.log10(RATES[1]) + 3.0)

@@ -1,4 +1,4 @@
-"""Two numbers for how much the rate matters, against curves whose answer is known."""
+"""Two measures of how much the rate matters, checked on curves with known answers."""
 
 import math
 
@@ -27,7 +27,8 @@ def curves_of(runs: pd.DataFrame, loss: list[float]) -> pd.DataFrame:
 def test_usable_decades_end_where_the_accuracy_crosses_one_point_below_the_best() -> None:
     runs = runs_of({0: [0.1, 0.1, 0.95, 0.97, 0.98, 0.975, 0.965, 0.1, 0.1]})
     row = usable_decades(runs, 1e-3).iloc[0]
-    # Below: the rate half a decade down is exactly on the line. Above: from 0.5 point below to 1.5 points below in half a decade.
+    # Below the best rate, the accuracy at half a decade is exactly one point lower. Above it, the accuracy falls from 0.5 to
+    # 1.5 points below the best within half a decade.
     assert row["decades"] == pytest.approx(0.5 + 0.5 + 0.25)
     assert not row["is_cut"]
 

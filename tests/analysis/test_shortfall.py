@@ -12,7 +12,7 @@ from lrsweep.analysis.shortfall import LEVEL, compare_with_best, dependable, mod
 
 
 def compared(accuracy_SR: Array, **arguments: float) -> pd.DataFrame:
-    """The table if every run with an accuracy learned."""
+    """The table of shortfalls. Every run with an accuracy learned."""
     table = pd.DataFrame(accuracy_SR, columns=1e-3 * 2.0 ** np.arange(np.shape(accuracy_SR)[1]))
     return compare_with_best(table, table.notna(), **arguments)
 
@@ -23,7 +23,7 @@ def compared(accuracy_SR: Array, **arguments: float) -> pd.DataFrame:
 def test_each_kind_of_error_stays_below_its_level(curve: str, noise: str, num_seeds: int) -> None:
     num_studies = 100
     found = errors(curve, noise, num_seeds, num_studies)
-    # A procedure at its level exceeds this in one of 1,000 tests.
+    # A correct procedure exceeds this bound in one of 1,000 tests.
     allowed = stats.binom.isf(0.001, num_studies, LEVEL) / num_studies
     assert max(found["false good"], found["false worse"], found["missed"]) <= allowed
 
@@ -90,7 +90,7 @@ def test_one_or_two_seeds_decide_nothing_between_rates_that_learn(num_seeds: int
     assert set(rates["verdict"]) == {"undecided"}
 
 
-def test_equal_scores_on_three_seeds_are_not_certainty() -> None:
+def test_equal_scores_on_three_seeds_still_leave_an_interval() -> None:
     assert compared(np.full((3, 4), 0.98))["high"].min() > 0
 
 
@@ -103,7 +103,7 @@ def test_a_missing_run_costs_only_its_own_pairs() -> None:
 
 
 def test_an_unfinished_sweep_compares_rates_on_the_seeds_that_they_share() -> None:
-    """The third seed is hard. A rate that has not run there yet is not better for that."""
+    """The third seed is hard. A rate that has not run on this seed must not look better."""
     accuracy_SR = np.array([[0.98, 0.975], [0.98, 0.975], [0.90, np.nan]])
     assert compared(accuracy_SR)["shortfall"].tolist() == pytest.approx([0.0, 0.005])
 
@@ -115,8 +115,8 @@ def test_no_rate_learned() -> None:
     assert rates["shortfall"].isna().all()
 
 
-def test_moderated_variances_find_the_prior_that_made_them() -> None:
-    """Variances drawn from a scaled inverse chi-squared with 8 degrees of freedom and scale 4, each estimated with 5."""
+def test_moderated_variances_find_the_prior_of_the_simulation() -> None:
+    """The true variances are scaled inverse chi-squared: 8 degrees of freedom, scale 4. Each is estimated with 5."""
     rng = np.random.default_rng(8)
     true = 4 * 8 / rng.chisquare(8, 20_000)
     estimated = true * rng.chisquare(5, 20_000) / 5
@@ -144,8 +144,8 @@ def test_dependable_leaves_out_a_wild_rate_and_rarely_another(num_seeds: int) ->
 
 
 @pytest.mark.parametrize("num_seeds", [3, 10])
-def test_a_forecast_from_few_seeds_is_not_far_too_low(num_seeds: int) -> None:
-    """Thirteen equal rates with a known spread: the number of seeds that halves delta, by the formula."""
+def test_the_number_of_seeds_forecast_from_few_is_near_the_truth(num_seeds: int) -> None:
+    """With thirteen equal rates of known spread, a formula gives the number of seeds whose interval is half of delta."""
     rng = np.random.default_rng(12)
     needed = []
     for _ in range(60):
@@ -157,7 +157,7 @@ def test_a_forecast_from_few_seeds_is_not_far_too_low(num_seeds: int) -> None:
     assert 0.75 * truth < np.nanmedian(needed) < 1.3 * truth
 
 
-def test_as_many_seeds_as_needed_show_most_near_rates_to_be_good() -> None:
+def test_the_estimated_number_of_seeds_shows_most_near_rates_to_be_good() -> None:
     rng = np.random.default_rng(11)
     mean_R = np.where(np.abs(X) > 0.6, -0.01, 0.0)
     studies = [simulated(rng, 10, mean_R, np.full(13, 0.0015), 0.3) for _ in range(20)]

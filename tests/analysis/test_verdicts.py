@@ -34,11 +34,11 @@ def effect_of(low: float, high: float) -> Effect:
         (0.001, 0.02, "holds"),
         (-0.02, -0.001, "does not hold"),
         (-0.001, 0.02, "open"),
-        (0.0, 0.02, "open"),  # the claim says larger than 0
+        (0.0, 0.02, "open"),  # the claim says: above 0
         (-0.0019, 0.0019, "no difference that matters"),
         (0.0005, 0.0019, "no difference that matters"),  # whatever its sign
         (-0.0019, -0.0005, "no difference that matters"),
-        (0.0005, 0.002, "holds"),  # not wholly inside
+        (0.0005, 0.002, "holds"),  # the interval is not wholly below delta
         (-0.001, 0.0021, "open"),
         (-math.inf, math.inf, "open"),
         (math.nan, math.nan, "open"),
@@ -52,7 +52,7 @@ def test_the_interval_decides(low: float, high: float, word: Word) -> None:
     ("low", "high", "word"),
     [
         (-0.0019, 0.02, "holds"),
-        (-0.0019, -0.0001, "holds"),  # it costs something, but nothing that matters
+        (-0.0019, -0.0001, "holds"),  # there is a cost, but it is below delta
         (-0.02, -0.0021, "does not hold"),
         (-0.0021, 0.02, "open"),
         (0.001, 0.02, "holds"),
@@ -92,7 +92,7 @@ def words_of(truth: float, num_seeds: int, sd: float = SD, costs_nothing: bool =
 
 
 def is_rare(words: list[Word], wrong: Callable[[Word], bool], rate: float) -> bool:
-    """Does a verdict occur no more often than `rate`, but for the chance of this simulation?"""
+    """True if wrong verdicts are no more frequent than `rate`, with an allowance for the chance of a simulation."""
     return sum(map(wrong, words)) <= stats.binom.isf(1e-3, len(words), rate)
 
 
@@ -115,7 +115,7 @@ def test_a_difference_of_exactly_delta_is_called_too_small_no_more_often_than_th
 
 @pytest.mark.parametrize("num_seeds", [5, 10, 20])
 @pytest.mark.parametrize("truth", [-0.003, 0.003])
-def test_the_wrong_side_is_rarer_still(num_seeds: int, truth: float) -> None:
+def test_a_difference_is_rarely_called_the_opposite(num_seeds: int, truth: float) -> None:
     wrong = "holds" if truth < 0 else "does not hold"
     assert is_rare(words_of(truth, num_seeds), lambda word: word == wrong, LEVEL / 2)
 
@@ -132,7 +132,7 @@ def test_a_cost_of_exactly_delta_is_found_or_denied_no_more_often_than_the_level
 def test_the_interval_of_a_ranked_effect_misses_the_truth_no_more_often_than_its_level(
     rank: int, truths: tuple[float, ...]
 ) -> None:
-    """The smallest, the middle and the largest of three effects, from 5 seeds that they share."""
+    """The smallest, the middle and the largest of three effects, each measured on 5 seeds."""
     truth, num, rng = sorted(truths)[rank], 250, np.random.default_rng(1)
     too_high = too_low = 0
     for _ in range(num):
@@ -143,7 +143,7 @@ def test_the_interval_of_a_ranked_effect_misses_the_truth_no_more_often_than_its
     assert max(too_high, too_low) <= stats.binom.isf(1e-3, num, LEVEL / 2)
 
 
-def test_to_show_that_the_smallest_of_several_is_positive_each_needs_the_usual_interval_only() -> None:
+def test_the_lower_end_of_the_smallest_effect_needs_no_correction_for_several_effects() -> None:
     draws = [pd.Series(np.random.default_rng(i).normal(0.01, SD, 10)) for i in range(7)]
     effect, parts = ranked(lambda level: [mean_effect(draw, level, "accuracy") for draw in draws], LEVEL, 0)
     assert effect.low == min(mean_effect(draw, LEVEL, "accuracy").low for draw in draws)
@@ -151,7 +151,7 @@ def test_to_show_that_the_smallest_of_several_is_positive_each_needs_the_usual_i
     assert len(parts) == 7
 
 
-def test_an_effect_without_an_interval_leaves_the_others_their_part() -> None:
+def test_an_effect_without_an_interval_still_counts_as_one_of_several() -> None:
     one, two = pd.Series([0.01]), pd.Series([0.02, 0.021, 0.019])
     largest, _ = ranked(lambda level: [mean_effect(draw, level, "accuracy") for draw in (one, two)], LEVEL, 1)
     assert largest.low == mean_effect(two, LEVEL / 2, "accuracy").low
@@ -165,7 +165,7 @@ def test_one_seed_has_no_interval() -> None:
 @pytest.mark.parametrize(
     ("truth", "costs_nothing"), [(0.003, False), (-0.0015, False), (0.0, False), (0.0, True), (-0.005, True), (0.001, False)]
 )
-def test_the_number_of_seeds_said_to_decide_decides_about_four_times_in_five(truth: float, costs_nothing: bool) -> None:
+def test_the_estimated_number_of_seeds_decides_about_four_times_in_five(truth: float, costs_nothing: bool) -> None:
     pilot = Effect(truth, -1.0, 1.0, "accuracy", 5, 10, level=LEVEL, sd=SD)
     num_seeds = seeds_to_decide(pilot, 0.002, costs_nothing)
     assert num_seeds is not None
@@ -176,7 +176,7 @@ def test_the_number_of_seeds_said_to_decide_decides_about_four_times_in_five(tru
         assert fewer < decided - 0.1
 
 
-def test_what_hundreds_of_seeds_cannot_decide_has_no_number() -> None:
+def test_no_number_of_seeds_is_named_if_hundreds_would_not_decide() -> None:
     pilot = Effect(0.0, -1.0, 1.0, "accuracy", 5, 10, level=LEVEL, sd=1.0)
     assert seeds_to_decide(pilot, 0.002) is None
     assert seeds_to_decide(replace(pilot, sd=math.nan), 0.002) is None

@@ -151,7 +151,7 @@ def test_an_invalid_number_of_seeds_is_refused_in_one_line(
 
 
 def test_unusual_names_and_lists_are_quoted_for_hydra(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
-    """The words reach Hydra without a shell, which would remove quotes. A sweep chooses what varies by `study.arm`."""
+    """Hydra gets the words without a shell, so no shell removes the quotes. `study.arm` selects the settings of an arm."""
     weights = 'it\'s "{seed}" 학습률, 1.pt'
     runs = {}
     for lr, schedule, model in (
@@ -213,7 +213,7 @@ def test_a_study_that_used_the_fresh_seeds_is_refused(
     assert capsys.readouterr().err.startswith(f"StoreError: {tmp_path / 'mine'} has runs on seeds from 1000 on")
 
 
-# A whole study by the real commands: two arms, two rates, two seeds.
+# A whole study, run with the real commands: two arms, two rates, two seeds.
 
 ARMS = [*SMALL, "study=restarts", "training.max_epochs=10", f"machine.data_dir={ROOT / 'data'}"]
 

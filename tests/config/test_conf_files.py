@@ -86,14 +86,14 @@ def test_a_study_is_named_after_its_file(study: str) -> None:
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_lrsweep_confirm_reads_the_study_like_hydra(study: str) -> None:
-    """It does so without Hydra, so the values must be plain."""
+    """lrsweep-confirm reads the file without Hydra, so the values must be plain."""
     assert study_config(study) == StudyConfig(**OmegaConf.to_container(sweep_of(study).study))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("study", STUDIES)
 def test_the_runs_of_a_study_compose(study: str) -> None:
-    """One run per combination of the settings that are compared."""
+    """Only one run is composed for each combination of compared settings."""
     repeated = ("optimizer.lr", "grid.offset", "seed")
     compared = {tuple(o for o in job if not o.startswith(repeated)): job for job in jobs_of(study)}
     names = [run_id(app_of(f"study={study}", *job).run) for job in compared.values()]

@@ -134,12 +134,12 @@ def test_the_order_of_the_classes_does_not_change_the_run_id() -> None:
     assert first == second != run_id(RunConfig())
 
 
-def test_the_default_number_of_test_images_is_all_of_the_classes() -> None:
+def test_by_default_all_test_images_of_the_classes_are_used() -> None:
     assert DataConfig(classes=[0, 1, 2, 3, 4]).num_test == 5_139
     assert DataConfig(classes=[0, 1], num_test=50).num_test == 50
 
 
-def test_the_output_layer_that_starts_anew_may_have_any_initialisation() -> None:
+def test_a_new_output_layer_may_have_any_initialisation() -> None:
     assert ModelConfig(init="he", init_from="weights.pt", new_output=True).init == "he"
 
 

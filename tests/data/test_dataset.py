@@ -63,7 +63,7 @@ def test_skip_leaves_out_the_first_shuffled_images_and_no_others(
         assert not set(skipped.tolist()) & set(rest.tolist())
 
 
-def test_classes_are_the_only_ones_in_every_part_and_keep_their_labels(mnist: Mnist) -> None:
+def test_every_part_has_only_the_chosen_classes_with_their_own_labels(mnist: Mnist) -> None:
     parts = split(mnist, FIVE, seed=0)
     assert [len(part) for part in (parts.train, parts.valid, parts.test)] == [300, 200, 5_139]
     for part in (parts.train, parts.valid, parts.test):
@@ -74,7 +74,7 @@ def test_classes_are_the_only_ones_in_every_part_and_keep_their_labels(mnist: Mn
     assert torch.equal(parts.test.labels, mnist.test_labels[is_chosen].long())
 
 
-def test_all_ten_classes_give_the_split_of_no_choice(mnist: Mnist) -> None:
+def test_choosing_all_ten_classes_gives_the_default_split(mnist: Mnist) -> None:
     everything = DataConfig(classes=list(range(10)))
     chosen, plain = (torch.cat(split_indices(config, 1, mnist.train_labels)) for config in (everything, DEFAULT))
     assert torch.equal(chosen, plain)
@@ -82,7 +82,7 @@ def test_all_ten_classes_give_the_split_of_no_choice(mnist: Mnist) -> None:
 
 
 def test_classes_come_in_the_shuffled_order_after_the_skipped_images(mnist: Mnist) -> None:
-    """So that weights pretrained on some classes with skip=8000 have not seen the images of the default split."""
+    """So weights pretrained on some classes with skip=8000 have not seen the images of the default split."""
     labels = mnist.train_labels
     rest = torch.cat(split_indices(DataConfig(num_train=8_000, num_valid=52_000), 2, labels))[8_000:]
     config = DataConfig(num_train=1_000, num_valid=500, skip=8_000, classes=[3, 8])
@@ -90,7 +90,7 @@ def test_classes_come_in_the_shuffled_order_after_the_skipped_images(mnist: Mnis
     assert torch.equal(torch.cat(split_indices(config, 2, labels)), expected)
 
 
-def test_the_numbers_of_images_that_limit_the_settings_are_mnists(mnist: Mnist) -> None:
+def test_the_limits_on_numbers_of_images_are_those_of_mnist(mnist: Mnist) -> None:
     for labels, num_of_class in ((mnist.train_labels, _MNIST_TRAIN), (mnist.test_labels, _MNIST_TEST)):
         assert tuple(torch.bincount(labels).tolist()) == num_of_class
 

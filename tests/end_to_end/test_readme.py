@@ -54,7 +54,10 @@ def test_every_make_target_exists(readme: str) -> None:
 
 
 def methods() -> list[tuple[str, list[str], str, list[str]]]:
-    """The rows of the methods table: name, overrides, is it fused, studies. An override without "=" belongs to the last group."""
+    """The rows of the methods table: name, overrides, fused or not, studies.
+
+    An override without "=" is another value for the group of the override before it.
+    """
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = []
     for line in re.findall(r"^\| (.*) \|$", text, re.M):

@@ -121,7 +121,7 @@ def test_runs_with_different_schedules_share_a_program(mnist: Mnist, make_run: M
 
 
 def test_runs_that_are_scored_and_validated_differently_share_a_program(mnist: Mnist, make_run: MakeRun) -> None:
-    """One slot fewer than runs, so that slots are filled in different epochs, and one run that diverges."""
+    """There is one slot fewer than runs, so slots are filled in different epochs. One run diverges."""
     few = {"num_train": 40, "num_valid": 30, "num_test": 30, "patience": None}
     runs = [
         make_run(lr=0.003, max_epochs=3, validate_every=2, **few),
@@ -149,7 +149,7 @@ def test_runs_that_are_scored_and_validated_differently_share_a_program(mnist: M
     ],
     ids=["linear network", "zero", "classes"],
 )
-def test_a_run_of_these_settings_has_the_outcome_of_solo(mnist: Mnist, make_run: MakeRun, settings: dict[str, Any]) -> None:
+def test_a_run_with_these_settings_has_the_outcome_of_solo(mnist: Mnist, make_run: MakeRun, settings: dict[str, Any]) -> None:
     run = replace(make_run(num_train=40, num_valid=30, num_test=30), **settings)
     assert scheduler.reason_not_fusable(run) is None
     assert_close(train_fused([run], mnist)[0], train_solo(run, mnist), tolerance=1e-3)

@@ -71,7 +71,7 @@ def losses_and_gradients(
     ids=str,
 )
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=["fp64", "fp32"])
-def test_losses_and_gradients_equal_the_modules(
+def test_losses_and_gradients_equal_those_of_the_module(
     dtype: torch.dtype, tolerance: float, fields: dict[str, str], loss: LossConfig
 ) -> None:
     config = ModelConfig(**fields)

@@ -75,7 +75,7 @@ def test_an_invalid_job_raises_hydras_error(sweep: tuple[ConfigLoader, DictConfi
 
 @pytest.mark.parametrize("word", ["optimizer.lr=interval(0.1,1)", "seed=range(100000)"])
 def test_the_limit_of_runs_holds_for_other_sweepers(sweep: tuple[ConfigLoader, DictConfig], word: str) -> None:
-    """Another sweeper may lack `params`, and may sweep an interval, whose values cannot be counted."""
+    """Another sweeper may have no `params`. It may also sweep an interval, whose values cannot be counted."""
     loader, _ = sweep
     other = OmegaConf.create({"hydra": {"sweeper": {"_target_": "another"}, "overrides": {"task": [word]}}})
     OmegaConf.set_struct(other, True)

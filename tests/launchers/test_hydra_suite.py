@@ -1,7 +1,8 @@
 """Hydra's own tests of launchers: composing, job folders, `.hydra/`, return values.
 
-The suite brings configs of its own. So each of them becomes an arbitrary run, and training only stores a made-up record. All
-that the launchers do with Hydra is real. Only the pool launcher runs the suite, because all launchers share this part.
+The configs of the suite are not lrsweep's, so the tests replace each one by a run with another seed. Nothing is trained: a
+made-up record is stored instead. The calls between Hydra and the launcher are real. Only the pool launcher is tested, because
+all launchers share this code.
 """
 
 from collections.abc import Callable
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:\\s*Future Hydra versions will n
 
 @pytest.fixture(autouse=True)
 def _made_up_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
-    if hydra.__version__.startswith("1.3."):  # as in an app that sets no version_base; other tests may have set it
+    if hydra.__version__.startswith("1.3."):  # the suite expects that no version_base is set, but other tests may have set one
         monkeypatch.setattr(hydra.version.VersionBase.instance(), "version_base", hydra.version.__compat_version__)
     configs: list[str] = []
 

@@ -110,7 +110,7 @@ def _send_imports_of_an_optimizer(writer: Connection) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_starts_with_everything_that_its_optimizer_imports() -> None:
+def test_a_worker_has_already_imported_all_that_an_optimizer_needs() -> None:
     _pool._start_server()
     reader, writer = Pipe(duplex=False)
     worker = _pool._CONTEXT.Process(target=_send_imports_of_an_optimizer, args=(writer,))
@@ -136,7 +136,7 @@ def test_the_report_is_refreshed_every_refresh_seconds(monkeypatch: pytest.Monke
 
 
 def test_a_refresh_that_is_stopped_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report starts a second process, and so does the program that replaces it here."""
+    """A report starts a second process. The test replaces the report by a program that does so too."""
     reader, writer = os.pipe()  # the pipe ends when no process holds its writer
     forks = f"import os, time; os.fork(); os.write({writer}, b'.'); time.sleep(60); os.write({writer}, b'!')"
     monkeypatch.setattr(_pool, "report_command", lambda app: [sys.executable, "-c", forks])
@@ -163,7 +163,7 @@ def jobs_in(folder: Path, apps: list[AppConfig]) -> list[Job]:
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecord]) -> dict[str, list[str]]:
-    """Replaces both engines and lists the runs that each one gets. The fused engine fails at the rates 8 and 9."""
+    """Replaces both engines. Returns the runs that each engine gets. The fused engine fails at the rates 8 and 9."""
     calls: dict[str, list[str]] = {"fused": [], "pool": [], "finished before the pool": []}
 
     def run_cohort(runs: list[Any], folders: list[Path], machine: MachineConfig, **options: Any) -> None:

@@ -37,7 +37,7 @@ ONE_RUN = ["grid.stop=-5"]
 TWO_RUNS = ["grid.stop=-4"]
 ENDLESS = ["training.patience=100000", "training.max_epochs=100000"]
 
-# The command without its report, which other tests cover and which takes longer than the runs.
+# The command, but without the report. Other tests cover reports, and writing one takes longer than the runs.
 PROGRAM = """
 from hydra_plugins.lrsweep_launchers import _core
 from lrsweep.cli.main import main
@@ -234,7 +234,7 @@ def test_runs_of_a_lost_machine_resume_on_another(cluster: Any, tmp_path: Path, 
 
 
 def tasks_of(pid: int) -> list[int]:
-    """The processes that train. The parent of each one is a process of submitit that takes the place of Slurm."""
+    """The PIDs of the processes that train. submitit starts each one from another process, which takes the place of Slurm."""
     return [task for controller in children(pid) for task in children(controller)]
 
 
@@ -353,7 +353,7 @@ def test_the_number_of_tasks_at_a_time_follows_the_clusters_resources(remote: di
         ([10], 1, [10]),
         ([3], 8, [1, 1, 1]),
         ([200, 10], 4, [67, 67, 66, 10]),
-        # With five programs, three places would be idle during the fifth.
+        # With five programs, three places would be idle while the fifth runs.
         ([40, 40, 40, 40, 40], 4, [40, 40, 20, 20, 20, 20, 20, 20]),
         ([], 4, []),
     ],

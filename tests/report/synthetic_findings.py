@@ -50,7 +50,7 @@ def best_of(
     seeds_needed: int | None = None,
     rates: slice = slice(None),
 ) -> Best:
-    """`trade_off` is the index of its rate; `rates` keeps some of the rates, as fresh seeds do."""
+    """`trade_off` is the index of its rate. `rates` selects the rates that ran, because fresh seeds do not run at all rates."""
     rows = rows_of(verdicts, num_seeds).assign(arm=arm)
     if not is_timed:
         rows = rows.assign(num_timed=0, seconds_mean=NAN, seconds_low=NAN, seconds_high=NAN)
@@ -83,6 +83,6 @@ NO_GOOD_RATE: dict[str, Any] = {"verdicts": ["worse", *["undecided"] * 4], "trad
 
 
 def with_fresh(fresh: Best | None = None, **changes: Any) -> Findings:
-    """FOUND, and by default 20 fresh seeds at the three rates around the best, which agree."""
+    """FOUND with fresh seeds. By default, 20 seeds ran at the three rates around the best, and they agree with the study."""
     fresh = fresh or best_of(num_seeds=20, rates=slice(1, 4))
     return replace(FOUND, confirmation=fresh, **changes)

@@ -55,7 +55,7 @@ def test_a_report_on_fresh_seeds_does_not_ask_for_fresh_seeds(one_run: list[RunR
     assert "**Fresh seeds:**" not in title_and_answer("lr/confirm", tables_of(one_run, FOUND))
 
 
-def test_doubts_are_said_beside_the_seeds(one_run: list[RunRecord]) -> None:
+def test_doubts_stand_beside_the_seeds(one_run: list[RunRecord]) -> None:
     line = answer("How sure", one_run, replace(FOUND, best=best_of(doubts=("at_upper_end", "runs_missing"))))
     assert line.endswith("**With care: the best rates reach the highest one that was tried; runs are missing.**")
 
@@ -77,7 +77,7 @@ def test_the_answers_are_those_of_the_fresh_seeds(one_run: list[RunRecord]) -> N
     assert answer("Fresh seeds", one_run, found) == expected
 
 
-def test_a_disagreement_is_said(one_run: list[RunRecord]) -> None:
+def test_a_disagreement_is_reported(one_run: list[RunRecord]) -> None:
     fresh = best_of(["worse", "good", "worse", "good", "worse"], num_seeds=20, rates=slice(1, 4))
     line = answer("Fresh seeds", one_run, with_fresh(fresh))
     assert line.startswith(

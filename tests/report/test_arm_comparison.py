@@ -58,7 +58,8 @@ def test_the_table_lists_the_best_arm_first(study: Study, tmp_path: Path) -> Non
     header = next(line for line in text.splitlines() if line.startswith("| arm")).split(" | ")
     assert [row[header.index("rates × seeds")] for row in rows] == ["5 × 3", "5 × 3"]
     assert rows[1][3].startswith("95.50%")
-    # Within a point of the best: 0.08 x² < 0.01, on both sides of 10^-3, and the accuracy is read off straight lines.
+    # The accuracy falls by 0.02 within half a decade on both sides of 10^-3. By interpolation, it is one point below the best
+    # at a quarter of a decade.
     assert float(rows[1][header.index("usable decades")]) == pytest.approx(2 * 0.5 * 0.01 / 0.02, abs=0.01)
     assert rows[1][header.index("rate sensitivity")] == "–"  # the rates do not reach a decade below the best
 

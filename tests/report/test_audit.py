@@ -29,7 +29,7 @@ NEAR = [lr for lr in RATES if -3.15 < math.log10(lr) < -2.05]
 
 
 def save(folder: Path, accuracy: float, seed: int, lr: float = 1e-3, **groups: Any) -> None:
-    """One run with these groups of settings."""
+    """Store one run with these groups of settings."""
     run = RunConfig(seed=seed, optimizer=OptimizerConfig(lr=lr), training=TrainingConfig(patience=None, max_epochs=7), **groups)
     record = record_of(lr, scored(accuracy) | {"stop_reason": "max_epochs"}, seed=seed)
     store.save(folder, replace(record, config=asdict(run), run_id=run_id(run)))
@@ -40,7 +40,7 @@ def growing(name: str) -> ScheduleConfig:
 
 
 def fill_grow_batch(folder: Path, num_seeds: int, gain: float = 0.0) -> None:
-    """study=grow_batch at three rates on two seeds, and its fresh seeds at the best rate. The noise is 0.0005."""
+    """Store study=grow_batch: three rates on two seeds, and fresh seeds at the best rate. The noise is 0.0005."""
     for seed in (0, 1):
         for lr, lost in ((1e-3, 0.01), (10**-2.5, 0.0), (1e-2, 0.01)):
             save(folder / "grow_batch", 0.97 - lost, seed, lr, schedule=growing("step"))
@@ -53,7 +53,7 @@ def fill_grow_batch(folder: Path, num_seeds: int, gain: float = 0.0) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """study=lr and study=grow_batch with fresh seeds. The other studies are missing."""
+    """Two studies with fresh seeds: lr and grow_batch. The other studies are missing."""
     folder = tmp_path_factory.mktemp("audit")
     fill(folder / "lr", RATES, range(4))
     fill(folder / "lr" / "confirm", NEAR, range(1000, 1012))
@@ -105,7 +105,7 @@ def test_the_caveat_stands_beside_the_verdict_wherever_it_is_quoted(audit: str) 
         assert in_section, claim.id
 
 
-def test_the_page_says_what_here_means_and_no_word_says_more_than_the_data(audit: str) -> None:
+def test_the_page_defines_here_and_claims_no_more_than_the_data_show(audit: str) -> None:
     assert "*Here* always means one small CNN on 3,000 MNIST images" in audit[: audit.index("\n## ")]
     assert not re.search(r"refuted|supported|conclusive|\bwins\b", audit, re.IGNORECASE)
 
@@ -132,13 +132,13 @@ def test_fresh_seeds_decide_and_are_shown_at_the_rate_that_the_study_chose(audit
     assert all("10^-2.5 (0.00316), chosen |" in row and "| 10 | 10 of 10 |" in row for row in rows)
 
 
-def test_the_blanks_are_filled_with_rates_and_what_they_lose(audit: str) -> None:
+def test_the_blanks_are_filled_with_rates_and_their_losses(audit: str) -> None:
     section = part(audit, "### best-range")
     assert re.search(r"Loses 0\.\d\d points \[0\.00 to 0\.\d\d\]; 132 runs, 12 fresh seeds", section)
     assert re.search(r"Good: 10\^-2\.\d.*; undecided: .*; worse: 10\^-3\.1, ", section)
 
 
-def test_what_was_not_measured_says_what_the_planned_seeds_can_show_and_which_command_runs_them(audit: str) -> None:
+def test_an_unmeasured_claim_names_its_command_and_what_the_planned_seeds_can_show(audit: str) -> None:
     section = part(audit, "### restarts-help")
     assert "**? Open" in section
     assert re.search(
@@ -147,7 +147,7 @@ def test_what_was_not_measured_says_what_the_planned_seeds_can_show_and_which_co
     assert "`lrsweep study=restarts && lrsweep-confirm study=restarts`" in section
 
 
-def test_a_claim_of_no_cost_says_which_difference_its_seeds_can_show_to_cost_nothing(audit: str) -> None:
+def test_a_claim_that_something_costs_nothing_names_the_loss_that_its_seeds_can_rule_out(audit: str) -> None:
     section = part(audit, "### adam-1e-3")
     assert re.search(r"that less than 0\.20 points are lost, if the true difference is \+0\.03 points or more: `", section)
 

@@ -145,7 +145,7 @@ def test_both_languages_state_the_same_numbers_and_have_no_empty_section(finding
     assert english == korean - Counter({"1": num_singles})
 
 
-def test_few_seeds_look_like_few_seeds() -> None:
+def test_few_seeds_give_cautious_answers() -> None:
     texts = both(FINDINGS["few seeds"])
     assert_in(
         texts,
@@ -204,7 +204,7 @@ def test_time_that_was_not_measured_is_not_claimed() -> None:
 
 
 @pytest.mark.parametrize("doubt", get_args(Doubt))
-def test_every_doubt_is_said_in_both_languages(doubt: Doubt) -> None:
+def test_every_doubt_is_written_in_both_languages(doubt: Doubt) -> None:
     texts = both(replace(FOUND, best=best_of(doubts=(doubt,))))
     assert_in(
         texts,
@@ -227,7 +227,7 @@ def test_the_fresh_seeds_are_the_headline(name: str) -> None:
     assert ("said otherwise" in texts[0]) == ("결과가 달랐다" in texts[1]) == (name == "fresh seeds disagree")
 
 
-def test_a_disagreement_is_said_in_one_sentence() -> None:
+def test_a_disagreement_is_written_in_one_sentence() -> None:
     texts = both(FINDINGS["fresh seeds disagree"])
     assert_in(
         texts,
@@ -249,7 +249,7 @@ def test_one_rate_on_fresh_seeds_does_not_replace_the_comparison() -> None:
     assert both(FINDINGS["one fresh rate"]) == both(FOUND)
 
 
-def test_rates_between_good_ones_are_named_as_such() -> None:
+def test_good_rates_with_undecided_rates_between_them_are_listed_one_by_one() -> None:
     best = best_of(["good", "undecided", "good", "undecided", "good"])
     texts = both(replace(FOUND, best=best))
     assert_in(
@@ -271,7 +271,7 @@ def test_an_edge_beyond_the_grid_is_not_an_estimate() -> None:
     assert RATES[0] == 1e-5
 
 
-def test_edges_beyond_the_grid_on_both_sides_are_said_once() -> None:
+def test_edges_beyond_the_grid_on_both_sides_share_one_sentence() -> None:
     best = replace(best_of(), rows=best_of().rows.assign(num_learned=4))
     texts = both(replace(FOUND, best=best, edges=Edges(None, None)))
     assert_in(
@@ -298,7 +298,7 @@ def test_if_nothing_was_learned_below_1e_5_the_document_is_right() -> None:
         (22, 0, "ended 22 of 26 runs; in 0 of them the", "26회 중 22회가 조기 종료되었다. 그중 0회는"),
     ],
 )
-def test_runs_that_patience_ended_are_counted(num_stopped: int, count: int, english: str, korean: str) -> None:
+def test_early_stopped_runs_are_counted(num_stopped: int, count: int, english: str, korean: str) -> None:
     small = replace(SMALL, num_out_of_patience=num_stopped, num_still_improving=count)
     assert_in(both(replace(FOUND, small=small)), english, korean)
 

@@ -41,7 +41,7 @@ RUNS = [
 
 
 def runs_of(*, seeds: tuple[int, ...] = (0,), arm: str = ARM) -> pd.DataFrame:
-    """RUNS for each seed. Each seed is slightly better than the one before, and every run has a little noise of its own."""
+    """RUNS for each seed. Each seed is slightly better than the one before, and every run has a little noise."""
     noise = np.random.default_rng(0)
     rows = [
         {
@@ -220,7 +220,7 @@ def test_a_rate_that_did_not_learn_on_every_seed_is_hollow(best: Best, ax: Axes)
     assert [list(drawn.get_xdata()) for drawn in hollow] == [[1e-6, 1e-1]]
 
 
-def test_fresh_seeds_have_the_classes_and_the_study_is_grey(best: Best, ax: Axes) -> None:
+def test_fresh_seeds_show_the_classes_and_the_study_is_grey(best: Best, ax: Axes) -> None:
     fresh = best_of(runs_of(seeds=(1000, 1001, 1002, 1003, 1004)).query("lr in (1e-4, 1e-3)"), tried=best.tried)
     plots.plot_shortfall(best, fresh, NO_EDGES, ax)
     assert legend(ax)[0] == "the study's own 4 seeds"
@@ -228,7 +228,7 @@ def test_fresh_seeds_have_the_classes_and_the_study_is_grey(best: Best, ax: Axes
     assert "worse" not in legend(ax)
 
 
-def test_the_delta_of_the_answers_is_the_line_of_the_figure(ax: Axes) -> None:
+def test_the_figure_has_a_line_at_delta(ax: Axes) -> None:
     best = best_of(runs_of(seeds=SEEDS), delta=0.05)
     plots.plot_shortfall(best, best, NO_EDGES, ax)
     assert "δ = 5 points" in legend(ax)

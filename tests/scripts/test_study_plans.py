@@ -13,7 +13,7 @@ from lrsweep.config import CONF_DIR
 @pytest.mark.slow
 @pytest.mark.parametrize("study", PLANNED)
 def test_a_study_opens_with_its_cost_and_what_it_can_detect(study: str) -> None:
-    """After a change of a study or of the claims, `make plan` brings the files up to date."""
+    """After a change to a study or to the claims, run `make plan` to update the files."""
     text = path_of(study).read_text(encoding="utf-8")
     assert with_plan(text, texts(plan(study), num_sharing_level(read_claims()))) == text
 
@@ -34,7 +34,7 @@ def test_a_claim_plans_the_seeds_that_its_study_runs(test: Test) -> None:
 
 def test_every_study_is_run() -> None:
     files = {path.stem for path in (CONF_DIR / "study").glob("*.yaml")}
-    assert files - set(STUDIES) == {"single", "budget"}  # no study, and `make sensitivity`
+    assert files - set(STUDIES) == {"single", "budget"}  # single is not a study, and `make sensitivity` runs budget
 
 
 def test_weights_are_trained_before_they_are_used() -> None:
@@ -47,7 +47,7 @@ def test_a_study_is_confirmed_if_it_has_fresh_seeds() -> None:
     assert commands("warmup") == [["lrsweep", "study=warmup"]]
 
 
-def test_fresh_runs_get_no_overrides_of_what_a_run_is() -> None:
+def test_fresh_runs_get_no_overrides_that_change_a_run() -> None:
     sweep, confirm = commands("schedules", ["training.max_epochs=4", "technique=relu", "hydra/launcher=fused"])
     assert sweep[2:] == ["training.max_epochs=4", "technique=relu", "hydra/launcher=fused"]
     assert confirm[2:] == ["hydra/launcher=fused"]

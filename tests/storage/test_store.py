@@ -351,7 +351,7 @@ COMMITTED = sorted((Path(__file__).parents[2] / "results" / "reference").rglob("
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.parent.name)
 def test_committed_records_pack_to_the_same_text_again(tmp_path: Path, path: Path) -> None:
-    """Not to the same file, because gzip's bytes depend on the version of zlib."""
+    """The text is compared, not the file, because gzip's bytes depend on the version of zlib."""
     shutil.copy(path, tmp_path)
     assert gzip.decompress(pack(tmp_path).read_bytes()) == gzip.decompress(path.read_bytes())
 

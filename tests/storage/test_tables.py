@@ -138,7 +138,7 @@ def test_class_counts_have_one_row_per_seed_and_split(make_record: MakeRecord) -
 
 @pytest.mark.parametrize("other", [{"num_valid": 50}, {"skip": 8000}, {"classes": [0, 1]}])
 def test_other_data_settings_give_another_split_of_the_same_seed(make_record: MakeRecord, other: dict[str, Any]) -> None:
-    """The first record has no data.skip and no data.classes, like the oldest records: their defaults."""
+    """Like the oldest records, the first record lacks data.skip and data.classes. So their defaults apply."""
     sizes = {"num_train": 3000, "num_valid": 5000, "num_test": 10000}
     records = [
         replace(make_record(), config=make_record().config | {"data": data}, class_counts={"valid": [count] * 10})

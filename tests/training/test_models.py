@@ -117,7 +117,7 @@ def test_pooling_before_relu_gives_the_bits_of_the_documents_order() -> None:
 
 
 def other_layers(conv_activation: nn.Module, pool: nn.Module) -> nn.Sequential:
-    """The documents' network with another activation of the convolutions, and other pooling after it."""
+    """The documents' network, but with these activations and this pooling after the convolutions."""
     layers = documents_layers()
     kinds = {nn.ReLU: conv_activation, nn.MaxPool2d: pool}
     return nn.Sequential(*(kinds.get(type(layer), layer) for layer in layers))
@@ -126,7 +126,7 @@ def other_layers(conv_activation: nn.Module, pool: nn.Module) -> nn.Sequential:
 @pytest.mark.parametrize("conv_activation", ["relu", "linear"])
 @pytest.mark.parametrize("pool", ["max", "mean"])
 def test_the_network_pools_after_the_activation(conv_activation: str, pool: str) -> None:
-    """ReLU and the mean do not commute."""
+    """The order matters for mean pooling: the ReLU of a mean differs from the mean of ReLUs."""
     ours = cnn(conv_activation=conv_activation, pool=pool).double()
     activations, pools = {"relu": nn.ReLU(), "linear": nn.Identity()}, {"max": nn.MaxPool2d(2), "mean": nn.AvgPool2d(2)}
     theirs = other_layers(activations[conv_activation], pools[pool]).double()
@@ -139,7 +139,7 @@ LINEAR = {"activation": "linear", "conv_activation": "linear", "pool": "mean"}
 
 
 def nonlinearity(model: nn.Module) -> float:
-    """How far the network is from f(a·x + b·y) - f(0) = a·(f(x) - f(0)) + b·(f(y) - f(0))."""
+    """The largest error of f(a·x + b·y) - f(0) = a·(f(x) - f(0)) + b·(f(y) - f(0)), which holds if f is linear plus a bias."""
     x, y = images(8, torch.float64).chunk(2)
     with torch.no_grad():
         bias = model(torch.zeros_like(x))

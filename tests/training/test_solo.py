@@ -225,7 +225,7 @@ def test_the_best_epoch_decides_when_a_run_ends_and_how_it_scores(
 
 
 def scored_parts(run: RunConfig, split: Split, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Part], Outcome]:
-    """The parts in the order in which the run scores them, without the warm-up."""
+    """The run's parts in the order of their scoring, and its outcome. The warm-up is skipped."""
     scored: list[Part] = []
 
     def spy(run: RunConfig, model: nn.Module, part: Part) -> solo.Score:
@@ -238,8 +238,8 @@ def scored_parts(run: RunConfig, split: Split, monkeypatch: pytest.MonkeyPatch) 
     return scored, outcome
 
 
-@pytest.mark.parametrize(("max_epochs", "num_scores"), [(3, 2), (1, 1)], ids=["the best is the first", "the best is the last"])
-def test_the_test_set_is_scored_at_the_end_once_for_each_epoch_that_counts(
+@pytest.mark.parametrize(("max_epochs", "num_scores"), [(3, 2), (1, 1)], ids=["best epoch first", "best epoch last"])
+def test_the_test_set_is_scored_at_the_end_for_the_best_and_the_last_epoch(
     mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, max_epochs: int, num_scores: int
 ) -> None:
     run = make_run(lr=1e-30, max_epochs=max_epochs)
@@ -360,8 +360,8 @@ def test_a_run_that_diverges_has_no_last_epoch_to_score(
     assert weights == []
 
 
-def test_without_validation_weights_that_break_show_in_the_next_epoch(mnist: Mnist, make_run: MakeRun) -> None:
-    """With one step per epoch, the first loss is finite, and so is none after it."""
+def test_without_validation_broken_weights_show_in_the_next_epoch(mnist: Mnist, make_run: MakeRun) -> None:
+    """Each epoch has one step. Only the loss of the first step is finite."""
     often, rarely = (make_run(lr=1e30, num_train=32, patience=None, max_epochs=5, validate_every=every) for every in (1, 3))
     first, second = (train(run, split_of(mnist, run)) for run in (often, rarely))
     assert (first.epochs, second.epochs) == (0, 1)

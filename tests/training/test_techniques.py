@@ -202,7 +202,7 @@ def test_both_engines_start_from_the_best_weights_of_another_run(
     assert losses(fused[0]) != pytest.approx(losses(first), rel=1e-2)
 
 
-def test_a_new_output_layer_starts_as_the_seed_says_and_the_other_layers_from_the_file(
+def test_a_new_output_layer_starts_from_the_seed_and_the_others_from_the_file(
     mnist: Mnist, split: Split, run: RunConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "seed-0.pt"

@@ -35,10 +35,10 @@ def _num_values(override: Override) -> int:
 def compose_each(
     loader: ConfigLoader, config: DictConfig, job_overrides: Iterable[Sequence[str]], *, with_hydra: bool
 ) -> Iterator[DictConfig]:
-    """Yield each job's config, with or without Hydra's own section. `config` is the sweep's.
+    """Yield the config of each job, with or without Hydra's own section. `config` is the config of the sweep.
 
-    Hydra takes a tenth of a second per config, much longer than everything else the launchers do. So if a job differs from the
-    previous one only in plain values, these are set in the previous config. The yielded config therefore changes as you iterate.
+    Hydra takes 0.1 s to compose a config. So if a job differs from the previous job only in plain values, we set these values
+    in the previous config. So one object may be yielded several times, with changing values.
     """
     parser = OverridesParser.create(loader)
     is_group = cache(lambda name: bool(loader.get_group_options(name)))

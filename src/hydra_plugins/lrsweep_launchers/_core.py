@@ -45,7 +45,7 @@ class Job:
 
     @property
     def has_hydra_folder(self) -> bool:
-        """Does Hydra's folder of the run exist where conf/config.yaml puts it? A folder elsewhere counts as missing."""
+        """True if the run's `.hydra` folder is where conf/config.yaml puts it. A folder elsewhere counts as missing."""
         return (self.folder / "hydra" / self.run_id / ".hydra" / "overrides.yaml").exists()
 
 
@@ -66,7 +66,10 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
 
 
 def refuse_shared_weights(jobs: list[Job]) -> None:
-    """Raise ConfigError if two runs would save their weights to one file: the next sweep would repeat the overwritten run."""
+    """Raise ConfigError if two runs would save their weights to the same file.
+
+    One of the files would be overwritten, and the next sweep would repeat the run that lost its file.
+    """
     writers: dict[Path, str] = {}
     for job in jobs:
         if name := job.app.machine.save_weights:
@@ -90,8 +93,8 @@ def hold_studies(jobs: list[Job]) -> Iterator[None]:
 def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job], list[RunRecord]]:
     """Return the jobs to run, in an order that covers the whole grid early, and the records of the finished runs.
 
-    Repeated jobs count once. With `measure`, a calibrated record does not count as finished. Each study's list of expected runs
-    is stored in its folder.
+    Repeated jobs count once. With `measure`, a run with a calibrated record is not finished. The list of expected runs is
+    stored in the folder of each study.
     """
     distinct = {job.key: job for job in jobs}.values()
     by_study: dict[Path, list[Job]] = {}
@@ -137,7 +140,7 @@ def coarse_to_fine(jobs: list[Job]) -> list[Job]:
 def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list[Job]) -> Sequence[JobReturn]:
     """Print how complete the sweep is, write the reports, and return the results to Hydra.
 
-    Completeness is read from the store, not from exit codes. A report is written if any job `ran` or the report is out of date.
+    Completeness is read from the store, not from exit codes. A report is written if any job ran or if the report is out of date.
     """
     stored = {folder: store.scan(folder).records for folder in {job.folder for job in jobs}}
     records = {(job.folder, job.run_id): stored[job.folder].get(job.run_id) for job in jobs}
@@ -153,7 +156,7 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
         job.tracking.log_study()
     if counts["missing"] or not all(have_report):
         raise SweepIncomplete
-    # Records of a stopped sweep, a single run or a packed file may lack Hydra's folder. Hydra writes it for these jobs too.
+    # Runs of a stopped sweep, single runs and packed records may have no `.hydra` folder. Hydra writes the missing folders here.
     have_run = {job.key for job in ran}
     complete = {job.key for job in jobs if job.key not in have_run and job.has_hydra_folder}
     configs = compose_each(
@@ -187,7 +190,7 @@ def _is_current(page: Path) -> bool:
 
 
 def report_command(app: AppConfig) -> list[str]:
-    """Build the report in its own process, because it must not import torch, and the sweep must not import plotting libraries."""
+    """The command that builds the report. A report must not import torch, nor a sweep plotting libraries: hence two processes."""
     arguments = [f"study={app.study.name}", f"machine.results_dir={app.machine.results_dir}"]
     return [sys.executable, "-m", "lrsweep.cli.report", *arguments]
 

@@ -50,7 +50,7 @@ def reason_not_fusable(job: Job) -> str | None:
 
 
 def reason_ended(error: BaseException) -> str:
-    """Why the unfinished runs of a program run solo."""
+    """The reason why the unfinished runs of a fused program run solo."""
     if isinstance(error, torch.OutOfMemoryError):
         return "not even one of them fits into memory in a fused program"
     return f"the fused program ended with {first_line(error)}"
@@ -105,7 +105,7 @@ def _run_fused(
         progress.close()
         if torch.cuda.is_initialized():
             with suppress(RuntimeError):  # a GPU that has failed raises its error again
-                torch.cuda.empty_cache()  # leaves the memory to the processes of the solo runs
+                torch.cuda.empty_cache()  # frees the memory for the processes of the solo runs
     seconds = monotonic() - start
     print(f"{len(records)} runs in {seconds:.0f} s, {len(records) / seconds:.2f} runs per second", flush=True)
     return records

@@ -29,15 +29,15 @@ from lrsweep.training.device import describe, num_cores, prepare_device
 _MAX_TRIES = 2  # for a run whose process dies or raises an error
 _POLL_SECONDS = 0.2
 
-# Workers are forked from a server that has imported PyTorch and done nothing else. So a worker starts in milliseconds, and the
-# server has not used CUDA, which does not survive a fork. PyTorch imports torch._dynamo for its first optimizer: without the
-# preload, every run would wait 1.6 s for that.
+# Workers are forked from a server process that has only imported PyTorch. So a worker starts in milliseconds. The server never
+# uses CUDA, because CUDA does not survive a fork. Creating the first optimizer imports torch._dynamo. The server imports this
+# module in advance; otherwise every run would wait 1.6 s.
 _PRELOAD = [__name__, "torch._dynamo"]
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def num_workers(wanted: int | None, machine: MachineConfig) -> int:
-    """By default one per core, or one if there is a GPU. Raises ConfigError if `machine.device` names a GPU that is missing."""
+    """`wanted`, or by default one per core, or one on a GPU. Raises ConfigError if the GPU of `machine.device` is missing."""
     device = prepare_device(machine)
     if wanted is not None and wanted < 1:
         raise ConfigError(f"hydra.launcher.workers must be at least 1, got {wanted}")
@@ -64,7 +64,7 @@ def run_all(
     workers = num_workers(workers, jobs[0].app.machine)
     load_mnist(Path(jobs[0].app.machine.data_dir))  # downloads it once, before any worker needs it
     execution.report_cpu_fallback(jobs[0].app.machine.device)
-    # Described now, because a lost GPU can no longer be queried.
+    # Describe the machine before training, because a GPU that fails later cannot be queried.
     environments = {job.key: describe(prepare_device(job.app.machine), workers) for job in jobs}
     _start_server()
     # pebble documents the argument `mp_context`, but reads `context`.
@@ -119,8 +119,9 @@ def _train(run: RunConfig, machine: MachineConfig, folder: Path, key: str, worke
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
     def send(news: Update | Message) -> None:
-        # An update is shorter than PIPE_BUF, so its write is atomic and needs no lock. A killed worker could keep a lock.
-        with suppress(BrokenPipeError):  # the parent has died, and this process ends with it
+        # An update is shorter than PIPE_BUF, so writing it is atomic and needs no lock. A worker that is killed while it holds a
+        # lock would block all others.
+        with suppress(BrokenPipeError):  # the parent process has died, so this one ends too
             updates.send(news)
 
     def on_epoch(epoch: EpochRecord) -> None:

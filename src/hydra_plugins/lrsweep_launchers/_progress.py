@@ -90,7 +90,7 @@ class Progress:
         self.recorded(record)
 
     def recorded(self, record: RunRecord) -> None:
-        """Count a run that has ended and has no line."""
+        """Count a finished run that has no progress line."""
         self._total.update()
         self._show_best(record)
         if self._prints_each or record.outcome.valid_accuracy is None:

@@ -23,7 +23,7 @@ _NEW_CLUSTER_ONLY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_
 
 
 def check(jobs: list[Job], num_slots: Any, init: dict[str, Any], remote: dict[str, Any]) -> None:
-    is_count = type(num_slots) is int and num_slots >= 1  # it may have any type, because the launcher's config has no schema
+    is_count = type(num_slots) is int and num_slots >= 1  # the launcher's config has no schema, so check the type
     require(num_slots is None or is_count, "hydra.launcher.fused", "a whole number of at least 1, or null", num_slots)
     _remote.require("ray", extra="ray")
 
@@ -49,9 +49,10 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, init:
 
 
 def cut(cohorts: list[list[Job]], places: int) -> list[list[Job]]:
-    """Cut cohorts into programs. With enough runs, their number is a multiple of `places`, the programs that run at a time.
+    """Cut cohorts into programs. `places` is how many programs run at a time.
 
-    More and smaller programs have no advantage: a program refills its slots, and if it dies, only unfinished runs are repeated.
+    If there are enough runs, the number of programs is a multiple of `places`. Smaller programs would bring nothing: a program
+    refills its slots, and if a program dies, only its unfinished runs are repeated.
     """
     counts = [1] * len(cohorts)
     while sum(counts) % places and sum(counts) < sum(map(len, cohorts)):
@@ -159,10 +160,10 @@ def num_places(resources: dict[str, float], remote: dict[str, Any]) -> int:
 
 @contextmanager
 def _connected(init: dict[str, Any]) -> Iterator[Any]:
-    """Connect to Ray, or start it. Ray stops at the end if it was started here."""
+    """Connect to a running Ray, or start Ray here and stop it at the end."""
     if init.get("address") == "local":
-        # Ray reads these when it is imported. The first one is meant for systems where Ray supports one machine only, and keeps
-        # all ports on loopback. The token keeps other users of this machine out.
+        # Ray reads these variables on import. The first one is meant for Windows and macOS, where Ray supports a single machine.
+        # On Linux too, the value 0 keeps all ports on loopback. The token keeps other users of this machine out.
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token}
     else:

@@ -23,7 +23,7 @@ def require(package: str, extra: str) -> None:
 def train(run: RunConfig, machine: MachineConfig, folder: Path, workers: int) -> RunRecord:
     """Runs on the worker. Returns the record, and stores it there too, in case the folder is shared."""
     name = label(run.optimizer.lr, run.seed)
-    environment = describe(prepare_device(machine), workers)  # before training, because a lost GPU cannot be queried
+    environment = describe(prepare_device(machine), workers)  # before training, because a GPU that fails later cannot be queried
 
     def on_message(text: str) -> None:
         print(f"{name}: {text}", flush=True)
@@ -62,7 +62,7 @@ def fetch_and_store(job: Job, fetch: Callable[[], RunRecord], progress: Progress
     """Store the record that a worker returned. If there is none, print why; the sweep will report the run as missing."""
     try:
         record = fetch()
-    except Exception as error:  # any error: from Ray or submitit, or from the worker before it trained
+    except Exception as error:  # any error of Ray, of submitit, or of the worker before training
         reason = first_line(getattr(error, "cause", error))  # Ray wraps the worker's error
         progress.write(f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {reason}")
         return

@@ -13,7 +13,7 @@ from lrsweep.training.device import num_cores
 
 _POLL_SECONDS = 1
 _MAX_QUEUED = 1_000  # Slurm's default MaxArraySize allows arrays of 1,001 jobs
-# submitit gives these settings the same name for every kind of cluster. All others are Slurm's.
+# These settings of submitit have the same name on every kind of cluster. All other settings are for Slurm only.
 _SHARED = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name", "stderr_to_stdout")
 
 
@@ -30,7 +30,7 @@ class _Train:
 
 
 def check(jobs: list[Job], /, **settings: Any) -> None:
-    _remote.require("submitit", extra="slurm")  # before any function below imports it
+    _remote.require("submitit", extra="slurm")  # before any function below imports submitit
 
 
 def run_all(jobs: list[Job], done: list[RunRecord], /, cluster: str, **settings: Any) -> None:

@@ -50,7 +50,7 @@ class Evidence:
 
 
 def read_study(folder: Path, name: str) -> Study | None:
-    """None if there are no runs. The study in whose folder `confirm` these are chooses the rates."""
+    """The runs of a study, or None if there are none. For `…/confirm`, the study in the folder above chose the rates."""
     records = store.read(folder / name)
     if not records:
         return None

@@ -2,7 +2,7 @@
 
 Each run trains as in solo.py: with the same split, initial weights and batches, its own learning rate, the same stopping rule,
 and the same scores on the test set. Only the order of floating-point sums differs, so the weights drift apart after some steps,
-as they do between two machines.
+as they also do between two machines.
 
 Shapes: K slots, N images, S steps per epoch.
 """
@@ -30,7 +30,7 @@ _USABLE_MEMORY = 0.8  # fraction of the free GPU memory
 
 
 class EpochSeconds(NamedTuple):
-    """The seconds that an epoch of a fused run counts as. It has no wall time of its own."""
+    """The seconds to record for an epoch. A fused run has no wall time of its own, because it shares every step."""
 
     with_validation: float
     without_validation: float
@@ -164,7 +164,7 @@ class _ActiveRun:
         return self.run.training.validates(len(self.curve) + 1)
 
     def after_epoch(self, losses: list[float], train_accuracy: float, valid: Score | None) -> None:
-        """Apply solo's stopping rule."""
+        """Apply the stopping rule of solo.py."""
         self.losses += losses
         seconds = self.epoch_seconds.with_validation if valid else self.epoch_seconds.without_validation
         self.wall_seconds += seconds
@@ -191,7 +191,7 @@ class _ActiveRun:
             self.stop_reason = "max_epochs"
 
     def outcome(self, best: Score | None, last: Score | None) -> Outcome:
-        """`best` and `last` are the scores of those epochs on the test set, if the run has them."""
+        """`best` and `last` are the test scores of the best and the last epoch. None if the run has no such epoch."""
         assert self.stop_reason is not None
         test = {"best": best, "last": last}[self.run.training.score]
         last_accuracy = self.curve[-1].valid_accuracy if self.curve else None
@@ -290,5 +290,5 @@ def _finish_epoch(block: Block, slots: list[_ActiveRun | None], result: EpochRes
 
 
 def _score_test(block: Block, which: Literal["best", "last"], slots: list[int]) -> dict[int, Score]:
-    """By slot."""
+    """Score these slots on the test set. Returns the score of each slot."""
     return dict(zip(slots, block.score_test(slots, which), strict=True)) if slots else {}

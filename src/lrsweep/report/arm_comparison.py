@@ -41,7 +41,7 @@ _COLUMNS = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall"
 def comparison(folder: Path, study: Study, name: str, fresh: Mapping[str, Best] | None = None) -> str:
     """The figure and the table as Markdown. Draws the figure, called `name`, into the folder.
 
-    `fresh` has the answers on fresh seeds of the arms that have some; they become a column.
+    `fresh` has the answers on fresh seeds by arm, for arms that ran on them. These answers become a column.
     """
     fresh = fresh or {}
     figure = Figure(

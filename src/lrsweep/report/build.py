@@ -119,7 +119,7 @@ def _commands(study: str, tables: Analysis) -> str:
 
 
 def _arm_part(folder: Path, tables: Analysis, arm: str) -> str:
-    """Another arm: conclusions, main figure, table of rates, fresh seeds."""
+    """The part on another arm: conclusions, main figure, table of rates, fresh seeds."""
     found = tables.findings[arm]
     parts = [
         f"## Also tried: {escaped(arm)}",

@@ -24,9 +24,9 @@ _MAX_LOSS_RATIO = 1.5  # the y axis ends at this multiple of the first loss, bec
 
 
 def sweep_like(run: RunConfig, folder: Path) -> Best | None:
-    """The answers for the study's arm whose settings equal the run's, except rate and seed. None if there is no such arm.
+    """The answers for the arm with the settings of this run, except rate and seed. None if the study has no such arm.
 
-    They come from the study's own seeds, which cover all of its rates.
+    The answers come from the study's own seeds, because fresh seeds may not cover all rates.
     """
     if not store.scan(folder).records:
         return None

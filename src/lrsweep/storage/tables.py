@@ -80,7 +80,7 @@ def run_key(record: RunRecord) -> dict[str, Any]:
 def split_key(record: RunRecord) -> dict[str, Any]:
     """The settings in DRAWN_BY."""
     data = record.config["data"]
-    skip, classes = data.get("skip", DataConfig.skip), data.get("classes", DataConfig.classes)  # old records do not have them
+    skip, classes = data.get("skip", DataConfig.skip), data.get("classes", DataConfig.classes)  # old records lack these
     values = record.config["seed"], skip, data["num_train"], data["num_valid"], data["num_test"], setting_cell(classes)
     return dict(zip(DRAWN_BY, values, strict=True))
 
@@ -99,7 +99,7 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
 def _run_row(record: RunRecord) -> dict[str, Any]:
     row = _setting_columns(record) | {name: getattr(record.outcome, name) for name in _OUTCOME}
     if row["training.score"] == "best":
-        row["best_test_accuracy"] = row["test_accuracy"]  # old records have only the latter
+        row["best_test_accuracy"] = row["test_accuracy"]  # old records lack the first field
     row |= {"epochs": record.outcome.epochs, "engine": record.engine, "timing": record.timing}
     return row | {name: record.environment.get(name) for name in _ENVIRONMENT}
 

@@ -12,7 +12,7 @@ class EarlyStopping:
     best_accuracy: float = -math.inf
 
     def after(self, accuracy: float | None) -> "EarlyStopping":
-        """The state after one more epoch; None if it was not validated. A tie is not an improvement, and neither is NaN."""
+        """The state after one more epoch. `accuracy` is None if the epoch was not validated. A tie or NaN is no improvement."""
         state = replace(self, epoch=self.epoch + 1)
         if accuracy is None or not accuracy > self.best_accuracy:
             return state

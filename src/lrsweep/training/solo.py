@@ -180,7 +180,7 @@ def _one_epoch(progress: _Progress, split: Split) -> None:
         finite = list(takewhile(math.isfinite, losses))
         progress.num_finite += len(finite)
         progress.last_finite_loss = finite[-1] if finite else progress.last_finite_loss
-        # If the epoch's last step breaks the weights, only the validation loss shows it, or else the next epoch's first loss.
+        # If the last step of an epoch breaks the weights, the validation loss shows it. Without validation, the next loss does.
         progress.has_diverged = len(finite) < len(losses) or (valid is not None and not math.isfinite(valid.loss))
         if progress.has_diverged:
             return
@@ -203,7 +203,7 @@ def _one_epoch(progress: _Progress, split: Split) -> None:
 
 
 def _score_test(progress: _Progress, test: Part) -> dict[str, _Scored]:
-    """Score the "best" and the "last" epoch, as far as the run has them; only once if they are the same epoch."""
+    """Score the "best" and the "last" epoch, if the run has them. If both are the same epoch, it is scored once."""
     run, model, stopping = progress.learner.run, progress.learner.model, progress.stopping
     last_weights = copy.deepcopy(model.state_dict())  # before the best weights are loaded
     scored = {}

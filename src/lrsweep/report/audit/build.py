@@ -23,7 +23,7 @@ from lrsweep.storage import files
 def build_audit(folder: Path) -> Path:
     """Write audit.md, audit.html and the figures into `folder`, and return audit.md.
 
-    Reads conf/claims.yaml, and the studies below `folder` that the claims name. Without its study, a claim is open.
+    Reads conf/claims.yaml, and the claims' studies below `folder`. A claim whose study is missing is open.
     """
     read = functools.cache(functools.partial(read_study, folder))
     claims = read_claims()

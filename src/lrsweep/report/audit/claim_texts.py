@@ -58,7 +58,7 @@ def _line(one: Judged, level: float) -> str:
 
 
 def _answer(one: Judged, level: float) -> str:
-    """The effect, its evidence and the reason for the verdict; of what was not measured, how to measure it."""
+    """The effect, its evidence and the reason for the verdict. If nothing was measured: how to measure it."""
     if one.result is None:
         return escaped(one.claim.not_testable)
     test, effect = one.result.test, one.result.effect
@@ -101,7 +101,7 @@ def _plan(test: Test, level: float) -> str:
 
 
 def _reason(one: Judged, test: Test, effect: Effect) -> str:
-    """Why the verdict is what it is."""
+    """The reason for the verdict."""
     delta = size_text(test.delta_of(effect), effect.unit)
     side = ("below", "above") if test.contrast in LOSSES else ("above", "below")
     bar = delta if test.contrast in LOSSES else f"-{delta}" if test.costs_nothing else "zero"

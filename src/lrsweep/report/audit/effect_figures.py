@@ -38,7 +38,7 @@ def rows_by_unit(judged: Sequence[Judged]) -> dict[str, list[Row]]:
 
 
 def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
-    """One row per claim: effect and interval in the colour of the verdict, on the band of differences that do not matter."""
+    """One row per claim: effect and interval in the colour of the verdict. A band shows differences that do not matter."""
     scale, label, linear_to = SCALES[unit]
     for y, (one, test, effect) in enumerate(rows):
         look, delta = LOOKS[one.word], test.delta_of(effect) * scale

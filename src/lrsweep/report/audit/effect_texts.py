@@ -7,7 +7,7 @@ from lrsweep.analysis.verdicts import Effect
 
 
 def loss_text(effect: Effect) -> str:
-    """An effect that is minus a loss, as the loss."""
+    """The text of a loss, which is minus the effect."""
     gain = effect_text(replace(effect, effect=-effect.effect, low=-effect.high, high=-effect.low))
     return f"loses {gain}".replace("+", "").replace("-0.00", "0.00")
 

@@ -1,4 +1,4 @@
-"""The fresh seeds of a study as a table: every arm at the rates that ran on them."""
+"""A table of the fresh seeds of a study."""
 
 import math
 

@@ -28,7 +28,7 @@ def rates_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def price_range(rates: pd.DataFrame) -> tuple[float, int]:
-    """The slider's lowest price above zero (its exponent; percentage points per epoch) and its number of steps.
+    """The slider's range: the exponent of its lowest price above zero (percentage points per epoch), and its number of steps.
 
     The range starts just below the lowest price at which the best trade-off changes, and ends just above the highest.
     """

@@ -35,7 +35,7 @@ def percent_axis(ax: Axes, decimals: int = 0) -> None:
 
 
 def percent_log(ax: Axes, digits: Sequence[float] = (1, 2, 3, 5)) -> None:
-    plain_log(ax.yaxis, digits)  # with 3: all errors may lie between 2 and 5 %
+    plain_log(ax.yaxis, digits)  # 3 is a label too, because all errors may lie between 2% and 5%
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:g}%"))
 
 

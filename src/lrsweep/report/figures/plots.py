@@ -33,7 +33,7 @@ _LABELLED = 8  # rates, at most, in the figure of error against epochs
 
 
 def plot_shortfall(study: Best, headline: Best, edges: Edges, ax: Axes) -> Axes:
-    """What each rate loses: shortfalls with their intervals, and delta. `headline` has the classes; it may be on fresh seeds.
+    """What each rate loses: shortfalls with their intervals, and delta. `headline` gives the classes, maybe from fresh seeds.
 
     The y axis is linear up to 2.5 times delta and logarithmic above. If `headline` is not the study itself, the study's own
     shortfalls are drawn in grey. A rate that did not learn on every seed has no interval.
@@ -178,8 +178,8 @@ def plot_accuracy_and_epochs(runs: pd.DataFrame, study: Best, headline: Best, ax
 def plot_error_and_epochs(study: Best, headline: Best, ax: Axes) -> Axes:
     """Test error against epochs in the study, one point per rate that learned on every seed; some rates are labelled.
 
-    Colours and markers show the class of a rate, by `headline` if it ran there. Bars are t intervals over the seeds. The other
-    rates are left out, because their errors would press all points together.
+    Colours and markers show the class of a rate, as `headline` gives it if the rate ran there. Bars are t intervals over the
+    seeds. The other rates are left out, because their large errors would squeeze all other points together.
     """
     scored = study.rows[study.rows["test_mean"].notna()]
     again = headline.rows.set_index("lr")["verdict"]

@@ -60,7 +60,7 @@ def new_figure(title: str) -> tuple[Figure, Axes]:
 
 
 def mark_good(best: Best, ax: Axes) -> Rectangle | None:
-    """Shade the good rates, half a grid step wider on each side so that a single rate is visible too. None if there are none."""
+    """Shade the good rates, half a grid step wider on each side so that a single rate is visible too."""
     log_lr = np.log10(best.rows["lr"].to_numpy(dtype=float))
     margin = 10 ** (float(np.diff(log_lr).min()) / 2) if len(log_lr) > 1 else 10**0.05
     shades = [
@@ -73,7 +73,7 @@ def mark_good(best: Best, ax: Axes) -> Rectangle | None:
 
 
 def mark_choice(best: Best, rows: pd.DataFrame, ax: Axes, place_of: Callable[[pd.Series], tuple[float, float]]) -> Line2D:
-    """A star at the best trade-off, or a ring at the best rate if no rate is good, among `rows`, which has one row per rate."""
+    """A star at the best trade-off, or a ring at the best rate if no rate is good. `rows` has one row per rate."""
     if best.trade_off is None:
         row, label = best.best, f"best rate so far, {lr_label(best.best['lr'])}"
         look: dict[str, Any] = {"marker": "o", "fillstyle": "none", "markersize": 13, "color": "black"}

@@ -57,7 +57,7 @@ def _cost(runs: pd.DataFrame) -> str:
 
 def _answer(study: str, main: Findings) -> list[str]:
     best = main.headline
-    is_fresh = study.endswith(f"/{CONFIRM}")  # its own seeds are the fresh ones
+    is_fresh = study.endswith(f"/{CONFIRM}")  # this study's own seeds are the fresh seeds
     lines = [
         f"* **Good rates:** {good_rates_en(best)}",
         f"* **Best rate:** {best_rate_en(best)}",

@@ -41,7 +41,7 @@ def _quoted(name: str, text: str) -> str:
 
 
 def in_quotes(text: str, mark: str = "'") -> str:
-    """Text in quotes for Hydra, in which a backslash matters only before a quote."""
+    """Quote a text for Hydra. Within quotes, Hydra treats a backslash specially only before a quote."""
     return mark + re.sub(rf"\\+(?={mark}|\Z)", r"\g<0>\g<0>", text).replace(mark, "\\" + mark) + mark
 
 

@@ -86,7 +86,7 @@ def _rest_en(found: Findings) -> str:
 
 
 def evidence_en(found: Findings) -> str:
-    """Which seeds speak, and how."""
+    """Which seeds the answers are from, and which intervals they have."""
     best = found.headline
     seeds = seeds_text(best.num_seeds)
     if found.headline is not found.best:
@@ -97,7 +97,7 @@ def evidence_en(found: Findings) -> str:
 
 
 def caution_en(found: Findings) -> str:
-    """What limits the answers; empty if nothing does."""
+    """A warning with the doubts about the answers; empty if there are none."""
     tried = "was tried" if found.headline is found.best else "ran on fresh seeds"
     doubts = [DOUBTS_EN[doubt].format(tried=tried) for doubt in found.headline.doubts]
     return f"**With care: {'; '.join(doubts)}.**" if doubts else ""
@@ -130,7 +130,7 @@ def _range_en(best: Best) -> str:
 
 
 def _good_of_en(best: Best) -> str:
-    """How many rates are good; on fresh seeds also of how many that ran again."""
+    """How many rates are good. For fresh seeds, also how many rates ran on them."""
     num_good = "one rate" if len(best.good) == 1 else f"{len(best.good)} rates"
     return num_good if len(best.rows) == len(best.tried) else f"{num_good} of the {len(best.rows)} that ran on fresh seeds"
 

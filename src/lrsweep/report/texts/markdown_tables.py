@@ -47,7 +47,7 @@ def rates_table(rows: pd.DataFrame, optimism: pd.Series | None = None) -> str:
 
 
 def _rate_cells(row: pd.Series) -> list[str]:
-    is_mixed = 0 < row["num_learned"] < row["num_scored"]  # a t interval over runs with and without learning means nothing
+    is_mixed = 0 < row["num_learned"] < row["num_scored"]  # then a t interval would mean nothing
     return [
         lr_text(row["lr"]),
         str(row["num_runs"]),
@@ -189,7 +189,7 @@ def data_section(class_counts: pd.DataFrame) -> str:
 
 
 def _is_even(class_counts: pd.DataFrame) -> bool:
-    """True if no split has a class that is 5/3 times as large as the average one. Of ten classes, that is a share of 1/6."""
+    """True if no split has a class 5/3 times as large as the average class. With ten classes, 5/3 means a share of 1/6."""
     counts = ([row[digit] for digit in _classes_of(row)] for row in class_counts.to_dict("records"))
     return all(max(used) / sum(used) < 5 / 3 / len(used) for used in counts)
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Collection, Sequence
 
-MAX_STRETCHES = 3  # more are hard to read
+MAX_STRETCHES = 3  # longer lists are hard to read
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
