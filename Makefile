@@ -37,17 +37,17 @@ LAUNCHER = $(shell $(PY) -c "import torch; print('fused' if torch.cuda.is_availa
 replicate: $(READY) data ## the same grid with SEEDS seeds (default 3), in one program if there is a GPU
 	@$(PY) -m lrsweep study=$(STUDY) seed="range($(or $(SEEDS),3))" hydra/launcher=$(LAUNCHER) $(ARGS)
 
-confirm: $(READY) data ## the best rates of STUDY on SEEDS fresh seeds (default: the study's), not used to choose them
+confirm: $(READY) data ## train the best rates of STUDY again on SEEDS fresh seeds (default: as many as the study says)
 	@$(PY) -m lrsweep.cli.confirm study=$(STUDY) $(if $(SEEDS),seeds=$(SEEDS)) $(ARGS)
 
 sensitivity: $(READY) data ## the documents' grid without early stopping, for the report of STUDY
 	@$(PY) -m lrsweep study=budget study.name=$(STUDY)/budget $(ARGS)
 	@$(PY) -m lrsweep.cli.report study=$(STUDY) $(filter machine.results_dir=%,$(ARGS))
 
-studies: $(READY) data ## run and confirm all studies, behind the verdicts on the documents' claims; takes days on two cores
+studies: $(READY) data ## run and confirm all studies that make audit uses; takes days on two cores
 	@$(PY) scripts/studies.py $(ARGS)
 
-plan: $(READY) ## what every study costs and can detect; updates the study files
+plan: $(READY) ## show what every study costs and can detect, and write it into the study files
 	@$(PY) scripts/plan.py
 
 audit: $(READY) ## a verdict on every claim, from the stored runs
