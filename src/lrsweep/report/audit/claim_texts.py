@@ -34,9 +34,9 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
         f"{len(audit.judged)} statements of five documents on learning rates, each held against runs of their network: "
         f"{counted(num_runs, 'run')} of {len(studies)} studies. {HERE}",
         "\n".join(f"* {_count(word, len(by_word[word]))}" for word in WORDS),
-        "An effect above zero, or above ×1, is on the claim's side. In brackets stands its interval; the intervals of "
-        f"{audit.num_tests} deciding tests hold together with a probability of {1 - LEVEL:.0%}, and those of document 003's "
-        "blanks by themselves ([how it was judged](#how-it-was-judged)). In italics stands what limits a verdict.",
+        "An effect above zero, or above ×1, is on the claim's side. Its interval is in brackets. The intervals of the "
+        f"{audit.num_tests} deciding tests hold together with a probability of {1 - LEVEL:.0%}; the two blanks of document 003 "
+        "have intervals of their own ([how it was judged](#how-it-was-judged)). What limits a verdict is in italics.",
     ]
     for word, (_, title, _) in WORDS.items():
         if by_word[word]:
@@ -213,30 +213,31 @@ def _secondary(result: Result) -> str:
 def method_section(audit: Audit) -> str:
     return f"""## How it was judged
 
-* **Read as its author would want it read.** Each claim has a reading, and one test that decides. Its other tests stand beside it
-  and never decide. A claim that something costs nothing that matters is judged against minus the smallest difference that
-  matters.
+* **Read as its author would want it read.** Each claim has a reading, and one test that decides. Other tests are shown beside it
+  and never decide. Some claims say that something costs nothing that matters. They are judged against minus the smallest
+  difference that matters.
 * **The smallest difference that matters** (δ): {size_text(DELTA["accuracy"], "accuracy")} of test accuracy (20 of 10,000 images;
   two standard errors of one score are 0.28 points), {size_text(DELTA["factor"], "factor")} of time or epochs,
-  {size_text(DELTA["decades"], "decades")} of learning rate. A claim that needs another says why.
-* **Five verdicts.** *No difference that matters*: the whole interval lies within ±δ, whatever its sign. Otherwise *holds here*:
-  it lies above zero, the claim's side. *Does not hold here*: it lies below. *Open*: none of these; the number of seeds would
-  decide it with a probability of 80 %, if effect and spread are as estimated. *Not testable here*: a definition, or a statement
-  about the literature.
-* **What was not measured** is open, with the seeds that are planned. *Probably show* means with a probability of 80 %, if the
+  {size_text(DELTA["decades"], "decades")} of learning rate. A claim that needs another δ says why.
+* **Five verdicts.** *No difference that matters*: the whole interval lies within ±δ, on either side of zero. Otherwise *holds
+  here*: it lies above zero, the claim's side. *Does not hold here*: it lies below zero. *Open*: none of these. An open claim says
+  how many seeds would probably decide it (80 %, if effect and spread are as estimated). *Not testable here*: a definition, or a
+  statement about the literature.
+* **What was not measured** is open, and names the planned seeds. *Probably show* means with a probability of 80 %, if the
   difference of two arms has a standard deviation of {PAIRED_SD * 100:.2f} points between seeds, as in the first, small studies.
 * **Tuned, then confirmed.** The runs of a study choose the rate of each arm, by validation accuracy and with equal effort. Every
-  arm then runs at that rate on fresh seeds, the same for all arms, and only these decide. Studies that ask where the best rate
-  lies, or that run all rates on several seeds, decide by their own runs. A best rate at the edge of those tried is a caveat.
+  arm then runs at that rate on fresh seeds, the same for all arms, and only these decide. Some studies ask where the best rate
+  lies, or run all rates on several seeds; their own runs decide. If an arm's best rate is the lowest or highest tried, a caveat
+  says so.
 * **Scored where it counts.** Runs of a fixed length are scored at their last epoch, because keeping the best one hides what a
-  falling rate does; runs with early stopping at their best epoch, as in the document.
+  falling rate does. Runs with early stopping are scored at their best epoch, as in the document.
 * **Paired by seed.** A seed has the same images, initial weights and batch order in all arms. Effects are means of differences
   within seeds, with Student's intervals. Times and epochs are compared as ratios.
 * **Many tests.** The {audit.num_tests} deciding tests share a level of {LEVEL:.0%} (Bonferroni), so every interval is at
   {1 - audit.level:.2%}. A test of several pairs divides its level among them where its question needs that. Intervals beside
-  a verdict are at {1 - SECONDARY_LEVEL:.0%} each. A share of runs has none, because the runs of a seed are alike. The two
+  a verdict are at {1 - SECONDARY_LEVEL:.0%} each. A share of runs has no interval, because the runs of a seed are alike. The two
   blanks of document 003 have the intervals of the report on study=lr, which hold together over the rates at 95 %.
-* **A method must act.** Every schedule is replayed on its records. An arm whose rate or batch moved in fewer than {ACTED:.0%} of
-  its runs gives no verdict.
+* **A method must act.** Every schedule is replayed on its records. If its rate or batch moved in fewer than {ACTED:.0%} of the
+  runs, the arm gives no verdict.
 * Claims and tests are data: conf/claims.yaml. `lrsweep-report study=all` makes this page from the records, always with the same
   bytes."""
