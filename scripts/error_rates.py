@@ -1,9 +1,9 @@
-"""How often are rates classed wrongly? Simulated studies with a known answer; prints the table of docs/statistics.md.
+"""Simulate studies whose answer is known and count the rates classed wrongly. Prints the table of docs/statistics.md.
 
     python scripts/error_rates.py [number of studies]
 
-Every study has 13 rates. Its noise is either even, or grows sevenfold towards the ends of the grid and is correlated between
-neighbouring rates. An error counts once per study, however many of its rates are wrong.
+Every study has 13 rates. The noise is either equal at all rates, or it grows sevenfold towards the ends of the grid and is
+correlated between neighbouring rates. An error counts once per study, however many rates are classed wrongly.
 """
 
 import sys
@@ -19,25 +19,25 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 SEEDS = (3, 5, 10, 20)
 NUM_STUDIES = 500
 X = np.linspace(-1, 1, 13)
-CURVES = {  # true mean accuracy, against the best
+CURVES = {  # true mean accuracy minus that of the best rate
     "a smooth peak": -0.006 * np.abs(X) ** 3,
     "all equal": np.zeros(13),
-    "just worse than the best by more than delta": np.where(np.abs(X) > 0.5, -0.00201, 0.0),
-    "just better than that": np.where(np.abs(X) > 0.5, -0.00199, 0.0),
+    "some lose slightly more than delta": np.where(np.abs(X) > 0.5, -0.00201, 0.0),
+    "some lose slightly less than delta": np.where(np.abs(X) > 0.5, -0.00199, 0.0),
 }
 NOISES = {"even": (0.0, 0.0), "growing, correlated": (2.0, 0.6)}  # growth towards the ends, correlation of neighbours
 SD = 0.0015  # of a run in the middle of the grid; the reference study has about 0.001
 
 
 def simulated(rng: np.random.Generator, num_seeds: int, mean_R: Array, sd_R: Array, correlation: float) -> Array:
-    """Accuracies with a shared seed effect. The noise of neighbouring rates has this correlation, which falls with distance."""
+    """Accuracies with a seed effect. The noise of neighbouring rates has this correlation; that of distant rates has less."""
     distance = np.abs(np.subtract.outer(np.arange(len(mean_R)), np.arange(len(mean_R))))
     noise_SR = rng.standard_normal((num_seeds, len(mean_R))) @ np.linalg.cholesky(correlation**distance).T
     return np.asarray(0.98 + mean_R + 0.002 * rng.standard_normal((num_seeds, 1)) + noise_SR * sd_R)
 
 
 def errors(curve: str, noise: str, num_seeds: int, num_studies: int) -> dict[str, float]:
-    """Shares of studies with each kind of error; and of the rates that lose less than delta, how many are shown to be good."""
+    """The share of studies with each kind of error. `found`: of rates that lose less than delta / 2, the share classed good."""
     mean_R, (growth, correlation) = CURVES[curve], NOISES[noise]
     true_R = mean_R.max() - mean_R
     rng = np.random.default_rng(0)

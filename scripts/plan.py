@@ -1,4 +1,4 @@
-"""Write what every study costs and can detect into its file in conf/study/, and print it as a table. `make plan` calls it."""
+"""Write into each file of conf/study/ what the study costs and can detect, and print a table of all. `make plan` calls it."""
 
 import math
 import re
@@ -69,7 +69,7 @@ def texts(planned: Plan, num_tests: int) -> list[str]:
 
 
 def with_plan(text: str, sentences: list[str]) -> str:
-    """The text of a study's file, whose opening comment ends with these sentences."""
+    """The text of a study's file, with `sentences` at the end of its opening comment."""
     opening, rest = re.split(r"^(?=study:)", text, maxsplit=1, flags=re.M)
     opening = re.split(r"^# Cost\b", opening, flags=re.M)[0]
     lines = [
@@ -79,7 +79,7 @@ def with_plan(text: str, sentences: list[str]) -> str:
 
 
 def table(plans: list[Plan], num_tests: int) -> pd.DataFrame:
-    """One row per study. What the reference measured is in the last columns; a cost that nothing bounds is from there, or NaN."""
+    """One row per study; the last columns are from results/reference. With early stopping, cost uses these measured epochs."""
     rows = []
     for planned in plans:
         measured = read_study(REFERENCE, planned.study.name)
@@ -117,9 +117,7 @@ def main() -> None:
     print(f"\nCost is in epochs of 3,000 images; an epoch without validation counts as two thirds. {num_tests} primary tests.")
     others = shown[~shown["study"].isin(["lr", "budget"])]
     unknown = ", ".join(others.loc[others["cost"].isna(), "study"]) or "none"
-    print(
-        f"All but lr and budget: {others['cost'].sum():,.0f} epochs, without the studies whose cost is not measured: {unknown}."
-    )
+    print(f"All studies but lr and budget: {others['cost'].sum():,.0f} epochs. Not included, because not measured: {unknown}.")
 
 
 if __name__ == "__main__":

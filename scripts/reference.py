@@ -6,8 +6,8 @@
     make sensitivity STUDY=reference/lr ARGS="training.max_epochs=60 training.patience=60"
     lrsweep study=lr study.name=reference/lr/confirm grid.start=-3.2 grid.stop=-2.2 seed="range(1000,1020)"
 
-The last one trains every rate near the best on the fresh seeds. results/reference/lr still holds 3 seeds by older code;
-results/reference/lr_next collects ten seeds by today's code and takes its place once it is complete:
+The last one trains every rate near the best on the fresh seeds. results/reference/lr still holds 3 seeds by older code.
+results/reference/lr_next collects ten seeds by today's code, and will replace lr once complete:
 
     lrsweep study=lr study.name=reference/lr_next seed="range(10)"
     lrsweep study=lr study.name=reference/lr_next seed="range(10)" loss=double_softmax study.extend=true

@@ -1,4 +1,4 @@
-"""Run every study, and confirm it on fresh seeds. `make studies` calls it. The same command again skips finished runs.
+"""Run every study and confirm it on fresh seeds. `make studies` calls this script. Running it again skips finished runs.
 
     python scripts/studies.py [Hydra overrides for every sweep, e.g. hydra/launcher=fused machine.results_dir=results/mine]
 
@@ -12,7 +12,7 @@ import torch
 
 from lrsweep.cli.confirm import defines_runs, run_to_end, study_config
 
-STUDIES: dict[str, list[str]] = {  # in this order: cheap ones first, and pretrain before finetune; with overrides of its own
+STUDIES: dict[str, list[str]] = {  # study → its own overrides. Cheap studies run first, and pretrain runs before finetune
     "pretrain": [],
     "finetune": [],
     "mini_batch": [],
@@ -37,9 +37,9 @@ STUDIES: dict[str, list[str]] = {  # in this order: cheap ones first, and pretra
 
 
 def commands(study: str, overrides: Sequence[str] = ()) -> list[list[str]]:
-    """The modules and arguments that run a study: its sweep, and its fresh seeds if it has some.
+    """The modules and arguments that run a study's sweep, and its fresh seeds if it has some.
 
-    The fresh runs take the settings that define a run from the sweep's records, so only the sweep gets such overrides.
+    lrsweep-confirm reads the settings that define a run from the sweep's records, so only the sweep gets such overrides.
     """
     sweep = ["lrsweep", f"study={study}", *STUDIES[study], *overrides]
     confirm = ["lrsweep.cli.confirm", f"study={study}", *(word for word in overrides if not defines_runs(word))]

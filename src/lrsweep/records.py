@@ -19,7 +19,7 @@ class EpochRecord:
     epoch: int  # from 1
     train_loss: float  # averaged during the epoch, while the weights changed
     train_accuracy: float
-    highest_loss: float | None = None  # of one step; None in old records
+    highest_loss: float | None = None  # largest loss of a single step; None in old records
     valid_loss: float | None  # None: not validated after this epoch, see training.validate_every
     valid_accuracy: float | None
     seconds: float  # training, and validation if there was one
@@ -27,7 +27,7 @@ class EpochRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The result of training. If `status` is "failed", there is an error and nothing was measured.
+    """The result of training. If `status` is "failed", `error` says why, and nothing was measured.
 
     The scored epoch is the best or the last one, as `training.score` says. A run that diverged has no last epoch to score.
     """
@@ -35,7 +35,7 @@ class Outcome:
     status: Status
     stop_reason: StopReason
     curve: tuple[EpochRecord, ...] = ()
-    best_epoch: int | None = None  # the first with the highest validation accuracy, whichever epoch is scored
+    best_epoch: int | None = None  # the first epoch with the highest validation accuracy, even if the last is scored
     valid_accuracy: float | None = None  # of the scored epoch
     test_accuracy: float | None = None  # with the weights of the scored epoch
     test_loss: float | None = None

@@ -108,25 +108,25 @@ def test_a_study_without_records_is_refused_in_one_line(
         ("schedules", "ConfigError: cannot parse 'schedules'; write name=value, as in lrsweep-confirm study=schedules seeds=20"),
         (
             "study=lr seed=0,1",
-            "ConfigError: leave out seed=0,1: fresh runs follow the study's own runs and its file; "
+            "ConfigError: leave out seed=0,1: fresh runs take this from the study's runs and its file; "
             "seeds=N says how many fresh seeds",
         ),
         (
             "study=lr +training.max_epochs=3",
-            "ConfigError: leave out +training.max_epochs=3: fresh runs follow the study's own runs and its file",
+            "ConfigError: leave out +training.max_epochs=3: fresh runs take this from the study's runs and its file",
         ),
         (
             "study=lr technique=relu",
-            "ConfigError: leave out technique=relu: fresh runs follow the study's own runs and its file",
+            "ConfigError: leave out technique=relu: fresh runs take this from the study's runs and its file",
         ),
         (
             "study=lr study.confirm_decades=1",
-            "ConfigError: leave out study.confirm_decades=1: fresh runs follow the study's own runs and its file",
+            "ConfigError: leave out study.confirm_decades=1: fresh runs take this from the study's runs and its file",
         ),
         (
             "study=warmup",
-            "ConfigError: study=warmup has no fresh seeds, because its own runs are its evidence; "
-            "lrsweep-report study=warmup shows what they say",
+            "ConfigError: study=warmup has no fresh seeds, because its own runs decide; "
+            "lrsweep-report study=warmup shows the results",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from lrsweep.storage import store
 
 ROOT = Path(__file__).parents[2]
 Command = Callable[..., int]
-NO_WEIGHTS = "does not exist; runs with machine.save_weights write such files, as lrsweep study=pretrain does"
+NO_WEIGHTS = "does not exist; create it with machine.save_weights, as lrsweep study=pretrain does"
 SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training.max_epochs=2"]
 
 

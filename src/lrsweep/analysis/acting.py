@@ -1,4 +1,4 @@
-"""Did a schedule act? An arm whose schedule never moved the rate is the fixed rate under another name, and tells nothing."""
+"""Did a schedule act? If it never changed the rate, its arm is the same as a fixed rate and tells nothing about schedules."""
 
 import json
 import math
@@ -17,10 +17,10 @@ _GROUP = "schedule."
 
 
 def share_that_acted(study: Study, runs: pd.DataFrame) -> float:
-    """The share of `runs`, all of one arm, in which the schedule moved the rate or the batch size; 1 for a fixed rate.
+    """The share of one arm's `runs` in which the schedule changed the rate or the batch size; 1 for a fixed rate.
 
-    Schedules are functions of the step, and reduce-on-plateau is one of the recorded validation losses: both are replayed.
-    Other methods (penalties, dropout, augmentation) act in every step.
+    Reduce-on-plateau is replayed from the recorded validation losses, and all other schedules from the number of steps.
+    Methods other than schedules (penalties, dropout, augmentation) act in every step.
     """
     schedule = schedule_of(runs.iloc[0])
     if schedule.name == "constant" and not schedule.warmup:
@@ -49,7 +49,7 @@ def plateau_scale(schedule: ScheduleConfig, lr: float, valid_losses: Any) -> flo
 
 
 def _moves(schedule: ScheduleConfig, run: pd.Series) -> bool:
-    batch_size, num_epochs = int(run["training.batch_size"]), max(1, int(run["epochs"]))  # or it diverged in the first
+    batch_size, num_epochs = int(run["training.batch_size"]), max(1, int(run["epochs"]))  # 0 epochs if it diverged at once
     if schedule.name == "grow_batch":
         return batch_size_at(schedule, batch_size, num_epochs - 1) != batch_size
     pace = Pace(

@@ -20,8 +20,8 @@ def compare(study: Study) -> pd.DataFrame:
     - valid, test: mean accuracies at that rate
     - test_low, test_high: confidence interval of `test`
     - shortfall: how much lower the mean test accuracy is within half a decade of that rate
-    - decades, is_cut: see `usable_decades`; the mean over the seeds, and whether any seed's stretch reaches an end of the grid
-    - sensitivity: see `rate_sensitivity`; the mean over the seeds, NaN if the grid is too narrow
+    - decades, is_cut: mean over the seeds, and whether any seed is cut, see `usable_decades`
+    - sensitivity: mean over the seeds, NaN if the grid is too narrow, see `rate_sensitivity`
     - num_rates, num_seeds
     - epochs: mean at that rate
     """

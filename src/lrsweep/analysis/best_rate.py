@@ -14,7 +14,7 @@ from scipy import stats
 from lrsweep.analysis.shortfall import DELTA, MIN_SEEDS, Verdict, compare_with_best, seeds_needed
 from lrsweep.analysis.summary import CONFIDENCE, summarise
 
-CHANCE = 0.1  # test accuracy counted for a run that diverged before it had one
+CHANCE = 0.1  # test accuracy assumed for a run that diverged before it was tested
 
 Doubt = Literal["no_rate_dependable", "at_lower_end", "at_upper_end", "runs_missing", "few_seeds"]
 
@@ -24,7 +24,7 @@ class TradeOff:
     """The cheapest of the good rates by one measure: epochs, or seconds."""
 
     row: pd.Series  # of Best.rows
-    saved: float  # fraction of the best rate's epochs or seconds that it saves, a geometric mean paired by seed
+    saved: float  # fraction of the best rate's epochs or seconds that this rate saves; geometric mean, paired by seed
     saved_low: float  # confidence interval; NaN with one seed in common
     saved_high: float
 
@@ -33,8 +33,8 @@ class TradeOff:
 class Best:
     """The answers for one arm.
 
-    `rows` has one row per rate: the columns of `summarise`, and those of `compare_with_best`, with the interval of the shortfall
-    as shortfall_low and shortfall_high.
+    `rows` has one row per rate, with the columns of `summarise` and `compare_with_best`. The interval of the shortfall is called
+    shortfall_low and shortfall_high.
     """
 
     arm: str
@@ -70,8 +70,8 @@ class Best:
 def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = None, tried: tuple[float, ...] = ()) -> Best | None:
     """The answers for the `runs` of one arm; None if no run was scored.
 
-    `num_missing` is the number of planned runs that are not in `runs`, and `tried` the rates of the whole study, if `runs` are
-    its fresh seeds.
+    `num_missing` is the number of planned runs that are not in `runs`. If `runs` are fresh runs, `tried` has all rates of the
+    study.
     """
     delta = DELTA if delta is None else delta
     measured = runs[runs["status"] != "failed"]

@@ -1,4 +1,4 @@
-"""One metric of a study as columns: an arm at one or more learning rates, one value per seed.
+"""One metric of a study, in columns. A column is an arm at one or more learning rates, with one value per seed.
 
 Runs of one seed share data split, initial weights and batch order, so columns are compared within each seed. Each arm is judged
 at its own best rate, chosen by mean validation accuracy (see Study.choose), unless a claim names other rates.
@@ -27,7 +27,7 @@ NEAR = 0.01  # a rate takes part in the pooled variance if its validation accura
 WINDOW = 0.5  # decades on either side of an arm's best rate, for `shortfall`
 EARLY = 5  # epochs, for `highest_loss`
 PATIENCES = {"lost_to_patience": 5, "lost_to_patience_10": 10, "lost_to_patience_20": 20}  # 5 is the documents' value
-OVER_RATES = ("optimum", "usable_decades", "shortfall")  # metrics of all rates of an arm together
+OVER_RATES = ("optimum", "usable_decades", "shortfall")  # metrics that need several rates of an arm
 
 METRICS = {  # metric → unit
     "test_accuracy": "accuracy",  # of the epoch that training.score names
@@ -37,17 +37,17 @@ METRICS = {  # metric → unit
     "deviation": "accuracy",  # distance of a run's test accuracy from the mean over the seeds
     "gap": "accuracy",  # training accuracy at the scored epoch minus test accuracy
     "shortfall": "accuracy",  # test accuracy at the arm's best rate minus its mean within WINDOW of that rate
-    **dict.fromkeys(PATIENCES, "accuracy"),  # best validation accuracy of the whole curve minus the best within that patience
+    **dict.fromkeys(PATIENCES, "accuracy"),  # best validation accuracy of the curve minus the best before that patience ends
     "train_loss": "nats",  # in the last epoch
     "highest_loss": "nats",  # of a single step, in the first EARLY epochs
-    "late_fall": "share",  # of the fall of the logarithm of the training loss, how much came in the second half of the epochs
+    "late_fall": "share",  # how much of the fall of log(training loss) came in the second half of the epochs
     "epochs": "factor",  # log10
     "epochs_to_target": "factor",  # log10
     "updates": "factor",  # log10 of the number of optimizer steps
     "seconds": "factor",  # log10
     "seconds_per_epoch": "factor",  # log10
     "optimum": "decades",  # log10 of each seed's best rate, see optima
-    "usable_decades": "decades",  # of rates within a percentage point of the arm's best
+    "usable_decades": "decades",  # width of the range of rates within one percentage point of the arm's best
 }
 
 
@@ -58,13 +58,13 @@ class Column:
     arm: str
     by_seed: pd.Series  # the metric, one value per seed
     rates_text: str
-    runs: pd.DataFrame  # the runs that it comes from
+    runs: pd.DataFrame  # the runs behind the values
     caveat: str = ""
 
 
 @dataclass(frozen=True)
 class BlockDesign:
-    """One metric of one study. `reference` are the arms that define the target of `epochs_to_target`."""
+    """One metric of one study. `reference` names the arms that define the target of `epochs_to_target`."""
 
     study: Study
     metric: str
@@ -192,7 +192,7 @@ class BlockDesign:
                 return runs["test_accuracy"].fillna(CHANCE)
 
     def _recorded(self, table: pd.DataFrame) -> pd.Series:
-        """A column that older records do not have."""
+        """The metric's column, which older records do not have."""
         if self.metric not in table or table[self.metric].isna().all():
             raise NoSuchRuns(f"{self.metric} is not in these records")
         return table[self.metric]
@@ -224,15 +224,15 @@ def _lost_to_patience(valid_accuracy: pd.Series, patience: int) -> float:
 
 
 def _late_fall(train_loss: pd.Series) -> float:
-    """About ½ if the loss falls at an even pace, 0 if it has come to rest or fell nowhere."""
+    """About ½ if the logarithm of the loss falls steadily, 0 if it stopped falling halfway or never fell."""
     first, middle, last = np.log(train_loss.iloc[[0, len(train_loss) // 2, -1]].to_numpy(dtype=float))
     return float((middle - last) / (first - last)) if first > last else 0.0
 
 
 def _epochs_to(target: float, curve: pd.DataFrame | None) -> float:
-    """Where the validation accuracy first reaches the target, in a straight line between two epochs.
+    """The epoch at which the validation accuracy first reaches the target, interpolated linearly between epochs.
 
-    A run that never reached it counts as one epoch longer than it was.
+    A run that never reached the target gets its number of epochs plus one.
     """
     if curve is None:
         return 1.0

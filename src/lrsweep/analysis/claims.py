@@ -17,7 +17,7 @@ from lrsweep.analysis.verdicts import DELTA, Effect, Word, judge, seeds_to_decid
 from lrsweep.config import CONF_DIR
 
 LEVEL = 0.05  # probability that any of the verdicts is wrong
-SECONDARY_LEVEL = 0.05  # of each test that decides nothing
+SECONDARY_LEVEL = 0.05  # of each test that is shown but never decides
 CONTRASTS: dict[str, Callable[..., Effect]] = {
     "difference": contrasts.difference,
     "edge": contrasts.edge,
@@ -28,7 +28,7 @@ CONTRASTS: dict[str, Callable[..., Effect]] = {
     "balance": facts.balance,
     "shape": facts.shape,
 }
-OWN_LEVEL = ("blank", "balance", "shape")  # their answers are facts, or have intervals that hold together by themselves
+OWN_LEVEL = ("blank", "balance", "shape")  # exact answers, or intervals that need no further correction
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Test:
     costs_nothing: bool = False  # the claim says that something costs nothing that matters
     delta: float | None = None  # smallest difference that matters; None: that of the effect's unit
     because: str = ""  # why this test needs a delta of its own
-    seeds: int = 0  # how many the study plans; 0: 20 fresh ones or 10
-    runs: str = ""  # the commands that make the runs, if the study's name does not give them away
+    seeds: int = 0  # planned number; 0: 20 for fresh runs, 10 for others
+    runs: str = ""  # the commands that make the runs, if they do not follow from the study's name
     settings: Mapping[str, Any] = field(default_factory=dict)  # arguments of the contrast
 
     __test__ = False  # pytest must not collect it
@@ -50,7 +50,7 @@ class Test:
 
     @property
     def studies(self) -> list[str]:
-        """All studies that it needs."""
+        """All studies that the test needs."""
         sides = [arm for side in ("arms", "against") for arm in self.settings.get(side, ())]
         names = [self.study, *(str(arm.get("study", "")) for arm in sides)]
         return [name for name in dict.fromkeys(names) if name]
@@ -71,7 +71,7 @@ class Test:
 
     @property
     def num_pairs(self) -> int:
-        """How many comparisons share its level."""
+        """How many comparisons share the level of this test."""
         if self.settings.get("reduce") not in ("all", "any", "most"):
             return 1
         own = [[arm.get("study", self.study) for arm in self.settings[side]] for side in ("arms", "against")]
@@ -112,14 +112,14 @@ class Judged:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What must stand beside the verdict: the claim's own caveat, and those that the runs show."""
+        """Remarks to show beside the verdict: the claim's own caveat, and those that follow from the runs."""
         effect = self.result.effect if self.result else None
         own = (self.claim.caveat,) if self.claim.caveat else ()
         return own + tuple(f"{caveat[0].upper()}{caveat[1:]}." for caveat in (effect.caveats if effect else ()))
 
     @property
     def num_seeds_to_decide(self) -> int | None:
-        """None if that is unknown or more than MAX_SEEDS."""
+        """None if unknown or more than MAX_SEEDS."""
         if self.result is None or self.result.effect is None:
             return None
         test, effect = self.result.test, self.result.effect
@@ -151,7 +151,7 @@ def _test(row: dict[str, Any]) -> Test:
 
 
 def num_sharing_level(claims: Iterable[Claim]) -> int:
-    """How many deciding tests share LEVEL, measured or not, so that a verdict does not depend on what else was measured."""
+    """How many deciding tests share LEVEL. Those without runs count too, so that a new study does not change old verdicts."""
     return sum(claim.test is not None and claim.test.contrast not in OWN_LEVEL for claim in claims)
 
 

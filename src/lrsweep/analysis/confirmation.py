@@ -13,13 +13,13 @@ FIRST_FRESH_SEED = 1_000  # far above the seeds of any study
 class Disagreement:
     """How the fresh seeds contradict the study. All rates are among those that ran on fresh seeds."""
 
-    worse_best: pd.Series | None  # the study's best rate, as the row of the fresh seeds, if these show it to be worse
+    worse_best: pd.Series | None  # row of the study's best rate on fresh seeds, if it is worse there
     no_longer_good: tuple[float, ...]  # other rates: good in the study, worse on fresh seeds
     good_after_all: tuple[float, ...]  # worse in the study, good on fresh seeds
 
 
 def confirm(best: Best, fresh: pd.DataFrame) -> Best | None:
-    """The answers on fresh seeds alone. None if they do not include the best rate that the study chose.
+    """The answers on fresh seeds alone. None if the study's best rate did not run on them.
 
     `fresh` are runs of the same arm on seeds that the study did not use.
     """
@@ -29,7 +29,7 @@ def confirm(best: Best, fresh: pd.DataFrame) -> Best | None:
 
 
 def optimism(best: Best, fresh: Best) -> pd.Series:
-    """How much higher the validation accuracy is in the study than on the fresh seeds, by rate."""
+    """For each rate, how much higher its validation accuracy is in the study than on the fresh seeds."""
     study, again = (answers.rows.set_index("lr")["valid_mean"] for answers in (best, fresh))
     return (study - again).dropna()
 

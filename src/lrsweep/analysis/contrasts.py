@@ -1,7 +1,7 @@
 """The contrasts that test the claims. Each takes tables and returns an effect with its confidence interval.
 
 The sign of an effect is chosen so that a larger effect favours the claim. `difference` covers most claims: a paired comparison of
-columns (block_design.py) by Student's t. facts.py has contrasts that state facts, range_test_contrasts.py those of the finder.
+columns (block_design.py) by Student's t. facts.py has contrasts that state facts; range_test_contrasts.py judges the range test.
 """
 
 import math
@@ -21,7 +21,7 @@ from lrsweep.analysis.explanations import check_patience
 from lrsweep.analysis.study import NoSuchRuns, Study, described, power
 from lrsweep.analysis.verdicts import Effect, mean_effect, ranked
 
-Arm = Mapping[str, Any]  # settings that select the arm; optionally `at`, see BlockDesign.column, and `study`, if it is another
+Arm = Mapping[str, Any]  # settings of an arm; optionally `at` (see BlockDesign.column), and `study` if it is in another study
 Reduce = Literal["mean", "all", "any", "most", "slope"]
 ACTED = 0.5  # an arm acted if its schedule moved the rate in at least this share of its runs
 
@@ -48,7 +48,7 @@ def difference(
     - most: the median difference, or with an even number of pairs the one below (are more than half of the arms better?)
     - slope: change from the smallest to the largest value of the setting `over`, by a straight line on its logarithm
 
-    An arm that never acted is left out of several, and is a doubt if it is the only one.
+    Arms that did not act (see ACTED) are left out. If no arm of a side acted, they stay, and the effect gets a doubt.
     """
     sign = -1.0 if direction == "less" else 1.0
     ups, idle = _without_idle(_columns(evidence, study, metric, arms, against))
@@ -91,7 +91,7 @@ class _Side:
     column: Column
     name: str
     text: str  # its mean, in words
-    acted: float  # share of its runs
+    acted: float  # share of its runs in which the schedule acted
 
 
 def _columns(evidence: Evidence, name: str, metric: str, arms: Sequence[Arm], against: Sequence[Arm]) -> list[_Side]:
@@ -125,7 +125,7 @@ def _linear(weighted: Sequence[tuple[float, _Side]], level: float, metric: str) 
 
 
 def shown(mean: float, metric: str) -> str:
-    """The mean of a metric as text. What is kept as a logarithm is shown as it is."""
+    """The mean of a metric as text. Logarithms are converted back to numbers."""
     if metric == "optimum":
         return f"10^{mean:.2f}"
     match METRICS[metric]:
@@ -149,8 +149,8 @@ def edge(
 ) -> Effect:
     """How far the edge of learning, where half of the seeds learn, lies above 10^`at` (start) or below it (end), in decades.
 
-    Without `at`, it is the last rate tried. Of several arms, the one for which the effect is largest, with intervals that hold
-    together. Only rates with exponents in `among` are used.
+    Without `at`, the edge is compared with the lowest (start) or highest (end) rate tried. Of several arms, the largest effect
+    counts, with intervals that hold together. Only rates with exponents in `among` are used.
     """
     stored = evidence.study(study)
     names, tables = [], []
@@ -188,8 +188,8 @@ def _edge(runs: pd.DataFrame, side: Literal["start", "end"], at: float | None, l
 def share(evidence: Evidence, level: float, *, study: str, of: str, arm: Arm | None = None, among: str = "") -> Effect:
     """The share of an arm's runs that meet the condition `of`, see `_conditions`.
 
-    Counts only runs that meet the condition `among`, at rates within the range of exponents `arm["at"]`. Both are optional. It
-    has no interval: the runs of a seed are much alike, so they are not as many independent ones.
+    Counts only runs that meet the condition `among`, at rates within the range of exponents `arm["at"]`. Both are optional.
+    There is no interval, because runs of the same seed are not independent.
     """
     chosen = dict(arm or {})
     stored = evidence.study(study)

@@ -1,8 +1,8 @@
 """Where learning starts and where it ends: the rates at which half of the seeds learn, with their intervals.
 
-Each seed has its own edge: the rate between the last at which it fails and the first at which it learns. The mean of the seeds'
-edges, in decades, estimates the rate at which half of all seeds learn (Spearman and Kärber). Unlike a share of runs, it does not
-depend on where the grid begins.
+Each seed has its own edge. It lies between the last rate at which the seed fails and the first at which it learns. The mean of
+these edges, in decades, estimates the rate at which half of all seeds learn (Spearman and Kärber). Unlike the share of runs that
+learn, this mean does not depend on where the grid begins.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Edges:
-    """An edge is None if some seed still learns at the last rate of the grid on that side: it lies beyond the grid."""
+    """An edge is None if some seed still learns at the last rate on that side, because the edge then lies outside the grid."""
 
     start: Edge | None
     end: Edge | None
@@ -47,15 +47,15 @@ def learning_edges(runs: pd.DataFrame, level: float = LEVEL) -> Edges:
 
 
 def _edge(log_R: np.ndarray[Any, Any], fails_SR: np.ndarray[Any, Any], level: float) -> Edge | None:
-    """The lower edge of ascending rates, of which the last is inside. Each failure moves its seed's edge up by one cell."""
+    """The lower edge. Rates ascend, and most seeds learn at the last. Each failure moves the seed's edge up by one cell."""
     if len(log_R) < 2 or not fails_SR[:, 0].all():
         return None
     bounds = np.concatenate([[log_R[0]], (log_R[:-1] + log_R[1:]) / 2])  # where the cell of each rate begins
     edge_S = bounds[0] + fails_SR[:, :-1] @ np.diff(bounds)
     num_seeds = len(edge_S)
     half = float(stats.t.isf(level / 2, num_seeds - 1)) * float(edge_S.std(ddof=1)) / num_seeds**0.5 if num_seeds > 1 else np.nan
-    # All seeds share the grid, so their rounding errors do not average out. And if all edges lie in one cell, up to
-    # 1 - level^(1/n) of all seeds may still have theirs in the next one.
+    # All seeds share the grid, so their rounding errors do not average out. And even if all measured edges lie in one cell, up
+    # to 1 - level^(1/n) of all seeds may have their edge in the next cell.
     half = max(half, float(np.diff(log_R).max()) * max(0.5, 1 - level ** (1 / num_seeds)))
     mean = float(edge_S.mean())
     return Edge(10**mean, 10 ** (mean - half), 10 ** (mean + half), num_seeds)

@@ -19,7 +19,7 @@ from lrsweep.storage import range_tests, store, tables
 class Evidence:
     """All stored runs, by the name of their study."""
 
-    read: Callable[[str], Study | None]  # None if it has no runs
+    read: Callable[[str], Study | None]  # None if the study has no runs
     suggestions: Callable[[str], pd.DataFrame]  # study folder of range tests → rule, seed, lr
 
     def study(self, name: str) -> Study:
@@ -28,13 +28,13 @@ class Evidence:
         return study
 
     def good_rates(self, name: str, settings: Mapping[str, Any]) -> list[float]:
-        """The rates shown to lose less than δ; only the best rate if none is shown to."""
+        """The rates that are shown to lose less than δ. If there are none, the best rate alone."""
         best = self._fresh_best(name, settings)
         good = [] if best is None else best.good["lr"].tolist()
         return [float(lr) for lr in good] or [self.best_rate(name, settings)]
 
     def best_rate(self, name: str, settings: Mapping[str, Any]) -> float:
-        """The best rate on fresh seeds, if there are any; else the rate that the study chooses."""
+        """The best rate on fresh seeds. Without fresh seeds, the best rate of the study itself."""
         best = self._fresh_best(name, settings)
         if best is not None:
             return float(best.best["lr"])
@@ -45,7 +45,7 @@ class Evidence:
         study = self.read(f"{name}/{CONFIRM}")
         try:
             return best_of(study, settings) if study is not None else None
-        except NoSuchRuns:  # of this arm
+        except NoSuchRuns:  # this arm has no fresh runs
             return None
 
 
@@ -71,7 +71,7 @@ def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
 
 
 def best_of(study: Study, settings: Mapping[str, Any]) -> Best:
-    """What each rate of an arm loses, and which is best, as the study's report has it."""
+    """What each rate of an arm loses, and which rate is best, exactly as in the study's report."""
     tried = () if study.tuning is None else tuple(map(float, study.tuning.runs_of(settings)["lr"].unique()))
     best = find_best(study.runs_of(settings), study.num_missing, tried=tried)
     if best is None:

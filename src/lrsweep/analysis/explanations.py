@@ -24,7 +24,7 @@ class VerySmall:
 
 @dataclass(frozen=True)
 class Small:
-    """Runs from VERY_SMALL to SMALL. The document: they take long, end lower, and are stopped while still improving slowly.
+    """Runs from VERY_SMALL to SMALL. The document says: they take long, end lower, and are stopped while still improving slowly.
 
     The reference are the good rates, or the best rate if none is good.
     """

@@ -1,6 +1,6 @@
 """Contrasts that state facts: the blanks of document 003, a bound by arithmetic, and the shapes of schedules.
 
-Their answers have no interval, or one that holds by itself, so they need no share of the audit's level.
+Their answers have no interval, or one that needs no further correction, so they take no share of the audit's level.
 """
 
 import math
@@ -30,8 +30,8 @@ def blank(
 ) -> Effect:
     """Fill in one of the documents' "???" with rates shown to lose less than δ against the best.
 
-    The effect is minus the shortfall of the rate that fills the blank: any of the range, or the one with the fewest epochs or
-    seconds. Its interval is that of the report: simultaneous over the rates at LEVEL, whatever `level` is.
+    The effect is minus the shortfall of one rate: for a range, the rate whose shortfall has the lowest upper bound; for a
+    trade-off, the rate with the fewest epochs or seconds. The interval is simultaneous over the rates at LEVEL, as in the report.
     """
     stored = evidence.study(study)
     best = best_of(stored, {})
@@ -55,12 +55,12 @@ def blank(
 
 
 def _cost_text(best: Best, chosen: TradeOff, by: str) -> str:
-    """How long a rate trains, and what it saves against the best rate."""
+    """How long training takes at the chosen rate, and how much that saves compared with the best rate."""
     lr, best_lr = float(chosen.row["lr"]), float(best.best["lr"])
     own = f"{power(lr)} trains for {chosen.row[f'{by}_mean']:.0f} {by}"
     if lr == best_lr:
         return f"{own}, and is the best rate too; "
-    if math.isnan(chosen.saved):  # no seed has both
+    if math.isnan(chosen.saved):  # no seed ran at both rates
         return f"{own}; "
     interval = f"95 %: {chosen.saved_low:.0%} to {chosen.saved_high:.0%}"
     if math.isnan(chosen.saved_high):
@@ -80,8 +80,8 @@ def _classes_text(rates: pd.DataFrame) -> str:
 def balance(evidence: Evidence, level: float, *, study: str) -> Effect:
     """An upper bound on the difference between balanced accuracy and accuracy at the best rate.
 
-    With class shares p and class errors e, the error is Σ p·e and the balanced error Σ e / 10. So their ratio lies between
-    1 / (10 max p) and 1 / (10 min p), whatever the class errors are.
+    With class shares p and class errors e, the error is Σ p·e and the balanced error Σ e / 10. So the balanced error
+    is between 1 / (10 max p) and 1 / (10 min p) times the error, whatever the class errors are.
     """
     stored = evidence.study(study)
     column = BlockDesign(stored, "test_accuracy").column(stored.find_arm({}))
@@ -106,7 +106,7 @@ NUM_EPOCHS, EPOCH_STEPS = 10, 94  # the documents' 3,000 images in batches of 32
 
 
 def shape(evidence: Evidence, level: float, *, schedule: dict[str, Any], shows: str, low: float, high: float) -> Effect:
-    """A property of a schedule's formula, computed without a run, and whether it lies in [low, high] as the document says."""
+    """Compute a property of a schedule's formula, without a run, and check that it is in [low, high], as the document says."""
     config = ScheduleConfig(**schedule)
     rates = np.array([lr_at(config, 1.0, step, Pace(EPOCH_STEPS, NUM_EPOCHS)) for step in range(EPOCH_STEPS * NUM_EPOCHS)])
     value = _SHAPES[shows](rates, round(config.every * EPOCH_STEPS))

@@ -25,7 +25,7 @@ class Findings:
     - best: what each rate loses, the best rate, and the best trade-off of accuracy and cost, from the study's own seeds
     - edges: where learning starts and ends
     - very_small, small: the runs below 1e-5 and from 1e-5 to 1e-4; None if there are none
-    - confirmation: the same answers as `best`, on fresh seeds alone; None if there are none at the best rate
+    - confirmation: like `best`, but from fresh seeds alone; None if the best rate has no fresh runs
     - sensitivity: the effect of early stopping, from runs with a fixed budget; None if there are none
     """
 
@@ -38,7 +38,7 @@ class Findings:
 
     @property
     def headline(self) -> Best:
-        """The answers to quote: those on fresh seeds, which chose nothing, if several rates ran on them."""
+        """The answers to quote: from fresh seeds if several rates ran on them, else from the study's own seeds."""
         return self.best if self.confirmation is None or len(self.confirmation.rows) < 2 else self.confirmation
 
 

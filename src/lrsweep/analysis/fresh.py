@@ -10,7 +10,7 @@ from lrsweep.analysis.study import Choice, NoSuchRuns, Study, power
 
 @dataclass(frozen=True)
 class FreshRuns:
-    """`rates` gives every arm the rates to run. The other fields are texts for the user.
+    """`rates` maps each arm to the rates to run. The other fields are texts for the user.
 
     - left_out: why an arm has no rates
     - at_edge: arms whose best rate is the lowest or the highest that was tried
@@ -24,7 +24,7 @@ class FreshRuns:
 def plan_fresh_runs(study: Study, decades: float, also: Iterable[Mapping[str, Any]] = ()) -> FreshRuns:
     """Each arm at its best rate and at the study's other rates within `decades` of it.
 
-    `also` names more: the settings of an arm, and an exponent of ten as `at`.
+    `also` adds runs: each entry has the settings of an arm, and the exponent of a rate as `at`.
     """
     rates: dict[str, list[float]] = {}
     left_out, at_edge = [], []

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 
 WINDOW = 0.75  # decades on either side of the highest point
-DEPTH = 0.02  # accuracy; points further below the highest one count as this far below, so that a cliff does not bend the curve
+DEPTH = 0.02  # accuracy; lower points are raised to this far below the highest, so that a cliff does not bend the curve
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def optima(accuracy_SR: pd.DataFrame) -> pd.DataFrame:
-    """The top of a parabola through the highest points of each seed, in log10 of the rate.
+    """The top of a parabola through each seed's points near the highest one, in log10 of the rate.
 
-    One row per seed: seed, optimum, and is_cut, whether the highest point is the first or last rate, so that the optimum may lie
-    beyond. Needs at least three rates; a missing accuracy counts as 0.
+    One row per seed: seed, optimum, is_cut. `is_cut` says that the highest point is at the first or last rate, so the optimum may
+    lie outside the grid. Needs at least three rates; a missing accuracy counts as 0.
     """
     exponents = np.log10(accuracy_SR.columns.to_numpy(dtype=float))
     rows = []

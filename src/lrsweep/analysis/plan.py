@@ -14,14 +14,14 @@ from lrsweep.config import RunConfig, StudyConfig
 PAIRED_SD = 0.0022
 """Standard deviation over seeds of the difference in test accuracy between two arms of 3,000 images, each at its best rate.
 
-The value behind every plan; `make plan` prints what each study measured. The committed studies have 0.0016 to 0.0028.
+Every plan uses this value; `make plan` also prints what each study measured. The committed studies have 0.0016 to 0.0028.
 """
-NEAR = 0.01  # arms further below the best arm are no close comparison, and often vary far more
+NEAR = 0.01  # accuracy; arms further below the best arm are left out, because they often vary far more
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The size of one study. `exponents` are those of an arm's rates, and `run` is one of its runs."""
+    """The size of one study. Each arm has the rates 10^`exponents`, and `run` is any run of the study."""
 
     study: StudyConfig
     num_arms: int
@@ -36,7 +36,7 @@ class Plan:
 
     @property
     def num_fresh(self) -> int:
-        """Runs of lrsweep-confirm, if no arm's best rate is near the edge of its rates."""
+        """Runs of lrsweep-confirm, at most: an arm whose best rate is near an end of the grid has fewer."""
         decades = self.study.confirm_decades + 1e-6
         num_rates = max(sum(abs(other - best) <= decades for other in self.exponents) for best in self.exponents)
         return (self.num_arms * num_rates + len(self.study.confirm_also)) * self.study.fresh_seeds
@@ -48,20 +48,20 @@ class Plan:
 
     @property
     def cost(self) -> float:
-        """All runs, in training epochs of the documents' experiment. An upper bound if the runs stop early."""
+        """The cost of all runs, in epochs of the documents' experiment. An upper bound if runs stop early."""
         return (self.num_tuning + self.num_fresh) * run_cost(self.run)
 
     @property
     def compares(self) -> bool:
-        """Can it compare arms or rates over seeds?"""
+        """Can the study compare arms or rates over several seeds?"""
         return self.num_arms * len(self.exponents) > 1 and self.num_deciding_seeds > 1
 
 
 def run_cost(run: RunConfig, num_epochs: float | None = None) -> float:
     """A run's cost in epochs of the documents' experiment: 3,000 images to train and 5,000 to validate.
 
-    Training takes two thirds of such an epoch, so an epoch without validation counts as two thirds. `num_epochs` is how long the
-    run really was; None: max_epochs.
+    Training takes two thirds of such an epoch, so an epoch without validation counts as two thirds. `num_epochs` is the
+    number of epochs that the run took; None: max_epochs.
     """
     epochs = run.training.max_epochs if num_epochs is None else num_epochs
     num_validated = math.ceil(epochs / run.training.validate_every)  # the last epoch is always validated
@@ -84,7 +84,7 @@ def detectable(num_seeds: int, sd: float, level: float, power: float = POWER) ->
 
 
 def paired_sd(study: Study) -> float:
-    """See PAIRED_SD. The root mean square over all pairs of arms with a test accuracy NEAR the best; NaN if there is no pair."""
+    """The measured value of PAIRED_SD: the root mean square over all pairs of arms NEAR the best; NaN without a pair."""
     columns = []
     for arm in study.runs["arm"].unique():
         try:

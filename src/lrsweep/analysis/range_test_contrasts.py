@@ -1,4 +1,4 @@
-"""Contrasts that judge the learning-rate range test: does it bracket the best rate, and what do its suggestions lose?"""
+"""Contrasts that judge the learning-rate range test: is the best rate between its suggestions, and what do they lose?"""
 
 import math
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from lrsweep.analysis.verdicts import Effect, mean_effect, ranked
 
 
 def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[str], low: str, high: str) -> Effect:
-    """Do the rules `low` and `high` of a range test bracket the best rate? By how many decades, at the nearer end.
+    """Is the best rate between the suggestions of the rules `low` and `high`? Of several range tests, the largest effect counts.
 
-    Negative on seeds where they do not. Of several range tests, the one for which the effect is largest.
+    The effect is the distance in decades from the best rate to the nearer suggestion, negative if the best rate is outside.
     """
     stored = evidence.study(study)
     best = math.log10(evidence.best_rate(study, {}))
@@ -45,8 +45,8 @@ def finder(
 ) -> Effect:
     """How much test accuracy a run at the suggested rate loses against the best rate, paired by seed.
 
-    The effect, minus that loss, is that of one `rule` in the range test `length`. Its parts are those of all rules and lengths,
-    at the same level each. Between two rates of the sweep, accuracy is taken to change in a straight line.
+    The effect is minus this loss, for one `rule` in the range test `length`. Its parts are the effects of all rules and lengths,
+    each at `level`. Accuracy is interpolated linearly between the rates of the sweep.
     """
     stored = evidence.study(study)
     accuracy_SR = BlockDesign(stored, "test_accuracy").by_rate(stored.find_arm({}))

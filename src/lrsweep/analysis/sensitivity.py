@@ -8,21 +8,21 @@ import pandas as pd
 
 NEAR = 0.01  # accuracy
 DECADES = 1.0  # on either side of the best rate
-CHANCE_LOSS = math.log(10)  # of ten classes: the loss before training
+CHANCE_LOSS = math.log(10)  # loss of guessing evenly among ten classes
 
 
 def usable_decades(runs: pd.DataFrame, best_lr: float) -> pd.DataFrame:
-    """Width of the stretch of rates around `best_lr` whose test accuracy is within NEAR of the accuracy there.
+    """How many decades of rates around `best_lr` lose at most NEAR in test accuracy compared with `best_lr`.
 
-    One row per seed: seed, decades, and is_cut, whether the stretch reaches an end of the grid, so that it may be wider. A run at
-    chance is outside. Between a rate inside and its neighbour outside, the accuracy is taken to fall in a straight line.
+    One row per seed: seed, decades, is_cut. `is_cut` says that this range reaches an end of the grid and may be wider.
+    A run at chance level is outside. Accuracy is interpolated linearly between rates.
     """
     accuracy_SR = _table(runs, runs["test_accuracy"].fillna(0.0).where(runs["learned"], 0.0))
     log_R = np.log10(accuracy_SR.columns.to_numpy(dtype=float))
     best = int(np.abs(log_R - math.log10(best_lr)).argmin())
     rows = []
     for seed, accuracy in accuracy_SR.iterrows():
-        if not accuracy.iloc[best]:  # it did not learn there
+        if not accuracy.iloc[best]:  # the seed did not learn at best_lr
             rows.append({"seed": seed, "decades": 0.0, "is_cut": False})
             continue
         above_R = accuracy.to_numpy() - (accuracy.iloc[best] - NEAR)
@@ -33,7 +33,7 @@ def usable_decades(runs: pd.DataFrame, best_lr: float) -> pd.DataFrame:
 
 
 def _reach(log_R: np.ndarray[Any, Any], above_R: np.ndarray[Any, Any]) -> tuple[float, bool]:
-    """How far from the first rate `above_R` falls to 0, and whether it stays positive to the end."""
+    """The distance from the first rate to where `above_R` falls below 0. If it never does: the distance to the last, and True."""
     outside = np.flatnonzero(above_R < 0)
     if not len(outside):
         return float(log_R[-1] - log_R[0]), True
@@ -45,8 +45,8 @@ def _reach(log_R: np.ndarray[Any, Any], above_R: np.ndarray[Any, Any]) -> tuple[
 def rate_sensitivity(runs: pd.DataFrame, curves: pd.DataFrame, best_lr: float) -> pd.Series:
     """Mean excess loss within DECADES of the best rate, one value per seed (Wortsman et al. 2023, arXiv:2309.14322).
 
-    The loss of a run is its validation loss at the best epoch, at most CHANCE_LOSS, and CHANCE_LOSS if it diverged. The excess is
-    over the loss at `best_lr`. NaN for all seeds if the grid does not cover these decades, because then it would compare little.
+    A run's loss is its validation loss at the best epoch, but at most CHANCE_LOSS. A diverged run has CHANCE_LOSS. The excess is
+    the loss minus the loss at `best_lr`. NaN for all seeds if the grid does not cover these decades.
     """
     at_best = curves.merge(runs[["run_id", "best_epoch"]], on="run_id").query("epoch == best_epoch").set_index("run_id")
     loss = runs["run_id"].map(at_best["valid_loss"]).where(runs["status"] != "diverged")

@@ -1,8 +1,8 @@
 """What does each learning rate lose compared with the best one? Intervals and classes, simultaneous over the rates.
 
 The shortfall of a rate is the best rate's true mean accuracy minus its own. Nobody knows which rate is truly the best, so the
-interval allows for every rate that the data leave possible (Hsu's comparisons with the best, 1984, in the form of Edwards and
-Hsu, 1983, that needs no equal variances):
+interval considers every rate that may be the best (Hsu's comparisons with the best, 1984, in the form of Edwards and Hsu, 1983,
+which does not assume equal variances):
 
 1. For a given rate k and every other rate i, the difference of their means has a paired t interval over the seeds. Bonferroni's
    correction over the R - 1 others makes these intervals hold together with probability 1 - LEVEL. Each pair uses its own
@@ -10,12 +10,11 @@ Hsu, 1983, that needs no equal variances):
 2. Rate k may be the best if none of its intervals shows that it is lower than another rate.
 3. The interval of rate i's shortfall is the union of its intervals against every rate that may be the best.
 
-If the intervals of the true best rate hold, which has probability 1 - LEVEL, then it is among the rates of step 2, and every
-shortfall lies in its interval. No correction for the choice of the best rate is needed beyond that.
+With probability 1 - LEVEL, all intervals of the true best rate are right. Then step 2 keeps the true best rate, and every
+shortfall lies in its interval. Choosing the best rate from the same data needs no further correction.
 
 Only dependable rates may be the best: every seed learned, and the variance between seeds is not far larger than that of the
-other rates (an F test). So the shortfall is from the best rate that one can rely on. Otherwise one unlucky run at the edge of
-learning would make every interval useless.
+other rates (an F test). Without this rule, one unlucky run at the edge of learning would make every interval useless.
 """
 
 import math
@@ -31,7 +30,7 @@ SPREAD_LEVEL = 0.005  # of the F test
 MAX_PRIOR_DF = 1_000.0
 MIN_SEEDS = 3  # with fewer, a variance means little
 MAX_SEEDS = 1_000  # in a forecast; more is as good as never
-MIN_PAIRS = 30  # of rates. From fewer, the scatter of variances is a guess, and simulated levels are exceeded
+MIN_PAIRS = 30  # of rates. With fewer, the scatter of variances is a guess, and simulations show too many errors
 
 Verdict = Literal["good", "worse", "undecided"]
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -47,11 +46,11 @@ def compare_with_best(
     - mean: accuracy
     - dependable: may be the best
     - shortfall: the highest mean of the dependable rates minus this mean, on the seeds that both share; NaN if none is dependable
-    - low, high: interval of the true shortfall; NaN if it did not learn on every seed, or with fewer than MIN_SEEDS
+    - low, high: interval of the true shortfall; NaN if some seed did not learn, or with fewer than MIN_SEEDS
     - verdict: `good` if the shortfall is shown to be below `delta`, `worse` if it is shown to be above, else `undecided`. A rate
       at which a run did not learn is `worse`: one such run in 250 would cost more than 0.2 points on average.
 
-    `resolution` is the smallest difference between two accuracies. It keeps a few equal scores from looking like certainty.
+    `resolution` is the smallest difference between two accuracies. Without it, a few equal scores would look like certainty.
     """
     accuracy_SR = accuracy_SR.sort_index(axis="columns").astype(float)
     learned_SR = learned_SR.reindex(columns=accuracy_SR.columns).fillna(False).astype(bool) & accuracy_SR.notna()
@@ -93,16 +92,16 @@ def _compare(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resolution
     lower_KR, upper_KR = mean_KR - half_KR, mean_KR + half_KR
     may_be_best_K = (upper_KR[:, dependable_R[learned]] >= 0).all(axis=1)
     low_R[learned], high_R[learned] = lower_KR[may_be_best_K].min(axis=0), upper_KR[may_be_best_K].max(axis=0)
-    low_R[candidates] = np.maximum(low_R[candidates], 0.0)  # the best is one of them
+    low_R[candidates] = np.maximum(low_R[candidates], 0.0)  # a candidate is at most as good as the best
     is_known = np.isfinite(low_R) & np.isfinite(high_R) & (len(learned) > 1)
     return shortfall_R, np.where(is_known, low_R, np.nan), np.where(is_known, high_R, np.nan)
 
 
 def seeds_needed(accuracy_SR: pd.DataFrame, rates: pd.DataFrame, delta: float = DELTA) -> int | None:
-    """About how many seeds would show that rates with a small shortfall are good. None if it cannot be known.
+    """About how many seeds would show that rates with a small shortfall are good. None if that cannot be estimated.
 
-    `rates` is the result of `compare_with_best`. The answer makes half an interval as wide as delta / 2, with the spread of the
-    differences between all rates within delta of the best. Few seeds say little about the spread of a single pair.
+    `rates` is the result of `compare_with_best`. With that many seeds, half an interval is delta / 2. The
+    spread is pooled over all rates within delta of the best, because few seeds say little about a single pair of rates.
     """
     near = accuracy_SR[rates.loc[rates["dependable"] & (rates["shortfall"] < delta), "lr"]].dropna()
     num_shared, num_near = near.shape
@@ -116,10 +115,10 @@ def seeds_needed(accuracy_SR: pd.DataFrame, rates: pd.DataFrame, delta: float = 
 
 
 def moderated(variance: Array, df: Array, is_used: Mask) -> tuple[Array, Array]:
-    """Variances and degrees of freedom, each drawn towards all of them as far as they agree (Smyth 2004, as in limma).
+    """Variances shrunk towards a common value, and their degrees of freedom (Smyth 2004, as in limma).
 
-    The true variances are taken to be scattered around a common value like a scaled inverse χ². The scatter of the logarithms of
-    the estimates, beyond what `df` explains, says how many degrees of freedom that common value is worth.
+    The model: true variances scatter around the common value like a scaled inverse χ². The less the logarithms of the estimates
+    scatter beyond what `df` explains, the more degrees of freedom the common value is worth.
     """
     is_used &= df >= MIN_SEEDS - 1
     used_df = df[is_used]

@@ -43,7 +43,7 @@ class Study:
     """The tables of one study. `runs` has the columns that `with_chance`, `with_seconds` and `with_arms` add.
 
     - num_missing: planned runs without a result: not run yet, or failed
-    - tuning: the study whose runs choose the rates of this one, if these runs are its fresh seeds
+    - tuning: the study that chose the rates, if these are fresh runs
     """
 
     name: str
@@ -95,11 +95,11 @@ class Study:
     def choose(self, arm: str) -> Choice:
         """The rate with the highest mean validation accuracy among rates that learned on every seed; among all if none did.
 
-        The runs of `tuning` choose, if there are any. Raises NoSuchRuns if no rate was scored on every seed.
+        If `tuning` is set, its runs choose the rate. Raises NoSuchRuns if no rate was scored on every seed.
         """
         if self.tuning is not None:
             return self.tuning.choose(self._arm_of_tuning(arm))
-        choice = self._choices.get(arm)  # none if all of its runs failed
+        choice = self._choices.get(arm)  # None if all runs of the arm failed
         if choice is None:
             raise NoSuchRuns(f"no rate of {self.called(arm)} was scored on every seed")
         return choice

@@ -177,9 +177,9 @@ def _combine(rule: str, lr: pd.Series) -> dict[str, object]:
 
 
 def score(suggestions: pd.DataFrame, best: Best | None) -> pd.DataFrame:
-    """`suggestions` with the columns shortfall, shortfall_low, shortfall_high and verdict of the nearest rate of the sweep.
+    """Add the columns shortfall, shortfall_low, shortfall_high and verdict, from the nearest rate of the sweep.
 
-    NaN if they cannot be known: no suggestion, no sweep, or a rate outside the sweep.
+    NaN without a suggestion or a sweep, and for a suggestion outside the sweep.
     """
     scores = pd.DataFrame([_nearest(lr, best) for lr in suggestions["lr"].tolist()], index=suggestions.index)
     columns = ["shortfall", "shortfall_low", "shortfall_high", "verdict"]
@@ -187,7 +187,7 @@ def score(suggestions: pd.DataFrame, best: Best | None) -> pd.DataFrame:
 
 
 def _nearest(lr: float, best: Best | None) -> dict[str, object]:
-    if best is None or not best.rows["lr"].min() <= lr <= best.rows["lr"].max():  # also if it is NaN
+    if best is None or not best.rows["lr"].min() <= lr <= best.rows["lr"].max():  # also true if lr is NaN
         return {}
     nearest = int(np.abs(np.log10(best.rows["lr"].to_numpy(dtype=float)) - math.log10(lr)).argmin())
     return {str(name): value for name, value in best.rows.iloc[nearest].items()}

@@ -5,7 +5,7 @@ from scipy import stats
 
 from lrsweep.storage import tables
 
-BUSY_FROM = 1.1  # wall time divided by CPU time
+BUSY_FROM = 1.1  # wall time divided by CPU time: from here on, the machine was busy
 CHANCE_LEVEL = 0.01  # significance level of the binomial test in `with_chance`
 CONFIDENCE = 0.95  # of every interval
 
@@ -40,8 +40,8 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
 def with_seconds(runs: pd.DataFrame) -> pd.DataFrame:
     """Add the column `seconds`: the wall time of runs that had the machine to themselves, NaN for the others.
 
-    On a CPU, wall time far above CPU time means that other work took turns with the run. Runs that were trained together share
-    their time, so none of them has one of its own.
+    On a CPU, wall time far above CPU time means that other programs used the machine too. Runs that were trained together have
+    no wall time of their own.
     """
     was_alone = (runs["device"] != "cpu") | (runs["wall_seconds"] <= BUSY_FROM * runs["cpu_seconds"])
     return runs.assign(seconds=runs["wall_seconds"].where(was_alone & (runs["timing"] == "measured")))

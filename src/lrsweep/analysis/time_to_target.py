@@ -14,8 +14,8 @@ def target_below(accuracy: float) -> float:
 def time_to_target(runs: pd.DataFrame, curves: pd.DataFrame, target: float) -> pd.DataFrame:
     """One row per run that did not fail: run_id, lr, seed, reached, epochs_to_target.
 
-    A run that never reached the target is censored: `reached` is False, and its epochs are all that it trained, without the epoch
-    in which it diverged.
+    A run that never reached the target is censored: `reached` is False, and epochs_to_target is the number of epochs that it
+    completed.
     """
     hits = curves[curves["valid_accuracy"] >= target].groupby("run_id")["epoch"].min()
     measured = runs[runs["status"] != "failed"]

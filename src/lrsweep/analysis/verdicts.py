@@ -31,7 +31,7 @@ DELTA = {  # unit of an effect → smallest difference that matters
     "factor": math.log10(1.25),  # 25 % of time or epochs; these effects are log10 of a ratio
     "decades": 0.5,  # of learning rate
 }
-POWER = 0.8  # probability of a verdict that is called probable
+POWER = 0.8  # probability of a decision, in forecasts
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Effect:
     level: float = math.nan  # the interval is at 1 - level, or at the stricter of two levels; see ranked
     sd: float = math.nan  # of the effect between seeds
     detail: str = ""  # the values compared, as text
-    parts: tuple[tuple[str, "Effect"], ...] = ()  # the effects, with their names, of which this is the best, the worst, …
+    parts: tuple[tuple[str, "Effect"], ...] = ()  # the named effects from which this one was selected, e.g. as the smallest
     doubts: tuple[str, ...] = ()  # reasons why no verdict can be based on this effect
-    caveats: tuple[str, ...] = ()  # what the runs themselves show to be said beside the verdict
+    caveats: tuple[str, ...] = ()  # remarks for the reader that follow from the runs
 
 
 def judge(effect: Effect, delta: float, costs_nothing: bool = False) -> Word:
-    """An effect with doubts is open."""
+    """The verdict on an effect; `open` if the effect has doubts."""
     if effect.doubts or math.isnan(effect.low) or math.isnan(effect.high):
         return "open"
     if not costs_nothing and -delta < effect.low and effect.high < delta:
@@ -77,7 +77,7 @@ def mean_effect(by_seed: pd.Series, level: float, unit: str) -> Effect:
 
 
 def ranked(effects_at: Callable[[float], Sequence[Effect]], level: float, rank: int) -> tuple[Effect, list[Effect]]:
-    """The effect of this rank (0 is the smallest) of several, with an interval at 1 - `level`, and all of them.
+    """The effect of this rank (0 is the smallest), with an interval at 1 - `level`; then the list of all effects.
 
     `effects_at` gives the effects with their intervals at a level. Let θ be the true effect of rank r of n. If the lower end of
     rank r is above θ, then so are n - r lower ends. At most n - r - 1 true effects are above θ, so one of the other r + 1 lower
@@ -96,7 +96,7 @@ def ranked(effects_at: Callable[[float], Sequence[Effect]], level: float, rank: 
 
 
 def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -> int | None:
-    """How many seeds would decide with a probability of about 80 %, if effect and spread are what they were estimated to be.
+    """How many seeds would decide with a probability of about 80 %, if the estimates are right.
 
     None if MAX_SEEDS are too few, or if the spread is unknown.
     """
@@ -105,7 +105,7 @@ def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -
     num = np.arange(3, MAX_SEEDS + 1)
     standard_error = max(effect.sd, 1e-12) / np.sqrt(num)
     half = stats.t.isf(effect.level / 2, num - 1) * standard_error
-    # Another estimate leaves the claim open if it is this far from zero, or from -delta, on either side.
+    # A new estimate this far from zero (or from -delta), on either side, leaves the claim open.
     open_from, open_to = (0.0, half) if costs_nothing else (np.minimum(np.maximum(delta - half, 0.0), half), half)
     distance = effect.effect + (delta if costs_nothing else 0.0)
     z = [(sign * bound - distance) / standard_error for bound in (open_from, open_to) for sign in (-1, 1)]

@@ -2,13 +2,13 @@
 
     lrsweep-confirm study=schedules [seeds=20] [machine.results_dir=DIR] [overrides of machine, tracker and hydra]
 
-The best of many noisy measurements looks better than it is, so a fair comparison needs new runs. The command takes each arm's
-best rate from the study's runs, and trains every arm there on the same fresh seeds, in one sweep. The study's file in
-conf/study/ says how many seeds, and which rates besides the best. The runs are stored in the folder `confirm` inside the
-study's folder, and the study's report quotes them. Running the command again skips finished runs.
+The best of many noisy measurements looks better than it is, so a fair comparison needs new runs. The command finds each arm's
+best rate in the study's runs, and trains every arm at its best rate on the same fresh seeds, in one sweep. The study's file in
+conf/study/ sets the number of seeds and any further rates. The runs are stored in the folder `confirm` inside the study's
+folder, and the study's report quotes them. Running the command again skips finished runs.
 
-Hydra overrides may say how to run (hydra/launcher=fused, machine.device=cuda, tracker=tensorboard), not what: all other
-settings are those of the study's runs.
+Overrides may change how the runs are executed (hydra/launcher=fused, machine.device=cuda, tracker=tensorboard). All other
+settings come from the study's runs and cannot be changed.
 """
 
 import os
@@ -38,14 +38,14 @@ _DEFINE_RUNS = {"technique", "grid", *(field.name for field in fields(RunConfig)
 
 
 def defines_runs(word: str) -> bool:
-    """Is the word an override that decides which runs there are, and not one of how to run them?"""
+    """Does this override change which runs are trained, and not only how they are executed?"""
     name = word.lstrip("+~")
     is_of_study = name.startswith("study.") and not name.startswith("study.extend=")
     return is_of_study or re.split("[=.@/]", name, maxsplit=1)[0] in _DEFINE_RUNS
 
 
 def study_config(study: str) -> StudyConfig:
-    """The settings of the group `study` in the study's file; the defaults if it has no file."""
+    """The settings of the group `study` in the study's file; the defaults if there is no such file."""
     path = CONF_DIR / "study" / f"{study}.yaml"
     return StudyConfig(**yaml.safe_load(path.read_text(encoding="utf-8"))["study"]) if path.exists() else StudyConfig(name=study)
 
@@ -63,12 +63,12 @@ def read_tuning(results_dir: Path, name: str) -> Study:
             "finish the study first, with the command that started it"
         )
     if study.runs["seed"].max() >= FIRST_FRESH_SEED:
-        raise StoreError(f"{results_dir / name} has runs on seeds from {FIRST_FRESH_SEED} on, so no fresh ones are left")
+        raise StoreError(f"{results_dir / name} has runs on seeds from {FIRST_FRESH_SEED} on, so no fresh seeds are left")
     return study
 
 
 def describe(study: Study, fresh: FreshRuns, num_seeds: int) -> str:
-    """What will run and what is doubtful, for the user."""
+    """Tell the user which runs will start, which are left out, and which best rates are doubtful."""
     lines = [f"Fresh runs of {study.name} on {num_seeds} seeds from {FIRST_FRESH_SEED} on:"]
     lines += [f"  {study.called(arm)}: {', '.join(map(power, rates))}" for arm, rates in fresh.rates.items()]
     lines += [f"Left out: {reason}" for reason in fresh.left_out]
@@ -77,9 +77,10 @@ def describe(study: Study, fresh: FreshRuns, num_seeds: int) -> str:
 
 
 def overrides(study: Study, fresh: FreshRuns, num_seeds: int) -> list[str]:
-    """The overrides of one sweep over all arms, each at its own rates.
+    """The overrides for one sweep over all arms, each at its own rates.
 
-    A sweep is a product of settings, but the arms are not. So it sweeps `study.arm`, which chooses each setting that varies.
+    Hydra sweeps every combination of values, but each arm has its own. So we sweep `study.arm`, and every setting that varies
+    gets its value from `study.arm`.
     """
     arms = study.runs.drop_duplicates("arm").set_index("arm").rename(columns={"loss": "loss.name"})
     names = [name for name in DEFAULT_SETTINGS if name in arms and name != "seed"]
@@ -95,7 +96,7 @@ def overrides(study: Study, fresh: FreshRuns, num_seeds: int) -> list[str]:
 
 
 def _chosen_by_arm(values: pd.Series) -> str:
-    """An interpolation inside Hydra's quotes, which names the arms that do not have the most common value."""
+    """An expression that picks the value by `study.arm`. It lists only the arms whose value is not the most common one."""
     common = values.value_counts().index[0]
     cases = [(str(arm), value) for arm, value in enumerate(values) if value != common] + [("else", common)]
     is_text = values.name == "model.init_from"
@@ -109,7 +110,7 @@ def _literal(value: object, is_text: bool) -> str:
 
 
 def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str]]:
-    """The study's folder, its config, the results folder, and the overrides for lrsweep. `seeds` is in the config."""
+    """The study's folder, its config, the results folder, and the overrides for lrsweep. `seeds` sets fresh_seeds."""
     values = {"study": "", "study.name": "", "seeds": "", "machine.results_dir": MachineConfig().results_dir}
     rest = []
     for word in words:
@@ -120,15 +121,14 @@ def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str]]:
             raise ConfigError(f"cannot parse {word!r}; write name=value, as in lrsweep-confirm study=schedules seeds=20")
         elif defines_runs(word):
             how_many = "; seeds=N says how many fresh seeds" if name == "seed" else ""
-            raise ConfigError(f"leave out {word}: fresh runs follow the study's own runs and its file{how_many}")
+            raise ConfigError(f"leave out {word}: fresh runs take this from the study's runs and its file{how_many}")
         else:
             rest.append(word)
     study = values["study"] or values["study.name"] or "lr"
     config = study_config(StudyConfig(name=study).name)
     if not config.fresh_seeds:
         raise ConfigError(
-            f"study={study} has no fresh seeds, because its own runs are its evidence; "
-            f"lrsweep-report study={study} shows what they say"
+            f"study={study} has no fresh seeds, because its own runs decide; lrsweep-report study={study} shows the results"
         )
     if any(word.startswith("seeds=") for word in words):
         seeds = values["seeds"]
@@ -164,7 +164,7 @@ def main() -> None:
 def run_to_end(command: list[str], environment: Mapping[str, str] | None = None) -> int:
     """Run the command and return its exit code. SIGINT and SIGTERM are passed on, so that a sweep can end its processes.
 
-    `environment` has variables to set in addition to those of this process.
+    `environment` adds variables to those of this process.
     """
     variables = os.environ | dict(environment or {})
     with subprocess.Popen(command, env=variables) as process:  # not subprocess.run, which kills the sweep after Ctrl-C

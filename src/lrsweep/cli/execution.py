@@ -29,8 +29,8 @@ from lrsweep.training.weights import holds_weights_of, weights_file
 OnEpoch = Callable[[EpochRecord], None]
 OnMessage = Callable[[str], None]
 
-_NO_PEAKS = dict.fromkeys(("peak_memory_bytes", "peak_gpu_memory_bytes"))  # unless this process trained only this run
-# A checkpoint is resumed only if these are unchanged, so that a resumed run gives the same bits as an undisturbed one.
+_NO_PEAKS = dict.fromkeys(("peak_memory_bytes", "peak_gpu_memory_bytes"))  # peaks are known only if the process trained one run
+# A checkpoint is resumed only if these are unchanged, so that a resumed run gives the same bits as an uninterrupted one.
 _RESUME_ONLY_WITH_SAME = ("device", "device_name", "threads", "precision", "versions", "git_commit", "git_dirty")
 _CPU_SLOTS = 8
 _CALIBRATION_EPOCHS = 3
@@ -53,7 +53,7 @@ def check_files(run: RunConfig, machine: MachineConfig) -> None:
     """Raise ConfigError if the initial weights are missing or the final weights cannot be written."""
     if run.model.init_from and not per_seed(run.model.init_from, run.seed).exists():
         path = per_seed(run.model.init_from, run.seed)
-        how = "runs with machine.save_weights write such files, as lrsweep study=pretrain does"
+        how = "create it with machine.save_weights, as lrsweep study=pretrain does"
         raise ConfigError(f"model.init_from: {path} does not exist; {how}")
     if machine.save_weights:
         _refuse_unwritable(per_seed(machine.save_weights, run.seed))
@@ -132,8 +132,8 @@ def run_cohort(
 ) -> None:
     """Train the runs of one cohort in one program, and store each record in the folder of its run as soon as the run ends.
 
-    The wall time of a single fused run cannot be measured. So a few solo epochs are timed first, and each epoch of a fused run
-    counts as their median. Without `num_slots`, as many runs as fit into GPU memory train at a time, or 8 on a CPU.
+    The wall time of a single fused run cannot be measured. So a few solo epochs are timed first, and their median
+    counts as the time of each fused epoch. Without `num_slots`, 8 runs train at a time, or on a GPU as many as fit.
     """
     device = prepare_device(machine)
     if device.index is not None:
@@ -168,7 +168,7 @@ def run_cohort(
 
 
 def _time_solo_epochs(runs: list[RunConfig], mnist: Mnist) -> tuple[list[float], list[float]]:
-    """The seconds of a few solo epochs with validation, and of as many without if the runs have such epochs."""
+    """Seconds of a few solo epochs with validation; then of as many without validation, if the runs have such epochs."""
     every = 2 if any(run.training.validate_every > 1 for run in runs) else 1
     run = replace(
         runs[0],

@@ -2,9 +2,9 @@
 
     lrsweep-find [optimizer=sgd] [model.activation=relu] [seed=3] [find.num_seeds=5] [find.against=reference/lr]
 
-The command takes the settings of `lrsweep`; only the group `find` is its own. It prints the rate that each rule suggests, and
-what a sweep of the same settings loses at the nearest rate, if there is such a sweep. It writes finder.json, finder.png and
-finder.svg into the study's folder.
+The command takes the settings of `lrsweep` and those of the group `find`. It prints the rate that each rule suggests. If there
+is a sweep of the same settings, it also prints how much accuracy the sweep's nearest rate loses. finder.json, finder.png and
+finder.svg are written into the study's folder.
 
 More steps mean more training at each rate, so the loss falls at lower rates: the suggestions depend on find.num_steps. With
 the defaults, every rule's median over 5 seeds was 0.7 to 2.0 decades lower with 900 steps than with 100 (on a CPU;

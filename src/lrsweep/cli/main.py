@@ -62,7 +62,7 @@ def compose(*overrides: str, return_hydra_config: bool = False) -> DictConfig:
 
 
 def _hide_literals(config: Any) -> None:
-    """Declare Literal settings as str to OmegaConf, which knows no Literal before 2.4. The dataclass checks the value."""
+    """Declare Literal settings as str to OmegaConf, which does not support Literal before 2.4. The dataclass checks the value."""
     for field in fields(config):
         if is_dataclass(field.type):
             _hide_literals(field.type)
@@ -134,9 +134,9 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
 
 
 def with_study_mode(words: list[str]) -> list[str]:
-    """The command line, with the override that makes `study=NAME` a sweep if the study's file sets hydra.mode.
+    """Copy hydra.mode from the study's file to the command line, so that `study=NAME` runs a sweep.
 
-    Hydra 1.4 reads hydra.mode only from the primary config and the command line. The override follows the study, because
+    Hydra 1.4 reads hydra.mode only from the primary config and the command line. The copy goes right after `study=NAME`, because
     argparse does not accept overrides on both sides of an option such as -m or --cfg.
     """
     modes = {}

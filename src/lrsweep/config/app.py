@@ -21,16 +21,16 @@ class StudyConfig:
     """Folder of the study inside machine.results_dir. Runs that belong to no study are in `single`."""
 
     fresh_seeds: int = 20
-    """Seeds that `lrsweep-confirm` runs. 0: the study's own runs are its evidence, so there is nothing to confirm."""
+    """Number of seeds for `lrsweep-confirm`. 0: nothing to confirm, because the study's own runs decide."""
 
     confirm_decades: float = 0.5
-    """`lrsweep-confirm` runs each arm at its best rate and at the study's other rates within this many decades of it."""
+    """`lrsweep-confirm` runs each arm at its best rate, and at the other rates within this many decades of the best."""
 
     confirm_also: list[dict[str, Any]] = field(default_factory=list)
-    """More arms for `lrsweep-confirm`, each with a rate, as in conf/claims.yaml: [{optimizer.name: adam, at: -3}] is 10^-3."""
+    """Further runs for `lrsweep-confirm`: an arm's settings and the exponent of a rate, e.g. [{optimizer.name: adam, at: -3}]."""
 
     arm: int = 0
-    """Number of an arm, in the sweeps of `lrsweep-confirm`. It chooses the settings in which the arms differ."""
+    """Index of an arm in a sweep of `lrsweep-confirm`. It selects the values of the settings that differ between arms."""
 
     extend: bool = False
     """Accept runs that differ from the stored runs in settings other than seed and rate. By default, such a sweep is refused."""

@@ -27,7 +27,7 @@ class DataConfig:
     """Validation images, drawn from the other training images of MNIST."""
 
     num_test: int = NUM_MNIST_TEST
-    """Test images. Use fewer only for a quick try. With `classes`, the default is all of their test images."""
+    """Test images. Use fewer only for a quick try. With `classes`, the default is all test images of these classes."""
 
     skip: int = 0
     """Leave out this many images at the start of the seed's shuffled order. 8,000 are all images of the default split."""
@@ -39,7 +39,7 @@ class DataConfig:
     """Largest random rotation of a training image, in degrees in each direction. Each epoch draws a new one."""
 
     classes: list[int] | None = None
-    """Use only images of these digits to train, validate and test. Labels and the ten outputs stay. None: all digits."""
+    """Use only images of these digits to train, validate and test. The network keeps its ten outputs. None: all digits."""
 
     def __post_init__(self) -> None:
         convert_floats(self)
@@ -50,7 +50,7 @@ class DataConfig:
         num_train, num_test = (self._num_of_classes(numbers) for numbers in (_MNIST_TRAIN, _MNIST_TEST))
         if self.num_test == NUM_MNIST_TEST:
             self.num_test = num_test  # so that the record of the run shows it
-        # Sure to suffice: the images that `skip` leaves out may all be of these classes.
+        # Strict, because in the worst case all images that `skip` leaves out are of these classes.
         total = self.skip + self.num_train + self.num_valid
         require(
             total <= num_train, "data.skip + data.num_train + data.num_valid", f"at most {num_train}{self._of_classes}", total
@@ -79,10 +79,10 @@ class ModelConfig:
     name: Literal["cnn"] = "cnn"
 
     activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "linear"] = "sigmoid"
-    """Activation of the dense layer. `linear` is none."""
+    """Activation of the dense layer. `linear`: no activation."""
 
     conv_activation: Literal["relu", "linear"] = "relu"
-    """Activation of the convolutions. `linear` is none."""
+    """Activation of the convolutions. `linear`: no activation."""
 
     pool: Literal["max", "mean"] = "max"
     """Pooling after the first two convolutions. With `mean` and both activations linear, the network is a linear map."""
@@ -96,14 +96,14 @@ class ModelConfig:
     init: Literal["pytorch", "xavier", "he", "zero", "large"] = "pytorch"
     """Initial weights. `pytorch` is PyTorch's default: He initialisation for a leaky ReLU of slope √5.
 
-    `zero` (all weights and biases) and `large` (10 times PyTorch's) are there to fail.
+    `zero` (all weights and biases) and `large` (10 times PyTorch's) are examples of bad initialisation.
     """
 
     init_from: str | None = None
     """File of weights to start from, as machine.save_weights writes it. {seed} in the path is replaced by the seed of the run."""
 
     new_output: bool = False
-    """With `init_from`: the output layer does not come from the file, but starts anew, as `init` and the seed say."""
+    """With `init_from`: do not load the output layer from the file, but initialise it with `init` and the seed."""
 
     def __post_init__(self) -> None:
         convert_floats(self)
@@ -145,12 +145,12 @@ class TrainingConfig:
     """Epochs after which training stops in any case."""
 
     score: Literal["best", "last"] = "best"
-    """The epoch whose weights count: the one with the highest validation accuracy, or the last. A run without early stopping
-    whose rate falls to the end of the budget should be scored there."""
+    """Score the weights of the epoch with the highest validation accuracy, or of the last epoch. Use `last` without early
+    stopping if the rate falls until the last epoch."""
 
     validate_every: int = 1
-    """Validate after every N-th epoch, and always after the last. More than 1 needs patience=null. If only the last epoch is
-    validated, a run takes about 0.7 times as long."""
+    """Validate after every N-th epoch, and always after the last. More than 1 needs patience=null. Validating only the last
+    epoch makes a run take about 0.7 times as long."""
 
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16` is mixed precision with PyTorch's autocast."""
@@ -165,7 +165,7 @@ class TrainingConfig:
         require(is_used, "training.validate_every", "1 for early stopping (training.patience)", self.validate_every)
 
     def validates(self, epoch: int) -> bool:
-        """Is the validation set scored after this epoch? The first one is 1."""
+        """Is the validation set scored after this epoch? Epochs count from 1."""
         return epoch % self.validate_every == 0 or epoch == self.max_epochs
 
 

@@ -76,7 +76,7 @@ def indices_of_test(config: DataConfig, labels: Tensor) -> Tensor:
 
 
 def _of_classes(config: DataConfig, indices: Tensor, labels: Tensor) -> Tensor:
-    """The indices of images of `config.classes`, in the same order."""
+    """Keep the indices whose image is of one of `config.classes`, in the same order."""
     if config.classes is None:
         return indices
     return indices[torch.isin(labels[indices], torch.tensor(config.classes, device=labels.device))]

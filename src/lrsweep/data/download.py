@@ -137,7 +137,7 @@ def _write_cache(cache: Path, files: dict[str, bytes]) -> None:
         with part.open("wb") as stream:
             with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name in SHA256:
-                    # A ZipInfo has a fixed date. Today's would change the bytes, and zipfile refuses a clock before 1980.
+                    # A ZipInfo has a fixed date. Today's date would change the bytes, and zipfile rejects dates before 1980.
                     archive.writestr(zipfile.ZipInfo(name), files[name], zipfile.ZIP_DEFLATED)
             stream.flush()
             os.fsync(stream.fileno())
