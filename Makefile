@@ -19,15 +19,18 @@ READY := .venv/ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep replicate confirm sensitivity studies plan audit report reference data test quick reliability lint vulnerabilities format bench pins wheelhouse notebook clean
+.PHONY: help demo sweep replicate confirm sensitivity studies plan audit report reference data test quick reliability lint vulnerabilities format bench pins wheelhouse notebook clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: STUDY=lr SEEDS=3 ARGS='Hydra overrides or pytest options' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
 
 # Shown after Ctrl-C: the command that continues the sweep.
-sweep replicate confirm sensitivity studies: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS PYTHON WHEELHOUSE ARGS,$(if \
+demo sweep replicate confirm sensitivity studies: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS PYTHON WHEELHOUSE ARGS,$(if \
 	$(filter command,$(origin $(name))),$(name)='$($(name))')))
+
+demo: $(READY) data ## a first look in three minutes: 6 rates, 3 seeds, short runs, and a report
+	@$(PY) -m lrsweep study=demo $(ARGS)
 
 sweep: $(READY) data ## train at the 46 learning rates and write the report; skips finished runs
 	@$(PY) -m lrsweep study=$(STUDY) $(ARGS)

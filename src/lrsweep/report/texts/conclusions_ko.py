@@ -31,6 +31,7 @@ DOUBTS_KO: dict[Doubt, str] = {
     "at_upper_end": "가장 좋은 학습률이 {tried} 범위의 위쪽 끝에 있다",
     "runs_missing": "빠진 실행이 있다",
     "few_seeds": f"시드가 {MIN_SEEDS}개보다 적으면 차이를 확인할 수 없다",
+    "cut_short": "대부분의 실행이 조기 종료되기 전에 epoch 한도에 이르렀다",
 }
 
 
