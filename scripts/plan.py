@@ -117,7 +117,9 @@ def main() -> None:
     print(f"\nCost is in epochs of 3,000 images; an epoch without validation counts as two thirds. {num_tests} primary tests.")
     others = shown[~shown["study"].isin(["lr", "budget", "demo"])]
     unknown = ", ".join(others.loc[others["cost"].isna(), "study"]) or "none"
-    print(f"All studies but lr, budget and demo: {others['cost'].sum():,.0f} epochs. Not included, because not measured: {unknown}.")
+    print(
+        f"All studies but lr, budget and demo: {others['cost'].sum():,.0f} epochs. Not included, because not measured: {unknown}."
+    )
 
 
 if __name__ == "__main__":

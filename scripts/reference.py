@@ -14,15 +14,19 @@ results/reference/lr_next collects ten seeds by today's code, and will replace l
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from lrsweep.analysis.findings import analyse
 from lrsweep.report.audit.build import build_audit
 from lrsweep.report.build import build
+from lrsweep.report.texts.decision import decision_en, decision_ko
+from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.storage import store
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"
-READMES = {"README.md": "conclusions.en.md", "README.ko.md": "conclusions.ko.md"}
+READMES = {"README.md": decision_en, "README.ko.md": decision_ko}
 
 
 def with_block(readme: str, name: str, text: str) -> str:
@@ -33,11 +37,25 @@ def with_block(readme: str, name: str, text: str) -> str:
     return f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}"
 
 
-def audit_summary(audit: str) -> str:
-    """The opening of the audit's page up to the claims that are not decided, with links that work from the README."""
-    opening = re.split("^## (?:Open|Not testable here|Every claim)$", audit, maxsplit=1, flags=re.MULTILINE)[0]
-    _, _, text = opening.partition("\n")  # without the title
-    return text.replace("\n## ", "\n### ").replace("](#", "](results/reference/audit.md#")
+def decision_table(decision: Sequence[tuple[str, str]]) -> str:
+    return markdown_table(["", ""], [[f"**{question}**", answer] for question, answer in decision])
+
+
+def verdict_counts(audit: str, readme: str) -> str:
+    """How many claims have each verdict, in the language of this README, with links that work from there."""
+    is_korean = readme == "README.ko.md"
+    verdict = r"^\* \*\*(\S+) (\d+)\*\* (?:\[([^]]+)\]\((#[^)]+)\)|([^(]+)) \((.+)\)$"
+    lines, total = [], 0
+    for mark, number, linked, anchor, plain, korean in re.findall(verdict, audit, flags=re.MULTILINE):
+        name = korean if is_korean else linked or plain
+        lines.append(f"* **{mark} {number}** " + (f"[{name}](results/reference/audit.md{anchor})" if anchor else name))
+        total += int(number)
+    opening = (
+        f"문서의 주장 {total}개에 대한 판정이다."
+        if is_korean
+        else f"The documents make {total} statements. The audit says of them:"
+    )
+    return "\n".join([opening, "", *lines])
 
 
 def main() -> None:
@@ -47,11 +65,17 @@ def main() -> None:
     print(f"Report: {build(folder, 'reference/lr')}")
     audit = build_audit(REFERENCE)
     print(f"Audit: {audit}")
-    summary = audit_summary(audit.read_text(encoding="utf-8"))
-    for name, conclusions in READMES.items():
+    for name in READMES:
         readme = ROOT / name
-        text = with_block(readme.read_text(encoding="utf-8"), "conclusions", (folder / conclusions).read_text(encoding="utf-8"))
-        readme.write_text(with_block(text, "audit", summary) if name == "README.md" else text, encoding="utf-8")
+        readme.write_text(with_blocks(readme.read_text(encoding="utf-8"), name), encoding="utf-8")
+
+
+def with_blocks(text: str, name: str) -> str:
+    """The README with the decision of study=lr and the verdicts of the audit, from the committed records."""
+    found = analyse(REFERENCE / "lr").main
+    assert found is not None
+    text = with_block(text, "decision", decision_table(READMES[name](found)))
+    return with_block(text, "audit", verdict_counts((REFERENCE / "audit.md").read_text(encoding="utf-8"), name))
 
 
 if __name__ == "__main__":
