@@ -88,7 +88,7 @@ def test_a_report_has_all_its_parts_and_figures_in_order_and_no_old_figures(stud
     assert headings_in(text) == [
         *("Conclusions", "결론", "Arms compared", "The evidence", "On fresh seeds", "Does early stopping decide it?"),
         *("All learning rates of the study", "Every run", "Also tried: double_softmax"),
-        *("Longest and failed runs", "The data", "Where it ran"),
+        *("Longest and failed runs", "What ran", "The data", "Where it ran"),
     ]
     for language in ("en", "ko"):
         conclusions = (study / f"conclusions.{language}.md").read_text(encoding="utf-8")
@@ -290,14 +290,14 @@ def test_the_report_counts_missing_runs_and_a_damaged_record_is_missing(tmp_path
     store.save(tmp_path, good)
     for expected, ending in (
         ([good.run_id], ". The last sweep is complete (1)\n"),
-        ([good.run_id, bad.run_id, "another"], ". **2 of 3 missing**\n"),
+        ([good.run_id, bad.run_id, "another"], ". **2 of 3 runs missing**\n"),
     ):
         store.expect(tmp_path, expected)
         assert ONE_DIVERGED + ending in build(tmp_path).read_text()
     damaged = store.save(tmp_path, bad)
     damaged.write_bytes(b"{}")
     with pytest.warns(UserWarning, match=f"left out .*{damaged.name}"):
-        assert f"{ONE_DIVERGED}. **2 of 3 missing**\n" in build(tmp_path).read_text()
+        assert f"{ONE_DIVERGED}. **2 of 3 runs missing**\n" in build(tmp_path).read_text()
     damaged.unlink()
     (tmp_path / "expected.json").write_bytes(b"{")  # damaged: nothing is known of the last sweep
     assert f"{ONE_DIVERGED}\n" in build(tmp_path).read_text()
