@@ -24,8 +24,9 @@ from lrsweep.records import Outcome, State
 from lrsweep.training.solo import Score
 
 _USABLE_MEMORY = 0.8  # fraction of the free GPU memory
-# Upper bounds. A slot keeps about 5 MB: the weights, their gradient and the optimizer's state. The rest is its share of the CUDA
-# graphs of its block: the driver takes about 64 kB per recorded kernel, or 640 MB if an epoch of 10,000 kernels is one graph.
+# Generous upper bounds, because slots that do not fit cost a restart, and missing ones cost nothing: blocks take turns anyway.
+# A slot keeps about 5 MB: the weights, their gradient and the optimizer's state. The rest is its share of a block's CUDA graphs:
+# the driver takes about 64 kB per recorded kernel, which is 640 MB if an epoch of 10,000 kernels is one graph.
 _SLOT_BYTES = 96 * 2**20
 _IMAGE_BYTES = 2**20  # temporary tensors of a step per image and slot: 0.6 MB measured, and 0.2 MB in validation
 _VALIDATED_IMAGES = 500  # at a time
@@ -101,8 +102,10 @@ def train(
     num_slots = min(num_slots, len(runs))
     while unfinished:
         try:
-            slots = (runs[0], mnist, num_slots, block_slots, dtype)
-            for i, outcome in _train_in_slots(_blocks(*slots), deque(unfinished), start, on_epoch, on_state):
+            outcomes = _train_in_slots(
+                _blocks(runs[0], mnist, num_slots, block_slots, dtype), deque(unfinished), start, on_epoch, on_state
+            )
+            for i, outcome in outcomes:
                 on_outcome(i, outcome)
                 unfinished.remove(i)
             return
@@ -119,10 +122,7 @@ def train(
 
 
 def num_slots_that_fit(template: RunConfig, mnist: Mnist) -> int:
-    """How many slots fit into the free GPU memory for sure. A few more would bring nothing, because blocks take turns.
-
-    It is at least one block: if even that is too much, `train` halves it.
-    """
+    """How many slots surely fit into the free GPU memory, but at least one block; if even that is too much, `train` halves it."""
     block_slots = BLOCK_SLOTS["cuda"]
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(mnist.train_images.device)
