@@ -33,6 +33,7 @@ from lrsweep.config import (
 )
 from lrsweep.data import dataset
 from lrsweep.fused import scheduler
+from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.storage import store
 from lrsweep.training import solo
 from lrsweep.training.clock import Clock
@@ -113,7 +114,7 @@ def train_fused(runs: list[RunConfig], mnist: dataset.Mnist) -> tuple[list[float
         runs,
         mnist,
         num_slots=len(runs),
-        epoch_seconds=scheduler.EpochSeconds(0.0, 0.0),
+        epoch_seconds=EpochSeconds(0.0, 0.0),
         on_outcome=lambda i, outcome: num_epochs.append(len(outcome.curve)),
         on_epoch=lambda num_active: starts.append(time.perf_counter()),
     )
