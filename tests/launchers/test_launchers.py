@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from at_work import DATA, lrsweep
 
 from hydra_plugins.lrsweep_launchers import _fused, _pool
 from hydra_plugins.lrsweep_launchers._core import (
@@ -253,3 +254,19 @@ def test_a_program_has_runs_of_one_machine_config_and_one_shape(tmp_path: Path) 
     apps = [AppConfig(seed=seed, machine=MachineConfig(threads=1 + seed % 2)) for seed in range(4)]
     jobs = jobs_in(tmp_path, [*apps, AppConfig(training=TrainingConfig(batch_size=16))])
     assert [[jobs.index(job) for job in cohort] for cohort in _fused.cohorts(jobs)] == [[0, 2], [4], [1, 3]]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_process_of_a_sweep_creates_no_context_on_the_gpu(tmp_path: Path) -> None:
+    """Otherwise a GPU in exclusive mode would refuse every worker."""
+    program = (
+        "import atexit, torch; from hydra_plugins.lrsweep_launchers import _core; from lrsweep.cli.main import main; "
+        "_core.report_command = lambda app: ['true']; "
+        "atexit.register(lambda: print('context:', torch._C._cuda_hasPrimaryContext(0))); main()"
+    )
+    sweep = ["study=lr", "grid.step=4", "data.max_shift=0,1", "training.max_epochs=1", "hydra/launcher=fused", DATA]
+    code, out, err = lrsweep(tmp_path, *sweep, program=("-c", program), CUDA_VISIBLE_DEVICES="0")
+    assert code == 0, err
+    assert {record.engine for record in store.read(tmp_path / "results" / "lr")} == {"fused", "solo"}
+    assert out.endswith("context: False\n")
