@@ -214,7 +214,6 @@ def test_a_failed_program_ends_the_sweep_and_with_fallback_its_runs_run_solo(clu
     assert "The sweep ends, because the fused program failed: ConfigError: machine.device is cuda:99" in err
     assert "expected:" not in out
     error = (tmp_path / "broken" / "lr" / "fused-error.txt").read_text()
-    assert "Traceback" in error
     assert "in prepare_device" in error
     code, out, err = sweep(tmp_path, *cluster.overrides, *overrides, "hydra.launcher.fallback=true")
     assert (code, err.count("Traceback")) == (1, 0)

@@ -88,7 +88,7 @@ def run_one(
 ) -> RunRecord:
     """Train one run in this process, from its checkpoint if there is one, and store its record.
 
-    If the process also trains other runs, it has no own process, and its peak of host memory is unknown.
+    With `has_own_process`, the process trains no other run, so its peak of memory is the run's.
     """
     device = prepare_device(machine)
     if device.type == "cuda":
