@@ -80,10 +80,22 @@ def report_cpu_fallback(device: str) -> None:
 
 
 def run_one(
-    run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, on_epoch: OnEpoch, on_message: OnMessage
+    run: RunConfig,
+    machine: MachineConfig,
+    folder: Path,
+    *,
+    workers: int,
+    on_epoch: OnEpoch,
+    on_message: OnMessage,
+    has_own_process: bool = True,
 ) -> RunRecord:
-    """Train one run in this process, from its checkpoint if there is one, and store its record."""
+    """Train one run in this process, from its checkpoint if there is one, and store its record.
+
+    With `has_own_process`, the process trains no other run, so its peak of memory is the run's.
+    """
     device = prepare_device(machine)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     split = dataset.split(_mnist(Path(machine.data_dir), device), run.data, run.seed)
     environment = describe(device, workers)
     checkpoint = _checkpoint(run, folder, environment, "solo", machine.checkpoint_seconds)
@@ -101,7 +113,8 @@ def run_one(
     except Exception:  # after a kill or Ctrl-C the checkpoint stays
         checkpoint.remove()  # resuming from it would raise the same error again
         raise
-    record = _store(run, folder, outcome, split.class_counts, describe(device, workers))
+    environment = describe(device, workers) | ({} if has_own_process else {"peak_memory_bytes": None})
+    record = _store(run, folder, outcome, split.class_counts, environment)
     if machine.save_weights and weights:
         files.write_atomically(per_seed(machine.save_weights, run.seed), weights_file(weights, record.run_id))
     checkpoint.remove()

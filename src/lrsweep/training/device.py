@@ -41,6 +41,10 @@ def num_cores() -> int:
 
 
 def describe(device: torch.device, workers: int) -> dict[str, Any]:
+    """The environment of a record. This creates no CUDA context, which would take a GPU in exclusive mode from other processes.
+
+    Neither does prepare_device. torch.cuda.set_device, mem_get_info, synchronize and every tensor do.
+    """
     return {
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device.type,
@@ -53,7 +57,22 @@ def describe(device: torch.device, workers: int) -> dict[str, Any]:
         "peak_memory_bytes": _peak_memory_bytes(),
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         "versions": _versions(),
+        **({"modes": _gpu_modes()} if device.type == "cuda" else {}),
         **_GIT_STATE,
+    }
+
+
+def _gpu_modes() -> dict[str, bool]:
+    """The settings of PyTorch that decide which kernels a GPU uses, and so the bits of a result.
+
+    Of PyTorch's two interfaces to TF32, we use the old one everywhere: reading it after writing to the new one raises an error.
+    """
+    return {
+        "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
     }
 
 
