@@ -19,7 +19,8 @@ from lrsweep.config import DataConfig, MachineConfig, ModelConfig, OptimizerConf
 from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist, Part
 from lrsweep.fused import scheduler
-from lrsweep.fused.block import Block, EpochResult, RowOptimizer
+from lrsweep.fused.block import Block, EpochResult
+from lrsweep.fused.row_optimizer import RowOptimizer
 from lrsweep.fused.scheduler import EpochSeconds
 from lrsweep.records import Outcome
 from lrsweep.training import solo
