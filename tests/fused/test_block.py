@@ -17,7 +17,9 @@ from lrsweep.config import DataConfig, LayerFactors, LossConfig, ModelConfig, Op
 from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist, Part, batch_order
 from lrsweep.data.seeding import generator
-from lrsweep.fused.block import Block, EpochResult, RowOptimizer
+from lrsweep.fused.block import Block, EpochResult
+from lrsweep.fused.row_optimizer import RowOptimizer
+from lrsweep.fused.stacked_cnn import views
 from lrsweep.training import solo
 from lrsweep.training.models import build_model
 from lrsweep.training.optimizers import build_optimizer, layer_groups
@@ -112,7 +114,7 @@ def test_a_step_in_float32_has_the_gradients_of_solo(mnist: Mnist, make_run: Mak
     for k, run in enumerate(runs):
         learner = solo.new_learner(run, CPU)
         solo.train_epoch(learner, dataset.split(mnist, run.data, run.seed).train)
-        for grad, parameter in zip(block._grads, learner.model.parameters(), strict=True):
+        for grad, parameter in zip(views(block._grad_KP, block._layout).values(), learner.model.parameters(), strict=True):
             assert parameter.grad is not None
             assert (grad[k] - parameter.grad).norm() < 1e-5 * parameter.grad.norm()
 

@@ -20,7 +20,8 @@ from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist, Part
 from lrsweep.fused import scheduler
 from lrsweep.fused.active_run import EpochSeconds
-from lrsweep.fused.block import Block, EpochResult, RowOptimizer
+from lrsweep.fused.block import Block, EpochResult
+from lrsweep.fused.row_optimizer import RowOptimizer
 from lrsweep.records import Outcome
 from lrsweep.training import solo
 

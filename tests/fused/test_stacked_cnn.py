@@ -17,6 +17,7 @@ from lrsweep.fused.stacked_cnn import (
     penalties_of,
     row_layout,
     views,
+    write_rows,
 )
 from lrsweep.training.losses import loss_of, penalised_weights, penalty
 from lrsweep.training.models import build_model
@@ -125,6 +126,17 @@ def test_tensors_are_aligned_and_do_not_overlap() -> None:
         part += 1
     assert rows_KP.max() == 1
     assert rows_KP.sum() == 2 * sum(parameter.numel() for parameter in model.parameters()) == 2 * 121_994
+
+
+def test_tensors_are_written_to_where_the_views_show_them() -> None:
+    model = models_of(torch.float32)[0]
+    layout = row_layout(model)
+    expected_KP, rows_KP = torch.zeros(2, layout.num_floats), torch.full((2, layout.num_floats), torch.nan)
+    tensors = views(expected_KP, layout)
+    for i, tensor in enumerate(tensors.values()):
+        tensor.copy_(torch.rand(tensor.shape, generator=torch.Generator().manual_seed(i)))
+    write_rows(tensors.values(), rows_KP)
+    assert torch.equal(rows_KP, expected_KP)  # the gaps are zero
 
 
 def test_kernels_have_the_same_memory_layout_as_in_solo() -> None:

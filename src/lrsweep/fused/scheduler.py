@@ -25,9 +25,9 @@ from lrsweep.training.solo import Score
 
 _USABLE_MEMORY = 0.8  # fraction of the free GPU memory
 # Generous upper bounds, because slots that do not fit cost a restart, and missing ones cost nothing: blocks take turns anyway.
-# A slot keeps about 5 MB: the weights, their gradient and the optimizer's state. The rest is its share of a block's CUDA graphs:
-# the driver takes about 64 kB per recorded kernel, which is 640 MB if an epoch of 10,000 kernels is one graph.
-_SLOT_BYTES = 96 * 2**20
+# A slot keeps about 5 MB: the weights, their gradient and the optimizer's state. Its share of a block's CUDA graphs is about 1 MB
+# more, because the driver takes about 64 kB per recorded kernel (reported by users, not measured here).
+_SLOT_BYTES = 16 * 2**20
 _IMAGE_BYTES = 2**20  # temporary tensors of a step per image and slot: 0.6 MB measured, and 0.2 MB in validation
 _VALIDATED_IMAGES = 500  # at a time
 # PyTorch raises torch.OutOfMemoryError only if its own allocator fails. CUDA graphs and cuBLAS allocate for themselves.
