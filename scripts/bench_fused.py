@@ -7,13 +7,13 @@ Written to results/bench/<machine>-fused.md and .json after every measurement. `
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from statistics import median
 from typing import Any, Literal
+from unittest.mock import patch
 
 import torch
 from benchmarking import LEGEND, LR, ROOT, add_device, data_config, devices, new_parser, ratios, spread, table, take_turns, write
@@ -27,7 +27,7 @@ from lrsweep.fused.block import BLOCK_SLOTS
 from lrsweep.training import solo
 from lrsweep.training.clock import Clock
 from lrsweep.training.device import prepare_device
-from lrsweep.training.models import build_model
+from lrsweep.training.models import build_model, initial_model
 
 PRODUCT_SIZE = 8_192  # rows and columns of the matrices, on a GPU
 
@@ -73,7 +73,7 @@ def measure(contender: Contender, template: RunConfig, epochs: int) -> dict[str,
         torch.cuda.reset_peak_memory_stats()
     if slots == 0:
         run = replace(template, training=TrainingConfig(max_epochs=1 + epochs, patience=1 + epochs))
-        with _in_nchw() if contender.nchw else nullcontext():
+        with patch.object(solo, "initial_model", _nchw_model) if contender.nchw else nullcontext():
             seconds = [epoch.seconds for epoch in solo.train(run, dataset.split(mnist, run.data, run.seed)).curve[1:]]
     else:
         # Train one more epoch, because an epoch ends for the clock when the next one starts, which waits for its results.
@@ -88,20 +88,9 @@ def measure(contender: Contender, template: RunConfig, epochs: int) -> dict[str,
     }
 
 
-@contextmanager
-def _in_nchw() -> Iterator[None]:
-    """Let solo train in PyTorch's default memory format."""
-    build = solo.initial_model
-
-    def build_nchw(*arguments: Any) -> nn.Module:
-        model = build(*arguments)
-        return model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]  # missing in the stub
-
-    solo.initial_model = build_nchw
-    try:
-        yield
-    finally:
-        solo.initial_model = build
+def _nchw_model(*arguments: Any) -> nn.Module:
+    """The model of solo in PyTorch's default memory format."""
+    return initial_model(*arguments).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
 def train_fused(runs: list[RunConfig], mnist: dataset.Mnist, block_slots: int | None) -> list[float]:

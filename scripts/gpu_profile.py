@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from benchmarking import LR, ROOT, data_config
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from lrsweep.config import MachineConfig, OptimizerConfig, RunConfig
@@ -38,11 +37,10 @@ class Kernel:
 
 
 def kernels_of(work: Callable[[], object], device: torch.device) -> list[Kernel]:
-    on_gpu = device.type == "cuda"
-    kind = DeviceType.CUDA if on_gpu else DeviceType.CPU
-    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as profiler, Clock(device):
+    activity = ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU
+    with profile(activities=[activity]) as profiler, Clock(device):
         work()
-    events = [event for event in profiler.events() if event.device_type == kind and not event.is_user_annotation]
+    events = [event for event in profiler.events() if event.device_type.name == activity.name and not event.is_user_annotation]
     return [Kernel(event.name, event.time_range.start, event.time_range.end) for event in events]
 
 

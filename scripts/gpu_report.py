@@ -13,8 +13,6 @@ from benchmarking import data_config, table
 from lrsweep.config import DataConfig
 from lrsweep.storage import store
 
-FULL_SWEEP = 460  # runs: 46 rates × 10 seeds
-
 
 def summary(work: Path) -> list[str]:
     """The table of docs/performance.md."""
@@ -30,9 +28,9 @@ def summary(work: Path) -> list[str]:
         ("46 rates × 10 seeds, fp32", sweep(work, "cross_entropy")),
         ("the same with `loss=double_softmax`", sweep(work, "double_softmax")),
         ("11 rates × 20 fresh seeds, fp32", sweep(work, "confirm")),
-        ("46 rates × 1 seed, solo", solo_seed(work)),
         ("4 and 8 processes sharing the card", rivals(work)),
         ("mixed precision (bf16), solo", mixed_precision(work)),
+        ("46 rates × 1 seed, solo", solo_seed(work)),
     ]
     return table(["", ""], [[label, *([text] if text else [])] for label, text in rows])
 

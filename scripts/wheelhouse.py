@@ -1,4 +1,4 @@
-"""Download the wheels that a machine without a network needs to run lrsweep, besides torch and torchvision.
+"""Download the wheels that a machine without a network needs to run lrsweep, besides torch, torchvision and triton.
 
     python scripts/wheelhouse.py wheelhouse 3.12 x86_64          (`make wheelhouse` runs it)
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from code_version import write_commit
 from missing import name_of, requirements
 
-_ALREADY_THERE = {"torch", "torchvision"}
+_ALREADY_THERE = {"torch", "torchvision", "triton"}  # PyTorch for CUDA brings Triton
 _ON_GPU_MACHINES = {"numpy", "pandas", "scipy", "matplotlib"}
 _GLIBC = range(5, 29)  # pip accepts only the tags it is given; it does not know that glibc 2.28 also runs wheels for 2.17
 _SOURCE_ONLY = "antlr4-python3-runtime==4.9.*"  # pinned by OmegaConf 2.3; it has no wheel, and is pure Python

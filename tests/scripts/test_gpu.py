@@ -53,8 +53,8 @@ def test_the_sweeps_train_the_runs_of_the_reference(tmp_path: Path) -> None:
         "cross_entropy": 460,
         "double_softmax": 920,  # of which the step before has trained half
         "confirm": 220,
-        "solo": 46,
         "mixed_precision": 20,
+        "solo": 46,
     }
 
 
@@ -103,14 +103,19 @@ def test_a_step_that_fails_hangs_or_does_not_fit_costs_no_other_step(work: Path)
     gpu.run_all(STEPS, work, 8, {}, lambda: published.append(results(work)))
     assert results(work) == {
         "fails": "failed: exit code 3",
-        "hangs": "failed: ended after 1 s",
+        "hangs": "failed: it did not end after 1 s",
         "works": "done",
         "too long": published[-1]["too long"],
     }
     assert re.fullmatch(r"not started: it needs 10000 s, and 4\d\d s are left", published[-1]["too long"])
     assert [len(each) for each in published] == [1, 2, 3, 4]  # each step's result is out before the next step starts
     assert "a result" in (work / "gpu.log").read_text()
-    assert "failed: ended after 1 s" in gpu.to_markdown(work)
+    assert "failed: it did not end after 1 s" in gpu.to_markdown(work)
+
+
+def test_a_step_that_the_time_cuts_off_has_not_failed(work: Path) -> None:
+    gpu.run_all([python("import signal; signal.pause()", "long", needed=0)], work, 1 / 60, {}, lambda: None)
+    assert results(work) == {"long": "stopped: the time was over after 1 s"}
 
 
 def test_a_repeated_call_skips_finished_steps(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
