@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from benchmarking import LEGEND, LR, ROOT, add_device, data_config, devices, new_parser, ratios, spread, table, take_turns, write
@@ -45,7 +45,6 @@ Layer = nn.Conv2d | nn.Linear
 class Contender:
     label: str
     device: str = "cpu"
-    precision: Literal["fp32", "tf32"] = "fp32"
     num_processes: int = 1
     is_plain: bool = False
 
@@ -61,7 +60,6 @@ CONTENDERS = [
     *(replace(PLAIN_GPU, label=f"{PLAIN_GPU.label}, {n} processes", num_processes=n) for n in (4, 8)),
     Contender("lrsweep, GPU, fp32", "cuda"),
     *(Contender(f"lrsweep, GPU, fp32, {n} processes", "cuda", num_processes=n) for n in (4, 8)),
-    Contender("lrsweep, GPU, tf32", "cuda", "tf32"),
 ]
 
 
@@ -106,7 +104,7 @@ def _keep_barrier(barrier: threading.Barrier) -> None:
 
 def train(contender: Contender, data: DataConfig, epochs: int, seed: int) -> dict[str, Any]:
     """Run in a worker. Scoring the test set at the end keeps its core busy while slower workers finish."""
-    device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision))
+    device = prepare_device(MachineConfig(device=contender.device))
     run = RunConfig(seed=seed, data=data, optimizer=OptimizerConfig(lr=LR), training=TrainingConfig(max_epochs=1 + epochs))
     split = dataset.split(dataset.load(ROOT / "data", device), run.data, run.seed)
     layers = LayersAlone(run, split) if contender == ALONE else None

@@ -76,14 +76,14 @@ def plan(work: Path, *, dry_run: bool) -> list[Step]:
     kernel = ["scripts/gpu_kernel.py", f"--device={device}", f"--out={work}"]
     rivals = ["scripts/bench.py", *bench_options, "--epochs=2", f"--images={6 if dry_run else 3_000}", f"--out={work / 'bench'}"]
     return [
-        step("tests", 60, 150, *pytest, *test_files),
+        step("tests", 60, 180, *pytest, *test_files),
         step("fused", 80, 180, *speed),
         step("profile", 20, 60, *profile),
         step("kernel", 40, 100, *kernel, *(["--images=1", "--runs", "1"] if dry_run else [])),
         fused("cross_entropy", 60, 240, *lr, f"seed={seeds}"),
         fused("double_softmax", 60, 240, *lr, f"seed={seeds}", *both_losses),
         fused("confirm", 40, 150, *fresh),
-        step("rivals", 60, 200, *rivals),
+        step("rivals", 80, 200, *rivals),
         step("mixed_precision", 60, 200, "-m", "lrsweep", "study=mixed_precision", *settings),
         step("solo", 30, 600, "-m", "lrsweep", *lr, "seed=0", "hydra.launcher.measure=true", *settings),  # keeps finished runs
     ]
