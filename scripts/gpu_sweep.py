@@ -22,6 +22,8 @@ def main() -> None:
 
     def timed(*arguments: Any, **options: Any) -> None:
         on_outcome = options.pop("on_outcome")
+        resumed = options.get("resume_from") or {}
+        figures["epochs"] -= sum(len(state["curve"]) for state in resumed.values())  # trained by an earlier call
 
         def counted(i: int, outcome: Outcome) -> None:
             figures["runs"] += 1
