@@ -58,12 +58,16 @@ def plan(work: Path, *, dry_run: bool) -> list[Step]:
     tiny += ["data.num_train=100", "data.num_valid=100", "data.num_test=100"]
     settings = [f"machine.results_dir={work / 'reference'}", f"machine.device={device}", *(tiny if dry_run else [])]
     lr = ["study=lr", "study.name=lr_next"]
-    test_files = ["tests/fused/test_stacked_cnn.py"] if dry_run else ["tests/fused", "tests/training/test_solo.py"]
-    pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", f"--junitxml={work / 'tests.xml'}"]
+    of_probe = "tests/fused/test_conv2_kernel.py"  # a step of its own, because compiling takes minutes
+    of_engines = ["tests/fused", f"--ignore={of_probe}", "tests/training/test_solo.py"]
     bench_options = ["--rounds=1", f"--device={device}"]
 
     def step(name: str, needed_seconds: int, limit_seconds: int, *command: str) -> Step:
         return Step(name, needed_seconds, 3_600 if dry_run else limit_seconds, [sys.executable, *command])
+
+    def tests(name: str, needed_seconds: int, limit_seconds: int, *files: str) -> Step:
+        pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", f"--junitxml={work / name}.xml"]
+        return step(name, needed_seconds, limit_seconds, *pytest, *files)
 
     def fused(name: str, needed_seconds: int, limit_seconds: int, *overrides: str) -> Step:
         command = ["scripts/gpu_sweep.py", str(work / f"{name}.json"), *overrides, *settings, "hydra/launcher=fused"]
@@ -76,7 +80,7 @@ def plan(work: Path, *, dry_run: bool) -> list[Step]:
     kernel = ["scripts/gpu_kernel.py", f"--device={device}", f"--out={work}"]
     rivals = ["scripts/bench.py", *bench_options, "--epochs=2", f"--images={6 if dry_run else 3_000}", f"--out={work / 'bench'}"]
     return [
-        step("tests", 60, 180, *pytest, *test_files),
+        tests("tests", 60, 180, *(["tests/fused/test_stacked_cnn.py"] if dry_run else of_engines)),
         step("fused", 80, 180, *speed),
         step("profile", 20, 60, *profile),
         step("kernel", 40, 100, *kernel, *(["--images=1", "--runs", "1"] if dry_run else [])),
@@ -85,6 +89,7 @@ def plan(work: Path, *, dry_run: bool) -> list[Step]:
         fused("confirm", 40, 150, *fresh),
         step("rivals", 80, 200, *rivals),
         step("mixed_precision", 60, 200, "-m", "lrsweep", "study=mixed_precision", *settings),
+        tests("probe_tests", 60, 180, of_probe),
         step("solo", 30, 600, "-m", "lrsweep", *lr, "seed=0", "hydra.launcher.measure=true", *settings),  # keeps finished runs
     ]
 

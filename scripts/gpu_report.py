@@ -17,7 +17,7 @@ from lrsweep.storage import store
 def summary(work: Path) -> list[str]:
     """The table of docs/performance.md."""
     rows: list[tuple[str, str | None]] = [
-        ("tests of both engines on the card", tests(work)),
+        ("tests of both engines on the card", tests(work, "tests")),
         ("rate of a large matrix product", product_rates(work)),
         ("solo", speeds(work, 0)),
         ("fused, K = 46", speeds(work, 46)),
@@ -30,6 +30,7 @@ def summary(work: Path) -> list[str]:
         ("11 rates × 20 fresh seeds, fp32", sweep(work, "confirm")),
         ("4 and 8 processes sharing the card", rivals(work)),
         ("mixed precision (bf16), solo", mixed_precision(work)),
+        ("tests of the Triton probe on the card", tests(work, "probe_tests")),
         ("46 rates × 1 seed, solo", solo_seed(work)),
     ]
     return table(["", ""], [[label, *([text] if text else [])] for label, text in rows])
@@ -55,8 +56,8 @@ def details(work: Path) -> list[str]:
     return lines
 
 
-def tests(work: Path) -> str | None:
-    file = work / "tests.xml"
+def tests(work: Path, name: str) -> str | None:
+    file = work / f"{name}.xml"
     if not file.exists():
         return None
     suite = ElementTree.parse(file).getroot()[0].attrib  # noqa: S314  # pytest has just written it
