@@ -13,30 +13,27 @@ gpu.log, and gpu.tar.gz to take home: unpack it in a checkout, then `python scri
 import argparse
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarking import ROOT, table
+from benchmarking import ROOT
 from code_version import code_hash, read_commit
-from gpu_report import details, state, summary
-from reference import with_block
+from gpu_publish import export, pack, publish_tables, slug, to_markdown
+from gpu_report import state
 
-from lrsweep.storage import store
 from lrsweep.storage.files import write_atomically
 from lrsweep.training.device import describe
 
 RESULTS = Path("results") / "gpu"
-STUDIES = ("lr_next", "lr_next/confirm", "mixed_precision")
 SECONDS_TO_END = 15.0  # between Ctrl-C and the kill of a step: a sweep then stores its finished runs
 _CARD = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
 
@@ -113,17 +110,17 @@ def run(step: Step, seconds_left: float, log: Path, environment: dict[str, str])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process, if it still runs, and all that it has started."""
-    for number in (signal.SIGINT, signal.SIGKILL):
-        if process.poll() is None:
-            os.killpg(process.pid, number)
-            try:
-                process.wait(SECONDS_TO_END)
-            except subprocess.TimeoutExpired:
-                continue
+    """End the process, if it still runs, and all that it has started and left behind."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(SECONDS_TO_END)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
-def run_all(steps: Sequence[Step], work: Path, minutes: float, environment: dict[str, str], publish: Any) -> None:
+def run_all(steps: Sequence[Step], work: Path, minutes: float, environment: dict[str, str], publish: Callable[[], None]) -> None:
     """Run the unfinished steps in order, as far as the time goes. The state is stored after each."""
     deadline = time.monotonic() + 60 * minutes
     found = state(work)
@@ -144,56 +141,6 @@ def run_all(steps: Sequence[Step], work: Path, minutes: float, environment: dict
         publish()
 
 
-def to_markdown(work: Path) -> str:
-    found = state(work)
-    steps = [[name, step["result"], f"{step['seconds']:.0f}"] for name, step in found["steps"].items()]
-    title = [f"# {found['card']}", "", f"{_origin(found)} Command: `make gpu`.", ""]
-    return "\n".join([*title, *table(["step", "result", "seconds"], steps), "", *summary(work), *details(work)]) + "\n"
-
-
-def _origin(found: dict[str, Any]) -> str:
-    commit = (found["commit"] or "unknown")[:7]
-    return f"Measured on one {found['card']} with PyTorch {found['torch']}, commit {commit}, {found['date']}."
-
-
-def publish_tables(work: Path) -> None:
-    """Into the documents and the reference of this checkout."""
-    name = f"{_slug(state(work)['card'])}-gpu.md"
-    write_atomically(ROOT / "results" / "bench" / name, to_markdown(work).encode())
-    document = ROOT / "docs" / "performance.md"
-    link = f"{_origin(state(work))} All tables: [results/bench](../results/bench/{name})."
-    text = with_block(document.read_text(encoding="utf-8"), "gpu", "\n".join([link, "", *summary(work)]), "make gpu")
-    write_atomically(document, text.encode())
-    for study in STUDIES:
-        if (packed := work / "reference" / study / "runs.jsonl.gz").exists():
-            target = ROOT / "results" / "reference" / study / packed.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(packed, target)
-
-
-def pack(work: Path) -> None:
-    for study in STUDIES:
-        if (work / "reference" / study / "runs").exists():
-            store.pack(work / "reference" / study)
-    write_atomically(work / "gpu.md", to_markdown(work).encode())
-
-
-def export(work: Path, out: Path) -> None:
-    """Everything that --publish needs, in one file, and two to read."""
-    out.mkdir(parents=True, exist_ok=True)
-    kinds = ("*.json", "*.xml", "*.md", "*.log", "fused/*", "bench/*", "reference/**/runs.jsonl.gz")
-    with tarfile.open(out / "gpu.tar.gz", "w:gz") as tar:
-        for path in sorted({path for kind in kinds for path in work.glob(kind)}):
-            tar.add(path)
-    for name in ("gpu.md", "gpu.log"):
-        if (work / name).exists():
-            shutil.copy(work / name, out / name)
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
-
-
 def _new_state(card: str, commit: str | None) -> dict[str, Any]:
     machine = describe(torch.device("cpu"), workers=1)
     return {
@@ -208,7 +155,8 @@ def _new_state(card: str, commit: str | None) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure everything on a GPU, and train the reference there.")
     parser.add_argument("--minutes", type=float, default=8.0, help="time for all steps (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="STEP", help="only these steps")
+    names = [step.name for step in plan(RESULTS, dry_run=True)]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="STEP", help=f"only these steps: {', '.join(names)}")
     parser.add_argument("--again", action="store_true", help="repeat finished steps")
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes on a CPU; changes no document")
     parser.add_argument("--out", type=Path, help="folder that also gets the results")
@@ -221,7 +169,7 @@ def main() -> None:
         return
     card = "" if arguments.dry_run else subprocess.check_output([sys.executable, "-c", _CARD], text=True).strip()
     dry_run = not card
-    work = RESULTS / ("dry-run" if dry_run else f"{_slug(card)}-{code_hash()[:8]}")
+    work = RESULTS / ("dry-run" if dry_run else f"{slug(card)}-{code_hash()[:8]}")
     if arguments.again or dry_run:
         shutil.rmtree(work, ignore_errors=True)
     machine = describe(torch.device("cpu"), workers=1)
