@@ -4,8 +4,10 @@ python scripts/gpu_sweep.py sweep.json study=lr seed=0 hydra/launcher=fused
 """
 
 import json
+import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +16,38 @@ from lrsweep.fused import scheduler
 from lrsweep.records import Outcome
 from lrsweep.storage.files import write_atomically
 
+_FILE = "LRSWEEP_SWEEP_FILE"  # for the processes in which programs train
 
-def main() -> None:
-    file = Path(sys.argv.pop(1))
-    figures = {"training_seconds": 0.0, "runs": 0, "epochs": 0}
-    train = scheduler.train
 
-    def timed(*arguments: Any, **options: Any) -> None:
-        on_outcome = options.pop("on_outcome")
+def timed(train: Callable[..., None], file: Path) -> Callable[..., None]:
+    """`train`, which adds its seconds, runs and epochs to those in the file whenever a run ends."""
+
+    def train_and_count(*arguments: Any, on_outcome: Callable[[int, Outcome], None], **options: Any) -> None:
+        start = time.perf_counter()
+        before = json.loads(file.read_text()) if file.exists() else {"training_seconds": 0.0, "runs": 0, "epochs": 0}
         resumed = options.get("resume_from") or {}
-        figures["epochs"] -= sum(len(state["curve"]) for state in resumed.values())  # trained by an earlier call
+        figures = before | {"epochs": before["epochs"] - sum(len(state["curve"]) for state in resumed.values())}
 
-        def counted(i: int, outcome: Outcome) -> None:
+        def count(i: int, outcome: Outcome) -> None:
             figures["runs"] += 1
             figures["epochs"] += len(outcome.curve) + (outcome.status == "diverged")
+            figures["training_seconds"] = before["training_seconds"] + time.perf_counter() - start
+            write_atomically(file, json.dumps(figures).encode())
             on_outcome(i, outcome)
 
-        start = time.perf_counter()
-        try:
-            train(*arguments, on_outcome=counted, **options)
-        finally:
-            figures["training_seconds"] += time.perf_counter() - start
-            write_atomically(file, json.dumps(figures).encode())
+        train(*arguments, on_outcome=count, **options)
 
-    scheduler.train = timed
+    return train_and_count
+
+
+def main() -> None:
+    file = Path(sys.argv.pop(1)).resolve()
+    file.unlink(missing_ok=True)
+    os.environ[_FILE] = str(file)
     lrsweep()
 
 
 if __name__ == "__main__":
     main()
+elif __name__ == "__mp_main__":  # in the processes of the launcher, which import this file again
+    scheduler.train = timed(scheduler.train, Path(os.environ[_FILE]))

@@ -22,7 +22,6 @@ from gpu_profile import Kernel
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lrsweep.cli.main import compose, to_app_config
-from lrsweep.fused import scheduler
 from lrsweep.records import Outcome, RunRecord
 from lrsweep.storage import store
 
@@ -162,30 +161,28 @@ def test_the_exit_code_says_whether_a_step_failed(
         assert any(name.endswith("dry-run/state.json") for name in tar.getnames())
 
 
-def test_a_sweep_that_is_interrupted_has_its_training_time_and_epochs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecord]
+def test_a_sweep_adds_the_time_and_epochs_of_its_programs_even_if_the_last_is_interrupted(
+    tmp_path: Path, make_record: Callable[..., RunRecord]
 ) -> None:
-    """Two runs end, one of which continued after its first epoch. The arguments after the file are those of lrsweep."""
-    outcome, seen = make_record().outcome, []  # three epochs
+    """Two programs of two runs. One run of the second continued after its first epoch."""
+    outcome = make_record().outcome  # three epochs
+    ended: list[int] = []
 
-    def train(runs: list[int], *, on_outcome: Callable[[int, Outcome], None], resume_from: dict[int, Any]) -> None:
+    def train(runs: list[int], *, on_outcome: Callable[[int, Outcome], None], **options: Any) -> None:
         for i in runs:
             on_outcome(i, outcome)
-        raise KeyboardInterrupt
+        if options:
+            raise KeyboardInterrupt
 
-    def lrsweep() -> None:
-        seen.extend(sys.argv[1:])
-        scheduler.train([0, 1], on_outcome=lambda i, outcome: seen.append(i), resume_from={1: {"curve": [{}]}})
-
-    monkeypatch.setattr(scheduler, "train", train)
-    monkeypatch.setattr(gpu_sweep, "lrsweep", lrsweep)
-    monkeypatch.setattr(sys, "argv", ["gpu_sweep.py", str(tmp_path / "sweep.json"), "study=lr"])
+    timed = gpu_sweep.timed(train, tmp_path / "sweep.json")
+    timed([0, 1], on_outcome=lambda i, outcome: ended.append(i))
+    first = json.loads((tmp_path / "sweep.json").read_text())
     with pytest.raises(KeyboardInterrupt):
-        gpu_sweep.main()
-    figures = json.loads((tmp_path / "sweep.json").read_text())
-    assert (figures["runs"], figures["epochs"]) == (2, 5)
-    assert figures["training_seconds"] > 0
-    assert seen == ["study=lr", 0, 1]
+        timed([2, 3], on_outcome=lambda i, outcome: ended.append(i), resume_from={1: {"curve": [{}]}})
+    both = json.loads((tmp_path / "sweep.json").read_text())
+    assert ended == [0, 1, 2, 3]
+    assert (first["runs"], first["epochs"], both["runs"], both["epochs"]) == (2, 6, 4, 11)
+    assert 0 < first["training_seconds"] < both["training_seconds"]
 
 
 # The tables.
