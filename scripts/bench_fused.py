@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lrsweep.config import DataConfig, MachineConfig, ModelConfig, OptimizerConfig, RunConfig, TrainingConfig
 from lrsweep.data import dataset
 from lrsweep.fused import scheduler
+from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.fused.block import BLOCK_SLOTS
 from lrsweep.training import solo
 from lrsweep.training.clock import Clock
@@ -100,7 +101,7 @@ def train_fused(runs: list[RunConfig], mnist: dataset.Mnist, block_slots: int | 
         runs,
         mnist,
         num_slots=len(runs),
-        epoch_seconds=scheduler.EpochSeconds(0.0, 0.0),
+        epoch_seconds=EpochSeconds(0.0, 0.0),
         on_outcome=lambda i, outcome: None,
         on_epoch=lambda num_active: starts.append(time.perf_counter()),
         block_slots=block_slots,

@@ -161,6 +161,31 @@ def test_a_reloaded_slot_behaves_like_a_new_one(mnist: Mnist, make_run: MakeRun)
     assert torch.equal(used.rows_KP, fresh.rows_KP)
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        *(OptimizerConfig(name="adamw", lr=0.01), OptimizerConfig(name="momentum", lr=0.1, layerwise="rising")),
+        pytest.param(OptimizerConfig(name="adagrad", lr=0.01), marks=pytest.mark.slow),
+        pytest.param(OptimizerConfig(name="adadelta", lr=1.0), marks=pytest.mark.slow),
+    ],
+    ids=lambda optimizer: optimizer.name,
+)
+def test_a_run_continues_in_the_slot_of_another_block(mnist: Mnist, make_run: MakeRun, optimizer: OptimizerConfig) -> None:
+    """It moves after an epoch, to a slot whose run had trained for an epoch, too."""
+    runs = [replace(make_run(seed=seed), optimizer=replace(optimizer, lr=optimizer.lr / (seed + 1))) for seed in (0, 1, 2)]
+    stays, source, target = (block_of(some, mnist, torch.float64) for some in (runs[1:], runs[1:], runs[:2]))
+    for block, some in ((stays, runs[1:]), (source, runs[1:]), (target, runs[:2])):
+        train_epoch(block, some)
+        block.keep_best([1])
+    target.restore(0, source.state(1))
+    source.rows_KP.fill_(math.nan)
+    results = [train_epoch(block, some) for block, some in ((stays, runs[1:]), (target, [runs[2], runs[1]]))]
+    for expected, actual in zip(*results, strict=True):
+        torch.testing.assert_close(actual[0], expected[1], rtol=1e-12, atol=1e-12)
+    for which in ("best", "last"):
+        assert target.score_test([0], which)[0].loss == pytest.approx(stays.score_test([1], which)[0].loss, rel=1e-12)
+
+
 def test_slots_may_differ_in_layer_factors(mnist: Mnist, make_run: MakeRun) -> None:
     layers = [OptimizerConfig(layerwise=layerwise) for layerwise in ("rising", "uniform", "falling")]
     runs = [replace(make_run(num_train=32), optimizer=optimizer) for optimizer in layers]

@@ -102,7 +102,7 @@ def solo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fused_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sweep's runs, trained in one fused program in this process."""
     folder, runs = tmp_path_factory.mktemp("fused"), runs_of_the_sweep()
-    ignore = {"on_record": lambda i, record: None, "on_epoch": lambda _: None, "on_halved": lambda _: None}
+    ignore = dict.fromkeys(("on_epoch", "on_halved", "on_message"), lambda _: None) | {"on_record": lambda i, record: None}
     execution.run_cohort(runs, [folder] * len(runs), MACHINE, num_slots=2, **ignore)
     return folder
 

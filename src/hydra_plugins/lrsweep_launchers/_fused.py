@@ -98,6 +98,7 @@ def _run_fused(
                     on_record=on_record,
                     on_epoch=on_epoch,
                     on_halved=on_halved,
+                    on_message=progress.write,
                 )
             except Exception as error:  # of any kind: a solo run may succeed, and otherwise leaves a failed record
                 reasons |= {job.key: reason_ended(error) for job in cohort}

@@ -88,6 +88,11 @@ class RowOptimizer:
         for name, value in self._initial_state.items():
             self._optimizer.state[self._rows[k]][name].copy_(value)
 
+    def state(self, k: int) -> dict[str, Tensor]:
+        """The optimizer state of row k, not copied."""
+        state = self._optimizer.state[self._rows[k]]
+        return {name: state[name] for name in self._initial_state}
+
 
 class Block:
     """Slots for K runs of one cohort. An empty slot also computes, with a rate of 0, and its results are ignored."""
@@ -123,6 +128,17 @@ class Block:
         train_N, valid_N = split_indices(run.data, run.seed, self._mnist.train_labels)
         self._train_KN[k].copy_(train_N)
         self._valid_KN[k].copy_(valid_N)
+
+    def state(self, k: int) -> dict[str, Tensor]:
+        """Everything that the run in slot k trains on. The tensors are views of the slot, not copies."""
+        parts = {"weights": self.rows_KP, "best": self._best_KP, "lr_scale": self._lr_scale_KP}
+        parts |= {"train_indices": self._train_KN, "valid_indices": self._valid_KN}
+        return {name: part_K[k] for name, part_K in parts.items()} | self.optimizer.state(k)
+
+    def restore(self, k: int, state: dict[str, Tensor]) -> None:
+        """Continue a run in slot k from the `state` of a slot, in this or another block of the cohort."""
+        for name, part in self.state(k).items():
+            part.copy_(state[name])
 
     def epoch(self, order_KN: Tensor, rates_SK: Tensor, validated: Sequence[int] | None = None) -> EpochResult:
         """Train every slot for one epoch, then validate the slots in `validated` (None: all).
