@@ -17,6 +17,7 @@ import gpu_publish
 import gpu_report
 import gpu_sweep
 import pytest
+import torch
 from at_work import alive, until
 from gpu_profile import Kernel
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -287,3 +288,12 @@ def test_the_probe_must_be_fast_and_accurate(milliseconds: float, error: float, 
     stacked = {"both_ms": 1.0, "error": 1e-7}
     assert gpu_kernel.verdict({"stacked, fp32": stacked, "probe": {"both_ms": milliseconds, "error": error}}).startswith(start)
     assert gpu_kernel.verdict({"stacked, fp32": stacked}) == "not measured"
+
+
+def test_a_nan_in_any_gradient_counts_as_an_error() -> None:
+    gpu_kernel = pytest.importorskip("gpu_kernel")
+    exact = [torch.ones(2), torch.ones(2)]
+    error = gpu_kernel.error_of([torch.ones(2), torch.tensor([1.0, math.nan])], exact)
+    assert math.isnan(error)
+    stacked, probe = {"both_ms": 1.0, "error": 1e-7}, {"both_ms": 0.1, "error": error}
+    assert gpu_kernel.verdict({"stacked, fp32": stacked, "probe": probe}).startswith("not worth it: every")
