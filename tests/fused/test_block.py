@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from on_device import DEVICE, FP32_TOLERANCE
 from torch import Tensor, nn
 
 from lrsweep.config import DataConfig, LayerFactors, LossConfig, ModelConfig, OptimizerConfig, RunConfig
@@ -26,7 +27,6 @@ from lrsweep.training.optimizers import build_optimizer, layer_groups
 
 MakeRun = Callable[..., RunConfig]
 Build = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
-CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
 RATES = [1e-4, 1e-3, 1e-2]
 
@@ -53,7 +53,7 @@ def test_initial_weights_equal_solos_bit_for_bit(mnist: Mnist, make_run: MakeRun
     runs = [make_run(seed=seed) for seed in (0, 5, 0)]
     block = block_of(runs, mnist)
     for k, run in enumerate(runs):
-        model = build_model(run.model, generator(run.seed, "weights"), CPU)
+        model = build_model(run.model, generator(run.seed, "weights"), DEVICE)
         for name, parameter in model.named_parameters():
             assert torch.equal(block.weights[name][k], parameter)
 
@@ -92,7 +92,7 @@ def test_an_epoch_equals_solos(mnist: Mnist, make_run: MakeRun, case: str) -> No
     result = train_epoch(block, runs)
     for k, run in enumerate(runs):
         split = dataset.split(mnist, run.data, run.seed)
-        learner = solo.new_learner(run, CPU)
+        learner = solo.new_learner(run, DEVICE)
         model = learner.model.double()
         learner.optimizer = build_optimizer(run.optimizer, layer_groups(run.optimizer, model))
         losses, trained = solo.train_epoch(learner, Part(split.train.images.double(), split.train.labels))
@@ -112,11 +112,11 @@ def test_a_step_in_float32_has_the_gradients_of_solo(mnist: Mnist, make_run: Mak
     block = block_of(runs, mnist)
     train_epoch(block, runs)
     for k, run in enumerate(runs):
-        learner = solo.new_learner(run, CPU)
+        learner = solo.new_learner(run, DEVICE)
         solo.train_epoch(learner, dataset.split(mnist, run.data, run.seed).train)
         for grad, parameter in zip(views(block._grad_KP, block._layout).values(), learner.model.parameters(), strict=True):
             assert parameter.grad is not None
-            assert (grad[k] - parameter.grad).norm() < 1e-5 * parameter.grad.norm()
+            assert (grad[k] - parameter.grad).norm() < FP32_TOLERANCE * parameter.grad.norm()
 
 
 @pytest.mark.parametrize("classes", [None, [0, 1, 8]])
@@ -130,7 +130,7 @@ def test_the_test_set_is_scored_with_the_best_or_the_last_weights(
     train_epoch(block, runs)  # changes the current weights
     best, last = (block.score_test([1, 2], which) for which in ("best", "last"))
     for run, scores in zip(runs[1:], zip(best, last, strict=True), strict=True):
-        learner, split = solo.new_learner(run, CPU), dataset.split(mnist, run.data, run.seed)
+        learner, split = solo.new_learner(run, DEVICE), dataset.split(mnist, run.data, run.seed)
         for score in scores:
             expected = solo.evaluate(run, learner.model, split.test)
             assert (score.loss, score.accuracy) == (pytest.approx(expected.loss, rel=1e-4), expected.accuracy)

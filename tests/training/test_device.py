@@ -154,6 +154,8 @@ def test_the_commit_is_that_of_the_code_in_every_working_directory(monkeypatch: 
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert device._git_state() == {"git_commit": None, "git_dirty": None}
+    monkeypatch.setenv("LRSWEEP_COMMIT", "abc")
+    assert device._git_state() == {"git_commit": "abc", "git_dirty": False}
 
 
 def test_a_package_installed_inside_another_repository_has_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ def _versions() -> dict[str, str]:
 def _git_state() -> dict[str, Any]:
     """The commit of this code, whatever the working directory. None without git, or if the code is not in a git checkout.
 
-    Only changes in src/ and conf/ make it dirty: the result files that a sweep writes do not affect a run.
+    Only changes in src/ and conf/ make it dirty: the result files that a sweep writes do not affect a run. LRSWEEP_COMMIT names
+    the commit of a copy without git, after scripts/gpu.py has compared the code with it.
     """
     source = Path(__file__).parents[1]
 
@@ -114,7 +115,8 @@ def _git_state() -> dict[str, Any]:
             return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": is_dirty}
     except (OSError, subprocess.CalledProcessError):
         pass
-    return {"git_commit": None, "git_dirty": None}
+    commit = os.environ.get("LRSWEEP_COMMIT")
+    return {"git_commit": commit, "git_dirty": False if commit else None}
 
 
 _GIT_STATE = _git_state()  # read at import: a commit made during a sweep does not change the code that runs
