@@ -17,13 +17,13 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from lrsweep.fused.conv2_kernel import TILINGS, convolve_and_pool
 from torch import Tensor
 from triton.testing import do_bench_cudagraph
 
 from lrsweep.config import MachineConfig, ModelConfig
 from lrsweep.fused import stacked_cnn
 from lrsweep.fused.block import BLOCK_SLOTS
+from lrsweep.fused.conv2_kernel import TILINGS, convolve_and_pool
 from lrsweep.storage.files import write_atomically
 from lrsweep.training.device import prepare_device
 from lrsweep.training.models import build_model
