@@ -84,6 +84,10 @@ class Slurm:
     def active(self) -> list[str]:
         return [job for job, state in self.states().items() if state in ("PENDING", "RUNNING", "COMPLETING", "SIGNALING")]
 
+    def is_node_empty(self) -> bool:
+        """Have all processes of jobs ended? Each step of a job has a socket named after the node."""
+        return not list((self.folder / "spool").glob("node_*"))
+
     def preempt(self) -> None:
         """Let a job of high priority take the node. Jobs that Slurm requeues would then wait for two minutes; they need not."""
         before = self.active()
@@ -125,8 +129,9 @@ def slurm(folder: Path, *more_config: str) -> Iterator[Slurm]:
             cluster.start("slurmd", "-D", "-N", "node")
             cluster.start_controller()
             yield cluster
-            cluster.ask("scancel", f"--user={os.getuid()}")
-            until(lambda: not cluster.active())
         finally:
-            for name in list(cluster.daemons):
-                cluster.stop(name)
+            with ExitStack() as last:
+                for name in list(cluster.daemons):
+                    last.callback(cluster.stop, name)
+                cluster.ask("scancel", f"--user={os.getuid()}")
+                until(lambda: not cluster.active())

@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from at_work import ROOT, finish, num_lost, processes, start, until
+from at_work import ROOT, command_of, finish, num_lost, processes, start, until
 from slurm import Slurm, has_slurm, slurm
 from small_sweep import LONG, SWEEP, RecordLoss, sweep_in_process
 
@@ -50,12 +50,13 @@ def two_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def training(folder: Path, *overrides: str) -> Iterator["subprocess.Popen[str]"]:
-    """The sweep, as soon as both of its jobs have written a checkpoint."""
+    """The sweep, as soon as each of its jobs has written a checkpoint."""
+    num_jobs = 1 if "hydra.launcher.runs_per_job=2" in overrides else 2
     slurm_jobs = ["hydra/launcher=submitit_slurm", *overrides]
     environment = {"PYTHONPATH": os.pathsep.join([SLOW, str(ROOT / "src")])}
     with start(folder, *SWEEP, *TWO_RUNS, *slurm_jobs, program=("-c", PROGRAM), **environment) as process:
         try:
-            until(lambda: len(checkpoints(folder)) == 2)
+            until(lambda: len(checkpoints(folder)) == num_jobs)
             yield process
         finally:
             process.kill()
@@ -110,12 +111,31 @@ def test_preempted_with_a_signal_and_at_once(
     record_loss(num_lost(tmp_path / "results" / "lr", two_undisturbed / "lr"))
 
 
+@pytest.mark.fault(
+    "a job of Slurm with one run, or with two, gets the signal that comes before the time limit",
+    "it is queued again and continues from its checkpoint; exit code 0",
+)
+@pytest.mark.parametrize("runs_per_job", [1, 2])
+def test_time_limit(cluster: Slurm, tmp_path: Path, two_undisturbed: Path, record_loss: RecordLoss, runs_per_job: int) -> None:
+    with training(tmp_path, f"hydra.launcher.runs_per_job={runs_per_job}") as process:
+        jobs = cluster.active()
+        for job in jobs:
+            cluster.ask("scancel", "--signal=USR2", job)
+        until(lambda: all(cluster.states()[job] == "PENDING" for job in jobs))
+        until(lambda: all(map(cluster.has_started, jobs)))
+        code, _, err = finish(process)
+    assert code == 0, err
+    assert logs(tmp_path).count("resumes after epoch") == len(jobs)
+    assert "killed by signal" not in logs(tmp_path)  # only the process that queues the job again reacts
+    record_loss(num_lost(tmp_path / "results" / "lr", two_undisturbed / "lr"))
+
+
 @pytest.mark.fault("Slurm's node goes down and comes back", "its jobs are queued again and continue; exit code 0")
 def test_node_goes_down(cluster: Slurm, tmp_path: Path, two_undisturbed: Path, record_loss: RecordLoss) -> None:
     with training(tmp_path) as process:
         jobs = cluster.active()
         cluster.ask("scontrol", "update", "nodename=node", "state=down", "reason=test")
-        until(lambda: all(cluster.states()[job] == "PENDING" for job in jobs))
+        until(lambda: all(cluster.states()[job] == "PENDING" for job in jobs) and cluster.is_node_empty())
         cluster.ask("scontrol", "update", "nodename=node", "state=resume")
         until(lambda: all(map(cluster.has_started, jobs)))
         code, _, err = finish(process)
@@ -180,12 +200,10 @@ def trainer_of(job: str) -> int:
     """The process that trains a job's run. Slurm's own processes are its parents."""
     wanted = f"SLURM_ARRAY_JOB_ID={job.split('_')[0]}", f"SLURM_ARRAY_TASK_ID={job.split('_')[1]}", "SLURM_STEP_ID=0"
     for pid in processes():
-        try:
+        with suppress(OSError):  # the process may have ended
             variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
-            if all(each in variables for each in wanted) and "submitit" in Path(f"/proc/{pid}/cmdline").read_text():
+            if "submitit" in command_of(pid) and all(each in variables for each in wanted):
                 return pid
-        except OSError:
-            continue  # the process has ended
     raise AssertionError(f"job {job} trains nothing")
 
 

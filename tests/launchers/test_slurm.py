@@ -186,29 +186,52 @@ def test_a_job_of_several_runs_trains_the_unfinished_ones_in_the_pool_or_fused(
     assert [job.run for job in trained] == [job.run for job in jobs[1:]]
 
 
-def test_a_job_is_lost_if_slurm_says_for_long_that_it_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer, clock, lines = tmp_path / "answer", SimpleNamespace(now=0.0), list[str]()
+@pytest.fixture
+def fake_squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`fake_squeue(text, seconds=10)`: after so many seconds, squeue answers with the text; without one, it fails."""
+    answer, clock = tmp_path / "answer", SimpleNamespace(now=0.0)
     (tmp_path / "squeue").write_text(f"#!/bin/sh\nexec cat {answer}\n")
     (tmp_path / "squeue").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(_slurm_queue, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    def answers(text: str | None, seconds: int = 10) -> None:
+        clock.now += seconds
+        answer.unlink(missing_ok=True)
+        if text is not None:
+            answer.write_text(text)
+
+    return answers
+
+
+def test_a_job_is_lost_if_slurm_says_for_long_that_it_has_ended(fake_squeue: Callable[..., None]) -> None:
+    lines: list[str] = []
     jobs = [Submitted(job_id) for job_id in ("7_0", "7_1", "8")]
     queue = _slurm_queue.SlurmQueue(lines.append)
 
     def lost_after(seconds: int, text: str | None) -> dict[str, str]:
-        clock.now += seconds
-        answer.unlink(missing_ok=True)  # Slurm does not answer
-        if text is not None:
-            answer.write_text(text)
+        fake_squeue(text, seconds)
         return {job.job_id: state for job, state in queue.final_states(jobs).items()}
 
-    assert lost_after(10, "7_0|NODE_FAIL\n7_1|RUNNING\n8|RUNNING\n9_3|FAILED\n") == {}
-    assert lost_after(10, "7_0|PENDING\n7_1|COMPLETED\n8|COMPLETING\n") == {}
-    assert lost_after(10, "7_0|RUNNING\n7_1|COMPLETED\n8|REQUEUE_HOLD\n") == {}
-    assert lost_after(10, "7_0|RUNNING\n7_1|COMPLETED\n") == {"7_1": "COMPLETED"}
+    assert lost_after(10, "7_0|NODE_FAIL|None\n7_1|RUNNING|None\n8|RUNNING|None\n9_3|FAILED|None\n") == {}
+    assert lost_after(10, "7_0|PENDING|None\n7_1|COMPLETED|None\n8|COMPLETING|None\n") == {}
+    assert lost_after(10, "7_0|RUNNING|None\n7_1|COMPLETED|None\n8|REQUEUE_HOLD|None\n") == {}
+    assert lost_after(10, "7_0|RUNNING|None\n7_1|COMPLETED|None\n") == {"7_1": "COMPLETED"}
     assert lost_after(10, None) == {}
     assert lost_after(10, None) == {}
     assert len(lines) == 1
     assert lines[0].startswith("Slurm does not answer (cat: ")
-    assert lost_after(10, "7_0|RUNNING\n7_1|COMPLETED\n") == {}
-    assert lost_after(20, "7_0|FAILED\n7_1|COMPLETED\n") == {"7_1": "COMPLETED", "8": "no longer known to Slurm"}
+    assert lost_after(10, "7_0|RUNNING|None\n7_1|COMPLETED|None\n") == {}
+    assert lost_after(20, "7_0|FAILED|None\n7_1|COMPLETED|None\n") == {"7_1": "COMPLETED", "8": "no longer known to Slurm"}
+
+
+def test_a_line_says_once_why_slurm_lets_jobs_wait(fake_squeue: Callable[..., None]) -> None:
+    lines: list[str] = []
+    queue = _slurm_queue.SlurmQueue(lines.append)
+    jobs = [Submitted("7_0"), Submitted("7_1")]
+    for _ in range(2):
+        fake_squeue("7_0|PENDING|PartitionConfig\n7_1|PENDING|PartitionConfig\n8|PENDING|JobHeldAdmin\n")
+        queue.final_states(jobs)
+    fake_squeue("7_0|RUNNING|None\n7_1|PENDING|Resources\n")
+    queue.final_states(jobs)
+    assert lines == ["Slurm lets job 7_0 wait: PartitionConfig"]

@@ -11,9 +11,21 @@ _ASK_SECONDS = 10  # asking more often would burden Slurm
 # seconds before they are queued again; and in a shared folder, a result may take seconds to appear.
 _SURE_SECONDS = 15
 _CANCEL_SECONDS = 60
-# Jobs in states of other names, such as REQUEUED, are not over.
-_ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT"}
 _FORGOTTEN = "no longer known to Slurm"  # which forgets a job some minutes after its end
+# Jobs in states of other names, such as REQUEUED, are not over.
+_ENDED = {
+    _FORGOTTEN,
+    "BOOT_FAIL",
+    "CANCELLED",
+    "COMPLETED",
+    "DEADLINE",
+    "FAILED",
+    "NODE_FAIL",
+    "OUT_OF_MEMORY",
+    "PREEMPTED",
+    "TIMEOUT",
+}
+_USUAL_REASONS = {"None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime"}  # why Slurm lets a job wait
 
 
 class SlurmQueue:
@@ -24,6 +36,7 @@ class SlurmQueue:
         self._write = write
         self._asked_at = time.monotonic()
         self._answers = True
+        self._reasons = set(_USUAL_REASONS)  # those that the user need not be told
         self._ended: dict[str, tuple[str, float]] = {}  # by job id: the final state, and when we first saw it
 
     def final_states(self, jobs: Collection[Any]) -> dict[Any, str]:
@@ -52,7 +65,7 @@ class SlurmQueue:
 
     def _ask(self, jobs: Collection[Any]) -> dict[str, str]:
         """By job id, the states of the jobs that have ended, as far as we know now. Empty if Slurm does not answer."""
-        command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T"]
+        command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T|%r"]
         answer = subprocess.run(command, capture_output=True, text=True)
         if answer.returncode:
             if self._answers:
@@ -60,8 +73,16 @@ class SlurmQueue:
             self._answers = False
             return {}
         self._answers = True
-        states = dict(line.split("|") for line in answer.stdout.splitlines())
-        return {job.job_id: state for job in jobs if (state := states.get(job.job_id, _FORGOTTEN)) in {*_ENDED, _FORGOTTEN}}
+        rows = {job_id: row for job_id, *row in (line.split("|", 2) for line in answer.stdout.splitlines())}
+        ended = {}
+        for job in jobs:
+            state, reason = rows.get(job.job_id, (_FORGOTTEN, ""))
+            if state in _ENDED:
+                ended[job.job_id] = state
+            elif state == "PENDING" and reason not in self._reasons:
+                self._write(f"Slurm lets job {job.job_id} wait: {reason}")
+                self._reasons.add(reason)
+        return ended
 
 
 def _in_one_line(text: str) -> str:

@@ -132,11 +132,12 @@ def _collect(jobs: list[Job], submitted: Any, state: str, progress: Progress) ->
 
 
 def _last_words(submitted: Any) -> str:
-    """The last line of the job's log, and where the log is."""
+    """The last line of the job's log that says why it ended, and where the log is."""
     path = submitted.paths.stderr if submitted.paths.stderr.exists() else submitted.paths.stdout
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-    telling = [line.strip() for line in lines if line.strip() and not line.startswith("srun: ")]
-    return f"{telling[-1] if telling else 'it wrote nothing'} ({path})"
+    lines = [line.strip() for line in lines if line.strip() and not line.startswith("submitit INFO")]
+    telling = [line for line in lines if not line.startswith("srun: ")] or lines  # srun only says that something else has failed
+    return f"{telling[-1] if telling else 'its log is empty'} ({path})"
 
 
 class _LocalQueue:

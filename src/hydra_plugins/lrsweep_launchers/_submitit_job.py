@@ -1,8 +1,8 @@
 """What a job of submitit does: train its runs, and end without losing progress when Slurm stops it."""
 
+import os
 import signal
 import subprocess
-import sys
 from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
@@ -56,7 +56,8 @@ def _handle_signals() -> signal.Signals:
     """Change how the job reacts to the signals of Slurm. Returns the signal that comes before the time limit.
 
     submitit's handler of that signal queues the job again. It raises an error if it cannot, which training must not take for an
-    error of the run: the run would lose its checkpoint and be recorded as failed. And submitit ignores SIGTERM.
+    error of the run: the run would lose its checkpoint and be recorded as failed. And submitit ignores SIGTERM. So this process
+    ends at once, without unwinding: the checkpoint on disk is whole, and the workers of a pool end with this process.
     """
     import submitit
 
@@ -70,14 +71,17 @@ def _handle_signals() -> signal.Signals:
             if number == before_the_limit:
                 queue_again(number, frame)
             elif not _is_running():
-                sys.exit(128 + number)
+                os._exit(128 + number)
+        except SystemExit as ended:  # submitit has queued the job again
+            os._exit(int(ended.code or 0) & 0xFF)
         except Exception as error:
             print(first_line(error), flush=True)  # the launcher quotes the last line of the log
-            sys.exit(1)
+            os._exit(1)
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
 
     signal.signal(before_the_limit, handle)
     signal.signal(signal.SIGTERM, handle)
+    signal.signal(signal.SIGCONT, signal.SIG_DFL)  # submitit would write a line into the log
     return before_the_limit
 
 
