@@ -84,10 +84,6 @@ class Slurm:
     def active(self) -> list[str]:
         return [job for job, state in self.states().items() if state in ("PENDING", "RUNNING", "COMPLETING", "SIGNALING")]
 
-    def is_node_empty(self) -> bool:
-        """Have all processes of jobs ended? Each step of a job has a socket named after the node."""
-        return not list((self.folder / "spool").glob("node_*"))
-
     def preempt(self) -> None:
         """Let a job of high priority take the node. Jobs that Slurm requeues would then wait for two minutes; they need not."""
         before = self.active()

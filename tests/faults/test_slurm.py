@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from at_work import ROOT, command_of, finish, num_lost, processes, start, until
+from at_work import ROOT, alive, command_of, finish, num_lost, processes, start, until
 from slurm import Slurm, has_slurm, slurm
 from small_sweep import LONG, SWEEP, RecordLoss, sweep_in_process
 
@@ -131,11 +131,14 @@ def test_time_limit(cluster: Slurm, tmp_path: Path, two_undisturbed: Path, recor
 
 
 @pytest.mark.fault("Slurm's node goes down and comes back", "its jobs are queued again and continue; exit code 0")
-def test_node_goes_down(cluster: Slurm, tmp_path: Path, two_undisturbed: Path, record_loss: RecordLoss) -> None:
-    with training(tmp_path) as process:
+def test_node_goes_down(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, two_undisturbed: Path, record_loss: RecordLoss
+) -> None:
+    with slurm(tmp_path_factory.mktemp("node")) as cluster, training(tmp_path) as process:
         jobs = cluster.active()
+        guardians = [pid for pid in processes() if command_of(pid).startswith("slurmstepd: [")]  # Slurm's, one for each step
         cluster.ask("scontrol", "update", "nodename=node", "state=down", "reason=test")
-        until(lambda: all(cluster.states()[job] == "PENDING" for job in jobs) and cluster.is_node_empty())
+        until(lambda: all(cluster.states()[job] == "PENDING" for job in jobs) and not alive(guardians))
         cluster.ask("scontrol", "update", "nodename=node", "state=resume")
         until(lambda: all(map(cluster.has_started, jobs)))
         code, _, err = finish(process)
@@ -220,7 +223,7 @@ def test_stopped(
         code, _, err = finish(process)
     assert code == expected, err
     assert not cluster.active()
-    assert not set(trainers) & processes().keys()
+    assert not alive(trainers)
     record_loss(num_lost_after_resuming(tmp_path, two_undisturbed))
 
 

@@ -45,7 +45,7 @@ def test_jobs_of_several_runs_give_the_records_of_the_pool(
     assert lrsweep(*SWEEP, "machine.results_dir=pool", "hydra.launcher.workers=2") == 0
     assert lrsweep(*SWEEP, *SLURM, "hydra.launcher.runs_per_job=2") == 0
     out = capsys.readouterr().out
-    assert "0 of 4 runs are in the store, the others in 2 Slurm jobs, at most 256 at a time" in out
+    assert "0 of 4 runs are in the store, jobs of Slurm: 2, at most 256 at a time" in out
     assert out.count("4 expected: 4 ok, 0 diverged, 0 failed, 0 missing") == 2
     assert num_lost(tmp_path / "results" / "lr", tmp_path / "pool" / "lr") == 0
     assert {record.environment["workers"] for record in store.read(tmp_path / "results" / "lr")} == {1}

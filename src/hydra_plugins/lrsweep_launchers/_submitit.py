@@ -38,7 +38,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], /, cluster: str, runs_per_jo
     if cluster == "slurm":
         bundles = bundle(jobs, max(runs_per_job, math.ceil(len(jobs) / _MAX_JOBS)))
         max_active, workers = len(bundles), 1
-        how = f"the others in {len(bundles)} Slurm jobs, at most {settings['array_parallelism']} at a time"
+        how = f"jobs of Slurm: {len(bundles)}, at most {settings['array_parallelism']} at a time"
     else:
         bundles = bundle(jobs, runs_per_job)
         max_active = workers = max(1, num_cores() // cores)
