@@ -6,12 +6,12 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from at_work import until
+from at_work import command_of, processes, until
 
 has_slurm = pytest.mark.skipif(
     not all(map(shutil.which, ("sbatch", "slurmctld", "slurmd", "munged"))) or os.getuid() != 0,
@@ -68,6 +68,9 @@ class Slurm:
         daemon.terminate()
         daemon.wait(30)
 
+    def start_node(self) -> None:
+        self.start("slurmd", "-D", "-N", "node")
+
     def start_controller(self) -> None:
         self.start("slurmctld", "-D")
         until(lambda: self.ask("sinfo", "--noheader", "--partition=high", "--format=%T") in ("idle", "mixed", "allocated"))
@@ -83,6 +86,16 @@ class Slurm:
 
     def active(self) -> list[str]:
         return [job for job, state in self.states().items() if state in ("PENDING", "RUNNING", "COMPLETING", "SIGNALING")]
+
+    def job_processes(self) -> list[int]:
+        """The processes of the jobs on the node, and Slurm's processes that look after them."""
+        pids, parents = list[int](), processes()
+        for pid in parents:
+            with suppress(OSError):  # the process may have ended
+                variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
+                if f"SLURM_CONF={self.folder / 'slurm.conf'}" in variables and "SLURMD_NODENAME=node" in variables:
+                    pids.append(pid)
+        return pids + [pid for pid in {parents[pid] for pid in pids} if command_of(pid).startswith("slurmstepd: [")]
 
     def preempt(self) -> None:
         """Let a job of high priority take the node. Jobs that Slurm requeues would then wait for two minutes; they need not."""
@@ -122,7 +135,7 @@ def slurm(folder: Path, *more_config: str) -> Iterator[Slurm]:
                 "munged", "--foreground", "--force", f"--socket={folder}/munge.sock", *(f"--{k}={v}" for k, v in files.items())
             )
             until((folder / "munge.sock").exists)
-            cluster.start("slurmd", "-D", "-N", "node")
+            cluster.start_node()
             cluster.start_controller()
             yield cluster
         finally:
