@@ -128,6 +128,36 @@ def test_a_sweep_of_any_size_is_one_array_so_that_slurm_keeps_array_parallelism(
     assert store.scan(jobs[0].folder).records == records
 
 
+def test_a_lost_job_keeps_its_finished_runs_and_a_line_says_why_it_was_lost(
+    jobs: list[Job],
+    tmp_path: Path,
+    fake_squeue: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    make_record: Callable[..., RunRecord],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record, log, killed = (
+        record_of(jobs[0], make_record),
+        tmp_path / "log",
+        "slurmstepd: error: *** CANCELLED DUE TO TIME LIMIT ***",
+    )
+    paths = SimpleNamespace(folder=tmp_path, result_pickle=tmp_path / "none", stderr=tmp_path / "none", stdout=log)
+
+    def map_array(*_: Any) -> list[Any]:
+        store.save(jobs[0].folder, record)
+        log.write_text(f"lr 1.00e-03 seed 0: ok\n{killed}\nsrun: error: node: task 0: Terminated\n")
+        fake_squeue("7|TIMEOUT|TimeLimit\n")
+        return [Submitted("7", paths)]
+
+    monkeypatch.setattr(_submitit, "make_executor", lambda *_: SimpleNamespace(map_array=map_array))
+    monkeypatch.setattr(_slurm_queue, "_SURE_SECONDS", 0)
+    settings: Any = {"cluster": "slurm", "cpus_per_task": 1, "max_num_timeout": 10, "array_parallelism": 4}
+    _submitit.run_all(jobs, [], runs_per_job=3, **settings)
+    lines = capsys.readouterr().out.splitlines()
+    assert "lr 1.00e-03 seed 0: ok after 3 epochs, test 0.5900, 3 s" in lines
+    assert f"lr 5.00e-04 seed 0 and 1 more: no record: job 7 TIMEOUT: {killed} ({log})" in lines
+
+
 @pytest.mark.parametrize("setting", ["runs_per_job", "array_parallelism"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "many", None])
 def test_invalid_numbers_are_refused(setting: str, value: Any) -> None:

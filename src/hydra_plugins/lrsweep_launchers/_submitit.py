@@ -126,7 +126,7 @@ def _collect(jobs: list[Job], submitted: Any, state: str, progress: Progress) ->
             _remote.store_record(job, record, progress)
     missing = [job for job, record in zip(jobs, records, strict=True) if record is None]
     if missing:
-        others = f" and {len(missing) - 1} other runs" if missing[1:] else ""
+        others = f" and {len(missing) - 1} more" if missing[1:] else ""
         first = label(missing[0].run.optimizer.lr, missing[0].run.seed)
         progress.write(f"{first}{others}: no record: job {submitted.job_id} {state}: {_last_words(submitted)}")
 
