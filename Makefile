@@ -13,21 +13,26 @@ ifdef PYTHON
 SITE := .site/$(shell $(PYTHON) -c "import sys, zlib; print(f'{sys.implementation.cache_tag}-{zlib.crc32(sys.prefix.encode()):x}')")
 PY := PYTHONPATH="$(CURDIR)/src:$(CURDIR)/$(SITE)$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON)
 READY := $(SITE)/ready
+READY_FOR_GPU := $(SITE)/ready-for-gpu
 else
 PY := .venv/bin/python
 READY := .venv/ready
+READY_FOR_GPU := .venv/ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep replicate confirm sensitivity studies plan audit report reference data test quick reliability lint vulnerabilities format bench pins wheelhouse notebook clean
+.PHONY: help demo sweep replicate confirm sensitivity studies plan audit report reference data test quick reliability lint vulnerabilities format bench gpu pins wheelhouse notebook clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  variables: STUDY=lr SEEDS=3 ARGS='Hydra overrides or pytest options' PYTHON=python3 WHEELHOUSE=wheelhouse FOR_PYTHON=3.12"
 
 # Shown after Ctrl-C: the command that continues the sweep.
-sweep replicate confirm sensitivity studies: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS PYTHON WHEELHOUSE ARGS,$(if \
+demo sweep replicate confirm sensitivity studies: export LRSWEEP_COMMAND = $(strip make $(MAKECMDGOALS) $(foreach name,STUDY SEEDS PYTHON WHEELHOUSE ARGS,$(if \
 	$(filter command,$(origin $(name))),$(name)='$($(name))')))
+
+demo: $(READY) data ## a first look in three minutes: 6 rates, 3 seeds, short runs, and a report
+	@$(PY) -m lrsweep study=demo $(ARGS)
 
 sweep: $(READY) data ## train at the 46 learning rates and write the report; skips finished runs
 	@$(PY) -m lrsweep study=$(STUDY) $(ARGS)
@@ -88,11 +93,15 @@ format: $(READY) ## fix and format the code with ruff
 bench: $(READY) data ## speed compared with a plain PyTorch script, into results/bench/
 	@$(PY) scripts/bench.py && $(PY) scripts/bench_fused.py && $(PY) scripts/bench_convolutions.py
 
+gpu: $(READY_FOR_GPU) ## measure everything on a GPU, in 8 minutes, and fill docs/performance.md; ARGS="--minutes 30"; OUT=folder to take home
+	@$(PY) -m lrsweep.data.download data
+	@$(PY) scripts/gpu.py $(if $(WHEELHOUSE),--wheelhouse $(WHEELHOUSE)) $(if $(OUT),--out $(OUT)) $(ARGS)
+
 pins: .venv/ready ## update requirements.txt and constraints.txt after a change of pyproject.toml; ARGS=--upgrade for newer versions
 	@.venv/bin/python scripts/pins.py $(ARGS)
 
-wheelhouse: $(READY) ## download wheels for a machine that has torch but no network, for FOR_PYTHON
-	@$(PY) scripts/wheelhouse.py $(or $(WHEELHOUSE),wheelhouse) $(FOR_PYTHON) $(FOR_ARCHITECTURE)
+wheelhouse: $(READY) ## download wheels for a machine that has torch but no network, for FOR_PYTHON; ARGS=--for-gpu: for make gpu
+	@$(PY) scripts/wheelhouse.py $(or $(WHEELHOUSE),wheelhouse) $(FOR_PYTHON) $(FOR_ARCHITECTURE) $(ARGS)
 
 notebook: .venv/notebook ## open the notebook of the results in JupyterLab
 	@.venv/bin/python -m jupyter lab notebooks/explore.ipynb
@@ -114,5 +123,10 @@ ifdef PYTHON
 $(SITE)/ready: pyproject.toml scripts/missing.py
 	@mkdir -p $(@D)
 	@$(PYTHON) scripts/missing.py $(@D) $(WHEELHOUSE)
+	@touch $@
+
+$(SITE)/ready-for-gpu: pyproject.toml scripts/missing.py
+	@mkdir -p $(@D)
+	@$(PYTHON) scripts/missing.py $(@D) $(WHEELHOUSE) --for-gpu
 	@touch $@
 endif

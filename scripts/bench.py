@@ -17,14 +17,14 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from benchmarking import LEGEND, LR, ROOT, data_config, new_parser, ratios, spread, table, take_turns, write
+from benchmarking import LEGEND, LR, ROOT, add_device, data_config, devices, new_parser, ratios, spread, table, take_turns, write
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -45,26 +45,27 @@ Layer = nn.Conv2d | nn.Linear
 class Contender:
     label: str
     device: str = "cpu"
-    precision: Literal["fp32", "tf32"] = "fp32"
     num_processes: int = 1
+    is_plain: bool = False
 
 
-PLAIN = Contender("plain PyTorch script")
+PLAIN = Contender("plain PyTorch script", is_plain=True)
 ALONE = Contender("lrsweep, one process alone")
-PLAIN_GPU = Contender("plain PyTorch script, GPU (TF32 in convolutions)", "cuda")
+PLAIN_GPU = Contender("plain PyTorch script, GPU (TF32 in convolutions)", "cuda", is_plain=True)
 CONTENDERS = [
     PLAIN,
     Contender("lrsweep, one process per core", num_processes=num_cores()),
     ALONE,
     PLAIN_GPU,
+    *(replace(PLAIN_GPU, label=f"{PLAIN_GPU.label}, {n} processes", num_processes=n) for n in (4, 8)),
     Contender("lrsweep, GPU, fp32", "cuda"),
-    Contender("lrsweep, GPU, tf32", "cuda", "tf32"),
+    *(Contender(f"lrsweep, GPU, fp32, {n} processes", "cuda", num_processes=n) for n in (4, 8)),
 ]
 
 
 def measure(contender: Contender, data: DataConfig, epochs: int) -> dict[str, Any]:
     """The timed epochs of all processes, which train at the same time, each with its own seed."""
-    if contender in (PLAIN, PLAIN_GPU):
+    if contender.is_plain:
         return measure_plain_script(contender, data, epochs)
     n, context = contender.num_processes, get_context("spawn")
     with ProcessPoolExecutor(n, context, _keep_barrier, (context.Barrier(n),)) as pool:
@@ -81,8 +82,16 @@ def measure_plain_script(contender: Contender, data: DataConfig, epochs: int) ->
     command = [sys.executable, str(ROOT / "scripts" / "baseline.py"), "--lr", str(LR), "--epochs", str(1 + epochs)]
     command += ["--num-train", str(data.num_train), "--num-valid", str(data.num_valid), "--num-test", str(data.num_test)]
     command += ["--device", contender.device]
-    result = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
-    return {"seconds_per_epoch": result["seconds_per_epoch"][1:], "peak_memory_bytes": result["environment"]["peak_memory_bytes"]}
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(contender.num_processes)]
+    outputs = [process.communicate()[0] for process in processes]
+    for process in processes:
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, command)
+    results = [json.loads(output) for output in outputs]
+    return {
+        "seconds_per_epoch": [seconds for result in results for seconds in result["seconds_per_epoch"][1:]],
+        "peak_memory_bytes": max(result["environment"]["peak_memory_bytes"] for result in results),
+    }
 
 
 _barrier: threading.Barrier  # of a worker; a process can receive a barrier only when it starts
@@ -95,7 +104,7 @@ def _keep_barrier(barrier: threading.Barrier) -> None:
 
 def train(contender: Contender, data: DataConfig, epochs: int, seed: int) -> dict[str, Any]:
     """Run in a worker. Scoring the test set at the end keeps its core busy while slower workers finish."""
-    device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision))
+    device = prepare_device(MachineConfig(device=contender.device))
     run = RunConfig(seed=seed, data=data, optimizer=OptimizerConfig(lr=LR), training=TrainingConfig(max_epochs=1 + epochs))
     split = dataset.split(dataset.load(ROOT / "data", device), run.data, run.seed)
     layers = LayersAlone(run, split) if contender == ALONE else None
@@ -191,9 +200,9 @@ def to_markdown(measured: dict[str, list[dict[str, Any]]], data: DataConfig, epo
         "",
         *table(head, [speed_row(contender, measured) for contender in CONTENDERS]),
         "",
-        *table(["the CPU goal", ALONE.label], layer_rows(measured[ALONE.label])),
+        *table(["the CPU goal", ALONE.label], layer_rows(measured.get(ALONE.label, []))),
     ]
-    shares = [m["cpu_share"] for c in CONTENDERS if c.device == "cpu" for m in measured[c.label] if "cpu_share" in m]
+    shares = [m["cpu_share"] for c in CONTENDERS if c.device == "cpu" for m in measured.get(c.label, []) if "cpu_share" in m]
     if min(shares, default=1.0) < BUSY_BELOW:
         lines += ["", f"**The machine was busy:** lrsweep had its core for only {min(shares):.0%} of the time. Measure again."]
     return lines
@@ -201,9 +210,10 @@ def to_markdown(measured: dict[str, list[dict[str, Any]]], data: DataConfig, epo
 
 def main() -> None:
     parser = new_parser("How fast lrsweep trains, compared with a plain PyTorch script.", rounds=3, epochs=2, images=3_000)
+    add_device(parser)
     arguments = parser.parse_args()
     data = data_config(arguments.images)
-    contenders = [c for c in CONTENDERS if c.device == "cpu" or torch.cuda.is_available()]
+    contenders = [c for c in CONTENDERS if c.device in devices(arguments)]
 
     def publish(measured: dict[str, list[dict[str, Any]]]) -> None:
         write(arguments, "", "Speed", to_markdown(measured, data, arguments.epochs), {"measurements": measured})

@@ -2,44 +2,34 @@
 
     python scripts/bench_fused.py          (`make bench` runs it after bench.py; leave the machine idle meanwhile)
 
-An epoch has 3,000 training and 5,000 validation images, as in the documents. Each contender trains one epoch to warm up. On a
-GPU, whole sweeps are timed as well, once each. Written to results/bench/<machine>-fused.md and .json after every measurement.
+An epoch has 3,000 training and 5,000 validation images, as in the documents. Each contender trains one epoch to warm up.
+Written to results/bench/<machine>-fused.md and .json after every measurement. `make gpu` runs it as well, and times whole sweeps.
 """
 
-import subprocess
-import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
+from unittest.mock import patch
 
 import torch
-from benchmarking import LEGEND, LR, ROOT, data_config, new_parser, ratios, spread, table, take_turns, write
+from benchmarking import LEGEND, LR, ROOT, add_device, data_config, devices, new_parser, ratios, spread, table, take_turns, write
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lrsweep.config import (
-    DataConfig,
-    GridConfig,
-    MachineConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RunConfig,
-    TrainingConfig,
-    log_grid,
-)
+from lrsweep.config import DataConfig, MachineConfig, ModelConfig, OptimizerConfig, RunConfig, TrainingConfig
 from lrsweep.data import dataset
 from lrsweep.fused import scheduler
-from lrsweep.storage import store
+from lrsweep.fused.active_run import EpochSeconds
+from lrsweep.fused.block import BLOCK_SLOTS
 from lrsweep.training import solo
 from lrsweep.training.clock import Clock
 from lrsweep.training.device import prepare_device
-from lrsweep.training.models import build_model
+from lrsweep.training.models import build_model, initial_model
 
-MAX_SLOTS = 2_000
 PRODUCT_SIZE = 8_192  # rows and columns of the matrices, on a GPU
 
 
@@ -47,37 +37,31 @@ PRODUCT_SIZE = 8_192  # rows and columns of the matrices, on a GPU
 class Contender:
     device: str
     precision: Literal["fp32", "tf32"]
-    num_slots: int | None  # 0: solo; None: as many as fit into memory, up to MAX_SLOTS
+    num_slots: int  # 0: solo
+    block_slots: int | None = None  # runs in a block; None: as many as lrsweep chooses
+    nchw: bool = False  # solo without channels_last
 
     @property
     def label(self) -> str:
-        slots = f"as many as fit, up to {MAX_SLOTS:,}" if self.num_slots is None else str(self.num_slots)
-        return f"{self.device.upper()}, {self.precision}, {'solo' if self.num_slots == 0 else f'fused, K = {slots}'}"
+        blocks = f", blocks of {self.block_slots or BLOCK_SLOTS[self.device]}" if self.device == "cuda" else ""
+        engine = f"fused, K = {self.num_slots}{blocks}" if self.num_slots else f"solo{', NCHW' if self.nchw else ''}"
+        return f"{self.device.upper()}, {self.precision}, {engine}"
+
+
+def _on_gpu(precision: Literal["fp32", "tf32"]) -> list[Contender]:
+    solos = [Contender("cuda", precision, 0), Contender("cuda", precision, 0, nchw=True)]
+    blocks = sorted({4, 16, 46} - {BLOCK_SLOTS["cuda"]})
+    return [
+        *solos,
+        *(Contender("cuda", precision, num_slots) for num_slots in (46, 460)),
+        *(Contender("cuda", precision, 46, slots) for slots in blocks),
+    ]
 
 
 CONTENDERS = [  # solo is first for each device and precision, because the others are compared with it
     *(Contender("cpu", "fp32", slots) for slots in (0, 8)),
-    *(Contender("cuda", precision, slots) for precision in ("fp32", "tf32") for slots in (0, 46, 460, None)),
-]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The documents' 46 rates with a few seeds, on a GPU, from the first to the last epoch."""
-
-    precision: Literal["fp32", "tf32"]
-    num_seeds: int
-    is_command: bool = False  # True: the `lrsweep` command, start to report. False: in this process, with everything loaded
-
-    @property
-    def label(self) -> str:
-        how = "`lrsweep … hydra/launcher=fused`, start to report" if self.is_command else "fused, warm"
-        return f"46 rates × {self.num_seeds}, {self.precision}, {how}"
-
-
-SWEEPS = [
-    *(Sweep(precision, num_seeds) for precision in ("fp32", "tf32") for num_seeds in (1, 10)),
-    *(Sweep("fp32", num_seeds, is_command=True) for num_seeds in (1, 10)),
+    *_on_gpu("fp32"),
+    *_on_gpu("tf32"),
 ]
 
 
@@ -85,17 +69,17 @@ def measure(contender: Contender, template: RunConfig, epochs: int) -> dict[str,
     device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision))
     mnist = dataset.load(ROOT / "data", device)
     slots = contender.num_slots
-    if slots is None:
-        slots = min(MAX_SLOTS, scheduler.num_slots_that_fit(template, mnist))
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     if slots == 0:
         run = replace(template, training=TrainingConfig(max_epochs=1 + epochs, patience=1 + epochs))
-        seconds = [epoch.seconds for epoch in solo.train(run, dataset.split(mnist, run.data, run.seed)).curve[1:]]
+        with patch.object(solo, "initial_model", _nchw_model) if contender.nchw else nullcontext():
+            seconds = [epoch.seconds for epoch in solo.train(run, dataset.split(mnist, run.data, run.seed)).curve[1:]]
     else:
         # Train one more epoch, because an epoch ends for the clock when the next one starts, which waits for its results.
         run = replace(template, training=TrainingConfig(max_epochs=2 + epochs, patience=2 + epochs))
-        starts, _ = train_fused([replace(run, seed=seed) for seed in range(slots)], mnist)
+        starts = train_fused([replace(run, seed=seed) for seed in range(slots)], mnist, contender.block_slots)
         seconds = [(end - start) / slots for start, end in pairwise(starts)][1:]
     return {
         "slots": max(1, slots),
@@ -105,19 +89,24 @@ def measure(contender: Contender, template: RunConfig, epochs: int) -> dict[str,
     }
 
 
-def train_fused(runs: list[RunConfig], mnist: dataset.Mnist) -> tuple[list[float], int]:
-    """Train all runs at the same time. Return when each epoch started, and how many epochs the runs had in total."""
+def _nchw_model(*arguments: Any) -> nn.Module:
+    """The model of solo in PyTorch's default memory format."""
+    return initial_model(*arguments).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+
+
+def train_fused(runs: list[RunConfig], mnist: dataset.Mnist, block_slots: int | None) -> list[float]:
+    """Train all runs at the same time. Return when each epoch started."""
     starts: list[float] = []
-    num_epochs: list[int] = []
     scheduler.train(
         runs,
         mnist,
         num_slots=len(runs),
-        epoch_seconds=scheduler.EpochSeconds(0.0, 0.0),
-        on_outcome=lambda i, outcome: num_epochs.append(len(outcome.curve)),
+        epoch_seconds=EpochSeconds(0.0, 0.0),
+        on_outcome=lambda i, outcome: None,
         on_epoch=lambda num_active: starts.append(time.perf_counter()),
+        block_slots=block_slots,
     )
-    return starts, sum(num_epochs)
+    return starts
 
 
 def product_rate(device: torch.device) -> float:
@@ -129,26 +118,6 @@ def product_rate(device: torch.device) -> float:
             torch.mm(a, b)
         seconds.append(clock.wall_seconds)
     return 2 * PRODUCT_SIZE**3 / median(seconds[1:])
-
-
-def measure_sweep(sweep: Sweep, template: RunConfig, device_name: str) -> dict[str, Any]:
-    device = prepare_device(MachineConfig(device=device_name, precision=sweep.precision))
-    if sweep.is_command:
-        with TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "lrsweep", "study=lr", f"seed=range({sweep.num_seeds})", "hydra/launcher=fused"]
-            command += [f"machine.device={device_name}", f"machine.precision={sweep.precision}", f"machine.results_dir={folder}"]
-            torch.cuda.empty_cache()  # the command's process needs the memory
-            start = time.perf_counter()
-            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-            seconds = time.perf_counter() - start
-            epochs = int(store.load(Path(folder) / "lr")["epochs"].sum())
-    else:
-        mnist = dataset.load(ROOT / "data", device)
-        points = [(lr, seed) for seed in range(sweep.num_seeds) for lr in log_grid(GridConfig())]
-        start = time.perf_counter()
-        _, epochs = train_fused([replace(template, optimizer=OptimizerConfig(lr=lr), seed=seed) for lr, seed in points], mnist)
-        seconds = time.perf_counter() - start
-    return {"seconds": seconds, "epochs": epochs, "product_flops_per_second": product_rate(device)}
 
 
 def flops_per_epoch(data: DataConfig) -> int:
@@ -166,7 +135,7 @@ def speed_row(contender: Contender, measured: dict[str, list[dict[str, Any]]], d
     measurements = measured.get(contender.label)
     if not measurements:
         return [contender.label]
-    solos = measured[replace(contender, num_slots=0).label]
+    solos = measured[Contender(contender.device, contender.precision, 0).label]
     solo_seconds, seconds = ([m["seconds_per_run_epoch"] for m in side] for side in (solos, measurements))
     first = measurements[0]
     rate, peak = first["product_flops_per_second"], first["peak_memory_bytes"]
@@ -174,51 +143,29 @@ def speed_row(contender: Contender, measured: dict[str, list[dict[str, Any]]], d
         contender.label,
         str(first["slots"]),
         f"{data.num_train / median(seconds):,.0f}",
-        "1" if contender.num_slots == 0 else spread(ratios(solo_seconds, seconds)),
+        "1" if solos is measurements else spread(ratios(solo_seconds, seconds)),
         f"{flops_per_epoch(data) / median(seconds) / rate:.2f}" if rate else "–",
         f"{peak / 1e6:,.0f}" if peak else "–",
     ]
 
 
-def sweep_row(sweep: Sweep, sweeps: dict[str, dict[str, Any]]) -> list[str]:
-    if sweep.label not in sweeps:
-        return [sweep.label]
-    result = sweeps[sweep.label]
-    least = result["epochs"] * flops_per_epoch(DataConfig()) / result["product_flops_per_second"]
-    return [sweep.label, f"{result['seconds']:.1f}", f"{result['seconds'] / least:.1f}"]
-
-
-def to_markdown(measured: dict[str, list[dict[str, Any]]], sweeps: dict[str, dict[str, Any]], data: DataConfig) -> list[str]:
+def to_markdown(measured: dict[str, list[dict[str, Any]]], data: DataConfig) -> list[str]:
     head = ["", "slots", "images trained per second", "runs per hour, × solo", "share of the product's rate", "peak GPU MB"]
-    return [
-        LEGEND,
-        "",
-        *table(head, [speed_row(contender, measured, data) for contender in CONTENDERS]),
-        "",
-        "## Whole sweeps on a GPU",
-        "",
-        "Each measured once. The least time: all epochs' operations at the rate of a large matrix product on that GPU.",
-        "",
-        *table(["", "seconds", "× the least time"], [sweep_row(sweep, sweeps) for sweep in SWEEPS]),
-    ]
+    rows = [speed_row(contender, measured, data) for contender in CONTENDERS]
+    return [LEGEND, f"An epoch: {data.num_train:,} training and {data.num_valid:,} validation images.", "", *table(head, rows)]
 
 
 def main() -> None:
-    arguments = new_parser("How fast the fused engine is, compared with solo.", rounds=3, epochs=2, images=3_000).parse_args()
+    parser = new_parser("How fast the fused engine is, compared with solo.", rounds=3, epochs=2, images=3_000)
+    add_device(parser)
+    arguments = parser.parse_args()
     template = RunConfig(data=data_config(arguments.images), optimizer=OptimizerConfig(lr=LR))
-    contenders = [c for c in CONTENDERS if c.device == "cpu" or torch.cuda.is_available()]
-    measured: dict[str, list[dict[str, Any]]] = {}
-    sweeps: dict[str, dict[str, Any]] = {}
+    contenders = [contender for contender in CONTENDERS if contender.device in devices(arguments)]
 
-    def publish(so_far: dict[str, list[dict[str, Any]]]) -> None:
-        measured.update(so_far)
-        lines = to_markdown(measured, sweeps, template.data)
-        write(arguments, "fused", "Many runs in one program", lines, {"measurements": measured, "sweeps": sweeps})
+    def publish(measured: dict[str, list[dict[str, Any]]]) -> None:
+        write(arguments, "fused", "Many runs in one program", to_markdown(measured, template.data), {"measurements": measured})
 
     take_turns({c.label: partial(measure, c, template, arguments.epochs) for c in contenders}, arguments.rounds, publish)
-    for sweep in SWEEPS if torch.cuda.is_available() else []:
-        sweeps[sweep.label] = measure_sweep(sweep, RunConfig(), "cuda")
-        publish(measured)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,18 @@ def new_parser(description: str, **defaults: int) -> argparse.ArgumentParser:
     return parser
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], help="measure only this device (default: the CPU, and a GPU if there is one)"
+    )
+
+
+def devices(arguments: argparse.Namespace) -> list[str]:
+    """The devices to measure, with the option of `add_device`."""
+    found = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    return [arguments.device] if arguments.device else found
+
+
 def _number(highest: int, text: str) -> int:
     number = int(text)
     if not 1 <= number <= highest:

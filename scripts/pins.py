@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 _HASHED, _PLAIN = ROOT / "requirements.txt", ROOT / "constraints.txt"
-_TORCH = re.compile(r"torch==|triton==|cuda-|nvidia-")
+_TORCH = re.compile(r"torch==|cuda-|nvidia-")
 _HEADER = "# Written by `make pins`; why there are two such files: scripts/pins.py.\n"
 
 

@@ -17,7 +17,7 @@ from lrsweep.cli.main import compose, to_app_config
 from lrsweep.config import CONF_DIR, TrainingConfig
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference"
-PLANNED = [*STUDIES, "budget"]
+PLANNED = [*STUDIES, "budget", "demo"]
 WIDTH = 126
 
 
@@ -115,9 +115,11 @@ def main() -> None:
     shown = table(plans, num_tests)
     print(shown.to_string(index=False, float_format="{:,.2f}".format, na_rep="–", formatters={"cost": "{:,.0f}".format}))
     print(f"\nCost is in epochs of 3,000 images; an epoch without validation counts as two thirds. {num_tests} primary tests.")
-    others = shown[~shown["study"].isin(["lr", "budget"])]
+    others = shown[~shown["study"].isin(["lr", "budget", "demo"])]
     unknown = ", ".join(others.loc[others["cost"].isna(), "study"]) or "none"
-    print(f"All studies but lr and budget: {others['cost'].sum():,.0f} epochs. Not included, because not measured: {unknown}.")
+    print(
+        f"All studies but lr, budget and demo: {others['cost'].sum():,.0f} epochs. Not included, because not measured: {unknown}."
+    )
 
 
 if __name__ == "__main__":

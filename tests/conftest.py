@@ -11,6 +11,7 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+from on_device import DEVICE
 
 from lrsweep.cli import main
 from lrsweep.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainingConfig, run_id
@@ -19,8 +20,6 @@ from lrsweep.data.dataset import Mnist
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 
 ROOT = Path(__file__).parents[1]
-
-torch.set_num_threads(1)
 
 # Every test run tries the same examples, without time limits, and writes nothing to the working directory.
 hypothesis.settings.register_profile("lrsweep", deadline=None, derandomize=True, database=None)
@@ -67,7 +66,7 @@ def lrsweep(in_process: Callable[..., int]) -> Callable[..., int]:
 
 @pytest.fixture(scope="session")
 def mnist() -> Mnist:
-    return dataset.load(ROOT / "data", torch.device("cpu"))
+    return dataset.load(ROOT / "data", DEVICE)
 
 
 @pytest.fixture(scope="session")

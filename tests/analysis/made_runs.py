@@ -28,6 +28,9 @@ def make_runs(accuracy_SR: Any, *, first_seed: int = 0, **columns: Any) -> pd.Da
         "best_test_accuracy": accuracy,
         "learned": ~np.isnan(accuracy),
         "epochs": NUM_EPOCHS,
+        "stop_reason": "patience",
+        "training.patience": "5",
+        "training.max_epochs": 1000,
         "seconds": 10.0,
         "wall_seconds": 10.0,
     }

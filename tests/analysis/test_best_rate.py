@@ -52,6 +52,15 @@ def test_few_seeds_decide_nothing_and_the_number_needed_is_estimated() -> None:
     assert (two.doubts, two.seeds_needed) == (("few_seeds",), None)
 
 
+@pytest.mark.parametrize(("num_cut", "patience", "is_doubtful"), [(2, "5", True), (1, "5", False), (3, "null", False)])
+def test_runs_that_end_before_early_stopping_could_end_them_raise_a_doubt(num_cut: int, patience: str, is_doubtful: bool) -> None:
+    reasons = [["max_epochs"] * num_cut + ["patience"] * (3 - num_cut)] * 3
+    runs = make_runs([[0.95, 0.98, 0.97]] * 3, **{"stop_reason": reasons, "training.patience": patience})
+    best = find_best(runs)
+    assert best is not None
+    assert ("cut_short" in best.doubts) == is_doubtful
+
+
 def test_the_best_rate_is_chosen_by_validation_accuracy_even_if_test_accuracy_disagrees() -> None:
     best = best_of(noisy([0.5, 0.9, 0.7]), test_accuracy=noisy([0.6, 0.7, 0.99]))
     assert best.best["lr"] == RATES[1]

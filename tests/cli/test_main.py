@@ -231,5 +231,6 @@ def test_a_calibrated_record_does_not_replace_a_measured_one(
         on_record=lambda i, record: returned.append(record),
         on_epoch=lambda num_active: None,
         on_halved=lambda num_slots: None,
+        on_message=lambda text: None,
     )
     assert returned == store.read(tmp_path) == [measured]

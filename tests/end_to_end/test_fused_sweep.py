@@ -5,6 +5,7 @@ import shlex
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -104,6 +105,30 @@ def test_the_pool_repeats_fused_runs_with_measure_true(swept: Path, again: Calla
     assert [record.timing for record in measured] == ["measured"] * 4
     assert [record.run_id for record in measured] == [record.run_id for record in records(swept)]
     assert again(*RUNS, "hydra.launcher.measure=true") == measured  # repeated only once
+
+
+def test_a_killed_program_continues_and_gives_the_same_results(
+    lrsweep: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_core, "report_command", lambda app_config: ["true"])
+    long = ["hydra.mode=MULTIRUN", "optimizer.lr=1e-4,1e-2", *FUSED, *SIZES, "training.max_epochs=20", "training.patience=null"]
+    long += ["machine.checkpoint_seconds=0"]
+    assert lrsweep(*long, f"machine.results_dir={tmp_path / 'undisturbed' / 'results'}") == 0
+    runs = tmp_path / "killed" / "results" / "s" / "runs"
+    with start(tmp_path, *long, f"machine.results_dir={tmp_path / 'killed' / 'results'}") as process:
+        until(lambda: len(list(runs.glob("*.checkpoint"))) == 2)
+        process.send_signal(signal.SIGKILL)
+    assert not records(tmp_path / "killed")
+
+    capsys.readouterr()
+    assert lrsweep(*long, f"machine.results_dir={tmp_path / 'killed' / 'results'}") == 0
+    assert "2 of 2 runs resume from their checkpoints" in capsys.readouterr().out
+    killed, undisturbed = (
+        [[replace(epoch, seconds=0.0) for epoch in record.outcome.curve] for record in records(tmp_path / name)]
+        for name in ("killed", "undisturbed")
+    )
+    assert killed == undisturbed
+    assert {path.suffix for path in runs.iterdir()} == {".json"}
 
 
 def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The READMEs' commands compose, their Python code runs, and their links, make targets and methods table are correct."""
+"""The commands in READMEs and docs compose, the Python code runs, and links, make targets and the methods table are correct."""
 
 import re
 import shlex
@@ -11,17 +11,16 @@ from lrsweep.config import CONF_DIR, RunConfig
 from lrsweep.fused import scheduler
 
 ROOT = Path(__file__).parents[2]
-READMES = ["README.md", "README.ko.md"]
+PAGES = ["README.md", "README.ko.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
 
 
-def blocks(readme: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / readme).read_text(encoding="utf-8"), re.S)
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_the_pandas_recipe_runs(readme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pandas_recipe_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    (recipe,) = blocks(readme, "python")
+    (recipe,) = blocks("docs/recipes.md", "python")
     *lines, last = recipe.strip().splitlines()
     names: dict[str, object] = {}
     exec("\n".join(lines), names)
@@ -29,27 +28,28 @@ def test_the_pandas_recipe_runs(readme: str, monkeypatch: pytest.MonkeyPatch) ->
     assert len(names["curves"]) > len(names["runs"])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_every_lrsweep_command_composes(readme: str) -> None:
-    lines = [line for block in blocks(readme, "sh") for line in block.splitlines()]
+@pytest.mark.parametrize("page", PAGES)
+def test_every_lrsweep_command_composes(page: str) -> None:
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
     commands = [line for line in lines if line.startswith(("lrsweep ", "lrsweep-find "))]
-    assert len(commands) >= 6
+    assert page not in ("README.md", "docs/recipes.md") or len(commands) >= 3
     for command in commands:
         overrides = [word for word in shlex.split(command, comments=True)[1:] if not word.startswith("-")]
-        single = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in overrides]  # the first value of a sweep
+        first = [re.sub(r"=range\(\d+\)$", "=0", word) for word in overrides]  # the first value of a sweep
+        single = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in first]
         main.to_app_config(main.compose(*single))
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_every_linked_file_exists(readme: str) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)[)#]", (ROOT / readme).read_text(encoding="utf-8")):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_every_linked_file_exists(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)[)#]", (ROOT / page).read_text(encoding="utf-8")):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_every_make_target_exists(readme: str) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_target_exists(page: str) -> None:
     targets = re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(), re.M)
-    for target in re.findall(r"make ([a-z]+)", "\n".join(blocks(readme, "sh"))):
+    for target in re.findall(r"make ([a-z]+)", "\n".join(blocks(page, "sh"))):
         assert target in targets
 
 
@@ -58,7 +58,7 @@ def methods() -> list[tuple[str, list[str], str, list[str]]]:
 
     An override without "=" is another value for the group of the override before it.
     """
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     rows = []
     for line in re.findall(r"^\| (.*) \|$", text, re.M):
         name, overrides, is_fused, studies = (cell.strip() for cell in line.split(" | "))

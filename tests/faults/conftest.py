@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 
 import pytest
-from small_sweep import LONG, RecordLoss, sweep_in_process
+from small_sweep import FUSED, LONG, RecordLoss, sweep_in_process
 
 _HEAD = """# What can go wrong, and what it costs
 
@@ -78,5 +78,14 @@ def long_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same for the long sweep."""
     folder = tmp_path_factory.mktemp("long")
     code, _, err = sweep_in_process(folder, LONG)
+    assert code == 0, err
+    return folder / "results"
+
+
+@pytest.fixture(scope="session")
+def undisturbed_fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small sweep in a fused program, which sums in another order than the pool, so that the bits differ."""
+    folder = tmp_path_factory.mktemp("fused")
+    code, _, err = sweep_in_process(folder, launcher=FUSED)
     assert code == 0, err
     return folder / "results"

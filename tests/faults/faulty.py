@@ -1,4 +1,4 @@
-"""`lrsweep` with faults. FAULTY=name,… names them; TALLY=file receives a byte at the start of every epoch.
+"""`lrsweep` with faults. FAULTY=name,… names them; TALLY=file receives a byte at the start of every solo epoch.
 
 Worker processes import this file again, as multiprocessing does with any main script, so they have the same faults.
 It draws no report: the fault `report` kills the sweep at that point instead.
@@ -9,16 +9,20 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from hydra_plugins.lrsweep_launchers import _core
+from hydra_plugins.lrsweep_launchers import _core, _pool
 from lrsweep.cli import main
+from lrsweep.fused import scheduler
+from lrsweep.records import Outcome
 from lrsweep.training import solo
 
 faults = os.environ.get("FAULTY", "").split(",")
-train_one_epoch = solo._one_epoch
+train_one_epoch, train_fused = solo._one_epoch, scheduler.train
 
 
 def one_epoch(progress: solo._Progress, split: solo.Split) -> None:
@@ -43,6 +47,18 @@ def fail_at(lr: float) -> None:
         _ = [torch.empty(2**28) for _ in range(64)]  # 64 GiB, more than the test allows the process
 
 
+def train_program(*arguments: Any, on_outcome: Callable[[int, Outcome], None], **options: Any) -> None:
+    """The fused program fails after two runs."""
+    num_ended = itertools.count()
+
+    def fail_at_third(i: int, outcome: Outcome) -> None:
+        if next(num_ended) == 2:
+            raise RuntimeError("CUDA error: a fault\nCUDA kernel errors might be asynchronously reported at some other API call")
+        on_outcome(i, outcome)
+
+    train_fused(*arguments, on_outcome=fail_at_third, **options)
+
+
 def jumping_time() -> float:
     """The time, but hours ahead or behind, differently at every call."""
     return true_time() + next(hours) * 3600
@@ -51,6 +67,10 @@ def jumping_time() -> float:
 solo._one_epoch = one_epoch
 _core.report_command = lambda app_config: ["sh", "-c", "kill -9 $PPID"] if "report" in faults else ["true"]
 hours, true_time = itertools.cycle((5, -7, 2, -24)), time.time
+if "program" in faults:
+    scheduler.train = train_program
+if "as on a GPU" in faults:
+    _pool._trains_many = lambda machine: True
 if "clock" in faults:
     time.time = jumping_time
 

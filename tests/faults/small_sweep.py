@@ -20,18 +20,19 @@ SIZES = ["data.num_train=160", "data.num_valid=100", "data.num_test=100", "train
 GRID = ["study=lr", "grid.start=-6", "grid.stop=-2", "grid.step=1"]
 SWEEP = [*GRID, *SIZES, "machine.checkpoint_seconds=0", "machine.device=cpu", DATA]
 POOL = ["hydra.launcher.workers=2"]
+FUSED = ["hydra/launcher=fused", "hydra.launcher.runs=2"]
 LONG = "training.max_epochs=16"
 _FAULTY = (str(Path(__file__).with_name("faulty.py")),)
 
 
-def start_sweep(folder: Path, *overrides: str, **environment: str) -> subprocess.Popen[str]:
+def start_sweep(folder: Path, *overrides: str, launcher: list[str] = POOL, **environment: str) -> subprocess.Popen[str]:
     """Start the sweep in `folder`. Of two overrides of one setting the last counts. faulty.py reads the environment."""
-    return start(folder, *SWEEP, *POOL, *overrides, program=_FAULTY, **environment)
+    return start(folder, *SWEEP, *launcher, *overrides, program=_FAULTY, **environment)
 
 
-def sweep(folder: Path, *overrides: str, **environment: str) -> tuple[int, str, str]:
+def sweep(folder: Path, *overrides: str, launcher: list[str] = POOL, **environment: str) -> tuple[int, str, str]:
     """Run the sweep in a process. Returns exit code, stdout, stderr."""
-    return lrsweep(folder, *SWEEP, *POOL, *overrides, program=_FAULTY, **environment)
+    return lrsweep(folder, *SWEEP, *launcher, *overrides, program=_FAULTY, **environment)
 
 
 def sweep_in_process(folder: Path, *overrides: str, launcher: list[str] = POOL) -> tuple[int, str, str]:
@@ -54,9 +55,9 @@ def sweep_in_process(folder: Path, *overrides: str, launcher: list[str] = POOL) 
     return code, out.getvalue(), err.getvalue()
 
 
-def num_lost_after_repeat(reference: Path, folder: Path, *overrides: str) -> int:
+def num_lost_after_repeat(reference: Path, folder: Path, *overrides: str, launcher: list[str] = POOL) -> int:
     """Give the same command again, which must succeed, and count the lost runs."""
-    code, out, err = sweep_in_process(folder, *overrides)
+    code, out, err = sweep_in_process(folder, *overrides, launcher=launcher)
     assert code == 0, err
     assert "5 expected: 5 ok, 0 diverged, 0 failed, 0 missing" in out
     return num_lost(folder / "results" / "lr", reference / "lr")

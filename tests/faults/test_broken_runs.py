@@ -5,22 +5,22 @@ from pathlib import Path
 
 import pytest
 from at_work import finish, num_lost
-from small_sweep import POOL, RATES, RecordLoss, num_lost_after_repeat, start_sweep, sweep_in_process
+from small_sweep import FUSED, POOL, RATES, RecordLoss, num_lost_after_repeat, start_sweep, sweep, sweep_in_process
 
+from hydra_plugins.lrsweep_launchers import _pool
 from lrsweep.storage import store
 
 pytestmark = pytest.mark.slow
 
-FUSED = ["hydra/launcher=fused", "hydra.launcher.runs=2"]
 
-
+@pytest.mark.parametrize("processes", ["one per run", "as on a GPU"])
 @pytest.mark.fault(
     "a run raises an exception; calls `sys.exit(0)`; hangs and ignores every signal, with `hydra.launcher.run_seconds` set; "
     "needs more memory than there is",
     "each is recorded as failed, with the reason; the other runs finish; exit code 1",
 )
-def test_broken_runs_are_recorded_as_failed(tmp_path: Path, undisturbed: Path, record_loss: RecordLoss) -> None:
-    process = start_sweep(tmp_path, "hydra.launcher.run_seconds=20", FAULTY="run")
+def test_broken_runs_are_recorded_as_failed(tmp_path: Path, undisturbed: Path, record_loss: RecordLoss, processes: str) -> None:
+    process = start_sweep(tmp_path, "hydra.launcher.run_seconds=20", FAULTY=f"run,{processes}")
     resource.prlimit(process.pid, resource.RLIMIT_DATA, (8 * 2**30, 8 * 2**30))
     code, out, err = finish(process)
     assert code == 1
@@ -36,7 +36,7 @@ def test_broken_runs_are_recorded_as_failed(tmp_path: Path, undisturbed: Path, r
     "the run is recorded as diverged at that step; the other runs finish; exit code 0",
 )
 def test_a_run_that_diverges_at_once_is_a_result(
-    tmp_path: Path, undisturbed: Path, record_loss: RecordLoss, launcher: list[str]
+    tmp_path: Path, undisturbed: Path, undisturbed_fused: Path, record_loss: RecordLoss, launcher: list[str]
 ) -> None:
     rates = ",".join(map(str, [*RATES, 1e30]))
     code, out, err = sweep_in_process(tmp_path, f"optimizer.lr={rates}", "loss.l2=0,1e39", launcher=launcher)
@@ -47,9 +47,49 @@ def test_a_run_that_diverges_at_once_is_a_result(
     assert {record.engine for record in records} == {"fused" if launcher == FUSED else "solo"}
     diverged = [record for record in records if record.outcome.status == "diverged"]
     assert {(record.outcome.diverged_step, record.outcome.epochs) for record in diverged} == {(1, 0)}
-    if launcher == FUSED:  # its sums are taken in another order than the pool's, so the bits differ
-        (tmp_path / "fused").mkdir()
-        code, _, err = sweep_in_process(tmp_path / "fused", launcher=FUSED)
-        assert code == 0, err
-        reference = tmp_path / "fused" / "results" / "lr"
+    if launcher == FUSED:
+        reference = undisturbed_fused / "lr"
     record_loss(num_lost(results, reference))
+
+
+@pytest.mark.fault(
+    "the fused program raises an error after two of its runs",
+    "the sweep ends with exit code 1 and leaves the traceback in a file; finished runs are kept, and the same command continues",
+)
+def test_an_error_of_a_fused_program_ends_the_sweep(tmp_path: Path, undisturbed_fused: Path, record_loss: RecordLoss) -> None:
+    code, out, err = sweep(tmp_path, launcher=FUSED, FAULTY="program")
+    assert code == 1
+    assert "expected:" not in out
+    assert err.splitlines()[-2] == "The sweep ends, because the fused program failed: RuntimeError: CUDA error: a fault"
+    assert "The whole error is in results/lr/fused-error.txt." in err.splitlines()[-1]
+    error = (tmp_path / "results" / "lr" / "fused-error.txt").read_text()
+    assert error.startswith("Traceback (most recent call last):")
+    assert "in fail_at_third" in error
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("results/lr/runs/*.json")}
+    assert len(kept) == 2
+    lost = num_lost_after_repeat(undisturbed_fused, tmp_path, launcher=FUSED)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    record_loss(lost)
+
+
+def test_with_fallback_the_runs_of_a_failed_program_run_solo(tmp_path: Path) -> None:
+    code, out, err = sweep(tmp_path, "hydra.launcher.fallback=true", launcher=FUSED, FAULTY="program")
+    assert code == 0, err
+    assert (
+        "3 of 5 runs run solo: the fused program failed: RuntimeError: CUDA error: a fault (all of it: results/lr/fused-er" in out
+    )
+    assert sorted(record.engine for record in store.read(tmp_path / "results" / "lr")) == ["fused"] * 2 + ["solo"] * 3
+
+
+def test_runs_of_one_process_give_the_same_bits_as_runs_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU. Dropout, augmentation and bf16 use random numbers and modes that a run could leave to the next."""
+    overrides = ["optimizer.lr=1e-3", "model.dropout=0,0.5", "data.max_shift=0,2", "training.precision=fp32,bf16"]
+    for name in ("own", "shared"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(_pool, "_trains_many", lambda machine, name=name: name == "shared")
+        code, _, err = sweep_in_process(tmp_path / name, *overrides, launcher=["hydra.launcher.workers=1"])
+        assert code == 0, err
+    own, shared = (tmp_path / name / "results" / "lr" for name in ("own", "shared"))
+    assert num_lost(shared, own) == 0
+    assert [record.environment["peak_memory_bytes"] for record in store.read(shared)] == [None] * 8
+    assert all(record.environment["peak_memory_bytes"] for record in store.read(own))

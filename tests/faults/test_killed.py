@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from at_work import alive, blocks_or_ignores, descendants, finish, lrsweep, num_lost, until, workers
-from small_sweep import LONG, POOL, RATES, SWEEP, RecordLoss, num_lost_after_repeat, start_sweep, sweep
+from small_sweep import FUSED, LONG, POOL, RATES, SWEEP, RecordLoss, num_lost_after_repeat, start_sweep, sweep
 
 NUM_EPOCHS = 16 * len(RATES)
 
@@ -50,11 +50,14 @@ def test_kills_at_random_moments_of_one_sweep(tmp_path: Path, long_undisturbed: 
     record_loss(num_lost(tmp_path / "results" / "lr", long_undisturbed / "lr"), num_tries=len(moments))
 
 
+@pytest.mark.parametrize("processes", ["one per run", "as on a GPU"])
 @pytest.mark.fault("a run's process is killed twice in one sweep", "it is recorded as failed; the sweep's exit code is 1")
-def test_a_run_killed_twice_is_repeated_by_the_next_sweep(tmp_path: Path, undisturbed: Path, record_loss: RecordLoss) -> None:
+def test_a_run_killed_twice_is_repeated_by_the_next_sweep(
+    tmp_path: Path, undisturbed: Path, record_loss: RecordLoss, processes: str
+) -> None:
     results = shutil.copytree(undisturbed, tmp_path / "results")
     next((results / "lr" / "runs").glob("*.json")).unlink()
-    process = start_sweep(tmp_path)
+    process = start_sweep(tmp_path, FAULTY=processes)
     killed: set[int] = set()
     for _ in range(2):
         until(lambda: set(workers(process.pid)) - killed)
@@ -93,6 +96,33 @@ def test_a_stopped_sweep_continues(tmp_path: Path, long_undisturbed: Path, recor
         assert ":\n  make sweep STUDY='lr'\n" in err
         until(lambda members=members: not alive(members))
     record_loss(num_lost_after_repeat(long_undisturbed, tmp_path, LONG), num_tries=3)
+
+
+@pytest.mark.fault(
+    "with the fused launcher: Ctrl-C; SIGTERM; `kill -9` of the sweep; `kill -9` of its program",
+    "no process is left behind; the same command continues the sweep; exit code 1 if only the program is killed",
+)
+def test_a_fused_sweep_that_is_stopped_leaves_no_process(
+    tmp_path: Path, undisturbed_fused: Path, record_loss: RecordLoss
+) -> None:
+    tally = tmp_path / "tally"
+    for number, expected_code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9), (None, 1)):
+        tally.unlink(missing_ok=True)
+        process = start_sweep(tmp_path, launcher=FUSED, TALLY=str(tally))
+        until(tally.exists)  # the program first times a few solo epochs
+        members = descendants(process.pid)
+        (program,) = workers(process.pid)
+        if number is None:
+            os.kill(program, signal.SIGKILL)
+        else:
+            os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        code, out, err = finish(process, seconds=60)
+        assert code == expected_code
+        assert ("the fused program failed: its process was killed by signal 9" in err) == (number is None)
+        assert "Traceback" not in err
+        assert "expected:" not in out
+        until(lambda members=members: not alive(members))
+    record_loss(num_lost_after_repeat(undisturbed_fused, tmp_path, launcher=FUSED), num_tries=4)
 
 
 @pytest.mark.fault(

@@ -19,8 +19,9 @@ from lrsweep.config import DataConfig, MachineConfig, ModelConfig, OptimizerConf
 from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist, Part
 from lrsweep.fused import scheduler
-from lrsweep.fused.block import Block, EpochResult, RowOptimizer
-from lrsweep.fused.scheduler import EpochSeconds
+from lrsweep.fused.active_run import EpochSeconds
+from lrsweep.fused.block import Block, EpochResult
+from lrsweep.fused.row_optimizer import RowOptimizer
 from lrsweep.records import Outcome
 from lrsweep.training import solo
 
@@ -257,6 +258,7 @@ def test_a_record_has_the_number_of_slots_when_its_run_ended(
         on_record=lambda i, record: slots.update({i: record.environment["slots"]}),
         on_epoch=lambda num_active: None,
         on_halved=lambda num_slots: None,
+        on_message=lambda text: None,
     )
     assert slots == {0: 3, 2: 3, 1: 1, 3: 1}  # runs 0 and 2 end within the two epochs before memory runs out
 
@@ -278,54 +280,6 @@ def test_out_of_memory_with_one_slot_is_an_error(
     with pytest.raises(torch.OutOfMemoryError):
         scheduler.train(runs, mnist, num_slots=1, epoch_seconds=EPOCH_SECONDS, on_outcome=lambda i, outcome: outcomes.append(i))
     assert outcomes == [0]  # ended after two epochs, before memory ran out
-
-
-class FakeMemory:
-    """GPU memory: the first block also allocates a workspace, and an epoch allocates temporary tensors."""
-
-    BLOCK, WORKSPACE, TEMPORARY, FREE = 20, 50, 90, 1_000
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capacity: int = FREE) -> None:
-        self.used = self.peak = 7  # the data set
-        self.capacity = capacity
-        functions = {
-            "memory_allocated": lambda device: self.used,
-            "max_memory_allocated": lambda device: self.peak,
-            "mem_get_info": lambda device: (self.FREE, 0),
-            "reset_peak_memory_stats": lambda device: None,
-            "graph_pool_handle": lambda: (0, 0),
-            "empty_cache": lambda: None,
-        }
-        for name, function in functions.items():
-            monkeypatch.setattr(torch.cuda, name, function)
-        monkeypatch.setattr(scheduler, "Block", self.block)
-        monkeypatch.setitem(scheduler.BLOCK_SLOTS, "cuda", 8)
-
-    def allocate(self, amount: int) -> None:
-        if self.used + amount > self.capacity:
-            raise torch.OutOfMemoryError
-        self.used += amount
-        self.peak = max(self.peak, self.used)
-
-    def block(self, *_: Any) -> "FakeMemory":
-        self.allocate(self.BLOCK if self.used > 7 else self.BLOCK + self.WORKSPACE)
-        return self
-
-    def epoch(self, *_: Tensor) -> None:
-        self.allocate(self.TEMPORARY)
-
-
-def test_the_number_of_slots_follows_from_free_memory(mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    FakeMemory(monkeypatch)
-    num_blocks = (0.8 * FakeMemory.FREE - FakeMemory.WORKSPACE - FakeMemory.TEMPORARY) / FakeMemory.BLOCK
-    assert scheduler.num_slots_that_fit(make_run(), mnist) == int(8 * num_blocks)
-
-
-def test_if_not_even_two_blocks_fit_training_starts_with_half_a_block(
-    mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    FakeMemory(monkeypatch, capacity=30)
-    assert scheduler.num_slots_that_fit(make_run(), mnist) == 4
 
 
 # The stopping rule: scripted curves, with the epoch number as every weight.

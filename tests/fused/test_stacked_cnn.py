@@ -5,6 +5,7 @@ Shapes: K runs, B batch, H × W pixels, C classes, I channels, M rows, J columns
 
 import pytest
 import torch
+from on_device import DEVICE, FP32_TOLERANCE
 from torch import Tensor, nn
 
 from lrsweep.config import LossConfig, ModelConfig
@@ -17,6 +18,7 @@ from lrsweep.fused.stacked_cnn import (
     penalties_of,
     row_layout,
     views,
+    write_rows,
 )
 from lrsweep.training.losses import loss_of, penalised_weights, penalty
 from lrsweep.training.models import build_model
@@ -26,13 +28,13 @@ DEFAULT = ModelConfig()
 
 
 def models_of(dtype: torch.dtype, config: ModelConfig = DEFAULT) -> list[nn.Module]:
-    built = (build_model(config, torch.Generator().manual_seed(k), torch.device("cpu")) for k in range(NUM_RUNS))
+    built = (build_model(config, torch.Generator().manual_seed(k), DEVICE) for k in range(NUM_RUNS))
     return [model.to(dtype) for model in built]
 
 
 def stack(models: list[nn.Module]) -> tuple[Weights, Tensor]:
     layout = row_layout(models[0])
-    rows_KP = torch.zeros(len(models), layout.num_floats, dtype=next(models[0].parameters()).dtype)
+    rows_KP = torch.zeros(len(models), layout.num_floats, dtype=next(models[0].parameters()).dtype, device=DEVICE)
     for k, model in enumerate(models):
         for name, part in views(rows_KP, layout).items():
             part[k].copy_(model.get_parameter(name).detach())
@@ -42,7 +44,7 @@ def stack(models: list[nn.Module]) -> tuple[Weights, Tensor]:
 def batch_of(size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(7)
     images_KBHW = torch.rand(NUM_RUNS, size, 28, 28, generator=random, dtype=dtype) * 2 - 1
-    return images_KBHW, torch.randint(0, 10, (NUM_RUNS, size), generator=random)
+    return images_KBHW.to(DEVICE), torch.randint(0, 10, (NUM_RUNS, size), generator=random).to(DEVICE)
 
 
 def losses_and_gradients(
@@ -70,7 +72,7 @@ def losses_and_gradients(
     ],
     ids=str,
 )
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=["fp64", "fp32"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, FP32_TOLERANCE)], ids=["fp64", "fp32"])
 def test_losses_and_gradients_equal_those_of_the_module(
     dtype: torch.dtype, tolerance: float, fields: dict[str, str], loss: LossConfig
 ) -> None:
@@ -125,6 +127,17 @@ def test_tensors_are_aligned_and_do_not_overlap() -> None:
         part += 1
     assert rows_KP.max() == 1
     assert rows_KP.sum() == 2 * sum(parameter.numel() for parameter in model.parameters()) == 2 * 121_994
+
+
+def test_tensors_are_written_to_where_the_views_show_them() -> None:
+    model = models_of(torch.float32)[0]
+    layout = row_layout(model)
+    expected_KP, rows_KP = torch.zeros(2, layout.num_floats), torch.full((2, layout.num_floats), torch.nan)
+    tensors = views(expected_KP, layout)
+    for i, tensor in enumerate(tensors.values()):
+        tensor.copy_(torch.rand(tensor.shape, generator=torch.Generator().manual_seed(i)))
+    write_rows(tensors.values(), rows_KP)
+    assert torch.equal(rows_KP, expected_KP)  # the gaps are zero
 
 
 def test_kernels_have_the_same_memory_layout_as_in_solo() -> None:

@@ -4,18 +4,18 @@ import math
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import pairwise
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from at_work import DATA, lrsweep
 
 from hydra_plugins.lrsweep_launchers import _fused, _pool
 from hydra_plugins.lrsweep_launchers._core import (
@@ -25,7 +25,9 @@ from hydra_plugins.lrsweep_launchers._core import (
     split_by_store,
     write_model_summaries,
 )
+from hydra_plugins.lrsweep_launchers._processes import Sweep, Worker, failure_of
 from lrsweep.cli import execution
+from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import (
     AppConfig,
     DataConfig,
@@ -103,21 +105,17 @@ def test_there_is_one_worker_per_core_or_one_on_a_gpu(
     assert _pool.num_workers(wanted, MachineConfig()) == expected
 
 
-def _send_imports_of_an_optimizer(writer: Connection) -> None:
+def _describe_process(sweep: Sweep) -> None:
     before = set(sys.modules)
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
-    writer.send(sorted(set(sys.modules) - before))
+    sweep.send((set(sys.modules) - before, torch.cuda._is_in_bad_fork()))
 
 
 @pytest.mark.slow
-def test_a_worker_has_already_imported_all_that_an_optimizer_needs() -> None:
-    _pool._start_server()
-    reader, writer = Pipe(duplex=False)
-    worker = _pool._CONTEXT.Process(target=_send_imports_of_an_optimizer, args=(writer,))
-    worker.start()
-    assert reader.poll(60)
-    assert reader.recv() == []
-    worker.join()
+def test_a_worker_can_use_cuda_and_has_already_imported_all_that_an_optimizer_needs() -> None:
+    worker = Worker(_describe_process)
+    assert worker.receive() == (set(), False)
+    worker.end()
 
 
 def test_the_report_is_refreshed_every_refresh_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +159,21 @@ def jobs_in(folder: Path, apps: list[AppConfig]) -> list[Job]:
     ]
 
 
+class WorkerInThisProcess:
+    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+        self._news: list[Any] = []
+        try:
+            target(SimpleNamespace(send=self._news.append), *arguments)
+        except Exception as error:
+            self._news.append(failure_of(error, traceback.format_exc()))
+
+    def receive(self) -> Any:
+        return self._news.pop(0)
+
+    def end(self) -> None:
+        assert self._news == []
+
+
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecord]) -> dict[str, list[str]]:
     """Replaces both engines. Returns the runs that each engine gets. The fused engine fails at the rates 8 and 9."""
@@ -171,7 +184,7 @@ def engines(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecor
             if run.optimizer.lr == 9:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             if run.optimizer.lr == 8:
-                raise ZeroDivisionError("no such thing")
+                raise ZeroDivisionError("no such thing\nin this world")
             calls["fused"].append(run_id(run))
             options["on_record"](i, replace(make_record(), run_id=run_id(run), config=asdict(run)))
 
@@ -180,6 +193,7 @@ def engines(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecor
         calls["finished before the pool"] = [record.run_id for record in done]
 
     monkeypatch.setattr(execution, "run_cohort", run_cohort)
+    monkeypatch.setattr(_fused, "Worker", WorkerInThisProcess)
     monkeypatch.setattr(_pool, "run_all", run_all)
     return calls
 
@@ -189,13 +203,13 @@ def at_rate(lr: float) -> AppConfig:
 
 
 @pytest.mark.parametrize(
-    ("apps", "num_fused", "message"),
+    ("apps", "num_fused", "fallback", "message"),
     [
-        ([at_rate(1), at_rate(2)], 2, "2 runs in"),
-        ([at_rate(1), AppConfig(data=DataConfig(max_shift=1.0))], 1, "1 of 2 runs run solo: augmentation"),
-        ([at_rate(1), at_rate(9), at_rate(2)], 1, "2 of 3 runs run solo: not even one of them fits into memory"),
-        ([at_rate(1), at_rate(8)], 1, "1 of 2 runs run solo: the fused program ended with ZeroDivisionError: no such thing"),
-        ([AppConfig(machine=MachineConfig(save_weights="w.pt"))], 0, "1 of 1 runs run solo: only solo runs save weights"),
+        ([at_rate(1), at_rate(2)], 2, False, "2 runs in"),
+        ([at_rate(1), AppConfig(data=DataConfig(max_shift=1.0))], 1, False, "1 of 2 runs run solo: augmentation"),
+        ([at_rate(1), at_rate(9), at_rate(2)], 1, False, "2 of 3 runs run solo: not even one of them fits into memory"),
+        ([at_rate(1), at_rate(8)], 1, True, "1 of 2 runs run solo: the fused program failed: ZeroDivisionError: no such thing"),
+        ([AppConfig(machine=MachineConfig(save_weights="w.pt"))], 0, False, "1 of 1 runs run solo: only solo runs save weights"),
     ],
     ids=["all", "not fusable", "no memory", "error", "weights"],
 )
@@ -205,10 +219,11 @@ def test_runs_that_cannot_be_fused_run_solo_with_a_message(
     capsys: pytest.CaptureFixture[str],
     apps: list[AppConfig],
     num_fused: int,
+    fallback: bool,
     message: str,
 ) -> None:
     jobs = jobs_in(tmp_path, apps)
-    _fused.run_all(jobs, [], None)
+    _fused.run_all(jobs, [], None, fallback)
     names = [job.run_id for job in jobs]
     assert engines["fused"] == names[:num_fused]
     assert engines["pool"] == names[num_fused:]
@@ -216,7 +231,42 @@ def test_runs_that_cannot_be_fused_run_solo_with_a_message(
     assert message in capsys.readouterr().out
 
 
+def test_an_error_of_a_fused_program_ends_the_sweep_and_leaves_its_traceback(
+    tmp_path: Path, engines: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = jobs_in(tmp_path, [at_rate(1), at_rate(8), AppConfig(training=TrainingConfig(batch_size=16))])
+    with pytest.raises(SweepIncomplete):
+        _fused.run_all(jobs, [], None, fallback=False)
+    assert (engines["fused"], engines["pool"]) == ([jobs[0].run_id], [])
+    out, err = capsys.readouterr()
+    assert "runs in" not in out
+    first, second = err.splitlines()
+    assert first == "The sweep ends, because the fused program failed: ZeroDivisionError: no such thing"
+    assert second.startswith(f"The whole error is in {jobs[0].folder / 'fused-error.txt'}. ")
+    text = (jobs[0].folder / "fused-error.txt").read_text()
+    assert text.startswith("Traceback")
+    assert text.endswith("ZeroDivisionError: no such thing\nin this world\n")
+    _fused.run_all(jobs[:1], [], None, fallback=False)
+    assert not (jobs[0].folder / "fused-error.txt").exists()
+
+
 def test_a_program_has_runs_of_one_machine_config_and_one_shape(tmp_path: Path) -> None:
     apps = [AppConfig(seed=seed, machine=MachineConfig(threads=1 + seed % 2)) for seed in range(4)]
     jobs = jobs_in(tmp_path, [*apps, AppConfig(training=TrainingConfig(batch_size=16))])
     assert [[jobs.index(job) for job in cohort] for cohort in _fused.cohorts(jobs)] == [[0, 2], [4], [1, 3]]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_process_of_a_sweep_creates_no_context_on_the_gpu(tmp_path: Path) -> None:
+    """Otherwise a GPU in exclusive mode would refuse every worker."""
+    program = (
+        "import atexit, torch; from hydra_plugins.lrsweep_launchers import _core; from lrsweep.cli.main import main; "
+        "_core.report_command = lambda app: ['true']; "
+        "atexit.register(lambda: print('context:', torch._C._cuda_hasPrimaryContext(0))); main()"
+    )
+    sweep = ["study=lr", "grid.step=4", "data.max_shift=0,1", "training.max_epochs=1", "hydra/launcher=fused", DATA]
+    code, out, err = lrsweep(tmp_path, *sweep, program=("-c", program), CUDA_VISIBLE_DEVICES="0")
+    assert code == 0, err
+    assert {record.engine for record in store.read(tmp_path / "results" / "lr")} == {"fused", "solo"}
+    assert out.endswith("context: False\n")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hydra_plugins.lrsweep_launchers._progress import Message, Progress, Update, label
-from lrsweep.records import RunRecord
+from hydra_plugins.lrsweep_launchers._progress import Progress, label
+from lrsweep.records import EpochRecord, RunRecord
 
 MakeRecord = Callable[..., RunRecord]
 
@@ -17,17 +17,22 @@ class Terminal(io.StringIO):
         return True
 
 
+def epoch(number: int, valid_accuracy: float | None) -> EpochRecord:
+    return EpochRecord(
+        epoch=number, train_loss=1.0, train_accuracy=0.5, valid_loss=None, valid_accuracy=valid_accuracy, seconds=1.0
+    )
+
+
 def test_a_file_gets_a_summary_and_a_line_per_run(make_record: MakeRecord, capsys: pytest.CaptureFixture[str]) -> None:
     progress = Progress(2, [make_record(lr=1e-2)], "1 worker", num_lines=1)
     progress.started("a", label(1e-3, 0))
-    progress.receive(Update("a", 1, 0.5))
+    progress.receive("a", epoch(1, 0.5))
     progress.ended("a", make_record(lr=1e-3))
     progress.started("b", label(1e-4, 0))
     progress.retried("b", "its process was killed by signal 9; trying once more")
     progress.started("b", label(1e-4, 0))
-    progress.receive(Message("b", "resumes after epoch 3"))
+    progress.receive("b", "resumes after epoch 3")
     progress.ended("b", make_record(lr=1e-4, status="failed"))
-    progress.receive(Message("b", "a message that arrives after the run has ended"))
     progress.close()
     out, err = capsys.readouterr()
     assert out.splitlines() == [
@@ -48,10 +53,9 @@ def test_a_terminal_shows_active_runs_finished_runs_and_the_best(
     monkeypatch.setattr(sys, "stdout", terminal)
     progress = Progress(1, [make_record(lr=1e-2, valid_accuracy=0.7)], "1 worker", num_lines=1)
     progress.started("a", label(1e-3, 0))
-    progress.receive(Update("a", 11, None))
-    progress.receive(Update("a", 12, 0.8125))
+    progress.receive("a", epoch(11, None))
+    progress.receive("a", epoch(12, 0.8125))
     progress.ended("a", make_record(lr=1e-3, valid_accuracy=0.9))
-    progress.receive(Update("a", 99, 0.123))  # arrives after the run has ended
     progress.close()
     shown = terminal.getvalue()
     assert "lr 1.00e-03 seed 0  epoch  11" in shown
@@ -60,4 +64,3 @@ def test_a_terminal_shows_active_runs_finished_runs_and_the_best(
     assert "best valid 0.9000 at lr 1.00e-03 seed 0" in shown
     assert "2/2" in shown
     assert "ok after" not in shown
-    assert "0.1230" not in shown

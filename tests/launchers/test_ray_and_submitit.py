@@ -96,7 +96,7 @@ def solo_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fused_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sweep's runs, trained in one fused program in this process."""
     folder, runs = tmp_path_factory.mktemp("fused"), runs_of_the_sweep()
-    ignore = {"on_record": lambda i, record: None, "on_epoch": lambda _: None, "on_halved": lambda _: None}
+    ignore = dict.fromkeys(("on_epoch", "on_halved", "on_message"), lambda _: None) | {"on_record": lambda i, record: None}
     execution.run_cohort(runs, [folder] * len(runs), MACHINE, num_slots=2, **ignore)
     return folder
 
@@ -201,11 +201,17 @@ def test_records_that_have_arrived_are_kept_when_a_program_dies(cluster: Any, tm
 
 @pytest.mark.slow
 @has_ray
-def test_runs_of_a_failed_program_run_solo_and_may_end_missing(cluster: Any, tmp_path: Path) -> None:
+def test_a_failed_program_ends_the_sweep_and_with_fallback_its_runs_run_solo(cluster: Any, tmp_path: Path) -> None:
     overrides = [*ONE_RUN, "machine.device=cuda:99", "hydra.launcher.fused=2", "machine.results_dir=broken"]
     code, out, err = sweep(tmp_path, *cluster.overrides, *overrides)
     assert (code, err.count("Traceback")) == (1, 0)
-    assert "1 of 1 runs run solo: the fused program ended with ConfigError: machine.device is cuda:99" in out
+    assert "The sweep ends, because the fused program failed: ConfigError: machine.device is cuda:99" in err
+    assert "expected:" not in out
+    error = (tmp_path / "broken" / "lr" / "fused-error.txt").read_text()
+    assert "in prepare_device" in error
+    code, out, err = sweep(tmp_path, *cluster.overrides, *overrides, "hydra.launcher.fallback=true")
+    assert (code, err.count("Traceback")) == (1, 0)
+    assert "1 of 1 runs run solo: the fused program failed: ConfigError: machine.device is cuda:99" in out
     assert "lr 1.00e-05 seed 0: no record: ConfigError: machine.device is cuda:99" in out
     assert "1 expected: 0 ok, 0 diverged, 0 failed, 1 missing" in out
 
@@ -374,7 +380,7 @@ def test_an_address_without_a_cluster_is_refused_at_once(
 @pytest.mark.parametrize("num_slots", [0, -1, 1.5, True, "many"])
 def test_an_invalid_number_of_fused_runs_is_refused(num_slots: Any) -> None:
     with pytest.raises(ConfigError, match=r"hydra.launcher.fused must be a whole number of at least 1, or null, got"):
-        _ray.check([], num_slots, {}, {})
+        _ray.check([], num_slots, False, {}, {})
 
 
 def test_a_fused_program_returns_each_record_at_once_and_then_raises_its_error(

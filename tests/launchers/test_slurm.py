@@ -107,7 +107,7 @@ def test_a_sweep_of_any_size_is_one_array_so_that_slurm_keeps_array_parallelism(
     jobs, arrays, settings_of = make_jobs(tmp_path, 1_101), [], []
     records = {job.run_id: record_of(job, make_record) for job in jobs}
 
-    def map_array(_: Any, apps: list[list[AppConfig]], workers: list[int]) -> list[Any]:
+    def map_array(_: Any, apps: list[list[AppConfig]], *others: Any) -> list[Any]:
         arrays.append(apps)
         paths = SimpleNamespace(folder=tmp_path, result_pickle=tmp_path)  # it exists: the job has left its result
         results = [[records[run_id(app.run)] for app in each] for each in apps]
@@ -118,7 +118,7 @@ def test_a_sweep_of_any_size_is_one_array_so_that_slurm_keeps_array_parallelism(
         return SimpleNamespace(map_array=map_array)
 
     monkeypatch.setattr(_submitit, "make_executor", make_executor)
-    settings: Any = {"cluster": "slurm", "runs_per_job": 1, "cpus_per_task": 1, "max_num_timeout": 10}
+    settings: Any = {"cluster": "slurm", "runs_per_job": 1, "fallback": False, "cpus_per_task": 1, "max_num_timeout": 10}
     _submitit.run_all(jobs, [], array_parallelism=4, **settings)
     (array,) = arrays
     assert [len(array), max(map(len, array)), min(map(len, array))] == [551, 2, 1]
@@ -152,7 +152,7 @@ def test_a_lost_job_keeps_its_finished_runs_and_a_line_says_why_it_was_lost(
     monkeypatch.setattr(_submitit, "make_executor", lambda *_: SimpleNamespace(map_array=map_array))
     monkeypatch.setattr(_slurm_queue, "_SURE_SECONDS", 0)
     settings: Any = {"cluster": "slurm", "cpus_per_task": 1, "max_num_timeout": 10, "array_parallelism": 4}
-    _submitit.run_all(jobs, [], runs_per_job=3, **settings)
+    _submitit.run_all(jobs, [], runs_per_job=3, fallback=False, **settings)
     lines = capsys.readouterr().out.splitlines()
     assert "lr 1.00e-03 seed 0: ok after 3 epochs, test 0.5900, 3 s" in lines
     assert f"lr 5.00e-04 seed 0 and 1 more: no record: job 7 TIMEOUT: {killed} ({log})" in lines
@@ -163,7 +163,7 @@ def test_a_lost_job_keeps_its_finished_runs_and_a_line_says_why_it_was_lost(
 def test_invalid_numbers_are_refused(setting: str, value: Any) -> None:
     settings: dict[str, Any] = {"runs_per_job": 1, "array_parallelism": 1} | {setting: value}
     with pytest.raises(ConfigError, match=rf"hydra.launcher.{setting} must be a whole number of at least 1, got"):
-        _submitit.check([], cluster="slurm", **settings)
+        _submitit.check([], cluster="slurm", fallback=False, **settings)
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_a_job_trains_no_run_that_has_a_record(
     records = [record_of(job, make_record) for job in jobs[:num_runs]]
     for record in records:
         store.save(jobs[0].folder, record)
-    assert train([job.app for job in jobs[:num_runs]], 1) == records
+    assert train([job.app for job in jobs[:num_runs]], 1, False) == records
 
 
 @pytest.mark.parametrize(("device", "module"), [("cpu", _pool), ("cuda", _fused)])
@@ -212,7 +212,7 @@ def test_a_job_of_several_runs_trains_the_unfinished_ones_in_the_pool_or_fused(
 
     monkeypatch.setattr(module, "run_all", run_all)
     monkeypatch.setattr(_submitit_job, "prepare_device", lambda machine: torch.device(device))
-    assert train([job.app for job in jobs], 1) == records
+    assert train([job.app for job in jobs], 1, False) == records
     assert [job.run for job in trained] == [job.run for job in jobs[1:]]
 
 

@@ -1,25 +1,27 @@
-"""The title and the answer box of a report."""
+"""The title and the answer box of a report, and its section on what ran."""
 
 import re
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from synthetic_findings import FOUND, NO_GOOD_RATE, best_of, with_fresh
+from synthetic_findings import FOUND, best_of, with_fresh
 from synthetic_tables import CLEAN, EVIL, on_machine, runs_of, tables_of
 
 from lrsweep.analysis.findings import Findings
 from lrsweep.records import RunRecord
-from lrsweep.report.texts.answer_box import completeness, title_and_answer
+from lrsweep.report.texts.answer_box import completeness, title_and_answer, what_ran_section
+from lrsweep.report.texts.decision import decision_en
 from lrsweep.report.texts.wording import escaped
 
 MakeRecord = Callable[..., RunRecord]
 
 
 def answer(name: str, records: list[RunRecord], findings: Findings | None = None, expected: set[str] | None = None) -> str:
-    """The line of the answer box with this name."""
-    text = title_and_answer("lr", tables_of(records, findings, expected))
-    (line,) = [line for line in text.splitlines() if line.startswith(f"* **{name}:** ")]
+    """The line with this name, in the answer box or in the section on what ran."""
+    tables = tables_of(records, findings, expected)
+    lines = f"{title_and_answer('lr', tables)}\n{what_ran_section(tables)}".splitlines()
+    (line,) = [line for line in lines if line.startswith(f"* **{name}:** ")]
     return line.removeprefix(f"* **{name}:** ")
 
 
@@ -28,74 +30,41 @@ def one_run(make_record: MakeRecord) -> list[RunRecord]:
     return [on_machine(make_record(), **CLEAN)]
 
 
-def test_the_answer_box_has_one_line_per_question(one_run: list[RunRecord]) -> None:
-    assert title_and_answer("lr", tables_of(one_run, FOUND)).splitlines() == [
-        "# lr: which learning rate?",
+def test_the_answer_box_opens_with_the_decision(one_run: list[RunRecord]) -> None:
+    title, _, *lines = title_and_answer("lr", tables_of(one_run, FOUND)).splitlines()
+    assert title == "# lr: which learning rate?"
+    assert lines[:-1] == [f"* **{question}** {text}" for question, text in decision_en(FOUND)]
+    assert lines[-1] == "* **Fresh seeds:** none at the best rate yet (see `lrsweep-confirm --help`)"
+
+
+def test_the_section_on_what_ran_names_network_runs_cost_and_machine(one_run: list[RunRecord]) -> None:
+    assert what_ran_section(tables_of(one_run, FOUND)).splitlines() == [
+        "## What ran",
         "",
-        "* **Good rates:** 10^-2.9 (0.00126) to 10^-2.6 (0.00251): 2 rates, shown to lose less than 0.2 percentage points of "
-        "test accuracy against the best rate. Undecided: 1 rate, 10^-3.4 (0.000398); the other 2 are worse",
-        "* **Best rate:** 10^-2.9 (0.00126): test accuracy 98.12% (95%: 98.01% to 98.23%)",
-        "* **Best trade-off:** **10^-2.6 (0.00251)**, the good rate with the fewest epochs: 17.0 epochs (95%: 15.5 to 18.5), 53% "
-        "fewer than at the best rate (95%: 48% to 57%). It takes 43 s (95%: 40 to 46; seconds of runs that had the machine to "
-        "themselves, 2 of 4)",
-        "* **How sure:** 4 seeds; 95% intervals, simultaneous over 5 rates and paired by seed",
-        "* **Fresh seeds:** none at the best rate yet (see `lrsweep-confirm --help`)",
-        "* **Where learning starts and ends:** at least half of the seeds learn between 5.2e-06 (95%: 3.7e-06 to 7.2e-06; 4 "
-        "seeds) and 0.011 (95%: 0.01 to 0.013; 4 seeds)",
-        "* **What ran:** a small convolutional network on MNIST (3,000 images to train, 5,000 to validate, 10,000 to test) with "
-        "adamw, batch size 32, stopped after 1000 epochs, or 5 without improvement in validation accuracy. *The document* is the "
-        "text that designed this experiment; 5-2, 5-3: its sections",
-        "* **How complete:** 1 run of 1 learning rate × 1 seed (cross_entropy): 1 ok, 0 diverged, 0 failed",
-        "* **What it cost:** 3 epochs in 1 run; median 3 s of the 1 that had the machine to themselves",
-        "* **Where:** a processor, 2 cores; commit abcdef0",
+        "* **Network and data:** a small convolutional network on MNIST (3,000 images to train, 5,000 to validate, 10,000 to "
+        "test) with adamw, batch size 32, stopped after 1000 epochs, or 5 without improvement in validation accuracy. *The "
+        "document* is the text that designed this experiment; 5-2, 5-3: its sections",
+        "* **Runs:** 1 run of 1 learning rate × 1 seed (cross_entropy): 1 ok, 0 diverged, 0 failed",
+        "* **Cost:** 3 epochs in 1 run; median 3 s of the 1 that had the machine to themselves",
+        "* **Machine:** a processor, 2 cores; commit abcdef0",
     ]
 
 
-def test_a_report_on_fresh_seeds_does_not_ask_for_fresh_seeds(one_run: list[RunRecord]) -> None:
+def test_a_report_on_fresh_seeds_or_with_fresh_seeds_does_not_ask_for_them(one_run: list[RunRecord]) -> None:
     assert "**Fresh seeds:**" not in title_and_answer("lr/confirm", tables_of(one_run, FOUND))
+    assert "**Fresh seeds:**" not in title_and_answer("lr", tables_of(one_run, with_fresh()))
 
 
 def test_doubts_stand_beside_the_seeds(one_run: list[RunRecord]) -> None:
-    line = answer("How sure", one_run, replace(FOUND, best=best_of(doubts=("at_upper_end", "runs_missing"))))
-    assert line.endswith("**With care: the best rates reach the highest one that was tried; runs are missing.**")
-
-
-def test_without_a_good_rate_the_answer_says_so_and_how_many_seeds_would_help(one_run: list[RunRecord]) -> None:
-    found = replace(FOUND, best=best_of(**NO_GOOD_RATE, num_seeds=3, seeds_needed=18))
-    assert answer("Good rates", one_run, found).startswith("**none** is shown yet to lose less than 0.2 percentage points")
-    assert answer("Good rates", one_run, found).endswith("About 18 seeds would probably show which rates are good")
-    assert answer("Best trade-off", one_run, found) == "not known, because no rate is shown to be good"
-    one_rate = replace(FOUND, best=replace(best_of(trade_off=None), rows=best_of(["undecided"] * 5).rows.iloc[2:3]))
-    assert answer("Good rates", one_run, one_rate) == "not known, because only one rate ran"
-
-
-def test_the_answers_are_those_of_the_fresh_seeds(one_run: list[RunRecord]) -> None:
-    found = with_fresh()
-    assert answer("Good rates", one_run, found).startswith("10^-2.9 (0.00126) to 10^-2.6 (0.00251): 2 rates of the 3 that ran on")
-    assert answer("How sure", one_run, found).startswith("20 fresh seeds, which did not choose the 3 rates that ran on them; ")
-    expected = "the answers above are theirs; the study's own 4 seeds do not contradict them"
-    assert answer("Fresh seeds", one_run, found) == expected
-
-
-def test_a_disagreement_is_reported(one_run: list[RunRecord]) -> None:
-    fresh = best_of(["worse", "good", "worse", "good", "worse"], num_seeds=20, rates=slice(1, 4))
-    line = answer("Fresh seeds", one_run, with_fresh(fresh))
-    assert line.startswith(
-        "The study's own 4 seeds said otherwise: their best rate, 10^-2.9 (0.00126), is worse on the fresh seeds"
-    )
-
-
-def test_one_rate_on_fresh_seeds_is_quoted_beside_the_study(one_run: list[RunRecord]) -> None:
-    found = with_fresh(best_of(num_seeds=20, trade_off=None, rates=slice(2, 3)))
-    expected = "10^-2.9 (0.00126) reaches 98.12% (95%: 98.01% to 98.23%) on 20 seeds that did not choose it"
-    assert answer("Fresh seeds", one_run, found) == expected
-    assert answer("How sure", one_run, found).startswith("4 seeds; ")
+    found = replace(FOUND, best=best_of(doubts=("at_upper_end", "runs_missing")))
+    warning = "**With care: the best rates reach the highest one that was tried; runs are missing.**"
+    assert f"at once. {warning}\n" in title_and_answer("lr", tables_of(one_run, found))
 
 
 def test_without_patience_only_the_number_of_epochs_is_named(make_record: MakeRecord) -> None:
     record = make_record()
     record.config["training"]["patience"] = None
-    assert "stopped after 1000 epochs. *The document*" in answer("What ran", [record], FOUND)
+    assert "stopped after 1000 epochs. *The document*" in answer("Network and data", [record], FOUND)
 
 
 @pytest.mark.parametrize(
@@ -116,13 +85,14 @@ def test_the_cost_is_epochs_and_the_seconds_of_undisturbed_runs(
         for seed, (wall, cpu) in enumerate(zip(walls, cpu_seconds, strict=True))
     ]
     records.append(make_record(seed=3, status="failed"))
-    assert answer("What it cost", records, FOUND) == text
+    assert answer("Cost", records, FOUND) == text
 
 
 def test_a_study_without_accuracies_has_no_answer(make_record: MakeRecord) -> None:
-    text = title_and_answer("lr", tables_of([make_record(status="failed")]))
+    tables = tables_of([make_record(status="failed")])
+    text = title_and_answer("lr", tables)
     assert "* No run of this study was scored yet." in text
-    assert "1 failed" in text
+    assert "1 failed" in what_ran_section(tables)
     assert "Best" not in text
 
 
@@ -130,13 +100,13 @@ def test_all_machines_and_uncommitted_files_are_named(make_record: MakeRecord) -
     here = on_machine(make_record(lr=1e-3), **CLEAN)
     there = on_machine(make_record(lr=1e-4), **CLEAN | {"device_name": "another", "git_commit": "fedcba9876", "git_dirty": True})
     expected = "a processor, another, 2 cores; commit abcdef0, fedcba9 (1 of 2 runs with uncommitted files)"
-    assert answer("Where", [here, there]) == expected
+    assert answer("Machine", [here, there]) == expected
 
 
 def test_the_commit_of_the_fresh_seeds_is_named_too(make_record: MakeRecord) -> None:
     tables = tables_of([on_machine(make_record(), **CLEAN)], with_fresh())
     fresh = runs_of([on_machine(make_record(seed=1000), **CLEAN | {"git_commit": "fedcba9876"})])
-    text = title_and_answer("lr", replace(tables, quoted={"confirm": fresh}))
+    text = what_ran_section(replace(tables, quoted={"confirm": fresh}))
     assert "commit abcdef0; fresh seeds: a processor, 2 cores; commit fedcba9\n" in text + "\n"
 
 
@@ -145,11 +115,11 @@ def test_texts_from_configs_and_machines_are_escaped(make_record: MakeRecord) ->
     records = [on_machine(make_record(), **environment), on_machine(make_record(seed=1, status="failed", error=EVIL))]
     tables = tables_of(records, replace(FOUND, best=best_of(arm=EVIL)))
     tables.runs["arm"] = EVIL
-    for text in (title_and_answer(EVIL, tables), completeness(tables.runs)):
+    for text in (title_and_answer(EVIL, tables) + what_ran_section(tables), completeness(tables.runs)):
         assert escaped(EVIL) in text
         assert not re.search(r"(?<!\\)[<`|*]\s?(script|x|y|z)", text)
     record = on_machine(make_record(), **CLEAN | {"git_commit": "<b>`|*1234"})
-    assert answer("Where", [record]).endswith(r"commit \<b\>\`\|\*1")
+    assert answer("Machine", [record]).endswith(r"commit \<b\>\`\|\*1")
 
 
 # How complete the study is.
@@ -167,8 +137,8 @@ def ids_of(records: list[RunRecord]) -> set[str]:
     ("num_left_out", "present", "missing"),
     [
         (0, "6 runs of 3 learning rates × 2 seeds (cross_entropy): 6 ok", "The last sweep is complete (6)"),
-        (1, "5 runs of 3 learning rates × 2 seeds (cross_entropy): 5 ok", "**1 of 6 missing**"),
-        (4, "2 runs of 1 learning rate × 2 seeds (cross_entropy): 2 ok", "**4 of 6 missing**"),
+        (1, "5 runs of 3 learning rates × 2 seeds (cross_entropy): 5 ok", "**1 of 6 runs missing**"),
+        (4, "2 runs of 1 learning rate × 2 seeds (cross_entropy): 2 ok", "**4 of 6 runs missing**"),
     ],
 )
 def test_missing_runs_are_counted_if_the_sweep_is_known(
@@ -176,14 +146,16 @@ def test_missing_runs_are_counted_if_the_sweep_is_known(
 ) -> None:
     records = grid(make_record, [1e-4, 1e-3, 1e-2], [0, 1])
     present += ", 0 diverged, 0 failed"
-    assert answer("How complete", records[num_left_out:]) == present
+    assert answer("Runs", records[num_left_out:]) == present
     for findings in (FOUND, None):
-        assert answer("How complete", records[num_left_out:], findings, ids_of(records)) == f"{present}. {missing}"
+        assert answer("Runs", records[num_left_out:], findings, ids_of(records)) == f"{present}. {missing}"
+    box = title_and_answer("lr", tables_of(records[num_left_out:], FOUND, ids_of(records)))
+    assert (f"* **Not finished:** {num_left_out} of 6 runs missing." in box) == bool(num_left_out)
 
 
 def test_runs_of_an_earlier_sweep_do_not_complete_the_last_one(make_record: MakeRecord) -> None:
     earlier, later = grid(make_record, [1e-4, 1e-3], [0]), grid(make_record, [1e-2], [0, 1])
-    assert completeness(runs_of(earlier + later[:1]), ids_of(later)).endswith("failed. **1 of 2 missing**")
+    assert completeness(runs_of(earlier + later[:1]), ids_of(later)).endswith("failed. **1 of 2 runs missing**")
     assert completeness(runs_of(earlier + later), ids_of(later)).endswith("failed. The last sweep is complete (2)")
 
 
@@ -192,11 +164,11 @@ def test_missing_runs_of_all_arms_are_counted(make_record: MakeRecord) -> None:
     text = completeness(runs_of(records[:6] + records[7:]), ids_of(records))
     arms = "3 learning rates × 2 seeds (cross_entropy) and 2 learning rates × 2 seeds (double_softmax)"
     assert text.startswith(f"9 runs of {arms}: ")
-    assert text.endswith(". **1 of 10 missing**")
+    assert text.endswith(". **1 of 10 runs missing**")
 
 
 def test_failed_runs_are_present_but_must_be_repeated(make_record: MakeRecord) -> None:
     records = [make_record(lr=1e-4), make_record(lr=1e-3, status="diverged"), make_record(lr=1e-2, status="failed")]
     present = "3 runs of 3 learning rates × 1 seed (cross_entropy): 1 ok, 1 diverged, 1 failed"
     assert completeness(runs_of(records)) == present
-    assert completeness(runs_of(records), ids_of(records)) == f"{present}. **1 of 3 to be done again**"
+    assert completeness(runs_of(records), ids_of(records)) == f"{present}. **1 of 3 runs failed and must be done again**"

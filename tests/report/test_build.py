@@ -29,6 +29,7 @@ from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.findings import Findings, analyse
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.build import build
+from lrsweep.report.texts.decision import decision_en
 from lrsweep.storage import store
 
 GRID = log_grid(GridConfig())
@@ -87,7 +88,7 @@ def test_a_report_has_all_its_parts_and_figures_in_order_and_no_old_figures(stud
     assert headings_in(text) == [
         *("Conclusions", "결론", "Arms compared", "The evidence", "On fresh seeds", "Does early stopping decide it?"),
         *("All learning rates of the study", "Every run", "Also tried: double_softmax"),
-        *("Longest and failed runs", "The data", "Where it ran"),
+        *("Longest and failed runs", "What ran", "The data", "Where it ran"),
     ]
     for language in ("en", "ko"):
         conclusions = (study / f"conclusions.{language}.md").read_text(encoding="utf-8")
@@ -138,8 +139,7 @@ def test_the_page_shows_the_report_and_an_explorer_of_the_main_arm(study: Path, 
 def test_a_report_quotes_fresh_seeds_and_the_fixed_budget_with_their_commands(study: Path, text: str) -> None:
     main = main_findings(study)
     assert main.headline is main.confirmation
-    (line,) = re.findall(r"(?m)^\* \*\*Best rate:\*\* (.*)$", text)
-    assert f"{main.headline.best['test_mean']:.2%}" in line
+    assert text.splitlines()[2:6] == [f"* **{question}** {answer}" for question, answer in decision_en(main)]
     assert "These answers are from 4 fresh seeds, which did not choose the 9 rates that ran on them" in text
     fresh = text.split("## On fresh seeds\n")[1].split("\n## ")[0]
     assert len(re.findall(r"(?m)^\| 10\^", fresh)) == 9
@@ -199,8 +199,8 @@ def test_a_single_run_has_a_complete_report(tmp_path: Path, accuracy: float) -> 
     build(tmp_path)
     text = assert_complete(tmp_path, list(MAIN_FIGURES))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "* **Best trade-off:** not known, because no rate is shown to be good" in text
-    assert "* **How sure:** one seed. **With care: " in text
+    assert ("* **Which rate?** Perhaps **0.001**. Only this rate ran." if has_learned else "None: no run learned.") in text
+    assert "* **How sure is this?** One seed. **With care: " in text
     assert ("no rate learned on every seed" in text) == (not has_learned)
     assert ("vegaEmbed" in page) == ("Explore the runs" in page) == has_learned
 
@@ -234,7 +234,7 @@ def test_an_arm_whose_runs_all_failed_is_not_compared(tmp_path: Path) -> None:
 
 # Damaged, missing and failed records.
 
-ONE_DIVERGED = "* **How complete:** 1 run of 1 learning rate × 1 seed (cross_entropy): 0 ok, 1 diverged, 0 failed"
+ONE_DIVERGED = "* **Runs:** 1 run of 1 learning rate × 1 seed (cross_entropy): 0 ok, 1 diverged, 0 failed"
 
 
 def test_a_damaged_record_is_left_out_with_a_warning(tmp_path: Path) -> None:
@@ -290,14 +290,14 @@ def test_the_report_counts_missing_runs_and_a_damaged_record_is_missing(tmp_path
     store.save(tmp_path, good)
     for expected, ending in (
         ([good.run_id], ". The last sweep is complete (1)\n"),
-        ([good.run_id, bad.run_id, "another"], ". **2 of 3 missing**\n"),
+        ([good.run_id, bad.run_id, "another"], ". **2 of 3 runs missing**\n"),
     ):
         store.expect(tmp_path, expected)
         assert ONE_DIVERGED + ending in build(tmp_path).read_text()
     damaged = store.save(tmp_path, bad)
     damaged.write_bytes(b"{}")
     with pytest.warns(UserWarning, match=f"left out .*{damaged.name}"):
-        assert f"{ONE_DIVERGED}. **2 of 3 missing**\n" in build(tmp_path).read_text()
+        assert f"{ONE_DIVERGED}. **2 of 3 runs missing**\n" in build(tmp_path).read_text()
     damaged.unlink()
     (tmp_path / "expected.json").write_bytes(b"{")  # damaged: nothing is known of the last sweep
     assert f"{ONE_DIVERGED}\n" in build(tmp_path).read_text()

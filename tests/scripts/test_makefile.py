@@ -56,6 +56,15 @@ def test_quick_leaves_out_slow_tests(folder: Path) -> None:
     assert last.endswith("-m not network and not slow -k store")
 
 
+def test_gpu_installs_only_what_it_needs_and_passes_on_where_results_go(folder: Path) -> None:
+    arguments = ["WHEELHOUSE=wheels", "OUT=home", "ARGS=--minutes 30"]
+    assert [line.removeprefix(": ") for line in calls(folder, "gpu", *arguments)] == [
+        "scripts/missing.py .site/mine wheels --for-gpu",
+        "-m lrsweep.data.download data",
+        "scripts/gpu.py --wheelhouse wheels --out home --minutes 30",
+    ]
+
+
 def test_help_lists_every_target() -> None:
     targets = re.findall(r"^([a-z]+):(?!=)", (ROOT / "Makefile").read_text(), re.M)
     output = subprocess.run(["make", "help"], cwd=ROOT, env=ENVIRONMENT, check=True, capture_output=True, text=True).stdout

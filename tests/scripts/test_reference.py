@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from reference import READMES, audit_summary, with_block
+from reference import READMES, verdict_counts, with_blocks
 
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.audit.build import build_audit
@@ -76,10 +76,28 @@ def test_accuracies_are_whole_numbers_of_images() -> None:
         pd.testing.assert_series_equal(correct, correct.round(), check_names=False, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("readme", "conclusions"), READMES.items())
-def test_the_readmes_show_the_conclusions_as_generated(readme: str, conclusions: str) -> None:
+@pytest.mark.parametrize("readme", READMES)
+def test_the_readmes_show_the_decision_and_the_verdicts_as_generated(readme: str) -> None:
     text = (ROOT / readme).read_text(encoding="utf-8")
-    assert with_block(text, "conclusions", (REFERENCE / conclusions).read_text(encoding="utf-8")) == text
+    assert with_blocks(text, readme) == text
+
+
+def test_the_verdicts_are_counted_in_both_languages() -> None:
+    lines = [
+        "* **✗ 2** [Does not hold here](#no) (여기서는 성립하지 않음)",
+        "* **≈ 0** No difference that matters (의미 있는 차이 없음)",
+    ]
+    audit = "\n".join(lines)
+    assert verdict_counts(audit, "README.md").splitlines()[2:] == [
+        "* **✗ 2** [Does not hold here](results/reference/audit.md#no)",
+        "* **≈ 0** No difference that matters",
+    ]
+    assert verdict_counts(audit, "README.ko.md").splitlines() == [
+        "문서의 주장 2개에 대한 판정이다.",
+        "",
+        "* **✗ 2** [여기서는 성립하지 않음](results/reference/audit.md#no)",
+        "* **≈ 0** 의미 있는 차이 없음",
+    ]
 
 
 def test_the_cost_of_100000_runs_in_the_docs_follows_from_the_committed_records() -> None:
@@ -111,9 +129,3 @@ def test_a_small_study_is_complete_and_from_committed_code(study: Path) -> None:
     assert (runs["status"] != "failed").all()
     assert not runs["git_dirty"].astype(bool).any()
     assert runs["seed"].nunique() == 3
-
-
-def test_the_readme_shows_the_opening_of_the_audit() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    audit = (REFERENCE.parent / "audit.md").read_text(encoding="utf-8")
-    assert with_block(text, "audit", audit_summary(audit)) == text

@@ -34,7 +34,7 @@ def test_a_claim_plans_the_seeds_that_its_study_runs(test: Test) -> None:
 
 def test_every_study_is_run() -> None:
     files = {path.stem for path in (CONF_DIR / "study").glob("*.yaml")}
-    assert files - set(STUDIES) == {"single", "budget"}  # single is not a study, and `make sensitivity` runs budget
+    assert files - set(STUDIES) == {"single", "budget", "demo"}  # a single run; `make sensitivity`; `make demo`
 
 
 def test_weights_are_trained_before_they_are_used() -> None:

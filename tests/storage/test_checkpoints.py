@@ -216,7 +216,7 @@ def test_a_checkpoint_of_another_run_machine_or_version_is_refused(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], version: int
 ) -> None:
     monkeypatch.setattr(checkpoints, "_FORMAT", version)
-    with pytest.raises(CheckpointError, match="comes from another run, machine, commit or version"):
+    with pytest.raises(CheckpointError, match="comes from another run, engine, machine, commit or version"):
         decode(CONTENT, MADE_BY | change)
 
 
@@ -329,7 +329,7 @@ def test_a_checkpoint_made_with_other_threads_is_reported_and_the_run_starts_aga
     assert interrupted.train().outcome.epochs == 4
     assert interrupted.epochs == [1, 2, 3, 1, 2, 3, 4]
     (message,) = interrupted.messages
-    assert f"{interrupted.path.name} comes from another run, machine, commit or version" in message
+    assert f"{interrupted.path.name} comes from another run, engine, machine, commit or version" in message
 
 
 def test_a_damaged_checkpoint_is_reported_and_the_run_starts_again(study: Study) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -83,6 +84,27 @@ def test_precision_and_names_are_those_of_the_device(
     assert machine["cpu_name"] == describe(CPU, workers=1)["device_name"]
 
 
+@pytest.mark.parametrize(("setting", "is_tf32"), [("fp32", False), ("tf32", True)])
+def test_a_description_of_a_gpu_says_which_modes_were_set(monkeypatch: pytest.MonkeyPatch, setting: str, is_tf32: bool) -> None:
+    prepare_device(MachineConfig(device="cpu", precision=setting))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    assert describe(torch.device("cuda"), workers=1)["modes"] == {
+        **{"matmul_tf32": is_tf32, "cudnn_tf32": is_tf32, "cudnn_benchmark": True},
+        **{"cudnn_deterministic": False, "deterministic_algorithms": False},
+    }
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_description_of_a_gpu_creates_no_context_on_it() -> None:
+    describes = (
+        "import torch; from lrsweep.config import MachineConfig; from lrsweep.training.device import describe, prepare_device; "
+        "describe(prepare_device(MachineConfig()), workers=1); print(torch._C._cuda_hasPrimaryContext(0))"
+    )
+    assert subprocess.run([sys.executable, "-c", describes], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_the_description_of_this_machine() -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     machine = describe(CPU, workers=3)
@@ -132,6 +154,8 @@ def test_the_commit_is_that_of_the_code_in_every_working_directory(monkeypatch: 
 def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert device._git_state() == {"git_commit": None, "git_dirty": None}
+    monkeypatch.setenv("LRSWEEP_COMMIT", "abc")
+    assert device._git_state() == {"git_commit": "abc", "git_dirty": False}
 
 
 def test_a_package_installed_inside_another_repository_has_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

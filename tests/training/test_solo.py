@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from on_device import DEVICE
 from torch import Tensor, nn
 
 from lrsweep.config import LossConfig, RunConfig
@@ -33,7 +34,7 @@ def split_of(mnist: Mnist, run: RunConfig) -> Split:
 
 
 def model_of(run: RunConfig) -> nn.Module:
-    return build_model(run.model, generator(run.seed, "weights"), CPU)
+    return build_model(run.model, generator(run.seed, "weights"), DEVICE)
 
 
 def without_times(outcome: Outcome) -> Outcome:
@@ -135,7 +136,7 @@ def test_three_steps_equal_a_plain_loop(mnist: Mnist, make_run: MakeRun, loss: s
     run = make_run(num_train=80, loss=loss)  # batches of 32, 32 and 16 images
     part = split_of(mnist, run).train
     part = Part(part.images.double(), part.labels)
-    learner = new_learner(run, CPU)
+    learner = new_learner(run, DEVICE)
     model = learner.model.double()
     plain = DocumentsCNN(model.state_dict())
 

@@ -13,8 +13,8 @@ from lrsweep.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig,
 from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist, Part, Split, batch_order
 from lrsweep.fused import scheduler
+from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.fused.block import Block
-from lrsweep.fused.scheduler import EpochSeconds
 from lrsweep.records import Outcome
 from lrsweep.training import solo
 from lrsweep.training.schedules import lr_at, pace_of

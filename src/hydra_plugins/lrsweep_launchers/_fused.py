@@ -1,26 +1,31 @@
-"""The fused launcher: many runs in one program, in this process. Runs that cannot be fused run solo, in the pool."""
+"""The fused launcher: many runs in one program, in a worker process. Runs that cannot be fused run solo, in the pool.
 
+This process never creates a CUDA context. So a program's memory, its GPU (which may be in exclusive mode) and the errors of that
+GPU are gone when its process ends, before the next program or a solo run starts.
+"""
+
+import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
-import torch
-
 from hydra_plugins.lrsweep_launchers import _pool
 from hydra_plugins.lrsweep_launchers._core import Job
-from hydra_plugins.lrsweep_launchers._progress import Progress, first_line
+from hydra_plugins.lrsweep_launchers._processes import Failure, Sweep, Worker, end_all
+from hydra_plugins.lrsweep_launchers._progress import Progress
 from lrsweep.cli import execution
-from lrsweep.config import ConfigError
+from lrsweep.cli.main import SweepIncomplete
+from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.data.download import load_mnist
 from lrsweep.fused import scheduler
 from lrsweep.records import RunRecord
+from lrsweep.storage.files import write_atomically
 from lrsweep.training.device import prepare_device
 
 
-def check(jobs: list[Job], num_slots: int | None) -> None:
+def check(jobs: list[Job], num_slots: int | None, fallback: bool) -> None:
     """Raise ConfigError if the jobs cannot run with these settings or on this machine."""
     if num_slots is not None and num_slots < 1:
         raise ConfigError(f"hydra.launcher.runs must be at least 1, got {num_slots}")
@@ -28,13 +33,17 @@ def check(jobs: list[Job], num_slots: int | None) -> None:
         prepare_device(job.app.machine)
 
 
-def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None) -> None:
-    """Run every job and store each record as soon as its run ends. `done` are the records of the sweep's finished runs."""
-    load_mnist(Path(jobs[0].app.machine.data_dir))
+def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, fallback: bool) -> None:
+    """Run every job and store each record as soon as its run ends. `done` are the records of the sweep's finished runs.
+
+    If a program fails, its unfinished runs run solo with `fallback`; otherwise the sweep ends with SweepIncomplete.
+    """
+    load_mnist(Path(jobs[0].app.machine.data_dir))  # downloads it once, before any worker needs it
     execution.report_cpu_fallback(jobs[0].app.machine.device)
+    remove_old_errors(jobs)
     reasons = {job.key: reason_not_fusable(job) for job in jobs}
     fusable = [job for job in jobs if reasons[job.key] is None]
-    records = _run_fused(fusable, done, num_slots, len(jobs), reasons) if fusable else {}
+    records = _run_fused(fusable, done, num_slots, fallback, len(jobs), reasons) if fusable else {}
     solo = [job for job in jobs if job.key not in records]
     for reason, count in Counter(reasons[job.key] for job in solo).items():
         print(f"{count} of {len(jobs)} runs run solo: {reason}", flush=True)
@@ -49,11 +58,36 @@ def reason_not_fusable(job: Job) -> str | None:
     return scheduler.reason_not_fusable(job.run)
 
 
-def reason_ended(error: BaseException) -> str:
-    """The reason why the unfinished runs of a fused program run solo."""
-    if isinstance(error, torch.OutOfMemoryError):
+def error_file(folder: Path) -> Path:
+    """The file of a study for the traceback of a fused program that failed."""
+    return folder / "fused-error.txt"
+
+
+def remove_old_errors(jobs: list[Job]) -> None:
+    for folder in {job.folder for job in jobs}:
+        error_file(folder).unlink(missing_ok=True)
+
+
+def reason_ended(failure: Failure, folder: Path, fallback: bool, progress: Progress) -> str:
+    """The reason why the unfinished runs of a fused program run solo. Without `fallback`, a failure ends the sweep instead.
+
+    Too little memory for a single run is no failure in this sense: no result can be wrong, and a solo run needs less memory.
+    """
+    if failure.is_out_of_memory:
         return "not even one of them fits into memory in a fused program"
-    return f"the fused program ended with {first_line(error)}"
+    reason = f"the fused program failed: {next(iter(failure.reason.strip().splitlines()), '')}"
+    if not fallback:
+        progress.write(f"The sweep ends, because {reason}", sys.stderr)
+    path = error_file(folder)
+    write_atomically(path, (failure.traceback or f"{failure.reason}\n").encode(errors="replace"))
+    if fallback:
+        return f"{reason} (all of it: {path})"
+    progress.write(
+        f"The whole error is in {path}. Finished runs are kept, and the same command continues the sweep. "
+        "With hydra.launcher.fallback=true, the other runs run solo.",
+        sys.stderr,
+    )
+    raise SweepIncomplete
 
 
 def cohorts(jobs: list[Job]) -> Iterator[list[Job]]:
@@ -66,7 +100,7 @@ def cohorts(jobs: list[Job]) -> Iterator[list[Job]]:
 
 
 def _run_fused(
-    jobs: list[Job], done: list[RunRecord], num_slots: int | None, num_total: int, reasons: dict[str, str | None]
+    jobs: list[Job], done: list[RunRecord], num_slots: int | None, fallback: bool, num_total: int, reasons: dict[str, str | None]
 ) -> dict[str, RunRecord]:
     """Return the new records by job key. If a program fails, the reason is put into `reasons` for each of its jobs."""
     records: dict[str, RunRecord] = {}
@@ -89,23 +123,46 @@ def _run_fused(
                 progress.recorded(record)
                 cohort[i].tracking.log_run(record)
 
-            try:
-                execution.run_cohort(
-                    [job.run for job in cohort],
-                    [job.folder for job in cohort],
-                    cohort[0].app.machine,
-                    num_slots=num_slots,
-                    on_record=on_record,
-                    on_epoch=on_epoch,
-                    on_halved=on_halved,
-                )
-            except Exception as error:  # of any kind: a solo run may succeed, and otherwise leaves a failed record
-                reasons |= {job.key: reason_ended(error) for job in cohort}
+            callbacks = {"on_record": on_record, "on_epoch": on_epoch, "on_halved": on_halved, "on_message": progress.write}
+            failure = _run_program(cohort, num_slots, callbacks)
+            if failure:
+                reason = reason_ended(failure, cohort[0].folder, fallback, progress)
+                reasons |= {job.key: reason for job in cohort}
     finally:
+        end_all()
         progress.close()
-        if torch.cuda.is_initialized():
-            with suppress(RuntimeError):  # a GPU that has failed raises its error again
-                torch.cuda.empty_cache()  # frees the memory for the processes of the solo runs
     seconds = monotonic() - start
     print(f"{len(records)} runs in {seconds:.0f} s, {len(records) / seconds:.2f} runs per second", flush=True)
     return records
+
+
+def _run_program(cohort: list[Job], num_slots: int | None, callbacks: dict[str, Callable[..., None]]) -> Failure | None:
+    """Run the program in a worker process. Return why it failed, if it did."""
+    runs, folders = [job.run for job in cohort], [job.folder for job in cohort]
+    worker = Worker(_train_cohort, runs, folders, cohort[0].app.machine, num_slots)
+    while (news := worker.receive()) is not None and not isinstance(news, Failure):
+        name, arguments = news
+        callbacks[name](*arguments)
+    worker.end()
+    return news
+
+
+def _train_cohort(
+    sweep: Sweep, runs: list[RunConfig], folders: list[Path], machine: MachineConfig, num_slots: int | None
+) -> None:
+    """Runs in the worker process. Sends the name and the arguments of every callback, and None at the end."""
+
+    def forward(name: str) -> Callable[..., None]:
+        return lambda *arguments: sweep.send((name, arguments))
+
+    execution.run_cohort(
+        runs,
+        folders,
+        machine,
+        num_slots=num_slots,
+        on_record=forward("on_record"),
+        on_epoch=forward("on_epoch"),
+        on_halved=forward("on_halved"),
+        on_message=forward("on_message"),
+    )
+    sweep.send(None)

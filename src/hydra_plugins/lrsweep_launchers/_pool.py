@@ -1,39 +1,28 @@
-"""The pool launcher: one process per run, several at a time. A run that dies harms no other, and no process outlives this one."""
+"""The pool launcher: several processes train runs. A run that dies harms no other, and no process outlives this one."""
 
+import gc
 import math
-import multiprocessing
 import os
 import signal
 import subprocess
-import threading
 from collections import Counter, deque
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import wait
 from pathlib import Path
 from time import monotonic
-
-from pebble import ProcessExpired, concurrent
+from typing import NamedTuple
 
 from hydra_plugins.lrsweep_launchers._core import Job, report_command
-from hydra_plugins.lrsweep_launchers._progress import Message, Progress, Update, label
+from hydra_plugins.lrsweep_launchers._processes import Failure, Sweep, Worker, end_all
+from hydra_plugins.lrsweep_launchers._progress import Progress, label
 from lrsweep.cli import execution
-from lrsweep.config import ConfigError, MachineConfig, RunConfig, require
+from lrsweep.config import ConfigError, MachineConfig, require
 from lrsweep.data.download import load_mnist
-from lrsweep.records import EpochRecord, RunRecord
-from lrsweep.storage.files import StoreError
+from lrsweep.records import RunRecord
 from lrsweep.training.device import describe, num_cores, prepare_device
 
 _MAX_TRIES = 2  # for a run whose process dies or raises an error
 _POLL_SECONDS = 0.2
-
-# Workers are forked from a server process that has only imported PyTorch. So a worker starts in milliseconds. The server never
-# uses CUDA, because CUDA does not survive a fork. Creating the first optimizer imports torch._dynamo. The server imports this
-# module in advance; otherwise every run would wait 1.6 s.
-_PRELOAD = [__name__, "torch._dynamo"]
-_CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def num_workers(wanted: int | None, machine: MachineConfig) -> int:
@@ -64,14 +53,13 @@ def run_all(
     workers = num_workers(workers, jobs[0].app.machine)
     load_mnist(Path(jobs[0].app.machine.data_dir))  # downloads it once, before any worker needs it
     execution.report_cpu_fallback(jobs[0].app.machine.device)
-    # Describe the machine before training, because a GPU that fails later cannot be queried.
+    # Describe the machine before training, because a GPU that fails later cannot be queried. This creates no CUDA context here,
+    # where it would keep all workers off a GPU in exclusive mode.
     environments = {job.key: describe(prepare_device(job.app.machine), workers) for job in jobs}
-    _start_server()
-    # pebble documents the argument `mp_context`, but reads `context`.
-    train = concurrent.process(context=_CONTEXT, timeout=run_seconds)(_train)  # type: ignore[call-overload]
-    reader, writer = multiprocessing.Pipe(duplex=False)
+    trains_many = _trains_many(jobs[0].app.machine)
     waiting = deque(jobs)
-    active: dict[Future[RunRecord], Job] = {}
+    active: dict[Worker, _Training] = {}
+    idle: list[Worker] = []
     tries: Counter[str] = Counter()
     refresh = _Refresh(refresh_seconds)
     progress = Progress(len(jobs), done, f"{workers} workers", num_lines=min(workers, len(jobs)))
@@ -80,87 +68,73 @@ def run_all(
             while waiting and len(active) < workers:
                 job = waiting.popleft()
                 tries[job.key] += 1
-                active[train(job.run, job.app.machine, job.folder, job.key, workers, writer)] = job
+                worker = idle.pop() if idle else Worker(_train_each, workers, not trains_many)
+                worker.send((job.run, job.app.machine, job.folder))
+                active[worker] = _Training(job, late_at=monotonic() + (run_seconds or math.inf))
                 progress.started(job.key, label(job.run.optimizer.lr, job.run.seed))
-            ended, _ = wait(active, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-            while reader.poll():
-                progress.receive(reader.recv())
-            for future in ended:
-                job = active.pop(future)
-                error = future.exception()
-                if isinstance(error, StoreError):
-                    raise error  # the store cannot be written, so no other run could be stored either
-                is_late = _is_late(error, run_seconds)
-                if error is not None and not is_late and tries[job.key] < _MAX_TRIES:
-                    waiting.appendleft(job)
-                    progress.retried(job.key, f"{_reason(error)}; trying once more")
+            ready = wait([worker.connection for worker in active], timeout=_POLL_SECONDS)
+            for worker, (job, late_at) in list(active.items()):
+                is_late = monotonic() >= late_at
+                if not is_late and worker.connection not in ready:
                     continue
-                if error is None:
-                    record = future.result()
-                else:
-                    reason = f"took longer than {run_seconds} s" if is_late else f"{_reason(error)}, {_MAX_TRIES} times"
-                    record = execution.record_failure(job.run, job.folder, environments[job.key], reason)
-                    if execution.is_done(record):
+                news = Failure(f"took longer than {run_seconds} s") if is_late else worker.receive()
+                if not isinstance(news, RunRecord | Failure):
+                    progress.receive(job.key, news)
+                    continue
+                del active[worker]
+                if trains_many and isinstance(news, RunRecord):
+                    idle.append(worker)
+                else:  # after a failure too, because after an error a GPU fails in all that its process does
+                    worker.end()
+                if isinstance(news, Failure):
+                    if not is_late and tries[job.key] < _MAX_TRIES:
+                        waiting.appendleft(job)
+                        progress.retried(job.key, f"{news.reason}; trying once more")
+                        continue
+                    reason = news.reason if is_late else f"{news.reason}, {_MAX_TRIES} times"
+                    news = execution.record_failure(job.run, job.folder, environments[job.key], reason)
+                    if execution.is_done(news):
                         progress.write(f"{label(job.run.optimizer.lr, job.run.seed)}: {reason}; its earlier record is kept")
-                progress.ended(job.key, record)
-                job.tracking.log_run(record)
+                progress.ended(job.key, news)
+                job.tracking.log_run(news)
                 refresh.after_a_run(job)
     finally:
-        # Not future.cancel(), which fails if pebble's own thread sets the result of an ending process at the same moment.
-        for process in multiprocessing.active_children():
-            process.kill()  # not terminate(), which a process that hangs may ignore
-            process.join()
+        end_all()
         progress.close()
         refresh.stop()
 
 
-def _train(run: RunConfig, machine: MachineConfig, folder: Path, key: str, workers: int, updates: Connection) -> RunRecord:
-    """Runs in the worker process. The record is stored before this returns; `updates` carries only progress."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+class _Training(NamedTuple):
+    """What a worker does now."""
 
-    def send(news: Update | Message) -> None:
-        # An update is shorter than PIPE_BUF, so writing it is atomic and needs no lock. A worker that is killed while it holds a
-        # lock would block all others.
-        with suppress(BrokenPipeError):  # the parent process has died, so this one ends too
-            updates.send(news)
-
-    def on_epoch(epoch: EpochRecord) -> None:
-        send(Update(key, epoch.epoch, epoch.valid_accuracy))
-
-    def on_message(text: str) -> None:
-        send(Message(key, text))
-
-    return execution.run_one(run, machine, folder, workers=workers, on_epoch=on_epoch, on_message=on_message)
+    job: Job
+    late_at: float
 
 
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+def _trains_many(machine: MachineConfig) -> bool:
+    """Does a process train one run after another? On a GPU, where each process needs seconds to create a CUDA context.
+
+    On a CPU each run has a process, so that its peak memory is known.
+    """
+    return prepare_device(machine).type == "cuda"
 
 
-def _start_server() -> None:
-    """Start the server with SIGINT blocked, for itself and all workers: the parent handles Ctrl-C."""
-    _CONTEXT.set_forkserver_preload(_PRELOAD)
-    resource_tracker.ensure_running()  # starting it later, as part of the server's start, would unblock SIGINT
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _is_late(error: BaseException | None, run_seconds: float | None) -> bool:
-    """Did pebble end the run? A run may also raise a TimeoutError itself."""
-    return isinstance(error, TimeoutError) and error.args == ("Task Timeout", run_seconds)
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, ProcessExpired):
-        code = error.exitcode
-        return f"its process was killed by signal {-code}" if code < 0 else f"its process ended with exit code {code}"
-    return f"{type(error).__name__}: {error}"
+def _train_each(sweep: Sweep, workers: int, has_own_process: bool) -> None:
+    """Runs in the worker process, until the sweep ends it. A record is stored before it is sent."""
+    gc.freeze()  # modules live as long as the process; without them, a collection takes milliseconds
+    while True:
+        run, machine, folder = sweep.receive()
+        record = execution.run_one(
+            run,
+            machine,
+            folder,
+            workers=workers,
+            on_epoch=sweep.send,
+            on_message=sweep.send,
+            has_own_process=has_own_process,
+        )
+        sweep.send(record)
+        gc.collect()  # optimizers refer to themselves; the next run's peak of GPU memory must not count their tensors
 
 
 @dataclass

@@ -1,29 +1,11 @@
 """The progress of a sweep: bars on a terminal, one line per finished run if the output goes to a file."""
 
 import sys
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from lrsweep.records import Outcome, RunRecord
-
-
-@dataclass(frozen=True)
-class Update:
-    """An active run has finished an epoch."""
-
-    key: str
-    epoch: int
-    valid_accuracy: float | None  # None: the epoch was not validated
-
-
-@dataclass(frozen=True)
-class Message:
-    """A line of text about an active run."""
-
-    key: str
-    text: str
+from lrsweep.records import EpochRecord, Outcome, RunRecord
 
 
 def label(lr: float, seed: int) -> str:
@@ -72,14 +54,13 @@ class Progress:
         self._active[key] = label, self._free.pop(0)
         self._show(key, "starting")
 
-    def receive(self, news: Update | Message) -> None:
-        if news.key not in self._active:
-            return  # the run has ended meanwhile
-        if isinstance(news, Message):
-            self.write(f"{self._active[news.key][0]}: {news.text}")
+    def receive(self, key: str, news: EpochRecord | str) -> None:
+        """The run has ended an epoch, or says something."""
+        if isinstance(news, str):
+            self.write(f"{self._active[key][0]}: {news}")
         else:
             score = "" if news.valid_accuracy is None else f"  valid {news.valid_accuracy:.4f}"
-            self._show(news.key, f"epoch {news.epoch:3}{score}")
+            self._show(key, f"epoch {news.epoch:3}{score}")
 
     def retried(self, key: str, reason: str) -> None:
         """The run has ended without a record and will start again."""
@@ -100,9 +81,10 @@ class Progress:
         """Show a text in front of the sweep's bar."""
         self._total.set_description_str(text)
 
-    def write(self, line: str) -> None:
-        tqdm.write(line)  # above the bars, if there are any
-        sys.stdout.flush()
+    def write(self, line: str, file: TextIO | None = None) -> None:
+        """Print a line above the bars, if there are any; to stdout by default."""
+        tqdm.write(line, file=file)
+        (file or sys.stdout).flush()
 
     def close(self) -> None:
         for line in (*self._free, *(line for _, line in self._active.values())):

@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra_plugins.lrsweep_launchers import _fused, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
+from hydra_plugins.lrsweep_launchers._processes import failure_of
 from hydra_plugins.lrsweep_launchers._progress import Progress, first_line
 from lrsweep.config import ConfigError, MachineConfig, require
 from lrsweep.records import RunRecord
@@ -22,23 +23,33 @@ _DEFAULT_RETRIES = 3  # Ray's own default
 _NEW_CLUSTER_ONLY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_memory")  # an existing cluster refuses them
 
 
-def check(jobs: list[Job], num_slots: Any, init: dict[str, Any], remote: dict[str, Any]) -> None:
-    is_count = type(num_slots) is int and num_slots >= 1  # the launcher's config has no schema, so check the type
+def check(jobs: list[Job], num_slots: Any, fallback: Any, init: dict[str, Any], remote: dict[str, Any]) -> None:
+    is_count = type(num_slots) is int and num_slots >= 1  # the launcher's config has no schema, so check the types
     require(num_slots is None or is_count, "hydra.launcher.fused", "a whole number of at least 1, or null", num_slots)
+    require(type(fallback) is bool, "hydra.launcher.fallback", "true or false", fallback)
     _remote.require("ray", extra="ray")
 
 
-def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, init: dict[str, Any], remote: dict[str, Any]) -> None:
+def run_all(
+    jobs: list[Job],
+    done: list[RunRecord],
+    num_slots: int | None,
+    fallback: bool,
+    init: dict[str, Any],
+    remote: dict[str, Any],
+) -> None:
     """Run every job, each as a Ray task or, with `num_slots`, in fused programs of that many runs at a time.
 
-    Runs that are lost with their worker are tried again. A run that still has no record is reported and left missing.
+    Runs that are lost with their worker are tried again. A run that still has no record is reported and left missing. If a
+    program fails, its unfinished runs run solo with `fallback`; otherwise the sweep ends with SweepIncomplete.
     """
     with _connected(init) as ray:
         places = num_places(ray.cluster_resources(), remote)
         progress = Progress(len(jobs), done, f"{places} at a time by Ray")
-        tasks = _Tasks(ray, remote, places, len(jobs), progress)
+        tasks = _Tasks(ray, remote, fallback, places, len(jobs), progress)
         try:
             if num_slots:
+                _fused.remove_old_errors(jobs)
                 tasks.start_fused(jobs, num_slots)
             else:
                 tasks.start_solo(jobs)
@@ -80,8 +91,9 @@ class _Program:
 class _Tasks:
     """The tasks that Ray has not finished."""
 
-    def __init__(self, ray: Any, remote: dict[str, Any], places: int, num_total: int, progress: Progress) -> None:
+    def __init__(self, ray: Any, remote: dict[str, Any], fallback: bool, places: int, num_total: int, progress: Progress) -> None:
         self.active: dict[Any, Job | _Program] = {}  # by Ray's handle
+        self._fallback = fallback
         self._ray, self._remote, self._places, self._num_total, self._progress = ray, remote, places, num_total, progress
         self._train = ray.remote(**remote)(_remote.train)
         self._train_fused = ray.remote(**remote | {"num_returns": "streaming", "max_retries": 0})(_remote.train_fused)
@@ -134,13 +146,14 @@ class _Tasks:
             del self.active[task]
 
     def _retry(self, program: _Program, error: Any) -> None:
-        """Start the missing runs again: in a new program if the worker died, solo if the program itself failed."""
+        """Start the missing runs again in a new program if the worker died. If the program itself failed, see reason_ended."""
         missing = list(program.missing.values())
         if not missing:
             return
         has_failed = isinstance(error, self._ray.exceptions.RayTaskError)
         if has_failed or not program.retries_left:
-            self.start_solo(missing, _fused.reason_ended(error.cause if has_failed else error))
+            failure = failure_of(error.cause if has_failed else error, traceback=str(error))
+            self.start_solo(missing, _fused.reason_ended(failure, missing[0].folder, self._fallback, self._progress))
         else:
             self._progress.write(f"{len(missing)} runs start again: {first_line(error)}")
             self._start_program(missing, program.num_slots, program.retries_left - 1)

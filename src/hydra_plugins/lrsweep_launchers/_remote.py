@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -51,6 +52,7 @@ def train_fused(
             on_record=lambda i, record: ended.put((i, record)),
             on_epoch=lambda _: None,
             on_halved=lambda number: print(f"Out of memory: continuing with {number} runs at a time", flush=True),
+            on_message=partial(print, flush=True),
         )
         program.add_done_callback(lambda _: ended.put(None))
         while (item := ended.get()) is not None:

@@ -25,14 +25,15 @@ _MAX_JOBS = 1_000
 _SHARED = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name", "stderr_to_stdout")
 
 
-def check(jobs: list[Job], /, runs_per_job: Any, array_parallelism: Any = 1, **settings: Any) -> None:
+def check(jobs: list[Job], /, runs_per_job: Any, fallback: Any, array_parallelism: Any = 1, **settings: Any) -> None:
     for name, value in {"runs_per_job": runs_per_job, "array_parallelism": array_parallelism}.items():
         is_count = type(value) is int and value >= 1  # the launcher's config has no schema, so check the type
         require(is_count, f"hydra.launcher.{name}", "a whole number of at least 1", value)
+    require(type(fallback) is bool, "hydra.launcher.fallback", "true or false", fallback)
     _remote.require("submitit", extra="slurm")  # before any function below imports submitit
 
 
-def run_all(jobs: list[Job], done: list[RunRecord], /, cluster: str, runs_per_job: int, **settings: Any) -> None:
+def run_all(jobs: list[Job], done: list[RunRecord], /, cluster: str, runs_per_job: int, fallback: bool, **settings: Any) -> None:
     """Run every job. A run that ends without a record is reported and left missing. Ctrl-C ends all of submitit's jobs first."""
     cores = settings["cpus_per_task"] or 1
     if cluster == "slurm":
@@ -54,7 +55,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], /, cluster: str, runs_per_jo
         while waiting or active:
             batch = [waiting.popleft() for _ in range(min(len(waiting), max_active - len(active)))]
             if batch:
-                active |= zip(_submit(cluster, executor, batch, workers), batch, strict=True)
+                active |= zip(_submit(cluster, executor, batch, workers, fallback), batch, strict=True)
             states = queue.final_states(active)  # before looking for results, because a job leaves its result before it ends
             ended = [submitted for submitted in active if _has_result(submitted) or submitted in states]
             for submitted in ended:
@@ -87,7 +88,7 @@ def make_executor(cluster: str, settings: dict[str, Any]) -> Any:
     return executor
 
 
-def _submit(cluster: str, executor: Any, bundles: list[list[Job]], workers: int) -> list[Any]:
+def _submit(cluster: str, executor: Any, bundles: list[list[Job]], workers: int, fallback: bool) -> list[Any]:
     import submitit
 
     apps = [[job.app for job in jobs] for jobs in bundles]
@@ -96,7 +97,7 @@ def _submit(cluster: str, executor: Any, bundles: list[list[Job]], workers: int)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, deferred)
     try:
         with redirect_stderr(io.StringIO()):  # submitit prints sbatch's error and raises it as well
-            jobs: list[Any] = executor.map_array(Train(), apps, [workers] * len(apps))
+            jobs: list[Any] = executor.map_array(Train(), apps, [workers] * len(apps), [fallback] * len(apps))
         return jobs
     except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
         lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in str(error).splitlines()]

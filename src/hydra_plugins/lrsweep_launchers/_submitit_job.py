@@ -3,14 +3,16 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from types import FrameType
 from typing import Any
 
-from hydra_plugins.lrsweep_launchers import _fused, _pool, _remote
+from hydra_plugins.lrsweep_launchers import _fused, _pool, _processes, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import first_line
 from lrsweep.cli import execution
+from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import AppConfig, run_id
 from lrsweep.records import RunRecord
 from lrsweep.storage import store
@@ -22,10 +24,11 @@ _ASK_SECONDS = 20
 class Train:
     """The function of a job. A job that is queued again skips its finished runs and resumes the others from their checkpoints."""
 
-    def __call__(self, apps: list[AppConfig], workers: int) -> list[RunRecord | None]:
+    def __call__(self, apps: list[AppConfig], workers: int, fallback: bool) -> list[RunRecord | None]:
         """Train the runs of one job. If there are several, `workers` train at a time, each in a process of its own.
 
-        On a GPU, several runs share fused programs. None stands for a run without a valid record.
+        On a GPU, several runs share fused programs; if one fails, its unfinished runs run solo with `fallback`. None stands for
+        a run without a valid record.
         """
         number = _handle_signals()
         pending = [app for app in apps if finished_record(app) is None]  # another job, or this one before, may have trained a run
@@ -35,7 +38,8 @@ class Train:
             _start_deaf_server(number)
             jobs = [Job(app, app.run, run_id(app.run)) for app in pending]
             if prepare_device(pending[0].machine).type == "cuda":
-                _fused.run_all(jobs, [], None)
+                with suppress(SweepIncomplete):  # its message says why, at the end of the log
+                    _fused.run_all(jobs, [], None, fallback)
             else:
                 _pool.run_all(jobs, [], workers)
         return [store.read_run(app.folder, run_id(app.run)) for app in apps]
@@ -101,7 +105,7 @@ def _is_running() -> bool:
 
 
 def _start_deaf_server(before_the_limit: signal.Signals) -> None:
-    """Start the server of the pool with Slurm's signals blocked, for itself and all workers.
+    """Start the server of the worker processes with Slurm's signals blocked, for itself and all workers.
 
     Slurm sends its signals to every process of the job, but only this process knows how to react.
     """
@@ -109,6 +113,6 @@ def _start_deaf_server(before_the_limit: signal.Signals) -> None:
     resource_tracker.ensure_running()  # it would unblock SIGTERM
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
-        _pool._start_server()
+        _processes._ensure_server()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)

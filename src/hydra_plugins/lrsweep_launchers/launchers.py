@@ -26,6 +26,7 @@ class PoolConf:
 class FusedConf:
     _target_: str = "hydra_plugins.lrsweep_launchers.launchers.FusedLauncher"
     runs: int | None = None  # number of runs that train at a time; None: as many as fit into GPU memory, or 8 on a CPU
+    fallback: bool = False  # if a program fails, its unfinished runs run solo; otherwise the sweep ends
 
 
 @dataclass
@@ -84,7 +85,7 @@ class _StoreLauncher(Launcher):
 
 
 class PoolLauncher(_StoreLauncher):
-    """`hydra/launcher=pool`: one process per run, several at a time."""
+    """`hydra/launcher=pool`: several processes at a time. On a CPU each trains one run, on a GPU one after another."""
 
     module = "_pool"
 
@@ -98,8 +99,8 @@ class FusedLauncher(_StoreLauncher):
 
     module = "_fused"
 
-    def __init__(self, runs: int | None) -> None:
-        super().__init__(num_slots=runs)
+    def __init__(self, runs: int | None, fallback: bool) -> None:
+        super().__init__(num_slots=runs, fallback=fallback)
 
 
 class RayLauncher(_StoreLauncher):
@@ -107,8 +108,8 @@ class RayLauncher(_StoreLauncher):
 
     module = "_ray"
 
-    def __init__(self, ray: DictConfig, fused: int | None) -> None:
-        super().__init__(num_slots=fused, init=ray.init, remote=ray.remote)
+    def __init__(self, ray: DictConfig, fused: int | None, fallback: bool) -> None:
+        super().__init__(num_slots=fused, fallback=fallback, init=ray.init, remote=ray.remote)
 
 
 class SlurmLauncher(_StoreLauncher):

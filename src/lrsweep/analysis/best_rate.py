@@ -16,7 +16,7 @@ from lrsweep.analysis.summary import CONFIDENCE, summarise
 
 CHANCE = 0.1  # test accuracy assumed for a run that diverged before it was tested
 
-Doubt = Literal["no_rate_dependable", "at_lower_end", "at_upper_end", "runs_missing", "few_seeds"]
+Doubt = Literal["no_rate_dependable", "at_lower_end", "at_upper_end", "runs_missing", "few_seeds", "cut_short"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = No
         "at_upper_end": rows["verdict"].iloc[-1] == "good" or best["lr"] == rows["lr"].iloc[-1],
         "runs_missing": num_missing > 0 or len(measured) < runs["lr"].nunique() * runs["seed"].nunique(),
         "few_seeds": num_seeds < MIN_SEEDS,
+        "cut_short": _is_cut_short(measured),
     }
     return Best(
         arm=str(runs["arm"].iloc[0]),
@@ -111,6 +112,13 @@ def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = No
         doubts=tuple(doubt for doubt, holds in doubts.items() if holds),  # type: ignore[misc]  # the keys are Doubts
         tried=tuple(sorted({*tried, *rows["lr"]})),
     )
+
+
+def _is_cut_short(measured: pd.DataFrame) -> bool:
+    """Did most runs reach the limit of epochs, although early stopping could have ended them before?"""
+    patience = pd.to_numeric(measured["training.patience"], errors="coerce")  # NaN without early stopping
+    was_cut = (measured["stop_reason"] == "max_epochs") & (patience < measured["training.max_epochs"])
+    return bool(was_cut.mean() > 0.5)
 
 
 def _most_accurate(measured: pd.DataFrame, rows: pd.DataFrame) -> int:

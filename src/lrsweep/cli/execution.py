@@ -1,6 +1,7 @@
 """Train one run, or many runs in one program, and store their records. Decide which runs are finished already."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, Sch
 from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist
 from lrsweep.fused import scheduler
-from lrsweep.fused.scheduler import EpochSeconds
+from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.records import EpochRecord, Outcome, RunRecord, State
 from lrsweep.storage import files, store
 from lrsweep.storage.checkpoints import Checkpoint, CheckpointError
@@ -32,6 +33,8 @@ OnMessage = Callable[[str], None]
 _NO_PEAKS = dict.fromkeys(("peak_memory_bytes", "peak_gpu_memory_bytes"))  # peaks are known only if the process trained one run
 # A checkpoint is resumed only if these are unchanged, so that a resumed run gives the same bits as an uninterrupted one.
 _RESUME_ONLY_WITH_SAME = ("device", "device_name", "threads", "precision", "versions", "git_commit", "git_dirty")
+# Writing the state of a run takes about 10 ms. So a program with more than 80 slots writes less often: every 60 s with 480.
+_FUSED_CHECKPOINT_SECONDS = 1 / 8  # per slot
 _CPU_SLOTS = 8
 _CALIBRATION_EPOCHS = 3
 _CALIBRATION_LR = 1e-3  # any rate that does not diverge: an epoch takes equally long at every rate
@@ -77,17 +80,25 @@ def report_cpu_fallback(device: str) -> None:
 
 
 def run_one(
-    run: RunConfig, machine: MachineConfig, folder: Path, *, workers: int, on_epoch: OnEpoch, on_message: OnMessage
+    run: RunConfig,
+    machine: MachineConfig,
+    folder: Path,
+    *,
+    workers: int,
+    on_epoch: OnEpoch,
+    on_message: OnMessage,
+    has_own_process: bool = True,
 ) -> RunRecord:
-    """Train one run in this process, from its checkpoint if there is one, and store its record."""
+    """Train one run in this process, from its checkpoint if there is one, and store its record.
+
+    With `has_own_process`, the process trains no other run, so its peak of memory is the run's.
+    """
     device = prepare_device(machine)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     split = dataset.split(_mnist(Path(machine.data_dir), device), run.data, run.seed)
     environment = describe(device, workers)
-    checkpoint = Checkpoint(
-        path=store.checkpoint_path(folder, run_id(run)),
-        made_by={"run_id": run_id(run)} | {name: environment[name] for name in _RESUME_ONLY_WITH_SAME},
-        every_seconds=machine.checkpoint_seconds,
-    )
+    checkpoint = _checkpoint(run, folder, environment, "solo", machine.checkpoint_seconds)
     state = _read(checkpoint, on_message)
     weights: dict[str, Tensor] = {}
     try:
@@ -102,11 +113,19 @@ def run_one(
     except Exception:  # after a kill or Ctrl-C the checkpoint stays
         checkpoint.remove()  # resuming from it would raise the same error again
         raise
-    record = _store(run, folder, outcome, split.class_counts, describe(device, workers))
+    environment = describe(device, workers) | ({} if has_own_process else {"peak_memory_bytes": None})
+    record = _store(run, folder, outcome, split.class_counts, environment)
     if machine.save_weights and weights:
         files.write_atomically(per_seed(machine.save_weights, run.seed), weights_file(weights, record.run_id))
     checkpoint.remove()
     return record
+
+
+def _checkpoint(
+    run: RunConfig, folder: Path, environment: dict[str, Any], engine: str, every_seconds: float | None
+) -> Checkpoint:
+    made_by = {name: environment[name] for name in _RESUME_ONLY_WITH_SAME} | {"run_id": run_id(run), "engine": engine}
+    return Checkpoint(store.checkpoint_path(folder, run_id(run)), made_by, every_seconds)
 
 
 def _read(checkpoint: Checkpoint, on_message: OnMessage) -> State | None:
@@ -129,8 +148,11 @@ def run_cohort(
     on_record: Callable[[int, RunRecord], None],
     on_epoch: Callable[[int], None],
     on_halved: Callable[[int], None],
+    on_message: OnMessage,
 ) -> None:
     """Train the runs of one cohort in one program, and store each record in the folder of its run as soon as the run ends.
+
+    Each run has its own checkpoint, as in solo, so that any program of its cohort can continue it.
 
     The wall time of a single fused run cannot be measured. So a few solo epochs are timed first, and their median
     counts as the time of each fused epoch. Without `num_slots`, 8 runs train at a time, or on a GPU as many as fit.
@@ -143,6 +165,12 @@ def run_cohort(
     num_slots = num_slots or (scheduler.num_slots_that_fit(runs[0], mnist) if device.type == "cuda" else _CPU_SLOTS)
     class_counts = cache(lambda seed: dataset.split(mnist, runs[0].data, seed).class_counts)
     num_slots_used = min(num_slots, len(runs))
+    every_seconds = machine.checkpoint_seconds and max(machine.checkpoint_seconds, num_slots_used * _FUSED_CHECKPOINT_SECONDS)
+    environment = describe(device, workers=1)
+    checkpoints = [
+        _checkpoint(run, folder, environment, "fused", every_seconds) for run, folder in zip(runs, folders, strict=True)
+    ]
+    states = _read_all(checkpoints, on_message)
 
     def on_slots_halved(num_left: int) -> None:
         nonlocal num_slots_used
@@ -154,17 +182,43 @@ def run_cohort(
         if unvalidated:
             environment["solo_training_seconds"] = unvalidated
         counts = class_counts(runs[i].seed)
-        on_record(i, _store(runs[i], folders[i], outcome, counts, environment, engine="fused", timing="calibrated"))
+        record = _store(runs[i], folders[i], outcome, counts, environment, engine="fused", timing="calibrated")
+        checkpoints[i].remove()
+        on_record(i, record)
 
-    scheduler.train(
-        runs,
-        mnist,
-        num_slots=num_slots,
-        epoch_seconds=EpochSeconds(median(validated), median(unvalidated or validated)),
-        on_outcome=on_outcome,
-        on_epoch=on_epoch,
-        on_halved=on_slots_halved,
-    )
+    try:
+        scheduler.train(
+            runs,
+            mnist,
+            num_slots=num_slots,
+            epoch_seconds=EpochSeconds(median(validated), median(unvalidated or validated)),
+            on_outcome=on_outcome,
+            on_epoch=on_epoch,
+            on_halved=on_slots_halved,
+            on_state=lambda i, make_state: checkpoints[i].keep(make_state),
+            resume_from=states,
+        )
+    except Exception:
+        for i in states:  # the error may come from these states; the other checkpoints stay, for example if the GPU failed
+            checkpoints[i].remove()
+        raise
+
+
+def _read_all(checkpoints: list[Checkpoint], on_message: OnMessage) -> dict[int, State]:
+    """The states of runs that can resume, by position."""
+    states: dict[int, State] = {}
+    errors: Counter[str] = Counter()
+    for i, checkpoint in enumerate(checkpoints):
+        try:
+            if (state := checkpoint.read()) is not None:
+                states[i] = state
+        except CheckpointError as error:
+            errors[str(error)] += 1
+    for reason, count in errors.items():
+        on_message(f"{count} of {len(checkpoints)} runs start from the beginning: their checkpoint {reason}")
+    if states:
+        on_message(f"{len(states)} of {len(checkpoints)} runs resume from their checkpoints")
+    return states
 
 
 def _time_solo_epochs(runs: list[RunConfig], mnist: Mnist) -> tuple[list[float], list[float]]:

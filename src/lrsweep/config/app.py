@@ -110,7 +110,10 @@ class MachineConfig:
     """File for the weights of the scored epoch, see training.score. {seed} in the path is replaced by the seed of the run."""
 
     checkpoint_seconds: float | None = 10.0
-    """Minimum seconds between two checkpoints of a run. 0: after every epoch. None: no checkpoints."""
+    """Minimum seconds between two checkpoints of a run. 0: after every epoch. None: no checkpoints.
+
+    A fused program waits at least 1/8 second per slot, so that writing does not slow it down.
+    """
 
     def __post_init__(self) -> None:
         is_known = re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", self.device) is not None

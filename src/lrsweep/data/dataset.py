@@ -6,6 +6,7 @@ Shapes: N images, B batch, C = 1 channel, H × W = 28 × 28 pixels.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,6 +20,15 @@ NUM_CLASSES = 10
 
 
 @dataclass(frozen=True)
+class Part:
+    images: Tensor  # [N, 1, 28, 28], float32, normalised
+    labels: Tensor  # [N], int64
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
 class Mnist:
     """All images, uint8, on the device."""
 
@@ -27,14 +37,14 @@ class Mnist:
     test_images: Tensor  # [10000, 28, 28]
     test_labels: Tensor
 
+    @cached_property
+    def train(self) -> Part:
+        """All training images, normalised once for all runs that share a program."""
+        return Part(normalise(self.train_images), self.train_labels.long())
 
-@dataclass(frozen=True)
-class Part:
-    images: Tensor  # [N, 1, 28, 28], float32, normalised
-    labels: Tensor  # [N], int64
-
-    def __len__(self) -> int:
-        return len(self.labels)
+    @cached_property
+    def test(self) -> Part:
+        return Part(normalise(self.test_images), self.test_labels.long())
 
 
 @dataclass(frozen=True)

@@ -4,36 +4,34 @@ Each run trains as in solo.py: with the same split, initial weights and batches,
 and the same scores on the test set. Only the order of floating-point sums differs, so the weights drift apart after some steps,
 as they also do between two machines.
 
-Shapes: K slots, N images, S steps per epoch.
+Shapes: K slots of a block, N images, S steps per epoch.
 """
 
-import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Literal
 
 import torch
-from torch import Tensor
 
 from lrsweep.config import LayerFactors, RunConfig
-from lrsweep.data.dataset import Mnist, batch_order
-from lrsweep.data.seeding import generator
+from lrsweep.data.dataset import Mnist
+from lrsweep.fused.active_run import ActiveRun, EpochSeconds
 from lrsweep.fused.block import BLOCK_SLOTS, Block, EpochResult
 from lrsweep.fused.stacked_cnn import FORWARD
-from lrsweep.records import EpochRecord, Outcome, StopReason
-from lrsweep.training.early_stopping import EarlyStopping
-from lrsweep.training.schedules import Pace, PlateauState, lr_at, pace_of
+from lrsweep.records import Outcome, State
 from lrsweep.training.solo import Score
 
 _USABLE_MEMORY = 0.8  # fraction of the free GPU memory
-
-
-class EpochSeconds(NamedTuple):
-    """The seconds to record for an epoch. A fused run has no wall time of its own, because it shares every step."""
-
-    with_validation: float
-    without_validation: float
+# Generous upper bounds, because slots that do not fit cost a restart, and missing ones cost nothing: blocks take turns anyway.
+# A slot keeps about 5 MB: the weights, their gradient and the optimizer's state. Its share of a block's CUDA graphs is about 1 MB
+# more, because the driver takes about 64 kB per recorded kernel (reported by users, not measured here).
+_SLOT_BYTES = 16 * 2**20
+_IMAGE_BYTES = 2**20  # temporary tensors of a step per image and slot: 0.6 MB measured, and 0.2 MB in validation
+_VALIDATED_IMAGES = 500  # at a time
+# PyTorch raises torch.OutOfMemoryError only if its own allocator fails. CUDA graphs and cuBLAS allocate for themselves.
+_OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def reason_not_fusable(run: RunConfig) -> str | None:
@@ -76,25 +74,46 @@ def train(
     on_outcome: Callable[[int, Outcome], None],
     on_epoch: Callable[[int], None] = lambda num_active: None,
     on_halved: Callable[[int], None] = lambda num_slots: None,
+    on_state: Callable[[int, Callable[[], State]], None] = lambda position, make_state: None,
+    resume_from: Mapping[int, State] | None = None,
     dtype: torch.dtype = torch.float32,
     block_slots: int | None = None,
 ) -> None:
     """Train the runs of one cohort, at most `num_slots` at a time.
 
-    `on_outcome` gets each run's position and outcome as soon as the run ends. If memory runs out, the unfinished runs start
-    again with half the slots, and `on_halved` gets the new number; with one slot, torch.OutOfMemoryError is raised.
+    `on_outcome` gets each run's position and outcome as soon as the run ends. `on_state` gets, after every epoch of a run but its
+    last, the run's position and a function that returns its state. Pass such states by position as `resume_from` to continue the
+    runs; the other runs start anew.
+
+    If memory runs out, the unfinished runs start again with half the slots, and `on_halved` gets the new number; with one slot,
+    torch.OutOfMemoryError is raised.
     """
+
+    def start(position: int, block: Block, k: int) -> ActiveRun:
+        active = ActiveRun(position, runs[position], epoch_seconds)
+        if resume_from and position in resume_from:
+            block.restore(k, resume_from[position]["slot"])
+            active.load_state(resume_from[position]["run"])
+        else:
+            block.load(k, active.run)
+        return active
+
     unfinished = list(range(len(runs)))
     num_slots = min(num_slots, len(runs))
     while unfinished:
         try:
-            for i, outcome in _train_in_slots(runs, unfinished, mnist, num_slots, block_slots, dtype, epoch_seconds, on_epoch):
+            outcomes = _train_in_slots(
+                _blocks(runs[0], mnist, num_slots, block_slots, dtype), deque(unfinished), start, on_epoch, on_state
+            )
+            for i, outcome in outcomes:
                 on_outcome(i, outcome)
                 unfinished.remove(i)
             return
-        except torch.OutOfMemoryError:
-            if num_slots == 1:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
                 raise
+            if num_slots == 1:
+                raise torch.OutOfMemoryError(str(error)) from error
         # Not inside `except`: there, the traceback would keep the tensors of the interrupted step alive.
         num_slots = min(num_slots // 2, len(unfinished))
         if mnist.train_images.is_cuda:
@@ -103,189 +122,103 @@ def train(
 
 
 def num_slots_that_fit(template: RunConfig, mnist: Mnist) -> int:
-    """How many slots the free GPU memory holds, estimated by building two blocks."""
+    """How many slots surely fit into the free GPU memory, but at least one block; if even that is too much, `train` halves it."""
     block_slots = BLOCK_SLOTS["cuda"]
     torch.cuda.empty_cache()
-    free = torch.cuda.mem_get_info(mnist.train_images.device)[0]
-    try:
-        shared, per_block = _memory_of_blocks(template, mnist, block_slots)
-    except torch.OutOfMemoryError:
-        return block_slots // 2  # if that is still too many, `train` halves it again
-    return max(1, int((_USABLE_MEMORY * free - shared) / per_block * block_slots))
+    free, _ = torch.cuda.mem_get_info(mnist.train_images.device)
+    shared = block_slots * max(template.training.batch_size, _VALIDATED_IMAGES) * _IMAGE_BYTES
+    return max(block_slots, int((_USABLE_MEMORY * free - shared) / _SLOT_BYTES))
 
 
-def _memory_of_blocks(template: RunConfig, mnist: Mnist, block_slots: int) -> tuple[int, int]:
-    """The bytes that all blocks share (temporary tensors, library workspaces), and the bytes that each block keeps."""
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """An error that ends the recording of a CUDA graph can cause a second one, which then has the first as its context."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in _OUT_OF_MEMORY):
+            return True
+        error = error.__context__
+    return False
+
+
+def _blocks(template: RunConfig, mnist: Mnist, num_slots: int, block_slots: int | None, dtype: torch.dtype) -> list[Block]:
     device = mnist.train_images.device
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    pool = torch.cuda.graph_pool_handle()
-    blocks = [Block(template, block_slots, mnist, torch.float32, pool)]
-    with_one = torch.cuda.memory_allocated(device)
-    blocks.append(Block(template, block_slots, mnist, torch.float32, pool))
-    per_block = torch.cuda.memory_allocated(device) - with_one
-    order_KN = torch.zeros(block_slots, template.data.num_train, dtype=torch.int64)
-    blocks[1].epoch(order_KN, torch.zeros(template.epoch_steps, block_slots))
-    return torch.cuda.max_memory_allocated(device) - before - 2 * per_block, per_block
-
-
-@dataclass
-class _ActiveRun:
-    """The run in a slot, with the state that solo would have after the same number of epochs."""
-
-    position: int
-    run: RunConfig
-    epoch_seconds: EpochSeconds
-    order: torch.Generator = field(init=False)
-    stopping: EarlyStopping = field(init=False)
-    pace: Pace = field(init=False)
-    plateau: PlateauState = field(default_factory=PlateauState)
-    curve: list[EpochRecord] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)  # of every step
-    wall_seconds: float = 0.0  # as in solo, the diverged epoch counts
-    stop_reason: StopReason | None = None  # None while the run continues
-
-    def __post_init__(self) -> None:
-        self.order = generator(self.run.seed, "order")
-        self.stopping = EarlyStopping(patience=self.run.training.patience)
-        self.pace = pace_of(self.run)
-
-    def next_order(self) -> Tensor:
-        return torch.cat(batch_order(self.run.data.num_train, self.run.training.batch_size, self.order))
-
-    def next_rates(self) -> list[float]:
-        first = len(self.losses)
-        steps = range(first, first + self.run.epoch_steps)
-        return [lr_at(self.run.schedule, self.run.optimizer.lr, step, self.pace) * self.plateau.lr_scale for step in steps]
-
-    @property
-    def is_validated(self) -> bool:
-        """Is the next epoch validated?"""
-        return self.run.training.validates(len(self.curve) + 1)
-
-    def after_epoch(self, losses: list[float], train_accuracy: float, valid: Score | None) -> None:
-        """Apply the stopping rule of solo.py."""
-        self.losses += losses
-        seconds = self.epoch_seconds.with_validation if valid else self.epoch_seconds.without_validation
-        self.wall_seconds += seconds
-        if not all(map(math.isfinite, [*losses, valid.loss if valid else 0.0])):
-            self.stop_reason = "diverged"
-            return
-        if valid is not None:
-            self.plateau = self.plateau.after(self.run.schedule, self.run.optimizer.lr, valid.loss)
-        self.stopping = self.stopping.after(valid.accuracy if valid else None)
-        self.curve.append(
-            EpochRecord(
-                epoch=self.stopping.epoch,
-                train_loss=self._mean_loss(losses),
-                train_accuracy=train_accuracy,
-                highest_loss=max(losses),
-                valid_loss=valid.loss if valid else None,
-                valid_accuracy=valid.accuracy if valid else None,
-                seconds=seconds,
-            )
-        )
-        if self.stopping.is_over:
-            self.stop_reason = "patience"
-        elif len(self.curve) >= self.run.training.max_epochs:
-            self.stop_reason = "max_epochs"
-
-    def outcome(self, best: Score | None, last: Score | None) -> Outcome:
-        """`best` and `last` are the test scores of the best and the last epoch. None if the run has no such epoch."""
-        assert self.stop_reason is not None
-        test = {"best": best, "last": last}[self.run.training.score]
-        last_accuracy = self.curve[-1].valid_accuracy if self.curve else None
-        valid_accuracy = {"best": self.stopping.best_accuracy, "last": last_accuracy}[self.run.training.score]
-        is_diverged = self.stop_reason == "diverged"
-        num_finite = next((step for step, loss in enumerate(self.losses) if not math.isfinite(loss)), len(self.losses))
-        return Outcome(
-            status="diverged" if is_diverged else "ok",
-            stop_reason=self.stop_reason,
-            curve=tuple(self.curve),
-            best_epoch=self.stopping.best_epoch or None,
-            valid_accuracy=valid_accuracy if test else None,
-            test_loss=test.loss if test else None,
-            test_accuracy=test.accuracy if test else None,
-            best_test_accuracy=best.accuracy if best else None,
-            last_test_accuracy=last.accuracy if last else None,
-            wall_seconds=self.wall_seconds,
-            diverged_step=num_finite if is_diverged else None,
-            last_finite_loss=self.losses[num_finite - 1] if num_finite else None,
-        )
-
-    def _mean_loss(self, losses: list[float]) -> float:
-        size, num_train = self.run.training.batch_size, self.run.data.num_train
-        sizes = [min(size, num_train - first) for first in range(0, num_train, size)]
-        return sum(loss * size for loss, size in zip(losses, sizes, strict=True)) / num_train
+    pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+    size = block_slots or BLOCK_SLOTS[device.type]
+    return [Block(template, min(size, num_slots - first), mnist, dtype, pool) for first in range(0, num_slots, size)]
 
 
 def _train_in_slots(
-    runs: Sequence[RunConfig],
-    positions: Sequence[int],
-    mnist: Mnist,
-    num_slots: int,
-    block_slots: int | None,
-    dtype: torch.dtype,
-    epoch_seconds: EpochSeconds,
+    blocks: list[Block],
+    waiting: deque[int],
+    start: Callable[[int, Block, int], ActiveRun],
     on_epoch: Callable[[int], None],
+    on_state: Callable[[int, Callable[[], State]], None],
 ) -> Iterator[tuple[int, Outcome]]:
-    """Yield each run's position and outcome when it ends. Free slots are filled between epochs, in the order of the runs."""
-    waiting = deque(positions)
-    device = mnist.train_images.device
-    pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
-    per_block = block_slots or BLOCK_SLOTS[device.type]
-    sizes = [min(per_block, num_slots - first) for first in range(0, num_slots, per_block)]
-    blocks = [Block(runs[positions[0]], size, mnist, dtype, pool) for size in sizes]
-    slots: list[list[_ActiveRun | None]] = [[None] * size for size in sizes]
-    while True:
-        for block, block_runs in zip(blocks, slots, strict=True):
-            for k, active in enumerate(block_runs):
-                if active is None and waiting:
-                    position = waiting.popleft()
-                    block.load(k, runs[position])
-                    block_runs[k] = _ActiveRun(position, runs[position], epoch_seconds)
-        busy = [(block, block_runs) for block, block_runs in zip(blocks, slots, strict=True) if any(block_runs)]
-        if not busy:
-            return
+    """Yield each run's position and outcome when it ends. Free slots are filled between epochs, in the order of the runs.
+
+    Active runs always fill the first slots, and only blocks that have work take part in an epoch.
+    """
+    places = [(block, k) for block in blocks for k in range(block.num_slots)]
+    size = blocks[0].num_slots  # of all blocks but the last
+    active: list[ActiveRun] = []  # in the first places
+    while active or waiting:
+        while waiting and len(active) < len(places):
+            active.append(start(waiting.popleft(), *places[len(active)]))
+        busy = [(blocks[first // size], active[first : first + size]) for first in range(0, len(active), size)]
         # All blocks start before the first one finishes, so that a GPU always has work.
         results = [_start_epoch(block, block_runs) for block, block_runs in busy]
-        on_epoch(sum(active is not None for _, block_runs in busy for active in block_runs))
+        on_epoch(len(active))
         for (block, block_runs), result in zip(busy, results, strict=True):
             yield from _finish_epoch(block, block_runs, result)
+        _close_gaps(active, places)
+        for run, (block, k) in zip(active, places, strict=False):
+            on_state(run.position, partial(_state, run, block, k))
 
 
-def _start_epoch(block: Block, slots: list[_ActiveRun | None]) -> EpochResult:
-    active_runs = {k: active for k, active in enumerate(slots) if active is not None}
-    template = next(iter(active_runs.values())).run
-    order_KN = torch.zeros(len(slots), template.data.num_train, dtype=torch.int64)
-    rates_SK = torch.zeros(template.epoch_steps, len(slots), dtype=torch.float64)
-    for k, active in active_runs.items():
+def _close_gaps(active: list[ActiveRun], places: list[tuple[Block, int]]) -> None:
+    """Move the last active run into the place of each run that has ended."""
+    for i in reversed(range(len(active))):  # from the end, so that the last one is active
+        if active[i].stop_reason is not None:
+            last = active.pop()
+            if i < len(active):
+                (block, k), (source, source_k) = places[i], places[len(active)]
+                block.restore(k, source.state(source_k))
+                active[i] = last
+
+
+def _state(run: ActiveRun, block: Block, k: int) -> State:
+    return {"run": run.state(), "slot": {name: tensor.to("cpu", copy=True) for name, tensor in block.state(k).items()}}
+
+
+def _start_epoch(block: Block, runs: list[ActiveRun]) -> EpochResult:
+    """Start an epoch of the runs in the first slots of a block."""
+    template = runs[0].run
+    order_KN = torch.zeros(block.num_slots, template.data.num_train, dtype=torch.int64)
+    rates_SK = torch.zeros(template.epoch_steps, block.num_slots, dtype=torch.float64)
+    for k, active in enumerate(runs):
         order_KN[k] = active.next_order()
         rates_SK[:, k] = torch.tensor(active.next_rates(), dtype=torch.float64)
-    validated = [k for k, active in active_runs.items() if active.is_validated]
-    return block.epoch(order_KN, rates_SK, None if len(validated) == len(active_runs) else validated)
+    validated = [k for k, active in enumerate(runs) if active.is_validated]
+    return block.epoch(order_KN, rates_SK, None if len(validated) == len(runs) else validated)
 
 
-def _finish_epoch(block: Block, slots: list[_ActiveRun | None], result: EpochResult) -> Iterator[tuple[int, Outcome]]:
-    """Keep the weights of runs that improved, and free the slots of runs that ended."""
+def _finish_epoch(block: Block, runs: list[ActiveRun], result: EpochResult) -> Iterator[tuple[int, Outcome]]:
+    """Keep the weights of runs that improved, and yield the position and outcome of runs that ended."""
     losses_KS, train_K, valid_loss_K, valid_K = (tensor.tolist() for tensor in result)
     improved, ended = [], []
-    for k, active in enumerate(slots):
-        if active is not None:
-            data = active.run.data
-            valid = Score(valid_loss_K[k], valid_K[k] / data.num_valid) if active.is_validated else None
-            active.after_epoch(losses_KS[k], train_K[k] / data.num_train, valid)
-            if active.stop_reason != "diverged" and active.stopping.is_improvement:
-                improved.append(k)
-            if active.stop_reason is not None:
-                ended.append((k, active))
+    for k, active in enumerate(runs):
+        data = active.run.data
+        valid = Score(valid_loss_K[k], valid_K[k] / data.num_valid) if active.is_validated else None
+        active.after_epoch(losses_KS[k], train_K[k] / data.num_train, valid)
+        if active.stop_reason != "diverged" and active.stopping.is_improvement:
+            improved.append(k)
+        if active.stop_reason is not None:
+            ended.append((k, active))
     if improved:
         block.keep_best(improved)
     best = _score_test(block, "best", [k for k, active in ended if active.stopping.best_epoch])
     only_last = [k for k, active in ended if active.stop_reason != "diverged" and k not in improved]
     last = {k: best[k] for k in improved if k in best} | _score_test(block, "last", only_last)
     for k, active in ended:
-        slots[k] = None
         yield active.position, active.outcome(best.get(k), last.get(k))
 
 

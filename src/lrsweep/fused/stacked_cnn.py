@@ -4,11 +4,12 @@ A convolution is im2col and a batched matrix product, in NHWC. Grouped convoluti
 turns a convolution into a grouped one. No operation mixes runs, so a run that diverges does not affect the others.
 
 Shapes: K runs, B batch, H × W pixels, I and O channels or features in and out, R × S pixels of a kernel, M = B·H·W rows,
-J = R·S·I columns, C classes, P floats per run.
+J = R·S·I columns, C classes, P floats per run, N pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -20,8 +21,9 @@ from lrsweep.training.models import ACTIVATIONS
 
 Weights = dict[str, Tensor]  # name in the module's state dict → [K, *shape in the module]
 
-_ALIGNMENT = 32  # floats: each tensor of a row starts at a multiple of 128 bytes, which allows wide loads on a GPU
+ALIGNMENT = 32  # floats: each tensor of a row starts at a multiple of 128 bytes, which allows wide loads on a GPU
 _SIDE = 3  # pixels of every kernel
+_ROWS_PER_PART = 1024  # at most, in a weight gradient
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,17 @@ class RowLayout:
     places: dict[str, tuple[int, torch.Size]]  # name → first float, shape
     num_floats: int
 
+    def groups(self, name: str) -> slice:
+        """The tensor's place in groups of ALIGNMENT floats. No two tensors share a group."""
+        start, shape = self.places[name]
+        return slice(start // ALIGNMENT, -(-(start + shape.numel()) // ALIGNMENT))
+
 
 def row_layout(model: nn.Module) -> RowLayout:
     places, end = {}, 0
     for name, parameter in model.named_parameters():
         places[name] = end, parameter.shape
-        end += -(-parameter.numel() // _ALIGNMENT) * _ALIGNMENT
+        end += -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
     return RowLayout(places, end)
 
 
@@ -53,26 +60,43 @@ def views(rows_KP: Tensor, layout: RowLayout) -> Weights:
     return weights
 
 
+def write_rows(parts: Iterable[Tensor], rows_KP: Tensor) -> None:
+    """The inverse of `views`: write the tensors of every run, in the order of the layout, into its row in one pass."""
+    pieces = []
+    for part in parts:
+        pieces.append(_as_stored(part).flatten(1))
+        if gap := -pieces[-1].shape[1] % ALIGNMENT:
+            pieces.append(rows_KP.new_zeros(len(rows_KP), gap))
+    torch.cat(pieces, dim=1, out=rows_KP)
+
+
+def _as_stored(weight: Tensor) -> Tensor:
+    """The weights of kernels [K, O, I, R, S] in the order [K, O, R, S, I]."""
+    return weight.permute(0, 1, 3, 4, 2) if weight.dim() == 5 else weight
+
+
 def forward_cnn(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
     """[K, B, 28, 28] → logits [K, B, 10]. The same function as models.CNN, for each run."""
 
     def convolve(x_KBHWI: Tensor, layer: str) -> Tensor:
-        return _convolve(x_KBHWI, weights[f"{layer}.weight"], weights[f"{layer}.bias"])
+        return _convolve(x_KBHWI, weights[f"{layer}.weight"])
+
+    def activate(x_KBHWO: Tensor, layer: str) -> Tensor:
+        return ACTIVATIONS[config.conv_activation](x_KBHWO + weights[f"{layer}.bias"][:, None, None, None])
+
+    def activate_and_pool(x_KBHWO: Tensor, layer: str) -> Tensor:  # in the order of models.CNN
+        if config.pool == "mean":
+            return _pool(F.avg_pool2d, activate(x_KBHWO, layer))
+        # A bias does not change which pixel is the largest, so it is added after pooling, to a quarter of the pixels.
+        return activate(_pool(F.max_pool2d, x_KBHWO), layer)
 
     def linear(x_KBI: Tensor, layer: str) -> Tensor:
-        weight_KOI, bias_KO = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
-        return torch.baddbmm(bias_KO.unsqueeze(1), x_KBI, weight_KOI.transpose(1, 2))
+        return _product(x_KBI, weights[f"{layer}.weight"]) + weights[f"{layer}.bias"].unsqueeze(1)
 
-    def activate_and_pool(x_KBHWO: Tensor) -> Tensor:  # in the order of models.CNN
-        if config.pool == "mean":
-            return _pool(F.avg_pool2d, activate(x_KBHWO))
-        return activate(_pool(F.max_pool2d, x_KBHWO))
-
-    activate = ACTIVATIONS[config.conv_activation]
     x = F.pad(images_KBHW, (1, 1, 1, 1)).unsqueeze(-1)
-    x = activate_and_pool(convolve(x, "conv1"))
-    x = activate_and_pool(convolve(x, "conv2"))
-    x = activate(convolve(x, "conv3"))
+    x = activate_and_pool(convolve(x, "conv1"), "conv1")
+    x = activate_and_pool(convolve(x, "conv2"), "conv2")
+    x = activate(convolve(x, "conv3"), "conv3")
     x = x.permute(0, 1, 4, 2, 3).flatten(2)  # the module flattens in the order C, H, W
     return linear(ACTIVATIONS[config.activation](linear(x, "dense")), "output")
 
@@ -104,37 +128,80 @@ def num_correct(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
     return (logits_KBC.argmax(dim=2) == labels_KB).sum(dim=1)
 
 
-def _convolve(x_KBHWI: Tensor, weight_KOIRS: Tensor, bias_KO: Tensor) -> Tensor:
-    """[K, B, H-2, W-2, O]: without padding."""
+def _product(x_KMJ: Tensor, weight_KOJ: Tensor) -> Tensor:
+    """[K, M, O]: x · weightᵀ for each run."""
+    product_KMO: Tensor = _Product.apply(x_KMJ, weight_KOJ)
+    return product_KMO
+
+
+class _Product(torch.autograd.Function):
+    """It has its own backward, because autograd's would give the weight's gradient as [K, J, O]: not in the order of a row."""
+
+    @staticmethod
+    def forward(ctx: Any, x_KMJ: Tensor, weight_KOJ: Tensor) -> Tensor:
+        ctx.save_for_backward(x_KMJ, weight_KOJ)
+        return torch.bmm(x_KMJ, weight_KOJ.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, grad_KMO: Tensor) -> tuple[Tensor | None, Tensor]:
+        x_KMJ, weight_KOJ = ctx.saved_tensors
+        grad_x_KMJ = torch.bmm(grad_KMO, weight_KOJ) if ctx.needs_input_grad[0] else None
+        return grad_x_KMJ, _sum_of_products(grad_KMO, x_KMJ)
+
+
+def _sum_of_products(grad_KMO: Tensor, x_KMJ: Tensor) -> Tensor:
+    """[K, O, J]: gradᵀ · x for each run.
+
+    On a GPU, a batched product uses one thread block per tile of O × J, which is one per run in conv1, however many rows it has
+    to sum. So many rows are summed in parts first.
+    """
+    num_parts, num_rows = 1, grad_KMO.shape[1]
+    while num_rows > _ROWS_PER_PART and num_rows % 2 == 0:
+        num_parts, num_rows = 2 * num_parts, num_rows // 2
+    grad_part, x_part = (tensor.reshape(-1, num_rows, tensor.shape[2]) for tensor in (grad_KMO, x_KMJ))
+    parts_KpOJ: Tensor = torch.bmm(grad_part.transpose(1, 2), x_part).unflatten(0, (-1, num_parts))
+    return parts_KpOJ.sum(dim=1) if num_parts > 1 else parts_KpOJ.squeeze(1)
+
+
+def _convolve(x_KBHWI: Tensor, weight_KOIRS: Tensor) -> Tensor:
+    """[K, B, H-2, W-2, O]: without padding and without bias."""
     num_runs, num_images, height, width, _ = x_KBHWI.shape
     columns_KMJ: Tensor = _Columns.apply(x_KBHWI)
-    weight_KJO = weight_KOIRS.permute(0, 3, 4, 2, 1).flatten(1, 3)  # a view: kernels are channels_last
-    out_KMO = torch.baddbmm(bias_KO.unsqueeze(1), columns_KMJ, weight_KJO)
+    out_KMO = _product(columns_KMJ, _as_stored(weight_KOIRS).flatten(2))
     return out_KMO.view(num_runs, num_images, height - _SIDE + 1, width - _SIDE + 1, -1)
 
 
-class _Columns(torch.autograd.Function):
-    """im2col: every 3 × 3 window of [K, B, H, W, I] as a row of [K, M, J].
+def _columns(x_KBHWI: Tensor) -> Tensor:
+    """im2col: every 3 × 3 window of [K, B, H, W, I] as a row of [K, M, J]."""
+    windows_KBHWIRS = x_KBHWI.unfold(2, _SIDE, 1).unfold(3, _SIDE, 1)
+    return windows_KBHWIRS.permute(0, 1, 2, 3, 5, 6, 4).flatten(4, 6).flatten(1, 3)
 
-    It has its own backward, because autograd's would write a full-sized tensor for each of the nine shifts.
-    """
+
+class _Columns(torch.autograd.Function):
+    """`_columns`, with its own backward, because autograd's would write a full-sized tensor for each of the nine shifts."""
 
     @staticmethod
     def forward(ctx: Any, x_KBHWI: Tensor) -> Tensor:
         ctx.shape = x_KBHWI.shape
-        windows_KBHWIRS = x_KBHWI.unfold(2, _SIDE, 1).unfold(3, _SIDE, 1)
-        return windows_KBHWIRS.permute(0, 1, 2, 3, 5, 6, 4).flatten(4, 6).flatten(1, 3)
+        return _columns(x_KBHWI)
 
     @staticmethod
     def backward(ctx: Any, grad_KMJ: Tensor) -> Tensor:
         num_runs, num_images, height, width, num_in = ctx.shape
-        rows, columns = height - _SIDE + 1, width - _SIDE + 1
-        grad_KBHWRSI = grad_KMJ.view(num_runs, num_images, rows, columns, _SIDE, _SIDE, num_in)
-        grad_x_KBHWI = grad_KMJ.new_zeros(ctx.shape)
-        for r in range(_SIDE):
-            for s in range(_SIDE):
-                grad_x_KBHWI[:, :, r : r + rows, s : s + columns] += grad_KBHWRSI[..., r, s, :]
-        return grad_x_KBHWI
+        places, starts = _places_of_pixels(num_runs * num_images, height, width, grad_KMJ.device)
+        grad_NI = F.embedding_bag(places, grad_KMJ.view(-1, num_in), starts, mode="sum")
+        return grad_NI.view(ctx.shape)
+
+
+@cache
+def _places_of_pixels(num_images: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where the columns show each pixel: the positions for pixel after pixel, and where the list of each pixel starts.
+
+    A pixel is shown up to nine times. Summing the gradients at these positions, as F.embedding_bag does, reads the columns once.
+    """
+    pixels = torch.arange(num_images * height * width, device=device)
+    shown, places = _columns(pixels.view(1, num_images, height, width, 1)).flatten().sort(stable=True)
+    return places.int(), torch.searchsorted(shown, pixels).int()
 
 
 def _pool(pool: Callable[[Tensor, int], Tensor], x_KBHWO: Tensor) -> Tensor:

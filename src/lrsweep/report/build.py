@@ -13,10 +13,11 @@ from lrsweep.report.figures.files import draw, remove_figures_not_in
 from lrsweep.report.figures.study_figures import main_figures, shortfall_figure
 from lrsweep.report.page.render import render_page
 from lrsweep.report.texts import markdown_tables
-from lrsweep.report.texts.answer_box import title_and_answer
+from lrsweep.report.texts.answer_box import decision_lines, title_and_answer, what_ran_section
 from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.conclusions_en import conclusions_en
 from lrsweep.report.texts.conclusions_ko import conclusions_ko
+from lrsweep.report.texts.decision import decision_ko
 from lrsweep.report.texts.wording import counted, escaped, seeds_text
 from lrsweep.storage import files
 
@@ -54,6 +55,7 @@ def _write_parts(folder: Path, study: str, tables: Analysis) -> str:
         *(_evidence_parts(folder, tables, main) if main is not None else []),
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
         markdown_tables.longest_section(tables.runs),
+        what_ran_section(tables),
         markdown_tables.data_section(tables.class_counts),
         markdown_tables.environment_section(tables.runs, _commands(study, tables)),
     ]
@@ -84,7 +86,8 @@ def _comparison_parts(folder: Path, name: str, tables: Analysis) -> list[str]:
 
 
 def _conclusion_parts(main: Findings) -> list[str]:
-    return [f"## Conclusions\n\n{conclusions_en(main).strip()}", f"## 결론\n\n{conclusions_ko(main).strip()}"]
+    korean = "\n".join(decision_lines(decision_ko(main)))
+    return [f"## Conclusions\n\n{conclusions_en(main).strip()}", f"## 결론\n\n{korean}\n\n{conclusions_ko(main).strip()}"]
 
 
 def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]:

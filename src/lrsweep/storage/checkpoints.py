@@ -31,7 +31,7 @@ class Checkpoint:
     """The checkpoint file of one run."""
 
     path: Path
-    made_by: dict[str, Any]  # the run, machine and versions; the run resumes only if all of it is the same
+    made_by: dict[str, Any]  # the run, engine, machine and versions; the run resumes only if all of it is the same
     every_seconds: float | None  # shortest time between two writes; None never writes
     _written_at: float = field(default_factory=monotonic)
 
@@ -75,6 +75,6 @@ def decode(content: bytes, made_by: dict[str, Any]) -> State:
     except Exception as error:  # PyTorch does not document which errors it raises on other files
         raise CheckpointError("is not a checkpoint of this program") from error
     if key != (_FORMAT, made_by):
-        raise CheckpointError("comes from another run, machine, commit or version")
+        raise CheckpointError("comes from another run, engine, machine, commit or version")
     assert isinstance(state, dict)
     return state

@@ -41,6 +41,10 @@ def num_cores() -> int:
 
 
 def describe(device: torch.device, workers: int) -> dict[str, Any]:
+    """The environment of a record. This creates no CUDA context, which would take a GPU in exclusive mode from other processes.
+
+    Neither does prepare_device. torch.cuda.set_device, mem_get_info, synchronize and every tensor do.
+    """
     return {
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device.type,
@@ -53,7 +57,22 @@ def describe(device: torch.device, workers: int) -> dict[str, Any]:
         "peak_memory_bytes": _peak_memory_bytes(),
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
         "versions": _versions(),
+        **({"modes": _gpu_modes()} if device.type == "cuda" else {}),
         **_GIT_STATE,
+    }
+
+
+def _gpu_modes() -> dict[str, bool]:
+    """The settings of PyTorch that decide which kernels a GPU uses, and so the bits of a result.
+
+    Of PyTorch's two interfaces to TF32, we use the old one everywhere: reading it after writing to the new one raises an error.
+    """
+    return {
+        "matmul_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_tf32": torch.backends.cudnn.allow_tf32,
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
     }
 
 
@@ -81,7 +100,8 @@ def _versions() -> dict[str, str]:
 def _git_state() -> dict[str, Any]:
     """The commit of this code, whatever the working directory. None without git, or if the code is not in a git checkout.
 
-    Only changes in src/ and conf/ make it dirty: the result files that a sweep writes do not affect a run.
+    Only changes in src/ and conf/ make it dirty: the result files that a sweep writes do not affect a run. LRSWEEP_COMMIT names
+    the commit of a copy without git, after scripts/gpu.py has compared the code with it.
     """
     source = Path(__file__).parents[1]
 
@@ -95,7 +115,8 @@ def _git_state() -> dict[str, Any]:
             return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": is_dirty}
     except (OSError, subprocess.CalledProcessError):
         pass
-    return {"git_commit": None, "git_dirty": None}
+    commit = os.environ.get("LRSWEEP_COMMIT")
+    return {"git_commit": commit, "git_dirty": False if commit else None}
 
 
 _GIT_STATE = _git_state()  # read at import: a commit made during a sweep does not change the code that runs

@@ -1,33 +1,45 @@
-"""The title and the answer box at the top of a report: which rates, how certain, how complete, at what cost."""
+"""The title and the answer box at the top of a report, and the section that says what ran."""
+
+from collections.abc import Sequence
 
 import pandas as pd
 
-from lrsweep.analysis.findings import CONFIRM, Analysis, Findings
-from lrsweep.report.texts.conclusions_en import (
-    best_rate_en,
-    caution_en,
-    disagreement_en,
-    edges_en,
-    evidence_en,
-    good_rates_en,
-    trade_off_en,
-)
+from lrsweep.analysis.findings import CONFIRM, Analysis
+from lrsweep.report.texts.decision import decision_en
 from lrsweep.report.texts.markdown_tables import uncommitted_text, values_of
-from lrsweep.report.texts.wording import counted, escaped, interval, lr_text, number, percent, seeds_text
+from lrsweep.report.texts.wording import counted, escaped, number
 
 
 def title_and_answer(study: str, tables: Analysis) -> str:
-    """The title and the answer box, with one line per question."""
-    runs, main = tables.runs, tables.main
+    """The title and the answer box: the decision in four lines, and a warning if runs are missing."""
+    main = tables.main
     lines = [f"# {escaped(study)}: which learning rate?", ""]
     if main is None:
-        lines += ["* No run of this study was scored yet."]
+        lines.append("* No run of this study was scored yet.")
     else:
-        lines += [*_answer(study, main), f"* **What ran:** {_what_ran(runs[runs['arm'] == main.best.arm].iloc[0])}"]
-    lines.append(f"* **How complete:** {completeness(runs, tables.expected)}")
-    lines.append(f"* **What it cost:** {_cost(runs)}")
+        lines += decision_lines(decision_en(main))
+        is_fresh = study.endswith(f"/{CONFIRM}")  # this study's own seeds are the fresh seeds
+        if main.confirmation is None and not is_fresh:
+            lines.append("* **Fresh seeds:** none at the best rate yet (see `lrsweep-confirm --help`)")
+    if todo := _to_do(tables.runs, tables.expected):
+        lines.append(f"* **Not finished:** {todo}.")
+    return "\n".join(lines)
+
+
+def decision_lines(decision: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"* **{question}** {answer}" for question, answer in decision]
+
+
+def what_ran_section(tables: Analysis) -> str:
+    """What ran, whether it is complete, at what cost, and where."""
+    runs, main = tables.runs, tables.main
+    lines = ["## What ran", ""]
+    if main is not None:
+        lines.append(f"* **Network and data:** {_what_ran(runs[runs['arm'] == main.best.arm].iloc[0])}")
+    lines.append(f"* **Runs:** {completeness(runs, tables.expected)}")
+    lines.append(f"* **Cost:** {_cost(runs)}")
     fresh = f"; fresh seeds: {_machine(tables.quoted[CONFIRM])}" if CONFIRM in tables.quoted else ""
-    lines.append(f"* **Where:** {_machine(runs)}{fresh}")
+    lines.append(f"* **Machine:** {_machine(runs)}{fresh}")
     return "\n".join(lines)
 
 
@@ -55,35 +67,6 @@ def _cost(runs: pd.DataFrame) -> str:
     )
 
 
-def _answer(study: str, main: Findings) -> list[str]:
-    best = main.headline
-    is_fresh = study.endswith(f"/{CONFIRM}")  # this study's own seeds are the fresh seeds
-    lines = [
-        f"* **Good rates:** {good_rates_en(best)}",
-        f"* **Best rate:** {best_rate_en(best)}",
-        f"* **Best trade-off:** {trade_off_en(best)}",
-        f"* **How sure:** {evidence_en(main)}. {caution_en(main)}".rstrip(". "),
-        *([] if is_fresh else [f"* **Fresh seeds:** {_fresh(main)}"]),
-        f"* **Where learning starts and ends:** {edges_en(main)}",
-    ]
-    return [line.removesuffix(".") for line in lines]
-
-
-def _fresh(main: Findings) -> str:
-    fresh = main.confirmation
-    if fresh is None:
-        return "none at the best rate yet (see `lrsweep-confirm --help`)"
-    if disagree := disagreement_en(main):
-        return disagree
-    if fresh is main.headline:
-        return f"the answers above are theirs; the study's own {seeds_text(main.best.num_seeds)} do not contradict them"
-    row = fresh.best
-    return (
-        f"{lr_text(row['lr'])} reaches {percent(row['test_mean'])}{interval(row['test_low'], row['test_high'])} on "
-        f"{seeds_text(fresh.num_seeds)} that did not choose it"
-    )
-
-
 def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
     """The number of runs by status. `expected` holds the run ids of the last sweep: its missing and failed runs are counted."""
     statuses = ", ".join(f"{(runs['status'] == status).sum()} {status}" for status in ("ok", "diverged", "failed"))
@@ -94,13 +77,19 @@ def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
     present = f"{counted(len(runs), 'run')} of {' and '.join(grids)}: {statuses}"
     if expected is None:
         return present
+    todo = _to_do(runs, expected)
+    return f"{present}. **{todo}**" if todo else f"{present}. The last sweep is complete ({len(expected)})"
+
+
+def _to_do(runs: pd.DataFrame, expected: set[str] | None) -> str:
+    """What the last sweep has still to do; empty if nothing, or if the sweep is not known."""
+    if not expected:
+        return ""
     missing = len(expected - set(runs["run_id"]))
     failed = int((runs["run_id"].isin(expected) & (runs["status"] == "failed")).sum())
     if missing:
-        return f"{present}. **{missing} of {len(expected)} missing**"
-    if failed:
-        return f"{present}. **{failed} of {len(expected)} to be done again**"
-    return f"{present}. The last sweep is complete ({len(expected)})"
+        return f"{missing} of {len(expected)} runs missing"
+    return f"{failed} of {len(expected)} runs failed and must be done again" if failed else ""
 
 
 def _machine(runs: pd.DataFrame) -> str:

@@ -36,6 +36,7 @@ DOUBTS_EN: dict[Doubt, str] = {
     "at_upper_end": "the best rates reach the highest one that {tried}",
     "runs_missing": "runs are missing",
     "few_seeds": f"fewer than {MIN_SEEDS} seeds cannot show a difference",
+    "cut_short": "most runs reached the limit of epochs before early stopping could end them",
 }
 
 

@@ -31,6 +31,7 @@ DOUBTS_KO: dict[Doubt, str] = {
     "at_upper_end": "가장 좋은 학습률이 {tried} 범위의 위쪽 끝에 있다",
     "runs_missing": "빠진 실행이 있다",
     "few_seeds": f"시드가 {MIN_SEEDS}개보다 적으면 차이를 확인할 수 없다",
+    "cut_short": "대부분의 실행이 조기 종료되기 전에 epoch 한도에 이르렀다",
 }
 
 
@@ -39,7 +40,7 @@ def conclusions_ko(found: Findings) -> str:
     lines = [
         "### 5-2. 실험 결과",
         "",
-        f"아래의 결론은 {_evidence(found)} ({escaped(best.arm)}).{_rest(found)} {_caution(found)}".rstrip(),
+        f"아래의 결론은 {_evidence(found)} ({escaped(best.arm)}).{_rest(found)} {caution_ko(found)}".rstrip(),
         "",
         f"* {_range(best)}",
         f"* {_best_rate(best)}",
@@ -90,7 +91,7 @@ def _evidence(found: Findings) -> str:
     return f"{seeds}. 구간은 시드별로 짝지어 비교한 95% 구간이며, 학습률 {len(best.rows)}개에 동시에 성립한다"
 
 
-def _caution(found: Findings) -> str:
+def caution_ko(found: Findings) -> str:
     tried = "실험한" if found.headline is found.best else "새 시드로 다시 실험한"
     doubts = [DOUBTS_KO[doubt].format(tried=tried) for doubt in found.headline.doubts]
     return f"**주의: {'. '.join(doubts)}.**" if doubts else ""

@@ -20,6 +20,14 @@ def short_rate(lr: float) -> str:
     return f"{lr:.2g}"
 
 
+def decimal_rate(lr: float) -> str:
+    """A rate for readers who do not think in exponents, with two digits: 0.0025, but 5.2×10⁻⁶"""
+    if lr >= 1e-4:
+        return f"{float(f'{lr:.2g}'):f}".rstrip("0").rstrip(".") or "0"
+    mantissa, exponent = f"{lr:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}×{power_of_ten(int(exponent))}"
+
+
 def power_of_ten(exponent: int) -> str:
     """10⁻⁶"""
     return "10" + str(exponent).translate(_SUPERSCRIPT)

@@ -1,0 +1,122 @@
+"""Worker processes: forked from a server, each with a pipe of its own, so that one that dies blocks no other."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from traceback import format_exc
+from typing import Any
+
+import torch
+
+from lrsweep.storage.files import StoreError
+
+_EXIT_SECONDS = 10  # time for a process that has closed its pipe to end
+
+# Workers are forked from a server process that has only imported PyTorch. So a worker starts in milliseconds. The server never
+# uses CUDA, because CUDA does not survive a fork. Creating the first optimizer imports torch._dynamo. The server imports this
+# module in advance; otherwise every worker would wait 1.6 s.
+_PRELOAD = ["hydra_plugins.lrsweep_launchers._fused", "torch._dynamo"]
+_CONTEXT = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a worker ended early. It holds texts, because not every error can be pickled."""
+
+    reason: str
+    traceback: str = ""
+    is_out_of_memory: bool = False  # of the GPU
+
+
+def failure_of(error: BaseException, traceback: str) -> Failure:
+    return Failure(f"{type(error).__name__}: {error}", traceback, isinstance(error, torch.OutOfMemoryError))
+
+
+class Worker:
+    """A process that runs `target(sweep, *arguments)`. It ends with this process at the latest."""
+
+    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+        _ensure_server()
+        self.connection, its_end = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_run, args=(target, its_end, *arguments))
+        self._process.start()
+        its_end.close()  # the process holds the only other copy, so the pipe ends when the process does
+
+    def send(self, task: Any) -> None:
+        with suppress(OSError):  # the process has died; receive() says why
+            self.connection.send(task)
+
+    def receive(self) -> Any:
+        """Wait for what the process sends next. Returns a Failure if it raised an error or died; raises its StoreError."""
+        try:
+            news = self.connection.recv()
+        except (EOFError, OSError):
+            self._process.join(_EXIT_SECONDS)
+            self.end()
+            code = self._process.exitcode
+            assert code is not None
+            return Failure(
+                f"its process was killed by signal {-code}" if code < 0 else f"its process ended with exit code {code}"
+            )
+        if isinstance(news, StoreError):
+            raise news  # the store cannot be written, so no other result could be stored either
+        return news
+
+    def end(self) -> None:
+        """End the process, and wait until its memory and its GPU are free."""
+        self._process.kill()  # not terminate(), which a process that hangs may ignore
+        self._process.join()
+        self.connection.close()
+
+
+def end_all() -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
+        process.join()
+
+
+class Sweep:
+    """The other end of the pipe, in the worker process."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.receive = connection.recv
+        self._connection = connection
+
+    def send(self, news: Any) -> None:
+        with suppress(ConnectionError):  # the sweep has died, and so will this process; raising would stop its work as failed
+            self._connection.send(news)
+
+
+def _run(target: Callable[..., None], connection: Connection, *arguments: Any) -> None:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    sweep = Sweep(connection)
+    try:
+        target(sweep, *arguments)
+    except StoreError as error:
+        sweep.send(error)
+    except BaseException as error:  # SystemExit as well
+        sweep.send(failure_of(error, format_exc()))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _ensure_server() -> None:
+    """Start the server with SIGINT blocked, for itself and all workers: the parent handles Ctrl-C."""
+    _CONTEXT.set_forkserver_preload(_PRELOAD)
+    resource_tracker.ensure_running()  # starting it later, as part of the server's start, would unblock SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

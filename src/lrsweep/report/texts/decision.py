@@ -1,0 +1,187 @@
+"""The decision in four lines, in English and Korean: which rate, what its neighbours cost, how sure, how long.
+
+The report and the READMEs open with it. Each function returns four pairs of a question and its answer.
+"""
+
+import math
+
+import pandas as pd
+
+from lrsweep.analysis.best_rate import Best
+from lrsweep.analysis.confirmation import disagreement
+from lrsweep.analysis.edges import Edges
+from lrsweep.analysis.findings import Findings
+from lrsweep.analysis.shortfall import MIN_SEEDS
+from lrsweep.report.texts.conclusions_en import caution_en, disagreement_en
+from lrsweep.report.texts.conclusions_ko import caution_ko
+from lrsweep.report.texts.wording import counted, decimal_rate, percent, points, seconds_text, seeds_text
+
+NEIGHBOUR = 0.5  # decades from the chosen rate to the neighbours whose loss is quoted
+
+
+def decision_en(found: Findings) -> list[tuple[str, str]]:
+    best = found.headline
+    return [
+        ("Which rate?", _rate_en(best)),
+        ("What do its neighbours cost?", _neighbours_en(best, found.edges)),
+        ("How sure is this?", _certainty_en(found)),
+        ("How long does a run take?", _time_en(chosen(best))),
+    ]
+
+
+def decision_ko(found: Findings) -> list[tuple[str, str]]:
+    best = found.headline
+    return [
+        ("어떤 학습률이 좋은가?", _rate_ko(best)),
+        ("이웃한 학습률은 얼마나 나쁜가?", _neighbours_ko(best, found.edges)),
+        ("얼마나 확실한가?", _certainty_ko(found)),
+        ("한 번 학습하는 데 얼마나 걸리는가?", _time_ko(chosen(best))),
+    ]
+
+
+def chosen(best: Best) -> pd.Series:
+    """The good rate with the fewest epochs. If no rate is good: the rate with the highest validation accuracy."""
+    return best.trade_off.row if best.trade_off else best.best
+
+
+def _neighbours(best: Best) -> list[pd.Series]:
+    """On each side of the chosen rate, the rate that is nearest to half a decade away."""
+    rates = pd.Series(best.rows["lr"].map(math.log10) - math.log10(chosen(best)["lr"]))
+    sides = [rates[rates < 0], rates[rates > 0]]
+    targets = (-NEIGHBOUR, NEIGHBOUR)
+    return [best.rows.loc[(side - target).abs().idxmin()] for side, target in zip(sides, targets, strict=True) if len(side)]
+
+
+def _good_stretch(best: Best) -> tuple[float, float]:
+    lr = chosen(best)["lr"]
+    return next((low, high) for low, high in best.stretches("good") if low <= lr <= high)
+
+
+def _rate_en(best: Best) -> str:
+    if not best.rows["num_learned"].any():
+        return "None: no run learned."
+    lr = decimal_rate(chosen(best)["lr"])
+    if best.trade_off is None:
+        if len(best.rows) == 1:
+            return f"Perhaps **{lr}**. Only this rate ran."
+        needed = f" About {best.seeds_needed} seeds would probably show which rates are good." if best.seeds_needed else ""
+        return (
+            f"Perhaps **{lr}**. It has the highest validation accuracy, but no rate is shown yet to lose less than "
+            f"{best.delta * 100:g} points of test accuracy.{needed}"
+        )
+    low, high = _good_stretch(best)
+    subject = "It" if low == high else f"Every rate tried from {decimal_rate(low)} to {decimal_rate(high)}"
+    text = f"Use **{lr}**. {subject} is shown to lose less than {best.delta * 100:g} points of test accuracy."
+    if num := len(best.undecided):
+        others = "Another rate," if num == 1 else f"{num} other rates,"
+        text += f" {others} {_span(best.undecided, 'to')}, may be as good."
+    return text
+
+
+def _rate_ko(best: Best) -> str:
+    if not best.rows["num_learned"].any():
+        return "없다. 학습된 실행이 없다."
+    lr = decimal_rate(chosen(best)["lr"])
+    if best.trade_off is None:
+        if len(best.rows) == 1:
+            return f"아마 **{lr}**. 학습률 하나만 실험했다."
+        needed = f" 가려내려면 시드가 약 {best.seeds_needed}개 필요할 것으로 보인다." if best.seeds_needed else ""
+        return (
+            f"아마 **{lr}**. 검증 정확도가 가장 높다. 다만 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인된 "
+            f"학습률은 아직 없다.{needed}"
+        )
+    low, high = _good_stretch(best)
+    subject = "이 학습률의" if low == high else f"{decimal_rate(low)} ~ {decimal_rate(high)}에서 실험한 학습률은 모두"
+    text = f"**{lr}**. {subject} 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인되었다."
+    if num := len(best.undecided):
+        text += f" 다른 학습률 {num}개({_span(best.undecided, '~')})도 그만큼 좋을 수 있다."
+    return text
+
+
+def _span(rows: pd.DataFrame, to: str) -> str:
+    low, high = decimal_rate(rows["lr"].min()), decimal_rate(rows["lr"].max())
+    return low if low == high else f"{low} {to} {high}"
+
+
+def _neighbours_en(best: Best, edges: Edges) -> str:
+    parts = [
+        f"{decimal_rate(row['lr'])} loses {points(row['shortfall'])} points{_interval(row, 'to')}."
+        for row in _neighbours(best)
+        if not math.isnan(row["shortfall"])
+    ]
+    if outside := _outside(edges, "above {}", "below {}"):
+        parts.append(f"At least half of the seeds fail to learn {' and '.join(outside)}.")
+    return " ".join(parts) or "Not known: no other rate ran."
+
+
+def _neighbours_ko(best: Best, edges: Edges) -> str:
+    parts = [
+        f"{decimal_rate(row['lr'])}에서는 {points(row['shortfall'])}%p를 잃는다{_interval(row, '~')}."
+        for row in _neighbours(best)
+        if not math.isnan(row["shortfall"])
+    ]
+    if outside := _outside(edges, "{}보다 클 때", "{}보다 작을 때"):
+        parts.append(f"{'와 '.join(outside)}는 시드의 절반 이상이 학습에 실패한다.")
+    return " ".join(parts) or "알 수 없다. 다른 학습률을 실험하지 않았다."
+
+
+def _outside(edges: Edges, above: str, below: str) -> list[str]:
+    """Where at least half of the seeds fail to learn."""
+    sides = ((edges.end, above), (edges.start, below))
+    return [text.format(decimal_rate(edge.lr)) for edge, text in sides if edge is not None]
+
+
+def _interval(row: pd.Series, to: str) -> str:
+    low, high = row["shortfall_low"], row["shortfall_high"]
+    return "" if math.isnan(low) else f" ({low * 100:.2f} {to} {high * 100:.2f})"
+
+
+def _certainty_en(found: Findings) -> str:
+    best = found.headline
+    if found.headline is not found.best:
+        text = f"{counted(best.num_seeds, 'fresh seed')}, which were not used to choose the rate"
+    else:
+        text = seeds_text(best.num_seeds).capitalize()
+    if best.num_seeds >= MIN_SEEDS and len(best.rows) > 1:
+        text += f". The 95% intervals in brackets hold for all {len(best.rows)} rates at once"
+    if found.confirmation is not None and found.headline is found.best:
+        row = found.confirmation.best
+        text += f". On {counted(found.confirmation.num_seeds, 'fresh seed')} it reaches {percent(row['test_mean'])}"
+    return " ".join([f"{text}.", *filter(None, (disagreement_en(found), caution_en(found)))])
+
+
+def _certainty_ko(found: Findings) -> str:
+    best = found.headline
+    if found.headline is not found.best:
+        text = f"학습률을 고르는 데 쓰지 않은 새 시드 {best.num_seeds}개로 확인했다."
+    else:
+        text = f"시드 {best.num_seeds}개로 얻은 결과이다."
+    if best.num_seeds >= MIN_SEEDS and len(best.rows) > 1:
+        text += f" 괄호 안은 95% 구간이며 학습률 {len(best.rows)}개에 동시에 성립한다."
+    if found.confirmation is not None and found.headline is found.best:
+        row = found.confirmation.best
+        text += f" 새 시드 {found.confirmation.num_seeds}개에서는 {percent(row['test_mean'])}에 이른다."
+    if found.headline is not found.best and disagreement(found.best, found.headline):
+        text += f" 본 실험의 시드 {found.best.num_seeds}개에서는 결과가 달랐다."
+    return f"{text} {caution_ko(found)}".rstrip()
+
+
+def _time_en(row: pd.Series) -> str:
+    text = f"{row['epochs_mean']:.0f} epochs{_between(row, 'epochs', 'to')}"
+    if row["num_timed"]:
+        text += (
+            f", or {seconds_text(row['seconds_mean'])} s if nothing else runs on the machine ({counted(row['num_timed'], 'run')})"
+        )
+    return f"{text}."
+
+
+def _time_ko(row: pd.Series) -> str:
+    text = f"평균 {row['epochs_mean']:.0f} epoch{_between(row, 'epochs', '~')}"
+    if row["num_timed"]:
+        text += f", 컴퓨터를 혼자 쓰면 {seconds_text(row['seconds_mean'])}초 ({row['num_timed']}회 측정)"
+    return f"{text}."
+
+
+def _between(row: pd.Series, name: str, to: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "" if math.isnan(low) else f" ({low:.0f} {to} {high:.0f})"

@@ -1,0 +1,81 @@
+"""The decision in four lines, in English and Korean."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from synthetic_findings import EDGES, FOUND, NO_GOOD_RATE, best_of, with_fresh
+
+from lrsweep.analysis.edges import Edges
+from lrsweep.analysis.findings import Findings
+from lrsweep.report.texts.decision import decision_en, decision_ko
+from lrsweep.report.texts.wording import decimal_rate
+
+
+def english(found: Findings) -> list[str]:
+    return [answer for _, answer in decision_en(found)]
+
+
+def test_a_reader_learns_the_rate_its_neighbours_the_certainty_and_the_time() -> None:
+    assert english(FOUND) == [
+        "Use **0.0025**. Every rate tried from 0.0013 to 0.0025 is shown to lose less than 0.2 points of test accuracy. Another "
+        "rate, 0.0004, may be as good.",
+        "0.0013 loses 0.00 points (0.00 to 0.09). 0.01 loses 2.12 points (1.51 to 2.73). At least half of the seeds fail to "
+        "learn above 0.011 and below 5.2×10⁻⁶.",
+        "4 seeds. The 95% intervals in brackets hold for all 5 rates at once.",
+        "17 epochs (16 to 18), or 43 s if nothing else runs on the machine (2 runs).",
+    ]
+
+
+def test_fresh_seeds_are_said_to_be_fresh_and_a_disagreement_is_told() -> None:
+    assert english(with_fresh())[2].startswith("20 fresh seeds, which were not used to choose the rate.")
+    fresh = best_of(["worse", "good", "worse", "good", "worse"], num_seeds=20, rates=slice(1, 4))
+    assert "The study's own 4 seeds said otherwise" in english(with_fresh(fresh))[2]
+    one_rate = with_fresh(best_of(num_seeds=20, trade_off=None, rates=slice(2, 3)))
+    assert english(one_rate)[2].endswith("On 20 fresh seeds it reaches 98.12%.")
+
+
+CASES = {
+    "all there": FOUND,
+    "no good rate": replace(FOUND, best=best_of(**NO_GOOD_RATE, num_seeds=3, seeds_needed=18)),
+    "one seed": replace(FOUND, best=best_of(**NO_GOOD_RATE, num_seeds=1, doubts=("few_seeds",))),
+    "one rate": replace(FOUND, best=replace(best_of(trade_off=None), rows=best_of(["undecided"] * 5).rows.iloc[2:3])),
+    "fresh seeds": with_fresh(),
+    "one fresh rate": with_fresh(best_of(num_seeds=20, trade_off=None, rates=slice(2, 3))),
+    "no time": replace(FOUND, best=best_of(is_timed=False)),
+    "edges beyond the grid": replace(FOUND, edges=Edges(None, None)),
+    "one edge": replace(FOUND, edges=Edges(None, EDGES.end)),
+}
+
+
+@pytest.mark.parametrize("found", CASES.values(), ids=CASES.keys())
+def test_both_languages_give_the_same_numbers(found: Findings) -> None:
+    def numbers(pairs: list[tuple[str, str]]) -> Counter[str]:
+        texts = [text.replace("Another", "1 other").replace("One seed", "1 seed") for _, text in pairs]
+        return Counter(re.findall(r"\d[\d.,]*\d|\d", " ".join(texts)))
+
+    texts = decision_en(found), decision_ko(found)
+    assert all(answer and "nan" not in answer for pairs in texts for _, answer in pairs)
+    assert numbers(texts[0]) == numbers(texts[1])
+
+
+def test_without_a_good_rate_it_is_a_guess_and_says_how_many_seeds_would_help() -> None:
+    which, *_ = english(CASES["no good rate"])
+    assert which.startswith("Perhaps **0.0013**.")
+    assert which.endswith("About 18 seeds would probably show which rates are good.")
+
+
+def test_if_nothing_learned_no_rate_is_named() -> None:
+    best = best_of(**NO_GOOD_RATE)
+    nothing = replace(FOUND, best=replace(best, rows=best.rows.assign(num_learned=0)))
+    assert english(nothing)[0] == "None: no run learned."
+    assert decision_ko(nothing)[0][1] == "없다. 학습된 실행이 없다."
+
+
+@pytest.mark.parametrize(
+    ("lr", "text"),
+    [(10**-2.6, "0.0025"), (0.1, "0.1"), (1.0, "1"), (25.0, "25"), (1e-4, "0.0001"), (5.24e-6, "5.2×10⁻⁶"), (1e-6, "1×10⁻⁶")],
+)
+def test_a_rate_has_two_digits(lr: float, text: str) -> None:
+    assert decimal_rate(lr) == text
