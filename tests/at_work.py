@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,12 @@ def processes() -> dict[int, int]:
         if state != "Z":
             parents[int(stat.parent.name)] = int(parent)
     return parents
+
+
+def command_of(pid: int) -> str:
+    with suppress(OSError):  # the process may have ended
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
 
 
 def children(pid: int) -> list[int]:

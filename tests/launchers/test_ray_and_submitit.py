@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from at_work import alive, children, descendants, finish, num_lost, start, until
+from at_work import alive, children, command_of, descendants, finish, num_lost, start, until
 
 from hydra_plugins.lrsweep_launchers import _ray, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
@@ -70,12 +70,6 @@ def sweep(folder: Path, *overrides: str) -> tuple[int, str, str]:
 def ray_tasks(name: str, pid: int) -> list[int]:
     """The descendants of `pid` that run the function `name` for Ray."""
     return [each for each in descendants(pid) if command_of(each).startswith(f"ray::{name}")]
-
-
-def command_of(pid: int) -> str:
-    with suppress(OSError):  # the process may have ended
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    return ""
 
 
 def files_in(results: Path, suffix: str) -> list[Path]:

@@ -31,7 +31,7 @@ def train(run: RunConfig, machine: MachineConfig, folder: Path, workers: int) ->
 
     try:
         return execution.run_one(run, machine, folder, workers=workers, on_epoch=lambda _: None, on_message=on_message)
-    except Exception as error:  # if the whole process dies instead, Ray or Slurm tries again
+    except Exception as error:  # if the whole process dies instead, Ray or Slurm may try again
         message = f"{type(error).__name__}: {error}"
         on_message(message)  # the only trace of the error if an earlier record is kept
         return execution.record_failure(run, folder, environment, message)
@@ -64,7 +64,7 @@ def fetch_and_store(job: Job, fetch: Callable[[], RunRecord], progress: Progress
     """Store the record that a worker returned. If there is none, print why; the sweep will report the run as missing."""
     try:
         record = fetch()
-    except Exception as error:  # any error of Ray, of submitit, or of the worker before training
+    except Exception as error:  # any error of Ray, or of the worker before training
         reason = first_line(getattr(error, "cause", error))  # Ray wraps the worker's error
         progress.write(f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {reason}")
         return

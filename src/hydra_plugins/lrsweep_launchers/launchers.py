@@ -113,7 +113,10 @@ class RayLauncher(_StoreLauncher):
 
 
 class SlurmLauncher(_StoreLauncher):
-    """`hydra/launcher=submitit_slurm`: one Slurm job per run. Settings are named as in hydra-submitit-launcher."""
+    """`hydra/launcher=submitit_slurm`: a Slurm job for every `runs_per_job` runs.
+
+    The other settings are named as in hydra-submitit-launcher.
+    """
 
     module = "_submitit"
 
@@ -122,7 +125,7 @@ class SlurmLauncher(_StoreLauncher):
 
 
 class LocalLauncher(_StoreLauncher):
-    """`hydra/launcher=submitit_local`: one local process per run, to try submitit without Slurm."""
+    """`hydra/launcher=submitit_local`: the same jobs as local processes, to try submitit without Slurm."""
 
     module = "_submitit"
 
