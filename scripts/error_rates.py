@@ -16,7 +16,7 @@ from lrsweep.analysis.shortfall import DELTA, compare_with_best
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 SEEDS = (3, 5, 10, 20)
-NUM_STUDIES = 500
+NUM_STUDIES = 200
 NUM_RATES = 13
 X = np.linspace(-1, 1, NUM_RATES)
 BEST = NUM_RATES // 2  # truly the best rate on every curve, or as good as the best

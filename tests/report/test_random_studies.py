@@ -87,21 +87,21 @@ def check_facts(records: list[RunRecord], text: str, num_expected: int | None) -
 
 
 @pytest.mark.usefixtures("without_figures")
-@any_study(60)
+@any_study(25)
 @given(studies(), st.sampled_from(NAMES), st.sampled_from([None, 0, 2]), st.one_of(st.just(()), curves()))
 def test_any_study_has_a_report(study: Study, name: str, num_expected: int | None, tests: tuple[RangeTest, ...]) -> None:
     check_report(study, name, num_expected, tests)
 
 
 @pytest.mark.slow
-@any_study(6)
+@any_study(3)
 @given(studies(), st.sampled_from(NAMES))
 def test_any_study_has_figures(study: Study, name: str) -> None:
     check_report(study, name, None)
 
 
 @pytest.mark.slow
-@any_study(6)
+@any_study(3)
 @given(studies(), curves())
 def test_any_range_test_has_a_figure_beside_any_study(study: Study, tests: tuple[RangeTest, ...]) -> None:
     with tempfile.TemporaryDirectory() as results:
@@ -154,14 +154,14 @@ def results(draw: st.DrawFn) -> dict[str, list[RunRecord]]:
 
 
 @pytest.mark.usefixtures("without_figures")
-@any_study(12)
+@any_study(8)
 @given(results(), st.one_of(st.just(()), curves()))
 def test_any_studies_have_an_audit(made: dict[str, list[RunRecord]], tests: tuple[RangeTest, ...]) -> None:
     check_audit(made, tests)
 
 
 @pytest.mark.slow
-@any_study(4)
+@any_study(2)
 @given(results(), st.one_of(st.just(()), curves()))
 def test_any_audit_has_figures(made: dict[str, list[RunRecord]], tests: tuple[RangeTest, ...]) -> None:
     check_audit(made, tests)
