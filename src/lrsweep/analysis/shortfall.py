@@ -152,7 +152,7 @@ def dependable(accuracy_SR: Array, learned_R: Mask) -> Mask:
     means = accuracy_SR.mean(axis=0)
     ahead_SR = accuracy_SR - accuracy_SR[:, [np.where(kept, means, -np.inf).argmax()]]
     standard_error_R = ahead_SR.std(axis=0, ddof=1) / math.sqrt(len(ahead_SR))
-    return kept | (learned_R & (ahead_SR.mean(axis=0) + standard_error_R >= 0))
+    return np.asarray(kept | (learned_R & (ahead_SR.mean(axis=0) + standard_error_R >= 0)))
 
 
 def similar_spread(accuracy_SR: Array, learned_R: Mask) -> Mask:
