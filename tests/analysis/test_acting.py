@@ -7,6 +7,7 @@ import pytest
 from made_study import NUM_EPOCHS, make_study
 
 from lrsweep.analysis.acting import plateau_scale, share_that_acted
+from lrsweep.analysis.study import NoSuchRuns
 from lrsweep.config import ScheduleConfig
 
 
@@ -34,6 +35,12 @@ def test_a_schedule_acts_if_rate_or_batch_moves_within_the_run(settings: dict[st
 def test_the_warm_up_acted_even_if_the_run_diverged_in_its_first_epoch() -> None:
     study = make_study([[[0.1]]], [{"schedule.warmup": 2.0}], rates=[1e-1], epochs=0)
     assert share_that_acted(study, study.runs) == 1.0
+
+
+def test_stored_runs_whose_schedule_is_refused_now_give_a_reason_instead_of_an_error() -> None:
+    study = make_study([[[0.9]]], [{"schedule.name": "multi_step"}], rates=[1e-3])  # without milestones
+    with pytest.raises(NoSuchRuns, match=r"refused now: schedule\.milestones must be given"):
+        share_that_acted(study, study.runs)
 
 
 def test_plateau_acts_on_the_runs_whose_loss_stopped_falling() -> None:

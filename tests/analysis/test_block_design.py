@@ -47,6 +47,7 @@ def test_accuracy_lost_to_patience_is_the_gain_of_the_epochs_after_the_stop() ->
         (np.exp(-np.minimum(np.arange(101), 50) / 10), 0.0),  # stops falling halfway
         (np.exp(-np.maximum(np.arange(101) - 50, 0) / 10), 1.0),  # starts to fall halfway
         (np.full(101, 2.3), 0.0),  # never falls: stuck, and not left out
+        ([2.3, 0.0, 0.0], 0.0),  # reaches zero
     ],
 )
 def test_late_fall_tells_slow_runs_from_stuck_runs(loss: Any, share: float) -> None:
@@ -63,6 +64,23 @@ def test_a_run_that_misses_the_target_counts_with_one_epoch_more_than_it_had() -
     study = make_study([[[0.9, 0.5]]], rates=RATES[:2])
     design = BlockDesign(study, "epochs_to_target", tuple(study.runs["arm"].unique()))
     assert 10 ** design.table.iloc[0, 1] == pytest.approx(NUM_EPOCHS + 1)
+
+
+@pytest.mark.parametrize(("curve", "epochs"), [([0.1, 0.1], 0.01), ([math.nan, math.nan], 3.0), ([0.05, 0.1], 0.01)])
+def test_a_target_below_chance_is_reached_by_the_first_validated_epoch_if_there_is_one(curve: list[float], epochs: float) -> None:
+    study = with_curve("valid_accuracy", curve)
+    low = study.runs.assign(valid_accuracy=0.06)  # so the target is 0.05
+    assert 10 ** value(replace(study, runs=low), "epochs_to_target") == pytest.approx(epochs)
+
+
+def test_a_run_that_diverged_before_its_first_validation_lost_nothing_to_patience_that_is_known() -> None:
+    assert math.isnan(value(with_curve("valid_accuracy", [math.nan, math.nan]), "lost_to_patience"))
+
+
+def test_updates_of_a_study_whose_runs_all_failed_are_missing() -> None:
+    study = make_study(ACCURACY, status="failed")
+    with pytest.raises(NoSuchRuns, match="failed"):
+        BlockDesign(study, "updates").column(study.find_arm({}), "all")
 
 
 def test_updates_are_counted_with_the_batch_of_each_epoch() -> None:

@@ -13,6 +13,7 @@ from lrsweep.analysis.contrasts import difference, edge, share
 from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.analysis.verdicts import Effect, judge
 
+ACCURACY_OF_ONE_ARM = 0.9 + HILL + np.zeros((3, 1, 1))
 ACTIVATIONS = ["sigmoid", "tanh", "relu", "leaky_relu", "elu"]
 
 
@@ -156,6 +157,22 @@ def test_the_slope_is_the_growth_from_the_smallest_to_the_largest_setting(expone
     study = make_study(accuracy, batches, rates)
     effect = compared(study, metric="optimum", reduce="slope", over="training.batch_size", arms=batches, against=[])
     assert effect.effect == pytest.approx(growth, abs=1e-6)
+
+
+def test_a_slope_needs_two_values() -> None:
+    study = make_study(ACCURACY_OF_ONE_ARM, [{"training.batch_size": 10}])
+    with pytest.raises(NoSuchRuns, match=r"only one value of training\.batch_size"):
+        compared(study, reduce="slope", over="training.batch_size", arms=[{}], against=[])
+
+
+def test_arms_that_acted_only_in_different_studies_cannot_be_paired() -> None:
+    idle, acting = {"schedule.name": "step", "schedule.every": 10.0}, {"schedule.name": "cosine"}  # the run has 4 epochs
+    one, two = (make_study(0.9 + HILL + np.zeros((3, 2, 1)), [arm, idle], name=name) for name, arm in (("a", {}), ("b", acting)))
+    step = {"schedule.name": "step"}
+    arms = [step | {"study": "a"}, acting | {"study": "b"}]
+    against = [{"schedule.name": "constant", "study": "a"}, step | {"study": "b"}]
+    with pytest.raises(NoSuchRuns, match="no two arms of the same study acted"):
+        compared(one, two, arms=arms, against=against, reduce="all")
 
 
 def test_an_arm_that_never_acted_gives_no_verdict() -> None:

@@ -220,3 +220,10 @@ def test_a_diverged_run_counts_although_it_has_no_accuracy() -> None:
 def test_without_runs_from_1e_5_to_1e_4_there_is_no_explanation(rows: list[dict[str, Any]], low: float) -> None:
     runs = runs_of(*rows, {"lr": 1e-3})
     assert explain_small(runs, check_patience(runs, curves_of({})), best_with([low, 1e-3], 1e-3)) is None
+
+
+def test_without_an_epoch_at_the_best_rate_the_ratio_of_epochs_is_not_known() -> None:
+    runs = runs_of({"lr": 3e-5}, {"lr": 1e-3}, {"lr": 1e-3} | DIVERGED, {"lr": 1e-3} | DIVERGED)
+    small = explain_small(runs, check_patience(runs, curves_of({})), best_with([], 1e-3))
+    assert small is not None
+    assert math.isnan(small.epochs_ratio)

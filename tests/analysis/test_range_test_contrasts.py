@@ -76,3 +76,17 @@ def test_the_best_of_several_lengths_counts() -> None:
     effect = bracket(evidence_of(STUDY, suggestions=tables), 0.05, study="made", finders=list(tables), low="low", high="high")
     assert effect.effect == pytest.approx(math.log10(RATES[1]) + 3.0)
     assert len(effect.parts) == 2
+
+
+def test_a_range_test_without_a_suggestion_is_named_and_gives_no_number() -> None:
+    ends = given(low=[-3.0] * 4, high=[-2.0] * 4)
+    none = given(low=[math.nan] * 4, high=[-2.0] * 4)
+    settings: dict[str, Any] = {"study": "made", "low": "low", "high": "high"}
+    both = {"find/100": none, "find/300": ends}
+    effect = bracket(evidence_of(STUDY, suggestions=both), 0.05, finders=list(both), **settings)
+    assert effect.effect == pytest.approx(0.5)
+    assert effect.detail == "the best rate is 10^-2.5; 100 steps: no seed has both suggestions"
+    with pytest.raises(NoSuchRuns, match="100 steps: no seed has both suggestions"):
+        bracket(evidence_of(STUDY, suggestions={"find/100": none}), 0.05, finders=["find/100"], **settings)
+    with pytest.raises(NoSuchRuns, match="valley, 100 steps: no seed has both a suggestion and a run of made"):
+        found({"find/100": given(valley=[math.nan] * 4, slide=[-2.5] * 4)})

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrsweep.analysis.study import Study
-from lrsweep.config import ScheduleConfig
+from lrsweep.analysis.study import NoSuchRuns, Study
+from lrsweep.config import ConfigError, ScheduleConfig
 from lrsweep.config.schedule import DEFAULT_LENGTH
 from lrsweep.storage.tables import DEFAULT_SETTINGS
 from lrsweep.training.schedules import Pace, PlateauState, batch_size_at, lr_at
@@ -36,8 +36,12 @@ def share_that_acted(study: Study, runs: pd.DataFrame) -> float:
 
 
 def schedule_of(run: pd.Series) -> ScheduleConfig:
+    """The schedule of a stored run. NoSuchRuns if this version refuses its settings, which an earlier one accepted."""
     names = [name for name in DEFAULT_SETTINGS if name.startswith(_GROUP) and name in run]
-    return ScheduleConfig(**{name.removeprefix(_GROUP): _from_cell(run[name]) for name in names})
+    try:
+        return ScheduleConfig(**{name.removeprefix(_GROUP): _from_cell(run[name]) for name in names})
+    except ConfigError as error:
+        raise NoSuchRuns(f"the stored runs have a schedule that is refused now: {error}") from None
 
 
 def plateau_scale(schedule: ScheduleConfig, lr: float, valid_losses: Any) -> float:

@@ -127,7 +127,7 @@ def _most_accurate(measured: pd.DataFrame, rows: pd.DataFrame) -> int:
     Rates with less than half of the runs are left out, because they would leave few shared seeds.
     """
     is_candidate = rows["dependable"] if rows["dependable"].any() else rows["valid_mean"].notna()
-    is_candidate &= rows["num_measured"] > rows.loc[is_candidate, "num_measured"].max() / 2
+    is_candidate = is_candidate & (rows["num_measured"] > rows.loc[is_candidate, "num_measured"].max() / 2)
     candidates = np.flatnonzero(is_candidate)
     valid_SR = measured.pivot(index="seed", columns="lr", values="valid_accuracy")[rows["lr"].iloc[candidates]]
     shared = valid_SR.dropna()

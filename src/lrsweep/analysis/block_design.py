@@ -18,7 +18,7 @@ from lrsweep.analysis.best_rate import CHANCE
 from lrsweep.analysis.fixed_budget import stopped_at
 from lrsweep.analysis.optimum import optima
 from lrsweep.analysis.sensitivity import usable_decades
-from lrsweep.analysis.shortfall import dependable, residuals
+from lrsweep.analysis.shortfall import residuals, similar_spread
 from lrsweep.analysis.study import Choice, NoSuchRuns, Study, power
 from lrsweep.analysis.time_to_target import target_below
 from lrsweep.training.schedules import batch_size_at
@@ -141,7 +141,7 @@ class BlockDesign:
         near = self.table.loc[:, means >= means.groupby(level="arm").transform("max") - NEAR].dropna(axis="columns")
         if near.shape[0] < 2 or near.shape[1] < 2:
             return math.nan, 0, set()
-        kept = near.loc[:, dependable(near.to_numpy(dtype=float), np.ones(near.shape[1], dtype=bool))]
+        kept = near.loc[:, similar_spread(near.to_numpy(dtype=float), np.ones(near.shape[1], dtype=bool))]
         df = (kept.shape[0] - 1) * (kept.shape[1] - 1)
         variance = float((residuals(kept.to_numpy(dtype=float)) ** 2).sum()) / df if df else math.nan
         return variance, df, {(str(column[0]), float(column[1])) for column in kept.columns}
@@ -185,7 +185,7 @@ class BlockDesign:
                 epochs = [_epochs_to(self.target, curves_of_run.get(run_id)) for run_id in runs["run_id"]]
                 return _log10(pd.Series(epochs, index=runs.index))
             case "updates":
-                return _log10(runs.apply(_num_updates, axis="columns"))
+                return _log10(pd.Series([_num_updates(run) for _, run in runs.iterrows()], index=runs.index, dtype=float))
             case "seconds_per_epoch":
                 return _log10(runs["seconds"] / runs["epochs"])
             case _:
@@ -220,12 +220,15 @@ def _log10(values: pd.Series) -> pd.Series:
 
 def _lost_to_patience(valid_accuracy: pd.Series, patience: int) -> float:
     curve = valid_accuracy.to_numpy(dtype=float)
+    if np.isnan(curve).all():  # diverged before the first validation
+        return math.nan
     return float(np.nanmax(curve) - np.nanmax(curve[: stopped_at(curve, patience)]))
 
 
 def _late_fall(train_loss: pd.Series) -> float:
     """About ½ if the logarithm of the loss falls steadily, 0 if it stopped falling halfway or never fell."""
-    first, middle, last = np.log(train_loss.iloc[[0, len(train_loss) // 2, -1]].to_numpy(dtype=float))
+    loss = train_loss.iloc[[0, len(train_loss) // 2, -1]].clip(lower=1e-12)  # it may be 0
+    first, middle, last = np.log(loss.to_numpy(dtype=float))
     return float((middle - last) / (first - last)) if first > last else 0.0
 
 
@@ -239,12 +242,12 @@ def _epochs_to(target: float, curve: pd.DataFrame | None) -> float:
     scored = curve.dropna(subset="valid_accuracy")
     epochs = np.concatenate([[0.0], scored["epoch"].to_numpy(dtype=float)])
     accuracy = np.concatenate([[CHANCE], scored["valid_accuracy"].to_numpy(dtype=float)])
-    reached = np.flatnonzero(accuracy >= target)
+    reached = np.flatnonzero(accuracy[1:] >= target)
     if not len(reached):
         return float(curve["epoch"].iloc[-1]) + 1
-    i = max(1, reached[0])
-    share = (target - accuracy[i - 1]) / (accuracy[i] - accuracy[i - 1])
-    return float(epochs[i - 1] + max(share, 0.01) * (epochs[i] - epochs[i - 1]))
+    (start, end), (before, after) = epochs[reached[0] :][:2], accuracy[reached[0] :][:2]
+    share = (target - before) / (after - before) if before < target else 0.0  # a target may lie below chance
+    return float(start + max(share, 0.01) * (end - start))
 
 
 def _num_updates(run: pd.Series) -> int:

@@ -58,6 +58,8 @@ def difference(
     match reduce:
         case "slope":
             x = np.log10([float(up.column.runs[over].iloc[0]) for up in ups])
+            if np.ptp(x) == 0:
+                raise NoSuchRuns(f"only one value of {over}")
             weights = sign * (x - x.mean()) / ((x - x.mean()) ** 2).sum() * np.ptp(x)
             weighted = [list(zip(weights, ups, strict=True))]
         case "mean":
@@ -66,6 +68,8 @@ def difference(
             pairs = [(up, down) for up in ups for down in downs if up.study is down.study]
             names = [f"{up.name} against {down.name}" for up, down in pairs]
             weighted = [[(sign, up), (-sign, down)] for up, down in pairs]
+    if not weighted:
+        raise NoSuchRuns("no two arms of the same study acted")
     rank = {"any": len(weighted) - 1, "most": (len(weighted) - 1) // 2}.get(reduce, 0)
     chosen, parts = ranked(lambda share: [_linear(sides, share, metric) for sides in weighted], level, rank)
     sides = [*ups, *downs]

@@ -1,5 +1,6 @@
 """The documents' explanations (003, section 5-3), checked against the recorded curves."""
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -30,7 +31,7 @@ class Small:
     """
 
     num_runs: int
-    epochs_ratio: float  # median epochs divided by those of the reference
+    epochs_ratio: float  # median epochs divided by those of the reference; NaN if these diverged in their first epoch
     test_shortfall: float  # mean test accuracy of the reference minus theirs
     num_out_of_patience: int  # stopped early, and the curve confirms it
     num_still_improving: int  # of those: the validation loss reached a new minimum after the best epoch
@@ -89,7 +90,7 @@ def explain_small(runs: pd.DataFrame, patience: pd.DataFrame, best: Best) -> Sma
     stopped = patience[patience["run_id"].isin(small["run_id"]) & patience["confirmed"]]
     return Small(
         num_runs=len(small),
-        epochs_ratio=float(small["epochs"].median() / reference["epochs"].median()),
+        epochs_ratio=float(small["epochs"].median() / (reference["epochs"].median() or math.nan)),
         test_shortfall=float(reference["test_accuracy"].mean() - small["test_accuracy"].mean()),
         num_out_of_patience=len(stopped),
         num_still_improving=int(stopped["still_improving"].sum()),

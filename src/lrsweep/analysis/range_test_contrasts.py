@@ -20,21 +20,26 @@ def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[s
     """
     stored = evidence.study(study)
     best = math.log10(evidence.best_rate(study, {}))
-    names, margins = [], []
+    names, margins, silent = [], [], []
     for name in finders:
         lr_SR = _given(evidence, name).pivot(index="seed", columns="rule", values="lr")
         ends = lr_SR[[low, high]].dropna()
+        if ends.empty:
+            silent.append(f"{_length_text(name)}: no seed has both suggestions")
+            continue
         lower, upper = (np.log10(ends[end].to_numpy(dtype=float)) for end in (low, high))
         margins.append(pd.Series(np.minimum(best - lower, upper - best), index=ends.index))
         names.append(
             f"{_length_text(name)}: from 10^{lower.mean():.2f} to 10^{upper.mean():.2f}, {(upper - lower).mean():.1f} decades; "
             f"the best rate is inside on {int((margins[-1] > 0).sum())} of {len(lr_SR)} seeds"
         )
-    chosen, parts = ranked(lambda share: [mean_effect(margin, share, "decades") for margin in margins], level, len(finders) - 1)
+    if not margins:
+        raise NoSuchRuns("; ".join(silent))
+    chosen, parts = ranked(lambda share: [mean_effect(margin, share, "decades") for margin in margins], level, len(margins) - 1)
     return replace(
         chosen,
         num_runs=sum(map(len, margins)),
-        detail=f"the best rate is 10^{best:.3g}",
+        detail="; ".join([f"the best rate is 10^{best:.3g}", *silent]),
         parts=tuple(zip(names, parts, strict=True)),
         doubts=doubts_about([stored], chosen.num_seeds),
     )
@@ -63,8 +68,11 @@ def finder(
             gain = [np.interp(x, exponents, own) - own[best] for x, own in zip(suggested, accuracy, strict=True)]  # NaN stays NaN
             parts[one, name] = mean_effect(pd.Series(gain, index=seeds, dtype=float).dropna(), level, "accuracy")
             num_seeds[one, name] = len(seeds)
-    complete = [key for key, part in parts.items() if part.num_seeds == num_seeds[key]]
-    recommended = max(complete or parts, key=lambda key: parts[key].effect)
+    if not parts[rule, length].num_seeds:
+        raise NoSuchRuns(f"{_finder_text(rule, length)}: no seed has both a suggestion and a run of {study}")
+    given = [key for key, part in parts.items() if part.num_seeds]
+    complete = [key for key in given if parts[key].num_seeds == num_seeds[key]]
+    recommended = max(complete or given, key=lambda key: parts[key].effect)
 
     def lacking(key: tuple[str, str]) -> str:
         num = num_seeds[key] - parts[key].num_seeds

@@ -29,5 +29,5 @@ def median_to_target(times: pd.DataFrame) -> pd.DataFrame:
     A censored run counts as longer than all others, so the median is NaN if half of the runs or more are censored.
     """
     table = times.groupby("lr").agg(num_runs=("run_id", "size"), num_reached=("reached", "sum"))
-    median = times["epochs_to_target"].where(times["reached"], np.inf).groupby(times["lr"]).median()
+    median = times["epochs_to_target"].astype(float).where(times["reached"], np.inf).groupby(times["lr"]).median()
     return table.assign(epochs_to_target=median.replace(np.inf, np.nan)).reset_index()

@@ -8,12 +8,16 @@ from lrsweep.analysis.verdicts import Effect
 
 def loss_text(effect: Effect) -> str:
     """The text of a loss, which is minus the effect."""
+    if math.isnan(effect.effect):
+        return "not measured"
     gain = effect_text(replace(effect, effect=-effect.effect, low=-effect.high, high=-effect.low))
     return f"loses {gain}".replace("+", "").replace("-0.00", "0.00")
 
 
 def effect_text(effect: Effect) -> str:
     """An effect and its interval."""
+    if math.isnan(effect.effect):
+        return "not measured"
     if effect.unit == "number":
         return f"{effect.effect:.3g}"
     if effect.unit == "share" and not effect.low < 0:

@@ -193,7 +193,7 @@ def plot_error_and_epochs(study: Best, headline: Best, ax: Axes) -> Axes:
             error, low, high = (_error(chosen[name]) for name in ("test_mean", "test_high", "test_low"))
             ax.errorbar(
                 chosen["epochs_mean"], error,
-                xerr=_half_bars(chosen, "epochs"), yerr=[(error - low).fillna(0), (high - error).fillna(0)],
+                xerr=_half_bars(chosen, "epochs"), yerr=np.nan_to_num([error - low, high - error]),
                 color=colour, marker=marker, markersize=5.5, linestyle="none", label=verdict,
                 ecolor=to_rgba(colour, 0.3), elinewidth=0.7,
             )  # fmt: skip
@@ -214,10 +214,10 @@ def plot_error_and_epochs(study: Best, headline: Best, ax: Axes) -> Axes:
     return ax
 
 
-def _half_bars(rows: pd.DataFrame, name: str) -> list[pd.Series]:
+def _half_bars(rows: pd.DataFrame, name: str) -> np.ndarray[Any, Any]:
     """Both sides of a mean's interval; the lower one stays above zero, for a log axis."""
     half = (rows[f"{name}_high"] - rows[f"{name}_mean"]).fillna(0)
-    return [half.clip(upper=0.9 * rows[f"{name}_mean"]), half]
+    return np.array([half.clip(upper=0.9 * rows[f"{name}_mean"]), half])
 
 
 def representative_rates(best: Best) -> list[float]:
