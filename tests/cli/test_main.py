@@ -126,14 +126,32 @@ def test_one_run_prints_a_summary_and_stores_a_record(
     assert "in the store already" in capsys.readouterr().out
 
 
+def test_a_single_run_may_not_change_the_settings_of_a_study(
+    lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = [*SMALL, "study.name=mine"]
+    assert lrsweep(*mine) == 0
+    assert lrsweep(*mine, "optimizer.lr=0.01", "seed=1") == 0
+    capsys.readouterr()
+    assert lrsweep(*mine, "training.batch_size=16") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("ConfigError: results/mine holds runs with other settings: training.batch_size 32 → 16. ")
+    assert err.count("\n") == 1
+    assert len(store.read(tmp_path / "results" / "mine")) == 2
+    assert lrsweep(*mine, "training.batch_size=16", "study.extend=true") == 0
+    assert lrsweep(*mine, "training.batch_size=16", "seed=1") == 0  # now it is a setting of the study
+    assert lrsweep(*mine, "training.batch_size=8") == 2
+
+
 def test_methods_of_all_kinds_combine(lrsweep: Command, tmp_path: Path) -> None:
-    methods = ["loss=double_softmax", "schedule=one_cycle", "optimizer=rmsprop", "optimizer.layerwise=falling"]
+    methods = ["loss=double_softmax", "schedule=cosine", "optimizer=rmsprop", "optimizer.layerwise=falling"]
     others = ["training.batch_size=64", "model.dropout=0.2", "technique=augmentation", "schedule.warmup=1"]
     assert lrsweep(*SMALL, *methods, *others) == 0
     (record,) = store.read(tmp_path / "results" / "single")
     assert min(epoch.train_loss for epoch in record.outcome.curve) > 1.4611  # the lowest loss that two softmaxes allow
     (row,) = store.load(tmp_path / "results" / "single").itertuples(index=False, name=None)
-    assert {"double_softmax", "one_cycle", "rmsprop", "falling", 64, 0.2} <= set(row)
+    assert {"double_softmax", "cosine", "rmsprop", "falling", 64, 0.2} <= set(row)
 
 
 def test_a_linear_network_on_some_digits_scored_and_validated_at_the_end(

@@ -153,7 +153,10 @@ def test_a_claim_that_something_costs_nothing_names_the_loss_that_its_seeds_can_
 
 
 def test_the_introduction_says_which_intervals_hold_together(audit: str) -> None:
-    assert "deciding tests hold together with a probability of 95%; the two blanks of document 003 have intervals of their own" in audit
+    assert (
+        "deciding tests hold together with a probability of 95%; the two blanks of document 003 have intervals of their own"
+        in audit
+    )
 
 
 def test_an_undecided_claim_says_how_many_seeds_would_probably_decide_it(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, run_id
 from lrsweep.records import RunRecord
 from lrsweep.storage import lock, store
-from lrsweep.storage.study_settings import refuse_changes
 from lrsweep.tracking.tracker import Tracking
 
 
@@ -103,9 +102,7 @@ def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job]
     stored: dict[Path, dict[str, RunRecord]] = {}
     for folder, study_jobs in by_study.items():
         stored[folder] = execution.load_records(folder)
-        if not study_jobs[0].app.study.is_open:
-            done = (record.config for record in stored[folder].values() if execution.is_done(record))
-            refuse_changes(folder, done, (job.run for job in study_jobs))
+        execution.refuse_other_settings(study_jobs[0].app.study, folder, stored[folder], (job.run for job in study_jobs))
     for folder, study_jobs in by_study.items():  # after all checks, so that a refused sweep changes no study
         store.expect(folder, [job.run_id for job in study_jobs])
     pending, finished = [], []

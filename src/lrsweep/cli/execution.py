@@ -1,7 +1,7 @@
 """Train one run, or many runs in one program, and store their records. Decide which runs are finished already."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, ScheduleConfig, per_seed, run_id
+from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, ScheduleConfig, StudyConfig, per_seed, run_id
 from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist
 from lrsweep.fused import scheduler
@@ -21,6 +21,7 @@ from lrsweep.fused.scheduler import EpochSeconds
 from lrsweep.records import EpochRecord, Outcome, RunRecord, State
 from lrsweep.storage import files, store
 from lrsweep.storage.checkpoints import Checkpoint, CheckpointError
+from lrsweep.storage.study_settings import refuse_new_arms
 from lrsweep.training import solo
 from lrsweep.training.device import describe, prepare_device
 from lrsweep.training.models import summarise_model
@@ -189,6 +190,15 @@ def load_records(folder: Path) -> dict[str, RunRecord]:
     for damaged in scan.damaged:
         print(f"Damaged record moved to {store.set_aside(damaged)}: {damaged.reason}. Its run is repeated.", file=sys.stderr)
     return scan.records
+
+
+def refuse_other_settings(
+    study: StudyConfig, folder: Path, records: dict[str, RunRecord], requested: Iterable[RunConfig]
+) -> None:
+    """ConfigError if the runs would add an arm to the study and `study.extend` is not set. Failed runs do not count."""
+    if not study.is_open:
+        done = (record.config for record in records.values() if is_done(record))
+        refuse_new_arms(folder, done, store.read_expected(folder) or set(), requested)
 
 
 def record_failure(run: RunConfig, folder: Path, environment: dict[str, Any], error: str) -> RunRecord:
