@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lrsweep.cli import execution
-from lrsweep.cli.main import with_study_mode
+from lrsweep.cli.main import options_first, with_study_mode
 from lrsweep.config import MachineConfig, RunConfig, run_id
 from lrsweep.records import RunRecord
 from lrsweep.storage import store
@@ -52,6 +52,27 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
             ["training.validate_every=2"],
             "ConfigError: training.validate_every must be 1 for early stopping (training.patience), got 2",
         ),
+        (["seed=1", "--nope"], "ConfigError: unrecognized arguments: --nope; lrsweep --hydra-help lists the options"),
+        (
+            ["--cfg", "nope"],
+            "ConfigError: argument --cfg/-c: invalid choice: 'nope' (choose from 'job', 'hydra', 'all'); "
+            "lrsweep --hydra-help lists the options",
+        ),
+        (["schedule.milestones=${study.name}"], "ConfigError: schedule.milestones must be a list of numbers, got 'single'"),
+        (["machine.results_dir=''"], "ConfigError: machine.results_dir must be a path, which cannot be empty, got ''"),
+        (
+            ["schedule=one_cycle", "schedule.warmup=2"],
+            "ConfigError: schedule.warmup must be 0 for schedule=one_cycle, which rises from schedule.low itself, got 2.0",
+        ),
+        (
+            ["model.init_from=/"],
+            "ConfigError: model.init_from: / is not a file; create it with machine.save_weights, as lrsweep study=pretrain does",
+        ),
+        (
+            ["model.init_from=/proc/version"],
+            "ConfigError: model.init_from=/proc/version is damaged or is not a weights file; "
+            "machine.save_weights writes weights files",
+        ),
         (["model.new_output=true"], "ConfigError: model.new_output must be false unless model.init_from is set, got True"),
         (["study=lr", "grid.step=0"], "ConfigError: grid.step must be positive, got 0.0"),
         (["study=lr", "grid.step=4", "training.max_epochs=0"], "ConfigError: training.max_epochs must be at least 1, got 0"),
@@ -85,17 +106,20 @@ def test_a_mistake_prints_one_line_before_anything_runs(
     [
         ("study=lr", "study=lr hydra.mode=MULTIRUN"),
         ("study='lr'", "study='lr' hydra.mode=MULTIRUN"),
-        ("study=lr -m", "study=lr hydra.mode=MULTIRUN -m"),
-        ("-m study=lr seed=1", "-m study=lr hydra.mode=MULTIRUN seed=1"),
-        ("study=lr --cfg job", "study=lr hydra.mode=MULTIRUN --cfg job"),
+        ("study=lr -m", "-m study=lr hydra.mode=MULTIRUN"),
+        ("-m study=lr seed=1", "-m study=lr seed=1 hydra.mode=MULTIRUN"),
+        ("study=lr --cfg job", "--cfg job study=lr hydra.mode=MULTIRUN"),
         ("study=lr hydra.mode=RUN", "study=lr hydra.mode=RUN"),
         ("study=lr ++hydra.mode=RUN", "study=lr ++hydra.mode=RUN"),
         ("study=single", "study=single"),
-        ("seed=1 --cfg job", "seed=1 --cfg job"),
+        ("seed=1 --cfg job", "--cfg job seed=1"),
+        ("seed=1 -m optimizer.lr=1e-3", "-m seed=1 optimizer.lr=1e-3"),
+        ("seed=1 --info config optimizer.lr=1e-3 -m loss=x", "--info config -m seed=1 optimizer.lr=1e-3 loss=x"),
+        ("seed=1 seed=1 -m seed=1", "-m seed=1 seed=1 seed=1"),
     ],
 )
-def test_a_study_that_sweeps_names_its_mode_on_the_command_line(words: str, expected: str) -> None:
-    assert with_study_mode(words.split()) == expected.split()
+def test_options_come_first_and_a_study_that_sweeps_names_its_mode(words: str, expected: str) -> None:
+    assert with_study_mode(options_first(words.split())) == expected.split()
 
 
 @pytest.mark.parametrize("option", [["--cfg", "job"], ["--info", "defaults"]])

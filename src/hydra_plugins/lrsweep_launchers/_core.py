@@ -1,5 +1,6 @@
 """The steps that all launchers share: compose and check the jobs, skip finished runs, report the result."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -174,16 +175,23 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
 def _report(job: Job, *, has_run: bool) -> bool:
     """Write the report if necessary. Return whether there is one."""
     report, page = job.folder / "report.md", job.folder / "report.html"
-    if not has_run and report.exists() and _is_current(page):
+    if not has_run and report.exists() and _is_current(page, _newest_record(job.folder)):
         print(f"Report: {report} and {page}")  # the line that lrsweep-report prints
         return True
-    return subprocess.run(report_command(job.app), check=False).returncode == 0
+    newest = _newest_record(job.folder)
+    is_built = subprocess.run(report_command(job.app), check=False).returncode == 0
+    if is_built and not _is_current(page, newest):  # a record from the future, because a clock was wrong
+        os.utime(page, ns=(newest, newest))
+    return is_built
 
 
-def _is_current(page: Path) -> bool:
+def _is_current(page: Path, newest: int) -> bool:
     """Is every record older than the report's last file? A sweep may have been killed before it wrote the report."""
-    newest = max((path.stat().st_mtime_ns for path in page.parent.glob("runs/*.json")), default=0)
     return page.exists() and page.stat().st_mtime_ns >= newest
+
+
+def _newest_record(folder: Path) -> int:
+    return max((path.stat().st_mtime_ns for path in folder.glob("runs/*.json")), default=0)
 
 
 def report_command(app: AppConfig) -> list[str]:

@@ -28,7 +28,7 @@ from lrsweep.data import dataset
 from lrsweep.records import RangeTest, RangeTests
 from lrsweep.report.range_test import draw, sweep_like, table_text
 from lrsweep.report.texts.wording import seeds_text
-from lrsweep.storage import range_tests
+from lrsweep.storage import files, range_tests
 from lrsweep.training.device import describe, prepare_device
 from lrsweep.training.range_test import range_test
 
@@ -49,6 +49,7 @@ def find(cfg: DictConfig) -> None:
     combined = score(combine(by_seed), best)
     with_none = combined.astype(object).where(combined.notna(), None)  # JSON has no NaN
     suggestions: list[dict[str, Any]] = with_none.to_dict("records")  # type: ignore[assignment]
+    files.remove_leftovers(app.folder)
     path = range_tests.save_range_tests(
         app.folder,
         RangeTests(
