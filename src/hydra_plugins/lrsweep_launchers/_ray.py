@@ -216,15 +216,16 @@ def _as_config_error(setting: str, *more: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def _killed_with_this_process() -> Iterator[None]:
-    """All processes that start in this context end with it, and also if this process is killed."""
+    """If this process is killed in this context, so are the processes that it has started."""
     name, value = "LRSWEEP_RAY", secrets.token_hex(16)
-    command = [sys.executable, "-I", _watchdog.__file__, f"{name}={value}"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True):  # leaving it closes the pipe and waits
+    command = [sys.executable, "-I", _watchdog.__file__, str(os.getpid()), f"{name}={value}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watchdog:
         os.environ[name] = value  # Ray's processes inherit it
         try:
             yield
         finally:
             del os.environ[name]
+            watchdog.communicate(b"The sweep has ended by itself.")
 
 
 def _require_listener(address: str) -> None:
