@@ -43,6 +43,12 @@ def fail_at(lr: float) -> None:
         _ = [torch.empty(2**28) for _ in range(64)]  # 64 GiB, more than the test allows the process
 
 
+def killed_before_rename(temporary: Path, path: Path) -> Path:
+    if path.parent.name == "runs":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(temporary, path)
+
+
 def jumping_time() -> float:
     """The time, but hours ahead or behind, differently at every call."""
     return true_time() + next(hours) * 3600
@@ -50,6 +56,9 @@ def jumping_time() -> float:
 
 solo._one_epoch = one_epoch
 _core.report_command = lambda app_config: ["sh", "-c", "kill -9 $PPID"] if "report" in faults else ["true"]
+rename = Path.replace
+if "rename" in faults:
+    Path.replace = killed_before_rename
 hours, true_time = itertools.cycle((5, -7, 2, -24)), time.time
 if "clock" in faults:
     time.time = jumping_time
