@@ -1,5 +1,7 @@
 """The command `lrsweep` in this process: its error messages, single runs, and saved weights."""
 
+import io
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -148,6 +150,14 @@ def test_one_run_prints_a_summary_and_stores_a_record(
     assert (row.lr, row.epochs, row.loss) == (0.01, 2, "cross_entropy")
     assert lrsweep(*SMALL, "optimizer.lr=0.01") == 0
     assert "in the store already" in capsys.readouterr().out
+
+
+def test_a_terminal_that_lacks_characters_gets_escapes(lrsweep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert lrsweep(*SMALL, "study.name='학습률'") == 0
+    out.flush()
+    assert b"results/\\ud559\\uc2b5\\ub960/runs/" in out.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_single_run_may_not_change_the_settings_of_a_study(

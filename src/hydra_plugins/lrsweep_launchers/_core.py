@@ -180,7 +180,7 @@ def _report(job: Job, *, has_run: bool) -> bool:
         return True
     newest = _newest_record(job.folder)
     is_built = subprocess.run(report_command(job.app), check=False).returncode == 0
-    if is_built and not _is_current(page, newest):  # a record from the future, because a clock was wrong
+    if is_built and page.exists() and page.stat().st_mtime_ns < newest:  # a record from the future, because a clock was wrong
         os.utime(page, ns=(newest, newest))
     return is_built
 

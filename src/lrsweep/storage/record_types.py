@@ -4,6 +4,7 @@ A record may come from anyone, and its checksum says nothing about who wrote it.
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -22,6 +23,7 @@ def check(record: RunRecord) -> None:
     """TypeError if a value has another type, or if a number is infinite or out of range."""
     is_valid = (
         _fits(record, RunRecord)
+        and re.fullmatch(r"\w[\w.-]*", record.run_id) is not None  # files and folders have it in their names
         and _fits(record.outcome, Outcome)
         and all(_fits(epoch, EpochRecord) for epoch in record.outcome.curve)
         and [epoch.epoch for epoch in record.outcome.curve] == list(range(1, record.outcome.epochs + 1))
