@@ -108,7 +108,7 @@ def explore(request: pytest.FixtureRequest) -> Explore:
         deadline = time.monotonic() + 60 * minutes / num_sharing
         chance = random.Random(f"{seed} {request.node.name}")
         while time.monotonic() < deadline:
-            fresh = hypothesis.settings(slowly, derandomize=False)
+            fresh = hypothesis.settings(slowly, derandomize=False, max_examples=min(num_examples, 20))  # looks at the time often
             hypothesis.seed(chance.getrandbits(64))(fresh(hypothesis.given(strategy)(counted)))()
         return tried
 
