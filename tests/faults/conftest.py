@@ -9,6 +9,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,16 @@ def record_loss(request: pytest.FixtureRequest) -> RecordLoss:
     return record
 
 
+@dataclass
+class _Shown:
+    """An example. A message shows only its beginning, because a file may be large."""
+
+    value: Any
+
+    def __repr__(self) -> str:
+        return repr(self.value)[:1000]
+
+
 @pytest.fixture
 def explore(request: pytest.FixtureRequest) -> Explore:
     """`explore(strategy, check, num_examples)` calls `check` with examples, and returns how many there were.
@@ -92,16 +103,16 @@ def explore(request: pytest.FixtureRequest) -> Explore:
     def run(strategy: st.SearchStrategy[Any], check: Callable[[Any], None], num_examples: int, always: Sequence[Any] = ()) -> int:
         tried = 0
 
-        def counted(value: Any) -> None:
+        def counted(shown: _Shown) -> None:
             nonlocal tried
             tried += 1
-            check(value)
+            check(shown.value)
 
         slowly = hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck), max_examples=num_examples)
         if minutes is None:
-            test = hypothesis.given(strategy)(hypothesis.settings(slowly)(counted))
+            test = hypothesis.given(strategy.map(_Shown))(hypothesis.settings(slowly)(counted))
             for value in always:
-                test = hypothesis.example(value)(test)
+                test = hypothesis.example(_Shown(value))(test)
             test()
             return tried
         num_sharing = sum("explore" in getattr(item, "fixturenames", ()) for item in request.session.items)
@@ -109,7 +120,7 @@ def explore(request: pytest.FixtureRequest) -> Explore:
         chance = random.Random(f"{seed} {request.node.name}")
         while time.monotonic() < deadline:
             fresh = hypothesis.settings(slowly, derandomize=False, max_examples=min(num_examples, 20))  # looks at the time often
-            hypothesis.seed(chance.getrandbits(64))(fresh(hypothesis.given(strategy)(counted)))()
+            hypothesis.seed(chance.getrandbits(64))(fresh(hypothesis.given(strategy.map(_Shown))(counted)))()
         return tried
 
     return run
