@@ -21,7 +21,7 @@ READY_FOR_GPU := .venv/ready
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sweep replicate confirm sensitivity studies plan audit report reference data test quick reliability lint vulnerabilities format bench gpu pins wheelhouse notebook clean
+.PHONY: help demo sweep replicate confirm sensitivity studies plan audit report reference data test quick reliability fuzz lint vulnerabilities format bench gpu pins wheelhouse notebook clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ quick: $(READY) data ## the same without the slow tests
 
 reliability: $(READY) data ## test every fault and write docs/reliability.md
 	@$(PY) -m pytest tests/faults --reliability=docs/reliability.md
+
+fuzz: $(READY) data ## random commands and damaged files for MINUTES (default 5), each time others; SEED=N repeats
+	@$(PY) -m pytest tests/faults/test_random_commands.py tests/faults/test_odd_files.py --capture=sys \
+		--fuzz-minutes=$(or $(MINUTES),5) $(if $(SEED),--fuzz-seed=$(SEED)) $(ARGS)
 
 lint: $(READY) ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

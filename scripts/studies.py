@@ -32,7 +32,7 @@ STUDIES: dict[str, list[str]] = {  # study → its own overrides. Cheap studies 
     "patience": [],
     "optimizers": [],
     "mixed_precision": [],
-    "lr": ["seed=range(10)", "loss=cross_entropy,double_softmax"],
+    "lr": ["seed=range(10)", "loss=cross_entropy,double_softmax", "study.extend=true"],  # `make sweep` may have run one loss
 }
 
 
@@ -41,8 +41,9 @@ def commands(study: str, overrides: Sequence[str] = ()) -> list[list[str]]:
 
     lrsweep-confirm reads the settings that define a run from the sweep's records, so only the sweep gets such overrides.
     """
-    sweep = ["lrsweep", f"study={study}", *STUDIES[study], *overrides]
-    confirm = ["lrsweep.cli.confirm", f"study={study}", *(word for word in overrides if not defines_runs(word))]
+    words = [f"study={study}", *STUDIES[study], *overrides]
+    sweep = ["lrsweep", *words]
+    confirm = ["lrsweep.cli.confirm", *(word for word in words if not defines_runs(word))]
     return [sweep, confirm] if study_config(study).fresh_seeds else [sweep]
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from made_runs import make_runs
 
 from lrsweep.analysis.best_rate import Best, find_best
-from lrsweep.analysis.suggestions import RULES, Array, combine, has_learned, longest_descent, score, suggest
-from lrsweep.records import RangeTest
+from lrsweep.analysis.suggestions import RULES, Array, combine, has_learned, longest_descent, reason_for_none, score, suggest
+from lrsweep.records import RangeTest, RangeTestEnd
 
 NUM_STEPS = 401
 EXPONENTS = np.linspace(-7, 1, NUM_STEPS)
@@ -79,6 +79,21 @@ NO_ANSWER = {
 def test_a_curve_without_an_answer_gives_no_suggestion(curve: str) -> None:
     losses = NO_ANSWER[curve]
     assert [rule(RATES[: len(losses)], losses) for rule in RULES.values()] == [None] * len(RULES)
+
+
+@pytest.mark.parametrize(
+    ("losses", "end", "reason"),
+    [
+        (NO_ANSWER["noise"], "high", "the loss does not fall clearly after the first tenth of the steps"),
+        (NO_ANSWER["too short"], "loss_rose", "the loss rose steeply after step 4, at a rate of 1.1e-07; lower find.high"),
+        (NO_ANSWER["one step"], "not_finite", "the loss became infinite or NaN after step 1"),
+        (dip(1.0), "high", "the loss still falls at the last rate, 1.0e+01; raise find.high"),
+    ],
+)
+def test_a_curve_without_an_answer_says_why(losses: Array, end: RangeTestEnd, reason: str) -> None:
+    curve = tuple(losses.tolist())
+    test = RangeTest(seed=0, rates=tuple(RATES[: len(curve)].tolist()), losses=curve, smoothed=curve, end=end)
+    assert reason_for_none(test).startswith(reason)
 
 
 @pytest.mark.parametrize(

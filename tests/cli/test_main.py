@@ -1,5 +1,7 @@
 """The command `lrsweep` in this process: its error messages, single runs, and saved weights."""
 
+import io
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lrsweep.cli import execution
-from lrsweep.cli.main import with_study_mode
+from lrsweep.cli.main import options_first, with_study_mode
 from lrsweep.config import MachineConfig, RunConfig, run_id
 from lrsweep.records import RunRecord
 from lrsweep.storage import store
@@ -52,6 +54,27 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
             ["training.validate_every=2"],
             "ConfigError: training.validate_every must be 1 for early stopping (training.patience), got 2",
         ),
+        (["seed=1", "--nope"], "ConfigError: unrecognized arguments: --nope; lrsweep --hydra-help lists the options"),
+        (
+            ["--cfg", "nope"],
+            "ConfigError: argument --cfg/-c: invalid choice: 'nope' (choose from 'job', 'hydra', 'all'); "
+            "lrsweep --hydra-help lists the options",
+        ),
+        (["schedule.milestones=${study.name}"], "ConfigError: schedule.milestones must be a list of numbers, got 'single'"),
+        (["machine.results_dir=''"], "ConfigError: machine.results_dir must be a path, which cannot be empty, got ''"),
+        (
+            ["schedule=one_cycle", "schedule.warmup=2"],
+            "ConfigError: schedule.warmup must be 0 for schedule=one_cycle, which rises from schedule.low itself, got 2.0",
+        ),
+        (
+            ["model.init_from=/"],
+            "ConfigError: model.init_from: / is not a file; create it with machine.save_weights, as lrsweep study=pretrain does",
+        ),
+        (
+            ["model.init_from=/proc/version"],
+            "ConfigError: model.init_from=/proc/version is damaged or is not a weights file; "
+            "machine.save_weights writes weights files",
+        ),
         (["model.new_output=true"], "ConfigError: model.new_output must be false unless model.init_from is set, got True"),
         (["study=lr", "grid.step=0"], "ConfigError: grid.step must be positive, got 0.0"),
         (["study=lr", "grid.step=4", "training.max_epochs=0"], "ConfigError: training.max_epochs must be at least 1, got 0"),
@@ -85,17 +108,20 @@ def test_a_mistake_prints_one_line_before_anything_runs(
     [
         ("study=lr", "study=lr hydra.mode=MULTIRUN"),
         ("study='lr'", "study='lr' hydra.mode=MULTIRUN"),
-        ("study=lr -m", "study=lr hydra.mode=MULTIRUN -m"),
-        ("-m study=lr seed=1", "-m study=lr hydra.mode=MULTIRUN seed=1"),
-        ("study=lr --cfg job", "study=lr hydra.mode=MULTIRUN --cfg job"),
+        ("study=lr -m", "-m study=lr hydra.mode=MULTIRUN"),
+        ("-m study=lr seed=1", "-m study=lr seed=1 hydra.mode=MULTIRUN"),
+        ("study=lr --cfg job", "--cfg job study=lr hydra.mode=MULTIRUN"),
         ("study=lr hydra.mode=RUN", "study=lr hydra.mode=RUN"),
         ("study=lr ++hydra.mode=RUN", "study=lr ++hydra.mode=RUN"),
         ("study=single", "study=single"),
-        ("seed=1 --cfg job", "seed=1 --cfg job"),
+        ("seed=1 --cfg job", "--cfg job seed=1"),
+        ("seed=1 -m optimizer.lr=1e-3", "-m seed=1 optimizer.lr=1e-3"),
+        ("seed=1 --info config optimizer.lr=1e-3 -m loss=x", "--info config -m seed=1 optimizer.lr=1e-3 loss=x"),
+        ("seed=1 seed=1 -m seed=1", "-m seed=1 seed=1 seed=1"),
     ],
 )
-def test_a_study_that_sweeps_names_its_mode_on_the_command_line(words: str, expected: str) -> None:
-    assert with_study_mode(words.split()) == expected.split()
+def test_options_come_first_and_a_study_that_sweeps_names_its_mode(words: str, expected: str) -> None:
+    assert with_study_mode(options_first(words.split())) == expected.split()
 
 
 @pytest.mark.parametrize("option", [["--cfg", "job"], ["--info", "defaults"]])
@@ -126,14 +152,40 @@ def test_one_run_prints_a_summary_and_stores_a_record(
     assert "in the store already" in capsys.readouterr().out
 
 
+def test_a_terminal_that_lacks_characters_gets_escapes(lrsweep: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert lrsweep(*SMALL, "study.name='학습률'") == 0
+    out.flush()
+    assert b"results/\\ud559\\uc2b5\\ub960/runs/" in out.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_single_run_may_not_change_the_settings_of_a_study(
+    lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = [*SMALL, "study.name=mine"]
+    assert lrsweep(*mine) == 0
+    assert lrsweep(*mine, "optimizer.lr=0.01", "seed=1") == 0
+    capsys.readouterr()
+    assert lrsweep(*mine, "training.batch_size=16") == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("ConfigError: results/mine holds runs with other settings: training.batch_size 32 → 16. ")
+    assert err.count("\n") == 1
+    assert len(store.read(tmp_path / "results" / "mine")) == 2
+    assert lrsweep(*mine, "training.batch_size=16", "study.extend=true") == 0
+    assert lrsweep(*mine, "training.batch_size=16", "seed=1") == 0  # now it is a setting of the study
+    assert lrsweep(*mine, "training.batch_size=8") == 2
+
+
 def test_methods_of_all_kinds_combine(lrsweep: Command, tmp_path: Path) -> None:
-    methods = ["loss=double_softmax", "schedule=one_cycle", "optimizer=rmsprop", "optimizer.layerwise=falling"]
+    methods = ["loss=double_softmax", "schedule=cosine", "optimizer=rmsprop", "optimizer.layerwise=falling"]
     others = ["training.batch_size=64", "model.dropout=0.2", "technique=augmentation", "schedule.warmup=1"]
     assert lrsweep(*SMALL, *methods, *others) == 0
     (record,) = store.read(tmp_path / "results" / "single")
     assert min(epoch.train_loss for epoch in record.outcome.curve) > 1.4611  # the lowest loss that two softmaxes allow
     (row,) = store.load(tmp_path / "results" / "single").itertuples(index=False, name=None)
-    assert {"double_softmax", "one_cycle", "rmsprop", "falling", 64, 0.2} <= set(row)
+    assert {"double_softmax", "cosine", "rmsprop", "falling", 64, 0.2} <= set(row)
 
 
 def test_a_linear_network_on_some_digits_scored_and_validated_at_the_end(

@@ -14,6 +14,7 @@ from lrsweep.config import (
     AppConfig,
     ConfigError,
     DataConfig,
+    FindConfig,
     GridConfig,
     LayerFactors,
     LossConfig,
@@ -52,6 +53,7 @@ GROUPS = {
     "schedule": ScheduleConfig,
     "training": TrainingConfig,
     "grid": GridConfig,
+    "find": FindConfig,
     "machine": MachineConfig,
     "study": StudyConfig,
     "tracker": TrackerConfig,
@@ -71,6 +73,19 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
         "at least two different digits from 0 to 9",
         ([], [3], [1, 1], [1, 2, 1], [-1, 2], [0, 10]),
         ([0, 9], [2, 3, 5, 7], list(range(10)), None),
+    ),
+    # An interpolation may put anything in the place of a list.
+    ("data.classes", {}, "at least two different digits from 0 to 9", ("01", 3, {"a": 1}, [0.5, 1.5]), ()),
+    *(
+        (f"schedule.{key}", {"name": "piecewise"}, "a list of numbers", ("12", 3, None, {1: 2}, ["1"], [[1.0]]), ())
+        for key in ("milestones", "shares")
+    ),
+    (
+        "study.confirm_also",
+        {},
+        "a list of arms, each with an exponent from -300 to 300 as `at`",
+        ("single", 3, None, {"at": 1}, ["at"]),
+        (),
     ),
     ("data.num_test", {"classes": [0, 1]}, "from 1 to 2115 (all images of data.classes)", (0, 2_116, 9_999), (1, 2_115)),
     ("model.name", {}, "one of cnn", ("mlp",), ("cnn",)),
@@ -96,6 +111,10 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     ("schedule.unit", {"name": "grow_batch"}, "epoch for schedule=grow_batch", ("step",), ("epoch",)),
     ("schedule.warmup", {}, "from 0 to 1,000,000,000", (-0.1, 1e308, NAN), (0.0, 1e9)),
     ("schedule.warmup", {"name": "cosine", "length": 5.0}, "below schedule.length", (5.0,), (4.9,)),
+    *(
+        ("schedule.warmup", {"name": name}, f"0 for schedule={name}, which rises from schedule.low itself", (2.0,), (0.0,))
+        for name in ("triangular", "triangular2", "exp_range", "one_cycle", "one_cycle_torch")
+    ),
     ("schedule.warmup_start", {}, "from 0 to below 1", (-0.1, 1.0, NAN), (0.0, BELOW_1)),
     ("schedule.warmup_start_lr", {}, "finite and at least 0", (-0.1, INF, NAN), (0.0, 1e308)),
     *(
@@ -148,6 +167,18 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     ("grid.step", {}, "positive", (0.0, -0.1), (4.6e-4,)),
     ("grid.step", {}, "coarse enough for 10,000 points", (4.5e-4,), ()),
     ("machine.checkpoint_seconds", {}, "finite and at least 0", (-1.0, INF), (0.0, None)),
+    *(
+        (f"machine.{key}", {}, "a path, which cannot be empty", ("",), ("a",))
+        for key in ("data_dir", "results_dir", "save_weights")
+    ),
+    ("model.init_from", {}, "a path, which cannot be empty", ("",), ("a", None)),
+    ("tracker.uri", {"name": "mlflow"}, "a path, which cannot be empty", ("",), ("a", None)),
+    ("find.num_seeds", {}, "from 1 to 1000", (0, 1_001, 10**9), (1, 1_000)),
+    ("find.num_steps", {}, "from 20 to 100000", (19, 100_001, 10**9), (20, 100_000)),
+    ("find.low", {}, "positive and finite", (0.0, -1.0, INF, NAN), (TINY,)),
+    ("find.high", {}, "finite and above find.low (1e-07)", (1e-7, INF, NAN), (1e308,)),
+    ("find.spacing", {}, "one of exponential, linear", ("log",), ("linear",)),
+    ("find.smoothing", {}, "from 0 to below 1", (-0.1, 1.0, NAN), (0.0, BELOW_1)),
     ("machine.threads", {}, "from 1 to 1024", (0, 2**63), (1, 1024)),
     ("machine.precision", {}, "one of fp32, tf32", ("bf16",), ("tf32",)),
     (

@@ -5,10 +5,18 @@
 
 import os
 import platform
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
-from small_sweep import FUSED, LONG, RecordLoss, sweep_in_process
+from hypothesis import strategies as st
+from small_sweep import FUSED, LONG, Explore, RecordLoss, sweep_in_process
 
 _HEAD = """# What can go wrong, and what it costs
 
@@ -26,6 +34,16 @@ _rows: dict[tuple[str, str], list[int]] = {}  # runs lost in each try
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reliability", type=Path, metavar="FILE", help="write the fault table to this file")
+    parser.addoption("--fuzz-minutes", type=float, help="try new examples for about so long in all, instead of the same few")
+    parser.addoption(
+        "--fuzz-seed", type=int, default=secrets.randbits(32), help="repeat the examples of an earlier --fuzz-minutes"
+    )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    if config.getoption("--fuzz-minutes", None) is None:
+        return None
+    return f"fuzz: make fuzz MINUTES={config.getoption('--fuzz-minutes'):g} SEED={config.getoption('--fuzz-seed')} repeats this"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -62,6 +80,50 @@ def record_loss(request: pytest.FixtureRequest) -> RecordLoss:
         assert num_lost == 0
 
     return record
+
+
+@dataclass
+class _Shown:
+    """An example. A message shows only its beginning, because a file may be large."""
+
+    value: Any
+
+    def __repr__(self) -> str:
+        return repr(self.value)[:1000]
+
+
+@pytest.fixture
+def explore(request: pytest.FixtureRequest) -> Explore:
+    """`explore(strategy, check, num_examples)` calls `check` with examples, and returns how many there were.
+
+    They are the same examples each time. With --fuzz-minutes, they are new ones, and each test gets the same share of the time.
+    """
+    minutes, seed = request.config.getoption("--fuzz-minutes", None), request.config.getoption("--fuzz-seed", None)
+
+    def run(strategy: st.SearchStrategy[Any], check: Callable[[Any], None], num_examples: int, always: Sequence[Any] = ()) -> int:
+        tried = 0
+
+        def counted(shown: _Shown) -> None:
+            nonlocal tried
+            tried += 1
+            check(shown.value)
+
+        slowly = hypothesis.settings(suppress_health_check=list(hypothesis.HealthCheck), max_examples=num_examples)
+        if minutes is None:
+            test = hypothesis.given(strategy.map(_Shown))(hypothesis.settings(slowly)(counted))
+            for value in always:
+                test = hypothesis.example(_Shown(value))(test)
+            test()
+            return tried
+        num_sharing = sum("explore" in getattr(item, "fixturenames", ()) for item in request.session.items)
+        deadline = time.monotonic() + 60 * minutes / num_sharing
+        chance = random.Random(f"{seed} {request.node.name}")
+        while time.monotonic() < deadline:
+            fresh = hypothesis.settings(slowly, derandomize=False, max_examples=min(num_examples, 20))  # looks at the time often
+            hypothesis.seed(chance.getrandbits(64))(fresh(hypothesis.given(strategy.map(_Shown))(counted)))()
+        return tried
+
+    return run
 
 
 @pytest.fixture(scope="session")

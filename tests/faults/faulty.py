@@ -59,6 +59,12 @@ def train_program(*arguments: Any, on_outcome: Callable[[int, Outcome], None], *
     train_fused(*arguments, on_outcome=fail_at_third, **options)
 
 
+def killed_before_rename(temporary: Path, path: Path) -> Path:
+    if path.parent.name == "runs":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(temporary, path)
+
+
 def jumping_time() -> float:
     """The time, but hours ahead or behind, differently at every call."""
     return true_time() + next(hours) * 3600
@@ -66,6 +72,9 @@ def jumping_time() -> float:
 
 solo._one_epoch = one_epoch
 _core.report_command = lambda app_config: ["sh", "-c", "kill -9 $PPID"] if "report" in faults else ["true"]
+rename = Path.replace
+if "rename" in faults:
+    Path.replace = killed_before_rename
 hours, true_time = itertools.cycle((5, -7, 2, -24)), time.time
 if "program" in faults:
     scheduler.train = train_program

@@ -15,6 +15,7 @@ from hydra_plugins.lrsweep_launchers import _core
 from lrsweep.cli import main
 
 RecordLoss = Callable[..., None]
+Explore = Callable[..., int]
 RATES = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2]
 SIZES = ["data.num_train=160", "data.num_valid=100", "data.num_test=100", "training.patience=100", "training.max_epochs=2"]
 GRID = ["study=lr", "grid.start=-6", "grid.stop=-2", "grid.step=1"]
@@ -22,17 +23,17 @@ SWEEP = [*GRID, *SIZES, "machine.checkpoint_seconds=0", "machine.device=cpu", DA
 POOL = ["hydra.launcher.workers=2"]
 FUSED = ["hydra/launcher=fused", "hydra.launcher.runs=2"]
 LONG = "training.max_epochs=16"
-_FAULTY = (str(Path(__file__).with_name("faulty.py")),)
+FAULTY = (str(Path(__file__).with_name("faulty.py")),)
 
 
 def start_sweep(folder: Path, *overrides: str, launcher: list[str] = POOL, **environment: str) -> subprocess.Popen[str]:
     """Start the sweep in `folder`. Of two overrides of one setting the last counts. faulty.py reads the environment."""
-    return start(folder, *SWEEP, *launcher, *overrides, program=_FAULTY, **environment)
+    return start(folder, *SWEEP, *launcher, *overrides, program=FAULTY, **environment)
 
 
 def sweep(folder: Path, *overrides: str, launcher: list[str] = POOL, **environment: str) -> tuple[int, str, str]:
     """Run the sweep in a process. Returns exit code, stdout, stderr."""
-    return lrsweep(folder, *SWEEP, *launcher, *overrides, program=_FAULTY, **environment)
+    return lrsweep(folder, *SWEEP, *launcher, *overrides, program=FAULTY, **environment)
 
 
 def sweep_in_process(folder: Path, *overrides: str, launcher: list[str] = POOL) -> tuple[int, str, str]:

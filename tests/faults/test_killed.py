@@ -1,15 +1,17 @@
 """Processes that are killed, and sweeps that are stopped."""
 
+import importlib.util
 import os
 import random
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from at_work import alive, blocks_or_ignores, descendants, finish, lrsweep, num_lost, until, workers
-from small_sweep import FUSED, LONG, POOL, RATES, SWEEP, RecordLoss, num_lost_after_repeat, start_sweep, sweep
+from at_work import alive, blocks_or_ignores, descendants, finish, lrsweep, num_lost, start, until, workers
+from small_sweep import FAULTY, FUSED, LONG, POOL, RATES, SWEEP, RecordLoss, num_lost_after_repeat, start_sweep, sweep
 
 NUM_EPOCHS = 16 * len(RATES)
 
@@ -70,6 +72,43 @@ def test_a_run_killed_twice_is_repeated_by_the_next_sweep(
     assert "killed by signal 9" in err
     assert "Traceback" not in err
     record_loss(num_lost_after_repeat(undisturbed, tmp_path))
+
+
+@pytest.mark.fault(
+    "`kill -9` of a run between writing its record and renaming it", "the same command repeats the run and removes the file"
+)
+def test_killed_while_storing(tmp_path: Path, undisturbed: Path, record_loss: RecordLoss) -> None:
+    runs = tmp_path / "results" / "lr" / "runs"
+    no_checkpoint = "machine.checkpoint_seconds=null"
+    process = start(tmp_path, *SWEEP, "hydra.mode=RUN", no_checkpoint, program=FAULTY, FAULTY="rename")
+    assert finish(process)[0] == -signal.SIGKILL
+    assert [path.name.endswith(".json") for path in runs.iterdir()] == [False]
+    lost = num_lost_after_repeat(undisturbed, tmp_path)
+    assert all(path.suffix == ".json" for path in runs.iterdir())
+    record_loss(lost)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed")
+@pytest.mark.fault("`kill -9` of a sweep that has started Ray", "no process is left behind; the same command continues the sweep")
+def test_a_killed_sweep_takes_its_ray_with_it(tmp_path: Path, long_undisturbed: Path, record_loss: RecordLoss) -> None:
+    endless = ["training.max_epochs=100000", "training.patience=100000", "study.name=endless"]
+    process = start(tmp_path, *SWEEP, *endless, "hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2")
+    until(lambda: any(b"ray::train" in command_of(pid) for pid in descendants(process.pid)))
+    members = descendants(process.pid)
+    process.kill()
+    finish(process)
+    try:
+        until(lambda: not alive(members), seconds=30)
+    finally:
+        for pid in alive(members):
+            os.kill(pid, signal.SIGKILL)
+    record_loss(num_lost_after_repeat(long_undisturbed, tmp_path, LONG))
+
+
+def command_of(pid: int) -> bytes:
+    with suppress(OSError):  # the process may have ended
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 @pytest.mark.fault(

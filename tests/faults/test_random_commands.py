@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hypothesis import HealthCheck, example, given, settings
 from random_commands import COMMANDS, OVERRIDES
-from small_sweep import RecordLoss
+from small_sweep import Explore, RecordLoss
 
 from hydra_plugins.lrsweep_launchers import _compose, _core
 from lrsweep.cli import main, single_run
@@ -22,17 +21,13 @@ pytestmark = [
         "it is composed and its bounds are checked, or it is refused in one line, exit code 2",
     ),
 ]
-SLOWLY = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
-def test_a_random_config_is_composed_or_refused_in_one_line(record_loss: RecordLoss) -> None:
+def test_a_random_config_is_composed_or_refused_in_one_line(explore: Explore, record_loss: RecordLoss) -> None:
     refusals: list[str] = []  # an empty text for each config that is composed
 
-    @example(["optimizer=null"])
-    @example(["optimizer.lr=" + "9" * 400])
-    @example(["optimizer.lr=" + "9" * 5000])
-    @given(OVERRIDES)
-    @settings(SLOWLY, max_examples=120)
+    always = [["optimizer=null"], ["optimizer.lr=" + "9" * 400], ["optimizer.lr=" + "9" * 5000]]
+
     def is_composed_or_refused(overrides: list[str]) -> None:
         try:
             assert isinstance(main.to_app_config(compose("config", overrides)), AppConfig)
@@ -45,7 +40,7 @@ def test_a_random_config_is_composed_or_refused_in_one_line(record_loss: RecordL
 
     main.register()
     with initialize_config_dir(str(CONF_DIR), **main.VERSION_BASE):
-        is_composed_or_refused()
+        explore(OVERRIDES, is_composed_or_refused, 120, always)
     assert 0.1 < refusals.count("") / len(refusals) < 0.9  # both happen
     record_loss(0, num_tries=len(refusals))
 
@@ -68,6 +63,7 @@ def to_train(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[AppConfig]]:
 
 
 def test_a_random_command_succeeds_or_is_refused_in_one_line(
+    explore: Explore,
     to_train: list[AppConfig],
     lrsweep: Callable[..., int],
     tmp_path: Path,
@@ -81,12 +77,15 @@ def test_a_random_command_succeeds_or_is_refused_in_one_line(
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", str(tmp_path))
 
-    @example(["study.name=../../there"])
-    @example(["hydra.mode=MULTIRUN", "study.name=../../there"])
-    @example(["study=lr", "grid.step=4", "seed=range(1000000000)"])
-    @example(["study=lr", "grid.step=4", "hydra.launcher.workers=" + str(2**64)])
-    @given(COMMANDS)
-    @settings(SLOWLY, max_examples=30)
+    always = [
+        ["study.name=../../there"],
+        ["hydra.mode=MULTIRUN", "study.name=../../there"],
+        ["study=lr", "grid.step=4", "seed=range(1000000000)"],
+        ["study=lr", "grid.step=4", "hydra.launcher.workers=" + str(2**64)],
+        ["seed=1", "-m", "optimizer.lr=1e-3"],
+        ["seed=1", "--nope"],
+    ]
+
     def succeeds_or_is_refused(overrides: list[str]) -> None:
         to_train.clear()
         codes.append(lrsweep(*overrides))
@@ -101,6 +100,6 @@ def test_a_random_command_succeeds_or_is_refused_in_one_line(
         assert list(tmp_path.iterdir()) == [here]
         assert {path.name for path in here.iterdir()} <= {"results"}
 
-    succeeds_or_is_refused()
+    explore(COMMANDS, succeeds_or_is_refused, 30, always)
     assert 0.1 < codes.count(0) / len(codes) < 0.9
     record_loss(0, num_tries=len(codes))

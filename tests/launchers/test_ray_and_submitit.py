@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import secrets
 import signal
 import socket
@@ -375,6 +376,53 @@ def test_an_address_without_a_cluster_is_refused_at_once(
         target = address.format(f"127.0.0.1:{free.getsockname()[1]}")
     assert lrsweep("study=lr", "grid.step=4", "hydra/launcher=ray", f"hydra.launcher.ray.init.address='{target}'") == 2
     assert capsys.readouterr().err.startswith(f"ConfigError: hydra.launcher.ray.init.address: nothing answers at {target} (")
+
+
+NODES = [
+    {"Alive": True, "Resources": {"CPU": 4.0, "memory": 1e9}},
+    {"Alive": True, "Resources": {"CPU": 2.0, "GPU": 1.0}},
+    {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+]
+
+
+@pytest.mark.parametrize(
+    ("remote", "message"),
+    [
+        ({}, None),
+        ({"num_cpus": 4, "num_gpus": None, "resources": None}, None),
+        ({"num_cpus": 64}, "a run needs CPU=64, but the largest machine has 4"),
+        ({"num_cpus": 1, "num_gpus": 2}, "a run needs GPU=2, but the largest machine has 1"),
+        ({"memory": 1e12}, "a run needs memory=1e+12, but the largest machine has 1e+09"),
+        ({"resources": {"tpu": 1}}, "a run needs tpu=1, but the largest machine has 0"),
+    ],
+)
+def test_a_run_that_fits_no_machine_is_refused_or_announced(
+    capsys: pytest.CaptureFixture[str], remote: dict[str, Any], message: str | None
+) -> None:
+    if message is None:
+        _ray._require_room(NODES, remote, is_private=True)
+        return
+    with pytest.raises(ConfigError, match=re.escape(f"hydra.launcher.ray.remote: {message}")):
+        _ray._require_room(NODES, remote, is_private=True)
+    _ray._require_room(NODES, remote, is_private=False)  # a cluster may grow
+    assert capsys.readouterr().out == f"hydra.launcher.ray.remote: {message}. The runs wait until the cluster grows.\n"
+
+
+@pytest.mark.slow
+@has_ray
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+hydra.launcher.ray.init.nope=1", "hydra.launcher.ray.init: "),
+        ("+hydra.launcher.ray.remote.nope=1", "hydra.launcher.ray.remote: Invalid option keyword nope"),
+        ("hydra.launcher.ray.remote.num_cpus=64000", "hydra.launcher.ray.remote: a run needs CPU=64000"),
+    ],
+)
+def test_options_that_ray_cannot_use_are_one_line(tmp_path: Path, override: str, message: str) -> None:
+    code, out, err = sweep(tmp_path, *RAY, *ONE_RUN, override)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"ConfigError: {message}")
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("num_slots", [0, -1, 1.5, True, "many"])

@@ -34,7 +34,7 @@ from lrsweep.config import (
 from lrsweep.records import RunRecord
 from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.storage import tables
-from lrsweep.storage.study_settings import refuse_changes
+from lrsweep.storage.study_settings import refuse_new_arms
 
 GRID = log_grid(GridConfig())
 
@@ -107,7 +107,7 @@ def test_the_commands_repeat_exactly_the_runs_of_the_report(runs: list[RunConfig
     for line in rerun_commands("lr", table_of(runs[::-1])).splitlines():
         next_apps = apps_of(line)
         if not next_apps[0].study.is_open:  # a sweep would refuse to add runs with other settings
-            refuse_changes(Path("lr"), [asdict(app.run) for app in apps], [app.run for app in next_apps])
+            refuse_new_arms(Path("lr"), [asdict(app.run) for app in apps], set(), [app.run for app in next_apps])
         apps += next_apps
     assert sorted(run_id(app.run) for app in apps) == sorted(run_id(run) for run in runs)
     assert {app.study.name for app in apps} == {"lr"}

@@ -45,6 +45,7 @@ def test_weights_are_trained_before_they_are_used() -> None:
 def test_a_study_is_confirmed_if_it_has_fresh_seeds() -> None:
     assert commands("schedules") == [["lrsweep", "study=schedules"], ["lrsweep.cli.confirm", "study=schedules"]]
     assert commands("warmup") == [["lrsweep", "study=warmup"]]
+    assert [command[-1] for command in commands("lr")] == ["study.extend=true"] * 2  # after `make sweep`, the second loss is new
 
 
 def test_fresh_runs_get_no_overrides_that_change_a_run() -> None:

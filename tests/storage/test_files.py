@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lrsweep.storage.files import StoreError, write_atomically
+from lrsweep.storage.files import StoreError, remove_leftovers, temporary_path, write_atomically
 
 
 class Crash(BaseException):
@@ -62,3 +62,27 @@ def test_a_file_that_cannot_be_written_is_a_store_error(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=rf"{name} cannot be written \(({reason})\)"):
             write_atomically(tmp_path / name, b"content")
     assert contents_of(tmp_path) == {"file": b""}
+
+
+def test_only_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    kept = [".lock", ".hydra", "record.json", ".notes.markdown", ".a.0123", "a.01234567", ".01234567"]
+    for name in (*kept, temporary_path(tmp_path / "record.json").name, temporary_path(tmp_path / "학습률.md").name):
+        (tmp_path / name).touch()
+    remove_leftovers(tmp_path, of="record.json.")
+    assert len(list(tmp_path.iterdir())) == len(kept) + 1
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_write_is_repeated_if_its_temporary_file_is_taken_for_a_leftover(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fsync = os.fsync
+
+    def remove_once(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        remove_leftovers(tmp_path)
+
+    monkeypatch.setattr(os, "fsync", remove_once)
+    write_atomically(tmp_path / "file", b"content")
+    assert contents_of(tmp_path) == {"file": b"content"}

@@ -1,8 +1,9 @@
 """Which runs a sweep may add to a study."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hydra_plugins.lrsweep_launchers._core import Job, split_by_store
 from lrsweep.config import (
     AppConfig,
     ConfigError,
+    LossConfig,
     MachineConfig,
     ModelConfig,
     OptimizerConfig,
@@ -22,23 +24,34 @@ from lrsweep.config import (
 )
 from lrsweep.records import Outcome, RunRecord
 from lrsweep.storage import store
-from lrsweep.storage.study_settings import refuse_changes
+from lrsweep.storage.study_settings import refuse_new_arms
 
 FOLDER = Path("results/lr")
 
 
-def with_patience(patience: int | None) -> RunConfig:
-    return RunConfig(training=TrainingConfig(patience=patience))
+def with_patience(patience: int | None, **settings: Any) -> RunConfig:
+    return RunConfig(training=TrainingConfig(patience=patience), **settings)
+
+
+def refuse(stored: Iterable[RunConfig], requested: Iterable[RunConfig], planned: Iterable[RunConfig] = ()) -> None:
+    refuse_new_arms(FOLDER, map(asdict, stored), set(map(run_id, planned)), requested)
 
 
 def test_changed_settings_are_refused_with_their_values_and_two_ways_out() -> None:
-    requested = RunConfig(training=TrainingConfig(patience=None), model=ModelConfig(dropout=0.2))
     with pytest.raises(ConfigError) as error:
-        refuse_changes(FOLDER, [asdict(RunConfig())], [requested])
+        refuse([RunConfig()], [with_patience(None, model=ModelConfig(dropout=0.2))])
     assert str(error.value) == (
-        f"{FOLDER} holds runs with other settings: model.dropout 0.0 → 0.2; training.patience 5 → null. "
-        "Choose a new study.name for this sweep, or add its runs to this study with study.extend=true"
+        f"{FOLDER} holds runs with other settings: model.dropout 0.0 → 0.2; training.patience 5 → null. Within a study only seed "
+        "and optimizer.lr may change: choose a new study.name for these runs, or add them to this study with study.extend=true"
     )
+
+
+def test_a_refusal_compares_with_the_most_similar_arm_and_lists_a_few_values() -> None:
+    stored = [with_patience(5), with_patience(7, loss=LossConfig(name="double_softmax"))]
+    with pytest.raises(ConfigError, match=r"settings: training\.patience 7 → 8\. Within"):
+        refuse(stored, [with_patience(8, loss=LossConfig(name="double_softmax"))])
+    with pytest.raises(ConfigError, match=r"settings: training\.patience 5 → 10, 11, 12, 13, 14, …\. Within"):
+        refuse(stored, map(with_patience, range(10, 100)))
 
 
 points = st.tuples(st.integers(0, 9), st.floats(1e-6, 1e-1))
@@ -49,27 +62,46 @@ def test_seeds_and_rates_may_always_be_added(stored: list[tuple[int, float]], re
     before, after = (
         [RunConfig(seed=seed, optimizer=OptimizerConfig(lr=lr)) for seed, lr in runs] for runs in (stored, requested)
     )
-    refuse_changes(FOLDER, map(asdict, before), after)
+    refuse(before, after)
 
 
-@pytest.mark.parametrize(
-    ("stored", "requested"),
-    [
-        ([5, 10], [20]),  # the study varies this setting already
-        ([5], [5, 10]),  # the sweep varies it, and the stored value is one of its values
-        ([], [10]),
-    ],
+ANY_RUNS = st.lists(
+    st.builds(
+        lambda seed, lr, patience, dropout: with_patience(
+            patience, seed=seed, optimizer=OptimizerConfig(lr=lr), model=ModelConfig(dropout=dropout)
+        ),
+        st.integers(0, 1),
+        st.sampled_from([1e-3, 1e-2]),
+        st.sampled_from([5, 10, None]),
+        st.sampled_from([0.0, 0.5]),
+    ),
+    max_size=4,
 )
-def test_values_of_a_varied_setting_may_be_added(stored: list[int], requested: list[int]) -> None:
-    refuse_changes(FOLDER, [asdict(with_patience(patience)) for patience in stored], map(with_patience, requested))
+
+
+@given(stored=ANY_RUNS, planned=ANY_RUNS, requested=ANY_RUNS)
+def test_only_arms_of_finished_and_planned_runs_are_accepted(
+    stored: list[RunConfig], planned: list[RunConfig], requested: list[RunConfig]
+) -> None:
+    """The rule in other words: with the seed and the rate set to one value, every requested run equals a finished one."""
+
+    def arms(runs: list[RunConfig]) -> set[str]:
+        return {run_id(replace(run, seed=0, optimizer=OptimizerConfig())) for run in runs}
+
+    is_planned = arms([run for run in requested if run in planned])
+    if stored and arms(requested) - arms(stored) - is_planned:
+        with pytest.raises(ConfigError, match=r"study\.extend=true"):
+            refuse(stored, requested, planned)
+    else:
+        refuse(stored, requested, planned)
 
 
 def test_a_record_from_before_a_setting_existed_has_its_default() -> None:
     older = asdict(RunConfig())
     del older["model"]["dropout"]
-    refuse_changes(FOLDER, [older], [RunConfig()])
+    refuse_new_arms(FOLDER, [older], set(), [RunConfig()])
     with pytest.raises(ConfigError, match=r"model\.dropout 0\.0 → 0\.5"):
-        refuse_changes(FOLDER, [older], [RunConfig(model=ModelConfig(dropout=0.5))])
+        refuse_new_arms(FOLDER, [older], set(), [RunConfig(model=ModelConfig(dropout=0.5))])
 
 
 # Sweeps
@@ -116,3 +148,40 @@ def test_a_failed_run_does_not_fix_the_settings_of_a_study(tmp_path: Path, store
     store.save(tmp_path / "lr", failed)
     job = job_of(tmp_path, with_patience(10))
     assert split_by_store([job]) == ([job], [])
+
+
+# Several commands, one after another. Each finishes its first runs only, as if it was stopped then.
+
+
+P5, P10, P20 = 5, 10, 20
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [  # of each command: the values of training.patience that it sweeps, extend, how many of its runs finish
+        ([([P5], False, 1), ([P5], False, 0)], "ok ok"),
+        ([([P5], False, 1), ([P10], False, 0)], "ok refused"),
+        ([([P5], False, 0), ([P10], False, 0)], "ok ok"),  # nothing is finished yet
+        ([([P5], False, 1), ([P5, P10], False, 0)], "ok refused"),  # the old value among new ones
+        ([([P5, P10], False, 2), ([P10], False, 0), ([P20], False, 0)], "ok ok refused"),
+        ([([P5, P10], False, 1), ([P5, P10], False, 0)], "ok ok"),  # the sweep was stopped before its second arm
+        ([([P5], False, 1), ([P10], True, 1), ([P5, P10], False, 0), ([P20], False, 0)], "ok ok ok refused"),
+        ([([P5], False, 1), ([P10], True, 0), ([P10], False, 0)], "ok ok ok"),  # extended before it was stopped
+        ([([P5], False, 1), ([P10], True, 1), ([P20], True, 1), ([P5, P10, P20], False, 0)], "ok ok ok ok"),
+    ],
+)
+def test_sweeps_of_one_study(
+    tmp_path: Path, make_record: Callable[..., RunRecord], commands: list[tuple[list[int], bool, int]], expected: str
+) -> None:
+    outcomes = []
+    for patiences, extend, num_finished in commands:
+        runs = [with_patience(patience) for patience in patiences]
+        try:
+            split_by_store([job_of(tmp_path, run, extend=extend) for run in runs])
+        except ConfigError:
+            outcomes.append("refused")
+            continue
+        outcomes.append("ok")
+        for run in runs[:num_finished]:
+            store.save(tmp_path / "lr", replace(make_record(), config=asdict(run), run_id=run_id(run)))
+    assert " ".join(outcomes) == expected

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -303,6 +304,20 @@ def test_a_missing_package_is_one_error_line_before_anything_runs(
     message = f"ConfigError: tracker={name} needs packages that are not installed: pip install 'lrsweep[{name}]'\n"
     assert capsys.readouterr() == ("", message)
     assert not list(tmp_path.glob("results/*/runs"))
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////proc/x.db", "sqlite+pysqlite:////proc/x.db", "sqlite:///no/such/folder/x.db"])
+def test_a_database_that_cannot_be_used_is_tried_once(
+    make: MakeRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], uri: str
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waits for {seconds} s"))
+    tracking = Tracking(
+        AppConfig(tracker=TrackerConfig(name="mlflow", uri=uri), machine=MachineConfig(results_dir=str(tmp_path)))
+    )
+    tracking.log_run(make())
+    err = capsys.readouterr().err
+    assert "tracker=mlflow has stopped (OperationalError: " in err
+    assert err.count("\n") == 1
 
 
 def test_without_a_tracker_nothing_is_written(app: Callable[..., AppConfig], stored: list[RunRecord]) -> None:

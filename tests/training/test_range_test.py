@@ -56,12 +56,12 @@ def test_the_moving_average_equals_pandas(values: list[float], smoothing: float)
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"num_seeds": 0}, "find.num_seeds must be at least 1, got 0"),
+        ({"num_seeds": 0}, "find.num_seeds must be from 1 to 1000, got 0"),
         ({"low": 0.0}, "find.low must be positive and finite, got 0.0"),
         ({"low": math.inf}, "find.low must be positive and finite, got inf"),
         ({"high": 1e-7}, "find.high must be finite and above find.low (1e-07), got 1e-07"),
         ({"high": math.inf}, "find.high must be finite and above find.low (1e-07), got inf"),
-        ({"num_steps": 19}, "find.num_steps must be at least 20, got 19"),
+        ({"num_steps": 19}, "find.num_steps must be from 20 to 100000, got 19"),
         ({"spacing": "log"}, "find.spacing must be one of exponential, linear, got 'log'"),
         ({"smoothing": 1.0}, "find.smoothing must be from 0 to below 1, got 1.0"),
         (
@@ -179,6 +179,13 @@ def test_the_command_writes_curves_suggestions_and_a_figure(
     json.loads((folder / "finder.json").read_text(encoding="utf-8"), parse_constant=refuse)
 
 
+def test_the_command_says_why_there_is_no_suggestion(
+    lrsweep_find: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lrsweep_find(*SMALL, "find.low=1e-9", "find.high=1e-8") == 0
+    assert "No suggestion: with seed 0, the loss does not fall clearly" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_suggestions_are_scored_against_a_sweep_with_the_same_settings(
     lrsweep_find: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -194,6 +201,9 @@ def test_suggestions_are_scored_against_a_sweep_with_the_same_settings(
     ("overrides", "message"),
     [
         (["find.num_step=9"], "ConfigError: find.num_step is not a setting; did you mean find.num_steps?"),
+        (["find.num_steps=1000000000"], "ConfigError: find.num_steps must be from 20 to 100000, got 1000000000"),
+        (["find.num_seeds=1000000000"], "ConfigError: find.num_seeds must be from 1 to 1000, got 1000000000"),
+        (["seed=2147483647"], "ConfigError: seed must be from 0 to 2147483647, got 2147483648"),
         (["find.high=0"], "ConfigError: find.high must be finite and above find.low (1e-07), got 0.0"),
         (["schedule=cosine"], "ConfigError: schedule=cosine has no effect on lrsweep-find, which raises the rate at every step"),
         (

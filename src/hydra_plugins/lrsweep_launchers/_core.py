@@ -1,5 +1,6 @@
 """The steps that all launchers share: compose and check the jobs, skip finished runs, report the result."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -19,7 +20,6 @@ from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, run_id
 from lrsweep.records import RunRecord
 from lrsweep.storage import lock, store
-from lrsweep.storage.study_settings import refuse_changes
 from lrsweep.tracking.tracker import Tracking
 
 
@@ -103,9 +103,7 @@ def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job]
     stored: dict[Path, dict[str, RunRecord]] = {}
     for folder, study_jobs in by_study.items():
         stored[folder] = execution.load_records(folder)
-        if not study_jobs[0].app.study.is_open:
-            done = (record.config for record in stored[folder].values() if execution.is_done(record))
-            refuse_changes(folder, done, (job.run for job in study_jobs))
+        execution.refuse_other_settings(study_jobs[0].app.study, folder, stored[folder], (job.run for job in study_jobs))
     for folder, study_jobs in by_study.items():  # after all checks, so that a refused sweep changes no study
         store.expect(folder, [job.run_id for job in study_jobs])
     pending, finished = [], []
@@ -177,16 +175,23 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
 def _report(job: Job, *, has_run: bool) -> bool:
     """Write the report if necessary. Return whether there is one."""
     report, page = job.folder / "report.md", job.folder / "report.html"
-    if not has_run and report.exists() and _is_current(page):
+    if not has_run and report.exists() and _is_current(page, _newest_record(job.folder)):
         print(f"Report: {report} and {page}")  # the line that lrsweep-report prints
         return True
-    return subprocess.run(report_command(job.app), check=False).returncode == 0
+    newest = _newest_record(job.folder)
+    is_built = subprocess.run(report_command(job.app), check=False).returncode == 0
+    if is_built and page.exists() and page.stat().st_mtime_ns < newest:  # a record from the future, because a clock was wrong
+        os.utime(page, ns=(newest, newest))
+    return is_built
 
 
-def _is_current(page: Path) -> bool:
+def _is_current(page: Path, newest: int) -> bool:
     """Is every record older than the report's last file? A sweep may have been killed before it wrote the report."""
-    newest = max((path.stat().st_mtime_ns for path in page.parent.glob("runs/*.json")), default=0)
     return page.exists() and page.stat().st_mtime_ns >= newest
+
+
+def _newest_record(folder: Path) -> int:
+    return max((path.stat().st_mtime_ns for path in folder.glob("runs/*.json")), default=0)
 
 
 def report_command(app: AppConfig) -> list[str]:

@@ -3,14 +3,16 @@
 import os
 import secrets
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from hydra_plugins.lrsweep_launchers import _fused, _remote
+from hydra_plugins.lrsweep_launchers import _fused, _remote, _watchdog
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._processes import failure_of
 from hydra_plugins.lrsweep_launchers._progress import Progress, first_line
@@ -44,15 +46,20 @@ def run_all(
     program fails, its unfinished runs run solo with `fallback`; otherwise the sweep ends with SweepIncomplete.
     """
     with _connected(init) as ray:
+        with _as_config_error("hydra.launcher.ray.remote"):
+            train = ray.remote(**remote)(_remote.train)
+            train_fused = ray.remote(**remote | {"num_returns": "streaming", "max_retries": 0})(_remote.train_fused)
+        _require_room(ray.nodes(), remote, is_private=init.get("address") == "local")
         places = num_places(ray.cluster_resources(), remote)
         progress = Progress(len(jobs), done, f"{places} at a time by Ray")
-        tasks = _Tasks(ray, remote, fallback, places, len(jobs), progress)
+        tasks = _Tasks(ray, train, train_fused, remote, fallback, places, len(jobs), progress)
         try:
-            if num_slots:
-                _fused.remove_old_errors(jobs)
-                tasks.start_fused(jobs, num_slots)
-            else:
-                tasks.start_solo(jobs)
+            with _as_config_error("hydra.launcher.ray.remote"):
+                if num_slots:
+                    _fused.remove_old_errors(jobs)
+                    tasks.start_fused(jobs, num_slots)
+                else:
+                    tasks.start_solo(jobs)
             while tasks.active:
                 tasks.collect()
         finally:
@@ -91,12 +98,21 @@ class _Program:
 class _Tasks:
     """The tasks that Ray has not finished."""
 
-    def __init__(self, ray: Any, remote: dict[str, Any], fallback: bool, places: int, num_total: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        ray: Any,
+        train: Any,
+        train_fused: Any,
+        remote: dict[str, Any],
+        fallback: bool,
+        places: int,
+        num_total: int,
+        progress: Progress,
+    ) -> None:
         self.active: dict[Any, Job | _Program] = {}  # by Ray's handle
         self._fallback = fallback
         self._ray, self._remote, self._places, self._num_total, self._progress = ray, remote, places, num_total, progress
-        self._train = ray.remote(**remote)(_remote.train)
-        self._train_fused = ray.remote(**remote | {"num_returns": "streaming", "max_retries": 0})(_remote.train_fused)
+        self._train, self._train_fused = train, train_fused
 
     def start_solo(self, jobs: list[Job], reason: str = "") -> None:
         if reason:
@@ -165,6 +181,20 @@ def machine_for(job: Job, remote: dict[str, Any]) -> MachineConfig:
     return replace(machine, device="cpu") if machine.device == "auto" and not remote.get("num_gpus") else machine
 
 
+def _require_room(nodes: list[dict[str, Any]], remote: dict[str, Any], *, is_private: bool) -> None:
+    """Raise ConfigError if no machine can ever run a task: Ray would wait for ever. A cluster may still grow, so only say it."""
+    needed = {"CPU": remote.get("num_cpus"), "GPU": remote.get("num_gpus"), "memory": remote.get("memory")}
+    needed |= remote.get("resources") or {}
+    rooms = [node["Resources"] for node in nodes if node["Alive"]]
+    for name, number in needed.items():
+        largest = max((room.get(name, 0) for room in rooms), default=0)
+        if isinstance(number, int | float) and number > largest:
+            message = f"hydra.launcher.ray.remote: a run needs {name}={number:g}, but the largest machine has {largest:g}"
+            if is_private:
+                raise ConfigError(message)
+            print(f"{message}. The runs wait until the cluster grows.", flush=True)
+
+
 def num_places(resources: dict[str, float], remote: dict[str, Any]) -> int:
     """How many tasks the cluster can run at a time."""
     needed = {"CPU": remote.get("num_cpus"), "GPU": remote.get("num_gpus")}
@@ -179,19 +209,44 @@ def _connected(init: dict[str, Any]) -> Iterator[Any]:
         # On Linux too, the value 0 keeps all ports on loopback. The token keeps other users of this machine out.
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token}
+        ends_with_sweep: AbstractContextManager[None] = _killed_with_this_process()
     else:
         init = {name: value for name, value in init.items() if name not in _NEW_CLUSTER_ONLY}
         _require_listener(str(init.get("address")))
+        ends_with_sweep = nullcontext()
     import ray
 
+    with ends_with_sweep:
+        try:
+            with _as_config_error("hydra.launcher.ray.init", ConnectionError, RuntimeError, ray.exceptions.RayError):
+                ray.init(**init)
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _as_config_error(setting: str, *more: type[Exception]) -> Iterator[None]:
+    """Ray checks its arguments itself, and raises ValueError, TypeError and some `more`."""
+    kinds: tuple[type[Exception], ...] = (ValueError, TypeError, *more)
     try:
-        ray.init(**init)
-    except (ConnectionError, RuntimeError, ValueError, TypeError, ray.exceptions.RayError) as error:
-        raise ConfigError(f"hydra.launcher.ray.init: {' '.join(str(error).split())}") from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
+        yield
+    except kinds as error:
+        raise ConfigError(f"{setting}: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _killed_with_this_process() -> Iterator[None]:
+    """If this process is killed in this context, so are the processes that it has started."""
+    name, value = "LRSWEEP_RAY", secrets.token_hex(16)
+    command = [sys.executable, "-I", _watchdog.__file__, str(os.getpid()), f"{name}={value}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watchdog:
+        os.environ[name] = value  # Ray's processes inherit it
+        try:
+            yield
+        finally:
+            del os.environ[name]
+            watchdog.communicate(b"The sweep has ended by itself.")
 
 
 def _require_listener(address: str) -> None:

@@ -3,6 +3,7 @@
 One test decides a claim. Its other tests are shown beside it and never decide.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from lrsweep.analysis import contrasts, facts, range_test_contrasts
 from lrsweep.analysis.evidence import Evidence
 from lrsweep.analysis.study import NoSuchRuns
 from lrsweep.analysis.verdicts import DELTA, Effect, Word, judge, seeds_to_decide
-from lrsweep.config import CONF_DIR
+from lrsweep.config import CONF_DIR, ConfigError
 
 LEVEL = 0.05  # probability that any of the verdicts is wrong
 SECONDARY_LEVEL = 0.05  # of each test that is shown but never decides
@@ -134,7 +135,11 @@ class Audit:
 
 
 def read_claims(path: Path = CONF_DIR / "claims.yaml") -> list[Claim]:
-    return [_claim(row) for row in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
+    """ConfigError if the file is not a list of claims, or a test has a contrast or an argument that does not exist."""
+    try:
+        return [_claim(row) for row in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
+    except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{path} holds no valid claims ({type(error).__name__}: {' '.join(str(error).split())})") from error
 
 
 def _claim(row: dict[str, Any]) -> Claim:
@@ -147,7 +152,9 @@ def _test(row: dict[str, Any]) -> Test:
     fields = {name: row[name] for name in names if name in row}
     if fields["contrast"] not in CONTRASTS:
         raise ValueError(f"unknown contrast {fields['contrast']!r}; choose one of {', '.join(CONTRASTS)}")
-    return Test(**fields, settings={name: value for name, value in row.items() if name not in names})
+    settings = {name: value for name, value in row.items() if name not in names}
+    inspect.signature(CONTRASTS[fields["contrast"]]).bind(None, LEVEL, **settings)  # TypeError if an argument does not exist
+    return Test(**fields, settings=settings)
 
 
 def num_sharing_level(claims: Iterable[Claim]) -> int:

@@ -153,6 +153,21 @@ def suggest(tests: Sequence[RangeTest]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["rule", "seed", "lr"]).astype({"lr": "float64"})
 
 
+def reason_for_none(test: RangeTest) -> str:
+    """Why no rule suggests a rate for this curve, and which setting to change."""
+    num_steps, losses = len(test.rates), np.array(test.smoothed)
+    num_first = _num_warm_up(losses)
+    if num_steps <= 2 * num_first and test.end != "high":
+        how = "rose steeply" if test.end == "loss_rose" else "became infinite or NaN"
+        return f"the loss {how} after step {num_steps}, at a rate of {test.rates[-1]:.1e}; lower find.high"
+    if not has_learned(losses):
+        return (
+            "the loss does not fall clearly after the first tenth of the steps, which ends at a rate of "
+            f"{test.rates[num_first]:.1e}; lower find.high if it fell before that, otherwise raise find.high or find.num_steps"
+        )
+    return f"the loss still falls at the last rate, {test.rates[-1]:.1e}; raise find.high"
+
+
 def combine(suggestions: pd.DataFrame) -> pd.DataFrame:
     """One row per rule:
 

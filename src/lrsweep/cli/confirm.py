@@ -29,6 +29,7 @@ from lrsweep.analysis.evidence import read_study
 from lrsweep.analysis.findings import CONFIRM
 from lrsweep.analysis.fresh import FreshRuns, plan_fresh_runs
 from lrsweep.analysis.study import Study, power
+from lrsweep.cli.streams import write_any_text
 from lrsweep.config import CONF_DIR, ConfigError, MachineConfig, RunConfig, StudyConfig, require
 from lrsweep.report.texts.commands import in_quotes, settings, study_name
 from lrsweep.storage.files import StoreError
@@ -134,10 +135,12 @@ def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str]]:
         seeds = values["seeds"]
         require(re.fullmatch("[1-9][0-9]{0,3}", seeds) is not None, "seeds", "a whole number from 1 to 9999", seeds)
         config.fresh_seeds = int(seeds)
-    return StudyConfig(name=values["study.name"] or study).name, config, values["machine.results_dir"], rest
+    results_dir = MachineConfig(results_dir=values["machine.results_dir"]).results_dir
+    return StudyConfig(name=values["study.name"] or study).name, config, results_dir, rest
 
 
 def main() -> None:
+    write_any_text()
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return

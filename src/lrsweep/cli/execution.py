@@ -2,19 +2,18 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from statistics import median
-from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, ScheduleConfig, per_seed, run_id
+from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, ScheduleConfig, StudyConfig, per_seed, run_id
 from lrsweep.data import dataset
 from lrsweep.data.dataset import Mnist
 from lrsweep.fused import scheduler
@@ -22,9 +21,10 @@ from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.records import EpochRecord, Outcome, RunRecord, State
 from lrsweep.storage import files, store
 from lrsweep.storage.checkpoints import Checkpoint, CheckpointError
+from lrsweep.storage.study_settings import refuse_new_arms
 from lrsweep.training import solo
 from lrsweep.training.device import describe, prepare_device
-from lrsweep.training.models import summarise_model
+from lrsweep.training.models import initial_model, summarise_model
 from lrsweep.training.weights import holds_weights_of, weights_file
 
 OnEpoch = Callable[[EpochRecord], None]
@@ -53,11 +53,13 @@ def is_finished(record: RunRecord, app: AppConfig) -> bool:
 
 
 def check_files(run: RunConfig, machine: MachineConfig) -> None:
-    """Raise ConfigError if the initial weights are missing or the final weights cannot be written."""
-    if run.model.init_from and not per_seed(run.model.init_from, run.seed).exists():
+    """Raise ConfigError if the initial weights are missing or do not fit, or if the final weights cannot be written."""
+    if run.model.init_from:
         path = per_seed(run.model.init_from, run.seed)
-        how = "create it with machine.save_weights, as lrsweep study=pretrain does"
-        raise ConfigError(f"model.init_from: {path} does not exist; {how}")
+        if not path.is_file():
+            how = "create it with machine.save_weights, as lrsweep study=pretrain does"
+            raise ConfigError(f"model.init_from: {path} {'is not a file' if path.exists() else 'does not exist'}; {how}")
+        initial_model(run.model, run.seed, torch.device("cpu"))
     if machine.save_weights:
         _refuse_unwritable(per_seed(machine.save_weights, run.seed))
 
@@ -67,7 +69,10 @@ def _refuse_unwritable(path: Path) -> None:
         if path.is_dir():
             raise ConfigError(f"machine.save_weights={path} is a folder; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent).close()
+        files.remove_leftovers(path.parent, of=f"{path.name}.")
+        temporary = files.temporary_path(path)
+        temporary.touch()
+        temporary.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"machine.save_weights={path} cannot be written ({error.strerror})") from error
 
@@ -238,11 +243,25 @@ def _time_solo_epochs(runs: list[RunConfig], mnist: Mnist) -> tuple[list[float],
 
 
 def load_records(folder: Path) -> dict[str, RunRecord]:
-    """The study's records by run_id. Damaged records are moved aside with a message, so that their runs are repeated."""
+    """The study's records by run_id. Damaged records are moved aside with a message, so that their runs are repeated.
+
+    Removes the temporary files of processes that were killed while they wrote to the study's folder.
+    """
+    for place in (folder, folder / "runs"):
+        files.remove_leftovers(place)
     scan = store.scan(folder)
     for damaged in scan.damaged:
         print(f"Damaged record moved to {store.set_aside(damaged)}: {damaged.reason}. Its run is repeated.", file=sys.stderr)
     return scan.records
+
+
+def refuse_other_settings(
+    study: StudyConfig, folder: Path, records: dict[str, RunRecord], requested: Iterable[RunConfig]
+) -> None:
+    """ConfigError if the runs would add an arm to the study and `study.extend` is not set. Failed runs do not count."""
+    if not study.is_open:
+        done = (record.config for record in records.values() if is_done(record))
+        refuse_new_arms(folder, done, store.read_expected(folder) or set(), requested)
 
 
 def record_failure(run: RunConfig, folder: Path, environment: dict[str, Any], error: str) -> RunRecord:

@@ -20,7 +20,7 @@ import torch
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from lrsweep.analysis.suggestions import combine, score, suggest
+from lrsweep.analysis.suggestions import combine, reason_for_none, score, suggest
 from lrsweep.cli.execution import report_cpu_fallback
 from lrsweep.cli.main import run_command, to_app_config
 from lrsweep.config import AppConfig, ConfigError, ScheduleConfig
@@ -28,7 +28,7 @@ from lrsweep.data import dataset
 from lrsweep.records import RangeTest, RangeTests
 from lrsweep.report.range_test import draw, sweep_like, table_text
 from lrsweep.report.texts.wording import seeds_text
-from lrsweep.storage import range_tests
+from lrsweep.storage import files, range_tests
 from lrsweep.training.device import describe, prepare_device
 from lrsweep.training.range_test import range_test
 
@@ -49,6 +49,7 @@ def find(cfg: DictConfig) -> None:
     combined = score(combine(by_seed), best)
     with_none = combined.astype(object).where(combined.notna(), None)  # JSON has no NaN
     suggestions: list[dict[str, Any]] = with_none.to_dict("records")  # type: ignore[assignment]
+    files.remove_leftovers(app.folder)
     path = range_tests.save_range_tests(
         app.folder,
         RangeTests(
@@ -63,11 +64,14 @@ def find(cfg: DictConfig) -> None:
     title = f"Learning-rate range test ({app.optimizer.name}, {app.loss.name}, {app.find.num_steps} steps, {seeds})"
     draw(app.folder, tests, by_seed, combined, best, title)
     print(table_text(combined))
+    if not by_seed["lr"].notna().any():
+        print(f"No suggestion: with seed {tests[0].seed}, {reason_for_none(tests[0])}.")
     print(f"Scored at the nearest rates of {against}." if best else f"Not scored: {against} holds no sweep of these settings.")
     print(f"Curves: {path} and {path.with_suffix('.png')}")
 
 
 def _range_tests(app: AppConfig, device: torch.device) -> list[RangeTest]:
+    runs = [replace(app.run, seed=seed) for seed in range(app.seed, app.seed + app.find.num_seeds)]  # checks every seed
     mnist = dataset.load(Path(app.machine.data_dir), device)
     tests = []
     with tqdm(total=app.find.num_seeds * app.find.num_steps, unit="step", disable=None) as bar:
@@ -75,10 +79,12 @@ def _range_tests(app: AppConfig, device: torch.device) -> list[RangeTest]:
         def on_step() -> None:
             bar.update()
 
-        for seed in range(app.seed, app.seed + app.find.num_seeds):
-            run = replace(app.run, seed=seed)
-            train = dataset.split(mnist, run.data, seed).train
-            tests.append(range_test(run, train, app.find, on_step=on_step))
+        for run in runs:
+            train = dataset.split(mnist, run.data, run.seed).train
+            test = range_test(run, train, app.find, on_step=on_step)
+            if not test.rates:
+                raise ConfigError(f"the loss of seed {run.seed} is infinite or NaN at the first step; check the initial weights")
+            tests.append(test)
     return tests
 
 

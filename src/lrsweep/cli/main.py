@@ -15,10 +15,12 @@ from types import FrameType
 from typing import Any, Literal, NoReturn, get_origin
 
 import hydra
+from hydra._internal.utils import get_args_parser  # Hydra has no public name for it
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from lrsweep.cli.errors import explain, is_user_error
+from lrsweep.cli.streams import write_any_text
 from lrsweep.config import CONF_DIR, RESOLVERS, AppConfig, ConfigError, flatten
 
 _IS_HYDRA_1_3 = hydra.__version__.startswith("1.3.")
@@ -105,8 +107,8 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
     Exit codes: 2 after a user's mistake, with one line on stderr; 130 after Ctrl-C and 143 after SIGTERM, with the text
     `if_stopped`; 1 if runs failed or are missing, or if a report was not written.
     """
+    write_any_text()
     register()
-    sys.argv[1:] = with_study_mode(sys.argv[1:])
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its exceptions instead of printing them over several lines
 
@@ -120,6 +122,7 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
 
     entry: Callable[[], Any] = hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)(job)
     try:
+        sys.argv[1:] = with_study_mode(options_first(sys.argv[1:]))
         with _stopped_by_signals():
             entry()
     except SweepIncomplete:
@@ -133,11 +136,27 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
         _refuse(error)
 
 
+def options_first(words: list[str]) -> list[str]:
+    """The words with Hydra's options before the overrides, because Hydra does not accept overrides on both sides of an option.
+
+    Raises ConfigError if an option is unknown, where Hydra would print a usage message.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; lrsweep --hydra-help lists the options")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    overrides: list[str] = parser.parse_intermixed_args(words).overrides
+    left = list(overrides)
+    options = [word for word in words if not (left and word == left[0] and left.pop(0))]
+    return options + overrides
+
+
 def with_study_mode(words: list[str]) -> list[str]:
     """Copy hydra.mode from the study's file to the command line, so that `study=NAME` runs a sweep.
 
-    Hydra 1.4 reads hydra.mode only from the primary config and the command line. The copy goes right after `study=NAME`, because
-    argparse does not accept overrides on both sides of an option such as -m or --cfg.
+    Hydra 1.4 reads hydra.mode only from the primary config and the command line.
     """
     modes = {}
     for path in (CONF_DIR / "study").glob("*.yaml"):
@@ -146,8 +165,7 @@ def with_study_mode(words: list[str]) -> list[str]:
     studies = [i for i, word in enumerate(unquoted) if modes.get(word)]
     if not studies or any(word.lstrip("+").startswith("hydra.mode=") for word in words):
         return words
-    after = studies[-1] + 1
-    return [*words[:after], f"hydra.mode={modes[unquoted[studies[-1]]]}", *words[after:]]
+    return [*words, f"hydra.mode={modes[unquoted[studies[-1]]]}"]
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import math
 import sys
 from pathlib import Path
 
+from lrsweep.cli.streams import write_any_text
 from lrsweep.config import ALL_STUDIES, ConfigError, MachineConfig, StudyConfig
 from lrsweep.report.audit.build import build_audit
 from lrsweep.report.build import build
@@ -37,7 +38,8 @@ def _parse(arguments: list[str]) -> tuple[Path, str, float | None]:
             )
         values[name] = value
     study = values["study"] if values["study"] == ALL_STUDIES else StudyConfig(name=values["study"]).name
-    return Path(values["machine.results_dir"]) / study, study, _to_delta(values["delta"])
+    results_dir = MachineConfig(results_dir=values["machine.results_dir"]).results_dir
+    return Path(results_dir) / study, study, _to_delta(values["delta"])
 
 
 def _to_delta(text: str) -> float | None:
@@ -53,6 +55,7 @@ def _to_delta(text: str) -> float | None:
 
 
 def main() -> None:
+    write_any_text()
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return

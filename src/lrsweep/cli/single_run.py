@@ -2,7 +2,15 @@
 
 from tqdm import tqdm
 
-from lrsweep.cli.execution import check_files, is_finished, load_records, report_cpu_fallback, run_one, write_model_summary
+from lrsweep.cli.execution import (
+    check_files,
+    is_finished,
+    load_records,
+    refuse_other_settings,
+    report_cpu_fallback,
+    run_one,
+    write_model_summary,
+)
 from lrsweep.config import AppConfig, run_id
 from lrsweep.records import EpochRecord, Outcome
 from lrsweep.storage import lock, store
@@ -22,8 +30,10 @@ def run_single(app: AppConfig) -> float | None:
 def _run_held(app: AppConfig) -> float | None:
     run, folder = app.run, app.folder
     tracking = Tracking(app)
+    records = load_records(folder)
+    refuse_other_settings(app.study, folder, records, [run])
     print(write_model_summary(run, folder))
-    record = load_records(folder).get(run_id(run))
+    record = records.get(run_id(run))
     if record is None or not is_finished(record, app) or record.timing == "calibrated":
         report_cpu_fallback(app.machine.device)
         with tqdm(unit="epoch", desc=f"lr {run.optimizer.lr:.2e}", disable=None) as bar:

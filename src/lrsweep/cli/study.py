@@ -18,7 +18,7 @@ def run_study(study: str, *overrides: str) -> Path:
     command = [sys.executable, "-m", "lrsweep", f"study={study}", *overrides]
     lines = []
     # Through a pipe, because a notebook cell shows only what this process prints.
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:

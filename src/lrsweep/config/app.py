@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from lrsweep.config.grid import GridConfig
 from lrsweep.config.run import RunConfig
-from lrsweep.config.validation import ConfigError, convert_floats, require, require_choices, require_inside
+from lrsweep.config.validation import ConfigError, convert_floats, require, require_choices, require_inside, require_path
 
 CONF_DIR = next(p for p in (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf") if p.is_dir())
 
@@ -33,14 +33,14 @@ class StudyConfig:
     """Index of an arm in a sweep of `lrsweep-confirm`. It selects the values of the settings that differ between arms."""
 
     extend: bool = False
-    """Accept runs that differ from the stored runs in settings other than seed and rate. By default, such a sweep is refused."""
+    """Add runs whose settings, apart from seed and rate, no finished run of the study has. By default, they are refused."""
 
     def __post_init__(self) -> None:
-        convert_floats(self)
+        convert_floats("study", self)
         require_inside("study.name", self.name)
         require(0 <= self.fresh_seeds <= 9_999, "study.fresh_seeds", "from 0 to 9999", self.fresh_seeds)
         require(0 <= self.confirm_decades < math.inf, "study.confirm_decades", "finite and at least 0", self.confirm_decades)
-        has_rates = all(isinstance(at := also.get("at"), int | float) and -300 <= at <= 300 for also in self.confirm_also)
+        has_rates = isinstance(self.confirm_also, list) and all(map(_names_a_rate, self.confirm_also))
         require(
             has_rates, "study.confirm_also", "a list of arms, each with an exponent from -300 to 300 as `at`", self.confirm_also
         )
@@ -50,6 +50,10 @@ class StudyConfig:
     def is_open(self) -> bool:
         """Does the study accept runs with any settings?"""
         return self.extend or self.name == StudyConfig.name
+
+
+def _names_a_rate(also: Any) -> bool:
+    return isinstance(also, dict) and isinstance(at := also.get("at"), int | float) and -300 <= at <= 300
 
 
 @dataclass(kw_only=True)
@@ -78,10 +82,10 @@ class FindConfig:
     """Study that scores the suggested rates, if its runs have the same settings."""
 
     def __post_init__(self) -> None:
-        require(self.num_seeds >= 1, "find.num_seeds", "at least 1", self.num_seeds)
+        require(1 <= self.num_seeds <= 1_000, "find.num_seeds", "from 1 to 1000", self.num_seeds)
         require(0 < self.low < math.inf, "find.low", "positive and finite", self.low)
         require(self.low < self.high < math.inf, "find.high", f"finite and above find.low ({self.low})", self.high)
-        require(self.num_steps >= 20, "find.num_steps", "at least 20", self.num_steps)
+        require(20 <= self.num_steps <= 100_000, "find.num_steps", "from 20 to 100000", self.num_steps)
         require_choices("find", self)
         require(0 <= self.smoothing < 1, "find.smoothing", "from 0 to below 1", self.smoothing)
         require_inside("find.against", self.against)
@@ -120,6 +124,8 @@ class MachineConfig:
         require(is_known, "machine.device", "auto, cpu, cuda or cuda:N", self.device)
         require(1 <= self.threads <= 1024, "machine.threads", "from 1 to 1024", self.threads)
         require_choices("machine", self)
+        for name in ("data_dir", "results_dir", "save_weights"):
+            require_path(f"machine.{name}", getattr(self, name))
         seconds = self.checkpoint_seconds
         require(seconds is None or 0 <= seconds < math.inf, "machine.checkpoint_seconds", "finite and at least 0", seconds)
 
@@ -135,6 +141,7 @@ class TrackerConfig:
 
     def __post_init__(self) -> None:
         require_choices("tracker", self)
+        require_path("tracker.uri", self.uri)
         if self.uri is not None and self.name != "mlflow":
             raise ConfigError(f"tracker.uri is not used by tracker={self.name}, only by mlflow")
 

@@ -32,7 +32,7 @@ class LayerFactors:
     output: float = 1.0
 
     def __post_init__(self) -> None:
-        convert_floats(self)
+        convert_floats("optimizer.layers", self)
         for name in LAYERS:
             value = getattr(self, name)
             require(0 <= value < math.inf, f"optimizer.layers.{name}", "finite and at least 0", value)
@@ -64,7 +64,7 @@ class OptimizerConfig:
     """A further factor for each layer by name, in addition to `layerwise`."""
 
     def __post_init__(self) -> None:
-        convert_floats(self)
+        convert_floats("optimizer", self)
         require_one_of("optimizer.name", _OPTIMIZER_USES, self.name)
         require_choices("optimizer", self)
         require(math.isfinite(self.lr) and self.lr > 0, "optimizer.lr", "positive and finite", self.lr)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lrsweep.config.optimizer import OptimizerConfig
 from lrsweep.config.schedule import DEFAULT_LENGTH, ScheduleConfig
-from lrsweep.config.validation import ConfigError, convert_floats, require, require_choices
+from lrsweep.config.validation import ConfigError, convert_floats, require, require_choices, require_path
 
 # Images of each digit.
 _MNIST_TRAIN = (5_923, 6_742, 5_958, 6_131, 5_842, 5_421, 5_918, 6_265, 5_851, 5_949)
@@ -42,7 +42,7 @@ class DataConfig:
     """Use only images of these digits to train, validate and test. The network keeps its ten outputs. None: all digits."""
 
     def __post_init__(self) -> None:
-        convert_floats(self)
+        convert_floats("data", self)
         for name in ("num_train", "num_valid"):
             require(getattr(self, name) >= 1, f"data.{name}", "at least 1", getattr(self, name))
         require(self.skip >= 0, "data.skip", "at least 0", self.skip)
@@ -62,7 +62,8 @@ class DataConfig:
     def _sort_classes(self) -> None:
         """In ascending order, so that the same classes give the same run_id."""
         if self.classes is not None:
-            is_valid = len(set(self.classes)) == len(self.classes) >= 2 and set(self.classes) <= set(range(10))
+            is_list = isinstance(self.classes, list) and all(isinstance(digit, int) for digit in self.classes)
+            is_valid = is_list and len(set(self.classes)) == len(self.classes) >= 2 and set(self.classes) <= set(range(10))
             require(is_valid, "data.classes", "at least two different digits from 0 to 9", self.classes)
             self.classes = sorted(self.classes)
 
@@ -106,8 +107,9 @@ class ModelConfig:
     """With `init_from`: do not load the output layer from the file, but initialise it with `init` and the seed."""
 
     def __post_init__(self) -> None:
-        convert_floats(self)
+        convert_floats("model", self)
         require_choices("model", self)
+        require_path("model.init_from", self.init_from)
         require(0 <= self.dropout < 1, "model.dropout", "from 0 to below 1", self.dropout)
         has_use = self.init_from is not None or not self.new_output
         require(has_use, "model.new_output", "false unless model.init_from is set", self.new_output)
@@ -127,7 +129,7 @@ class LossConfig:
     """L2 penalty: this times half the sum of the squared weights is added to the loss. It is not the optimizer's weight decay."""
 
     def __post_init__(self) -> None:
-        convert_floats(self)
+        convert_floats("loss", self)
         require_choices("loss", self)
         for name in ("l1", "l2"):
             require(0 <= getattr(self, name) < math.inf, f"loss.{name}", "finite and at least 0", getattr(self, name))

@@ -41,7 +41,7 @@ class ScheduleConfig:
     """Unit of every length in this group."""
 
     warmup: float = 0.0
-    """Length of a linear warm-up, which can precede any schedule."""
+    """Length of a linear warm-up, which can precede any schedule that starts at the full rate."""
 
     warmup_start: float = 0.001
     """Rate at the start of the warm-up, as a fraction of `optimizer.lr`."""
@@ -101,7 +101,7 @@ class ScheduleConfig:
     """Images per batch at which `grow_batch` stops growing."""
 
     def __post_init__(self) -> None:
-        convert_floats(self)
+        convert_floats("schedule", self)
         require_one_of("schedule.name", _SCHEDULE_USES, self.name)
         require_choices("schedule", self)
         require_used("schedule", self, _SCHEDULE_USES)
@@ -116,6 +116,11 @@ class ScheduleConfig:
         require(0 <= self.threshold < 1, "schedule.threshold", "from 0 to below 1", self.threshold)
         require(self.patience >= 1, "schedule.patience", "at least 1", self.patience)
         require(self.cooldown >= 0, "schedule.cooldown", "at least 0", self.cooldown)
+
+    @property
+    def starts_low(self) -> bool:
+        """Does the schedule itself rise from a low rate?"""
+        return "low" in _SCHEDULE_USES[self.name]
 
     @property
     def ends(self) -> bool:
@@ -135,6 +140,8 @@ class ScheduleConfig:
             require(value is None or 0 < value <= MAX_LENGTH, f"schedule.{name}", f"above 0 and at most {MAX_LENGTH:,}", value)
         require(1 <= self.period_growth <= 100, "schedule.period_growth", "from 1 to 100", self.period_growth)
         require(self.length is None or self.warmup < self.length, "schedule.warmup", "below schedule.length", self.warmup)
+        has_use = self.warmup == 0 or not self.starts_low
+        require(has_use, "schedule.warmup", f"0 for schedule={self.name}, which rises from schedule.low itself", self.warmup)
         is_ascending = all(a < b <= MAX_LENGTH for a, b in pairwise([0.0, *self.milestones]))
         require(is_ascending, "schedule.milestones", f"above 0, ascending and at most {MAX_LENGTH:,}", self.milestones)
         if self.name in ("multi_step", "piecewise"):

@@ -43,11 +43,20 @@ def require_inside(name: str, folder: str) -> None:
     require(bool(is_plain), name, "a plain relative path, with no backslash and no part that begins with '.' or '-'", folder)
 
 
-def convert_floats(config: Any) -> None:
-    """Store 1 as 1.0 where a setting is a float, so that both give the same run_id."""
+def require_path(name: str, path: str | None) -> None:
+    require(path != "", name, "a path, which cannot be empty", path)
+
+
+def convert_floats(group: str, config: Any) -> None:
+    """Store 1 as 1.0 where a setting is a float, so that both give the same run_id.
+
+    OmegaConf does not check the type of a list that comes from an interpolation, so this does.
+    """
     for field in fields(config):
         value = getattr(config, field.name)
         if field.type in (float, float | None) and isinstance(value, int):
             setattr(config, field.name, float(value))
         elif field.type == list[float]:
+            is_list = isinstance(value, list) and all(isinstance(x, int | float) for x in value)
+            require(is_list, f"{group}.{field.name}", "a list of numbers", value)
             setattr(config, field.name, [float(x) for x in value])

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from lrsweep.records import SCHEMA_VERSION, EpochRecord, Outcome, RunRecord
-from lrsweep.storage import tables
+from lrsweep.storage import record_types, tables
 from lrsweep.storage.files import StoreError, write_atomically
 
 _PACKED = "runs.jsonl.gz"
@@ -202,7 +202,8 @@ def _decode(text: str) -> RunRecord:
         columns = tree["outcome"]["curve"]
         curve = tuple(EpochRecord(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True))
         record = RunRecord(**tree | {"outcome": Outcome(**tree["outcome"] | {"curve": curve})})
+        record_types.check(record)
         tables.run_key(record), tables.split_key(record)  # KeyError if settings that tables need are missing
         return record
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         raise StoreError("is not a valid record, or is truncated") from None

@@ -1,8 +1,6 @@
 """Log runs to an MLflow database, on this machine or on a server."""
 
 import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from lrsweep.config import AppConfig
@@ -18,6 +16,14 @@ _ENVIRONMENT = {
 }
 
 
+_CONNECT_OPTIONS: dict[str, dict[str, int]] = {  # of the databases that MLflow can use, in seconds
+    "sqlite": {"timeout": 5},
+    "postgresql": {"connect_timeout": 10},
+    "mysql": {"connect_timeout": 10},
+    "mssql": {"timeout": 10},
+}
+
+
 class MLflow:
     """One experiment per study, with a run `report` for the figures. The default is results/mlflow.db and mlartifacts/."""
 
@@ -28,10 +34,10 @@ class MLflow:
         from mlflow import MlflowClient
 
         uri, artifacts = app.tracker.uri, None
-        if not uri:
+        if uri is None:
             results = Path(app.machine.results_dir).resolve()
-            _require_writable(results / "mlflow.db")
             uri, artifacts = f"sqlite:///{results / 'mlflow.db'}", (results / "mlartifacts" / app.study.name).as_uri()
+        _require_database(uri)
         self._client = MlflowClient(uri)
         experiment = self._client.get_experiment_by_name(app.study.name)
         self._experiment_id: str = (
@@ -81,11 +87,18 @@ class MLflow:
         self._client.set_tag(run, _HASH_TAG, content_hash)  # last: it marks the run as complete
 
 
-def _require_writable(database: Path) -> None:
-    """Raise if SQLite cannot write within 5 s. MLflow would try for minutes."""
-    with closing(sqlite3.connect(database, timeout=5, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("ROLLBACK")
+def _require_database(uri: str) -> None:
+    """Raise if the URI names a database that does not answer, or cannot be written. MLflow would try for minutes."""
+    kind = uri.partition(":")[0].partition("+")[0]
+    if kind not in _CONNECT_OPTIONS:
+        return  # a server or a folder, where MLflow tries once
+    from sqlalchemy import create_engine
+
+    engine = create_engine(uri, connect_args=_CONNECT_OPTIONS[kind])
+    with engine.connect() as connection:
+        if kind == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+    engine.dispose()
 
 
 def _milliseconds(seconds: float | None) -> int | None:

@@ -1,5 +1,7 @@
 """Log runs to TensorBoard's event files."""
 
+import glob
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,7 +58,10 @@ class TensorBoard:
         target = self._folder / name
         if any(target.glob(f"*.{content_hash}")):
             return
-        with TemporaryDirectory(prefix=".tensorboard-", dir=self._folder.parent) as temporary:
+        prefix = f".tensorboard-{name}-"
+        for leftover in self._folder.parent.glob(f"{glob.escape(prefix)}*"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        with TemporaryDirectory(prefix=prefix, dir=self._folder.parent) as temporary:
             with SummaryWriter(temporary, filename_suffix=f".{content_hash}") as writer:
                 log(writer)
             (written,) = Path(temporary).iterdir()

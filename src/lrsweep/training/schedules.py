@@ -96,8 +96,9 @@ class _Shape:
         return self.final + (low - self.final) * (max(0, self.length - t) / tail if tail else 0.0)
 
     def one_cycle_torch(self, t: int) -> float:
-        # As in PyTorch, the peak is at step `rise * num_steps - 1`, where num_steps is self.length + 1.
-        peak = max(0.0, self.schedule.rise * (self.length + 1) - 1)
+        # As in PyTorch, the peak is at step `rise * num_steps - 1`, where num_steps is self.length + 1. It is before the first
+        # step if the rise is shorter than a step.
+        peak = self.schedule.rise * (self.length + 1) - 1
         if t < peak:
             return _half_cosine(self.schedule.low, 1.0, t / peak)
         return _half_cosine(1.0, self.final, min(1.0, (t - peak) / (self.length - peak)))

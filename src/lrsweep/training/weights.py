@@ -46,7 +46,7 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 def set_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load the weights into the model. Names and shapes must match exactly."""
+    """Load the weights into the model. Names, shapes and types must match exactly."""
     expected, given = ({name: list(t.shape) for name, t in tensors.items()} for tensors in (model.state_dict(), weights))
     for name in expected | given:
         if expected.get(name) != given.get(name):
@@ -54,4 +54,7 @@ def set_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
             raise ConfigError(
                 f"model.init_from holds the weights of a different model: {name} is {there} in the file, but {here} in this model"
             )
+    for name, tensor in model.state_dict().items():
+        if weights[name].dtype != tensor.dtype:  # PyTorch would convert it, even from complex numbers
+            raise ConfigError(f"model.init_from holds other numbers: {name} is {weights[name].dtype}, not {tensor.dtype}")
     model.load_state_dict(weights)

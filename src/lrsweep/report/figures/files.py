@@ -55,7 +55,9 @@ def save(drawn: MatplotlibFigure, path: Path) -> None:
 
 
 def remove_figures_not_in(report: str, folder: Path) -> None:
-    """Delete figures of an earlier report, for example of an arm that no longer exists."""
+    """Delete figures of an earlier report, for example of an arm that no longer exists, and files of a report that was killed."""
+    for place in (folder, folder / "figures"):
+        files.remove_leftovers(place)
     for path in (folder / "figures").glob("*.*"):
         if f"(figures/{path.stem}.png)" not in report and path.suffix in (".png", ".svg"):
             path.unlink()

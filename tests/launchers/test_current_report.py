@@ -1,0 +1,38 @@
+"""A sweep with nothing to run rebuilds the report only if a record is newer."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hydra_plugins.lrsweep_launchers import _core
+from hydra_plugins.lrsweep_launchers._core import Job
+from lrsweep.config import AppConfig, MachineConfig, StudyConfig, run_id
+from lrsweep.records import RunRecord
+from lrsweep.storage import store
+
+HOUR = 3600 * 10**9
+
+
+@pytest.mark.parametrize("age", [HOUR, -HOUR], ids=["record from the past", "record from the future"])
+def test_the_report_is_built_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecord], age: int
+) -> None:
+    app = AppConfig(study=StudyConfig(name="lr"), machine=MachineConfig(results_dir=str(tmp_path)))
+    record = make_record()
+    path = store.save(app.folder, record)
+    written = time.time_ns() - age
+    os.utime(path, ns=(written, written))
+    builds = tmp_path / "builds"
+    command = f"echo >> {builds}; touch {app.folder}/report.md {app.folder}/report.html"
+    monkeypatch.setattr(_core, "report_command", lambda app: ["sh", "-c", command])
+    job = Job(app, app.run, run_id(app.run))
+    for _ in range(3):
+        assert _core._report(job, has_run=False)
+    assert builds.read_text() == "\n"
+    later = time.time_ns() + 2 * HOUR
+    os.utime(path, ns=(later, later))
+    assert _core._report(job, has_run=False)
+    assert builds.read_text() == "\n\n"
