@@ -123,7 +123,12 @@ def _run_fused(
                 progress.recorded(record)
                 cohort[i].tracking.log_run(record)
 
-            callbacks = {"on_record": on_record, "on_epoch": on_epoch, "on_halved": on_halved, "on_message": progress.write}
+            callbacks: dict[str, Callable[..., None]] = {
+                "on_record": on_record,
+                "on_epoch": on_epoch,
+                "on_halved": on_halved,
+                "on_message": progress.write,
+            }
             failure = _run_program(cohort, num_slots, callbacks)
             if failure:
                 reason = reason_ended(failure, cohort[0].folder, fallback, progress)

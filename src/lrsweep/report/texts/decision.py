@@ -5,6 +5,7 @@ The report and the READMEs open with it. Each function returns four pairs of a q
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.best_rate import Best
@@ -46,10 +47,10 @@ def chosen(best: Best) -> pd.Series:
 
 def _neighbours(best: Best) -> list[pd.Series]:
     """On each side of the chosen rate, the rate that is nearest to half a decade away."""
-    rates = pd.Series(best.rows["lr"].map(math.log10) - math.log10(chosen(best)["lr"]))
-    sides = [rates[rates < 0], rates[rates > 0]]
-    targets = (-NEIGHBOUR, NEIGHBOUR)
-    return [best.rows.loc[(side - target).abs().idxmin()] for side, target in zip(sides, targets, strict=True) if len(side)]
+    decades = np.log10(best.rows["lr"] / chosen(best)["lr"])
+    sides = ((decades[decades < 0], -NEIGHBOUR), (decades[decades > 0], NEIGHBOUR))
+    nearest = [(side - target).abs().idxmin() for side, target in sides if len(side)]
+    return [row for i, row in best.rows.iterrows() if i in nearest]
 
 
 def _good_stretch(best: Best) -> tuple[float, float]:
