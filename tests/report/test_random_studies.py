@@ -87,7 +87,7 @@ def check_facts(records: list[RunRecord], text: str, num_expected: int | None) -
 
 
 @pytest.mark.usefixtures("without_figures")
-@any_study(25)
+@any_study(12)
 @given(studies(), st.sampled_from(NAMES), st.sampled_from([None, 0, 2]), st.one_of(st.just(()), curves()))
 def test_any_study_has_a_report(study: Study, name: str, num_expected: int | None, tests: tuple[RangeTest, ...]) -> None:
     check_report(study, name, num_expected, tests)
@@ -154,7 +154,7 @@ def results(draw: st.DrawFn) -> dict[str, list[RunRecord]]:
 
 
 @pytest.mark.usefixtures("without_figures")
-@any_study(8)
+@any_study(6)
 @given(results(), st.one_of(st.just(()), curves()))
 def test_any_studies_have_an_audit(made: dict[str, list[RunRecord]], tests: tuple[RangeTest, ...]) -> None:
     check_audit(made, tests)
