@@ -86,10 +86,8 @@ fuzz: $(READY) data ## random commands and damaged files for MINUTES (default 5)
 lint: $(READY) ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
-AUDIT = $(PY) -m pip_audit --disable-pip --progress-spinner off
-
-vulnerabilities: $(READY) ## known vulnerabilities of the pinned packages; needs the network
-	@$(AUDIT) -r requirements.txt --require-hashes && $(AUDIT) -r constraints.txt --no-deps
+vulnerabilities: $(READY) ## known vulnerabilities of the pinned packages
+	@$(PY) scripts/vulnerabilities.py
 
 format: $(READY) ## fix and format the code with ruff
 	@$(PY) -m ruff check --fix . ; $(PY) -m ruff format .
