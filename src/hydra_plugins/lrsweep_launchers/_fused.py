@@ -94,7 +94,7 @@ def cohorts(jobs: list[Job]) -> Iterator[list[Job]]:
     """The groups of jobs that can share a program. A program has one machine config."""
     by_machine: dict[str, list[Job]] = {}
     for job in jobs:
-        by_machine.setdefault(repr(replace(job.app.machine, results_dir="")), []).append(job)
+        by_machine.setdefault(repr(replace(job.app.machine, results_dir="any")), []).append(job)
     for group in by_machine.values():
         yield from ([group[i] for i in positions] for positions in scheduler.cohorts([job.run for job in group]))
 
