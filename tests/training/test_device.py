@@ -90,6 +90,7 @@ def test_a_description_of_a_gpu_says_which_modes_were_set(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 5)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     assert describe(torch.device("cuda"), workers=1)["modes"] == {
         **{"matmul_tf32": is_tf32, "cudnn_tf32": is_tf32, "cudnn_benchmark": True},
         **{"cudnn_deterministic": False, "deterministic_algorithms": False},
