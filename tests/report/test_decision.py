@@ -69,7 +69,7 @@ def test_without_a_good_rate_it_is_a_guess_and_says_how_many_seeds_would_help() 
 def test_if_nothing_learned_no_rate_is_named() -> None:
     best = best_of(**NO_GOOD_RATE)
     nothing = replace(FOUND, best=replace(best, rows=best.rows.assign(num_learned=0)))
-    assert english(nothing)[0] == "None: no run learned."
+    assert english(nothing)[0] == "No rate, because no run learned."
     assert decision_ko(nothing)[0][1] == "없다. 학습된 실행이 없다."
 
 

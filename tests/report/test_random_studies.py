@@ -77,7 +77,7 @@ def check_facts(records: list[RunRecord], text: str, num_expected: int | None) -
     )
     assert f": {counts}" in text
     if num_expected:
-        assert f"**{num_expected} of {len(records) + num_expected} missing**" in text
+        assert f"**{num_expected} of {len(records) + num_expected} runs missing**" in text
     if all(record.outcome.test_accuracy is None for record in records):
         assert "No run of this study was scored yet." in text
     if len({record.config["seed"] for record in records}) < 3:

@@ -60,7 +60,7 @@ def _good_stretch(best: Best) -> tuple[float, float]:
 
 def _rate_en(best: Best) -> str:
     if not best.rows["num_learned"].any():
-        return "None: no run learned."
+        return "No rate, because no run learned."
     lr = decimal_rate(chosen(best)["lr"])
     if best.trade_off is None:
         if len(best.rows) == 1:
