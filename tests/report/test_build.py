@@ -199,7 +199,9 @@ def test_a_single_run_has_a_complete_report(tmp_path: Path, accuracy: float) -> 
     build(tmp_path)
     text = assert_complete(tmp_path, list(MAIN_FIGURES))
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert ("* **Which rate?** Perhaps **0.001**. Only this rate ran." if has_learned else "No rate, because no run learned.") in text
+    assert (
+        "* **Which rate?** Perhaps **0.001**. Only this rate ran." if has_learned else "No rate, because no run learned."
+    ) in text
     assert "* **How sure is this?** One seed. **With care: " in text
     assert ("no rate learned on every seed" in text) == (not has_learned)
     assert ("vegaEmbed" in page) == ("Explore the runs" in page) == has_learned

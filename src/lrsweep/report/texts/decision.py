@@ -1,4 +1,4 @@
-"""The decision in four lines, in English and Korean: which rate, what its neighbours cost, how sure, how long.
+"""The decision in four lines, in English and Korean: which rate, what other rates cost, how sure, how long.
 
 The report and the READMEs open with it. Each function returns four pairs of a question and its answer.
 """
@@ -24,7 +24,7 @@ def decision_en(found: Findings) -> list[tuple[str, str]]:
     best = found.headline
     return [
         ("Which rate?", _rate_en(best)),
-        ("What do its neighbours cost?", _neighbours_en(best, found.edges)),
+        ("What does a lower or higher rate cost?", _neighbours_en(best, found.edges)),
         ("How sure is this?", _certainty_en(found)),
         ("How long does a run take?", _time_en(chosen(best))),
     ]
@@ -34,7 +34,7 @@ def decision_ko(found: Findings) -> list[tuple[str, str]]:
     best = found.headline
     return [
         ("어떤 학습률이 좋은가?", _rate_ko(best)),
-        ("이웃한 학습률은 얼마나 나쁜가?", _neighbours_ko(best, found.edges)),
+        ("더 작거나 큰 학습률을 쓰면 얼마나 손해인가?", _neighbours_ko(best, found.edges)),
         ("얼마나 확실한가?", _certainty_ko(found)),
         ("한 번 학습하는 데 얼마나 걸리는가?", _time_ko(chosen(best))),
     ]
@@ -53,11 +53,6 @@ def _neighbours(best: Best) -> list[pd.Series]:
     return [row for i, row in best.rows.iterrows() if i in nearest]
 
 
-def _good_stretch(best: Best) -> tuple[float, float]:
-    lr = chosen(best)["lr"]
-    return next((low, high) for low, high in best.stretches("good") if low <= lr <= high)
-
-
 def _rate_en(best: Best) -> str:
     if not best.rows["num_learned"].any():
         return "No rate, because no run learned."
@@ -70,32 +65,34 @@ def _rate_en(best: Best) -> str:
             f"Perhaps **{lr}**. It has the highest validation accuracy, but no rate is shown yet to lose less than "
             f"{best.delta * 100:g} points of test accuracy.{needed}"
         )
-    low, high = _good_stretch(best)
-    subject = "It" if low == high else f"Every rate tried from {decimal_rate(low)} to {decimal_rate(high)}"
-    text = f"Use **{lr}**. {subject} is shown to lose less than {best.delta * 100:g} points of test accuracy."
+    text = (
+        f"Use **{lr}**. It is shown to lose less than {best.delta * 100:g} points of test accuracy, compared with the best rate."
+    )
+    if len(best.good) > 1:
+        text += f" Of the {len(best.good)} rates for which this is shown ({_span(best.good, 'to')}), it takes the fewest epochs."
     if num := len(best.undecided):
         others = "Another rate," if num == 1 else f"{num} other rates,"
-        text += f" {others} {_span(best.undecided, 'to')}, may be as good."
+        text += f" {others} {_span(best.undecided, 'to')}, may lose less or more than that; more seeds would show."
     return text
 
 
 def _rate_ko(best: Best) -> str:
     if not best.rows["num_learned"].any():
-        return "없다. 학습된 실행이 없다."
+        return "고를 수 없다. 학습에 성공한 실행이 하나도 없다."
     lr = decimal_rate(chosen(best)["lr"])
     if best.trade_off is None:
         if len(best.rows) == 1:
-            return f"아마 **{lr}**. 학습률 하나만 실험했다."
+            return f"아마 **{lr}**일 것이다. 학습률 하나만 실험했다."
         needed = f" 가려내려면 시드가 약 {best.seeds_needed}개 필요할 것으로 보인다." if best.seeds_needed else ""
         return (
-            f"아마 **{lr}**. 검증 정확도가 가장 높다. 다만 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인된 "
+            f"아마 **{lr}**일 것이다. 검증 정확도가 가장 높다. 다만 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인된 "
             f"학습률은 아직 없다.{needed}"
         )
-    low, high = _good_stretch(best)
-    subject = "이 학습률의" if low == high else f"{decimal_rate(low)} ~ {decimal_rate(high)}에서 실험한 학습률은 모두"
-    text = f"**{lr}**. {subject} 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인되었다."
+    text = f"**{lr}**. 가장 좋은 학습률에 비해 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인되었다."
+    if len(best.good) > 1:
+        text += f" 이렇게 확인된 학습률 {len(best.good)}개({_span(best.good, '~')}) 가운데 epoch 수가 가장 적다."
     if num := len(best.undecided):
-        text += f" 다른 학습률 {num}개({_span(best.undecided, '~')})도 그만큼 좋을 수 있다."
+        text += f" 다른 학습률 {num}개({_span(best.undecided, '~')})는 손실이 그보다 큰지 작은지 아직 판단할 수 없다."
     return text
 
 
@@ -144,10 +141,12 @@ def _certainty_en(found: Findings) -> str:
     else:
         text = seeds_text(best.num_seeds).capitalize()
     if best.num_seeds >= MIN_SEEDS and len(best.rows) > 1:
-        text += f". The 95% intervals in brackets hold for all {len(best.rows)} rates at once"
+        text += f". The 95% intervals of the losses hold for all {len(best.rows)} rates at once"
     if found.confirmation is not None and found.headline is found.best:
         row = found.confirmation.best
         text += f". On {counted(found.confirmation.num_seeds, 'fresh seed')} it reaches {percent(row['test_mean'])}"
+    if found.headline is not found.best and found.edges != Edges(None, None):
+        text += f". Where learning fails was measured on the {found.best.num_seeds} seeds of the full sweep"
     return " ".join([f"{text}.", *filter(None, (disagreement_en(found), caution_en(found)))])
 
 
@@ -158,10 +157,12 @@ def _certainty_ko(found: Findings) -> str:
     else:
         text = f"시드 {best.num_seeds}개로 얻은 결과이다."
     if best.num_seeds >= MIN_SEEDS and len(best.rows) > 1:
-        text += f" 괄호 안은 95% 구간이며 학습률 {len(best.rows)}개에 동시에 성립한다."
+        text += f" 손실의 95% 구간은 학습률 {len(best.rows)}개에 동시에 성립한다."
     if found.confirmation is not None and found.headline is found.best:
         row = found.confirmation.best
-        text += f" 새 시드 {found.confirmation.num_seeds}개에서는 {percent(row['test_mean'])}에 이른다."
+        text += f" 새 시드 {found.confirmation.num_seeds}개에서는 테스트 정확도가 {percent(row['test_mean'])}였다."
+    if found.headline is not found.best and found.edges != Edges(None, None):
+        text += f" 학습에 실패하는 범위는 본 실험의 시드 {found.best.num_seeds}개로 얻었다."
     if found.headline is not found.best and disagreement(found.best, found.headline):
         text += f" 본 실험의 시드 {found.best.num_seeds}개에서는 결과가 달랐다."
     return f"{text} {caution_ko(found)}".rstrip()
@@ -170,16 +171,14 @@ def _certainty_ko(found: Findings) -> str:
 def _time_en(row: pd.Series) -> str:
     text = f"{row['epochs_mean']:.0f} epochs{_between(row, 'epochs', 'to')}"
     if row["num_timed"]:
-        text += (
-            f", or {seconds_text(row['seconds_mean'])} s if nothing else runs on the machine ({counted(row['num_timed'], 'run')})"
-        )
+        text += f", or {seconds_text(row['seconds_mean'])} s if nothing else runs on the machine (timed on {counted(row['num_timed'], 'run')})"
     return f"{text}."
 
 
 def _time_ko(row: pd.Series) -> str:
     text = f"평균 {row['epochs_mean']:.0f} epoch{_between(row, 'epochs', '~')}"
     if row["num_timed"]:
-        text += f", 컴퓨터를 혼자 쓰면 {seconds_text(row['seconds_mean'])}초 ({row['num_timed']}회 측정)"
+        text += f", 컴퓨터에서 다른 작업을 하지 않을 때 {seconds_text(row['seconds_mean'])}초 ({row['num_timed']}회 측정)"
     return f"{text}."
 
 
