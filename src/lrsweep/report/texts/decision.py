@@ -171,7 +171,8 @@ def _certainty_ko(found: Findings) -> str:
 def _time_en(row: pd.Series) -> str:
     text = f"{row['epochs_mean']:.0f} epochs{_between(row, 'epochs', 'to')}"
     if row["num_timed"]:
-        text += f", or {seconds_text(row['seconds_mean'])} s if nothing else runs on the machine (timed on {counted(row['num_timed'], 'run')})"
+        timed = counted(row["num_timed"], "run")
+        text += f", or {seconds_text(row['seconds_mean'])} s if nothing else runs on the machine (timed on {timed})"
     return f"{text}."
 
 
