@@ -159,7 +159,6 @@ def test_the_network_trains_as_the_stacked_one(
     precision: Any, tiling: Tiling, mnist: Mnist, make_run: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    mnist = Mnist(**{name: tensor.to(DEVICE) for name, tensor in vars(mnist).items()})
     run = make_run(num_train=56, num_valid=16)  # a batch of 32 and one of 24 images
     expected_losses, expected_KP = losses_and_weights_after_two_epochs(run, mnist)
     monkeypatch.setitem(FORWARD, run.model.name, partial(forward_with_kernel, precision, tiling))
