@@ -93,12 +93,17 @@ def _require_database(uri: str) -> None:
     if kind not in _CONNECT_OPTIONS:
         return  # a server or a folder, where MLflow tries once
     from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
 
     engine = create_engine(uri, connect_args=_CONNECT_OPTIONS[kind])
-    with engine.connect() as connection:
-        if kind == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-    engine.dispose()
+    try:
+        with engine.connect() as connection:
+            if kind == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except DBAPIError as error:
+        raise (error.orig or error) from None  # the database's own message, without SQLAlchemy's advice around it
+    finally:
+        engine.dispose()
 
 
 def _milliseconds(seconds: float | None) -> int | None:
