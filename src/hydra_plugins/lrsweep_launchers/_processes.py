@@ -42,7 +42,7 @@ class Worker:
     """A process that runs `target(sweep, *arguments)`. It ends with this process at the latest."""
 
     def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
-        _ensure_server()
+        ensure_server()
         self.connection, its_end = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_run, args=(target, its_end, *arguments))
         self._process.start()
@@ -111,7 +111,7 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _ensure_server() -> None:
+def ensure_server() -> None:
     """Start the server with SIGINT blocked, for itself and all workers: the parent handles Ctrl-C."""
     _CONTEXT.set_forkserver_preload(_PRELOAD)
     resource_tracker.ensure_running()  # starting it later, as part of the server's start, would unblock SIGINT

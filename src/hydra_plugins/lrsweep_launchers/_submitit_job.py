@@ -113,6 +113,6 @@ def _start_deaf_server(before_the_limit: signal.Signals) -> None:
     resource_tracker.ensure_running()  # it would unblock SIGTERM
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
-        _processes._ensure_server()
+        _processes.ensure_server()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
