@@ -79,14 +79,14 @@ quick: $(READY) data ## the same without the slow tests
 reliability: $(READY) data ## test every fault and write docs/reliability.md
 	@$(PY) -m pytest tests/faults --reliability=docs/reliability.md
 
-fuzz: $(READY) data ## random commands and damaged files for MINUTES (default 5), each time others; SEED=N repeats
+fuzz: $(READY) data ## try new random commands and damaged files for MINUTES (default 5); SEED=N repeats those of seed N
 	@$(PY) -m pytest tests/faults/test_random_commands.py tests/faults/test_odd_files.py --capture=sys \
 		--fuzz-minutes=$(or $(MINUTES),5) $(if $(SEED),--fuzz-seed=$(SEED)) $(ARGS)
 
 lint: $(READY) ## ruff and mypy
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
-vulnerabilities: $(READY) ## known vulnerabilities of the pinned packages
+vulnerabilities: $(READY) ## list known vulnerabilities in the pinned packages
 	@$(PY) scripts/vulnerabilities.py
 
 format: $(READY) ## fix and format the code with ruff

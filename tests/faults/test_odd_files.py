@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.fault(
         "a randomly damaged or forged file: record, packed records, range test, MNIST, weights, checkpoint, claims (hypothesis)",
-        "it is read, or refused or set aside in one line",
+        "it is read, or it is refused or set aside with a one-line message",
     ),
 ]
 

@@ -112,7 +112,7 @@ def test_preempted_with_a_signal_and_at_once(
 
 
 @pytest.mark.fault(
-    "a job of Slurm with one run, or with two, gets the signal that comes before the time limit",
+    "a Slurm job with one run, or with two, gets the signal that comes before the time limit",
     "it is queued again and continues from its checkpoint; exit code 0",
 )
 @pytest.mark.parametrize("runs_per_job", [1, 2])
@@ -149,9 +149,9 @@ def test_node_dies(
 
 
 NOT_AGAIN = pytest.mark.fault(
-    "Slurm does not queue a stopped job again: PreemptMode=CANCEL; JobRequeue=0; it has used up `max_num_timeout`; "
+    "Slurm does not queue a stopped job again: PreemptMode=CANCEL; JobRequeue=0; the job has used up `max_num_timeout`; "
     "it was cancelled; its process was killed",
-    "a line has its state and the end of its log; exit code 1; no record; the next sweep continues from the checkpoint",
+    "one line shows the job's state and the end of its log; exit code 1; no record; the next sweep continues from the checkpoint",
 )
 
 
@@ -211,7 +211,8 @@ def trainer_of(cluster: Slurm, job: str) -> int:
 
 
 @pytest.mark.fault(
-    "Ctrl-C and SIGTERM, with jobs in Slurm", "exit code 130, 143; every job has ended by then, and the next sweep continues"
+    "Ctrl-C and SIGTERM, with jobs in Slurm",
+    "exit code 130, 143; all jobs end before the command does, and the next sweep continues",
 )
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_stopped(
@@ -227,7 +228,7 @@ def test_stopped(
     record_loss(num_lost_after_resuming(tmp_path, two_undisturbed))
 
 
-@pytest.mark.fault("slurmctld is stopped during the sweep and started again", "a line says so; the sweep waits; exit code 0")
+@pytest.mark.fault("slurmctld is stopped during the sweep and started again", "one line says so; the sweep waits; exit code 0")
 def test_slurm_does_not_answer(cluster: Slurm, tmp_path: Path, two_undisturbed: Path, record_loss: RecordLoss) -> None:
     with training(tmp_path) as process:
         cluster.stop("slurmctld")
