@@ -95,7 +95,7 @@ format: $(READY) ## fix and format the code with ruff
 bench: $(READY) data ## speed compared with a plain PyTorch script, into results/bench/
 	@$(PY) scripts/bench.py && $(PY) scripts/bench_fused.py && $(PY) scripts/bench_convolutions.py
 
-gpu: $(READY_FOR_GPU) ## measure everything on a GPU, in 8 minutes, and fill docs/performance.md; ARGS="--minutes 30"; OUT=folder to take home
+gpu: $(READY_FOR_GPU) ## measure on a GPU for 8 minutes, the most important first, and fill docs/performance.md; continues when repeated; ARGS="--minutes 30"; OUT=folder to take home
 	@$(PY) -m lrsweep.data.download data
 	@$(PY) scripts/gpu.py $(if $(WHEELHOUSE),--wheelhouse $(WHEELHOUSE)) $(if $(OUT),--out $(OUT)) $(ARGS)
 
