@@ -1,11 +1,11 @@
-"""What the fused engine asks of a GPU: kernels and memory traffic of a training step, a validation batch and an epoch.
+"""Count the kernels and the memory traffic of the fused engine for a training step, a validation batch and an epoch.
 
     python scripts/count_step.py          (needs no GPU and computes nothing: the tensors are fake)
 
-It counts by rules. An operation is one kernel; views and allocations are none; the exceptions are in `KERNELS`. A kernel
-reads its inputs and writes its outputs once. Overlapping or expanded inputs count once, because caches serve the repeats.
-Caches are otherwise ignored, so the traffic is an upper bound on what reaches the GPU's memory. Large sums and products may
-take a second kernel on a GPU, which no rule knows.
+The counts follow simple rules. Each operation is one kernel. Exceptions are views and allocations, which need none, and the
+operations in `KERNELS`. A kernel reads each input and writes each output once. Overlapping or expanded inputs count once,
+because caches serve the repeated reads. Otherwise caches are ignored, so the count is an upper bound on the traffic to the
+GPU's memory. On a GPU, large sums and products may need a second kernel; the rules do not count it.
 
 Shapes: K runs, N images, S steps per epoch.
 """
@@ -34,21 +34,21 @@ CPU = torch.device("cpu")
 
 ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 NO_KERNELS = {"detach", "alias", "lift_fresh", "_unsafe_view", *ALLOCATIONS}
-KERNELS = {  # the first of two fills the output
-    "baddbmm": 2,  # with the bias, to which the second adds the product
+KERNELS = {  # operations with two kernels; the first one fills the output
+    "baddbmm": 2,  # the first one writes the bias; the second one adds the product
     "constant_pad_nd": 2,
     "max_pool2d_with_indices_backward": 2,
     "nll_loss_backward": 2,
 }
-FILLS = {"new_zeros", "new_full", "new_ones", "zeros_like", "ones_like", "full_like"}  # use only the shape of their input
-WRITES_ALL = {"copy_", "zero_", "fill_", "_foreach_copy_"}  # do not read what they overwrite
-LOOKS_UP = {"index_select", "gather", "index"}  # read as much of their first input as they write
-PUTS = {"scatter_", "index_copy_"}  # write as much of their first input as their source holds
+FILLS = {"new_zeros", "new_full", "new_ones", "zeros_like", "ones_like", "full_like"}  # these use only the shape of their input
+WRITES_ALL = {"copy_", "zero_", "fill_", "_foreach_copy_"}  # these do not read the tensor that they overwrite
+LOOKS_UP = {"index_select", "gather", "index"}  # these read only as much of their first input as they write
+PUTS = {"scatter_", "index_copy_"}  # these write only as much of their first input as their source holds
 
 
 @dataclass
 class Count:
-    """By operation."""
+    """Numbers of kernels and bytes, by the name of the operation."""
 
     kernels: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
@@ -67,7 +67,7 @@ class Count:
 
 
 class CountingMode(TorchDispatchMode):
-    """Counts every operation that PyTorch dispatches while it is active."""
+    """While this mode is active, it counts every operation that PyTorch dispatches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ def _traffic(operation: OpOverload, name: str, args: tuple[Any, ...], kwargs: di
     if name in FILLS:
         unchanged = []
     if name == "max_pool2d_with_indices_backward":
-        unchanged.pop(1)  # it takes the input, but reads only its shape
+        unchanged.pop(1)  # the forward input, of which only the shape is read
     if name in PUTS:
         return _size(unchanged) + _size(unchanged[-1:])
     reads = unchanged + ([] if name in WRITES_ALL or is_out else changed)
@@ -107,7 +107,7 @@ def _traffic(operation: OpOverload, name: str, args: tuple[Any, ...], kwargs: di
 
 
 def _shows_same(a: Tensor, b: Tensor) -> bool:
-    """PyTorch does not copy what is already there: the second half of `x[i] += y`."""
+    """Are both tensors views of the same memory? PyTorch then copies nothing, for example at the end of `x[i] += y`."""
     layouts = [(t.untyped_storage()._cdata, t.storage_offset(), t.shape, t.stride(), t.dtype) for t in (a, b)]
     return layouts[0] == layouts[1]
 
@@ -121,7 +121,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _size(tensors: list[Tensor]) -> int:
-    """Bytes in memory. Parts that an expanded or overlapping view shows several times count once."""
+    """Bytes in memory. If an expanded or overlapping view shows the same bytes several times, they count once."""
     total = 0
     for tensor in tensors:
         shown = [(size, stride) for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride]
@@ -147,7 +147,7 @@ def count_epoch(run: RunConfig, num_slots: int, num_train: int, num_valid: int) 
         block = Block(run, num_slots, mnist, torch.float32)
         order_KN = torch.zeros(num_slots, num_train, dtype=torch.int64)
         rates_SK = torch.zeros(run.epoch_steps, num_slots)
-        block.epoch(order_KN, rates_SK, [])  # makes what is made once
+        block.epoch(order_KN, rates_SK, [])  # creates everything that is created only once
         mode = CountingMode()
         with mode:
             block.epoch(order_KN, rates_SK, None if num_valid else [])
@@ -155,7 +155,10 @@ def count_epoch(run: RunConfig, num_slots: int, num_train: int, num_valid: int) 
 
 
 def measure(run: RunConfig, num_slots: int) -> dict[str, Count]:
-    """Differences of short epochs, which leave out what an epoch does only once. Needs a FakeTensorMode."""
+    """Count by differences between short epochs, because these leave out the work that an epoch does only once.
+
+    Needs a FakeTensorMode.
+    """
 
     def epoch(num_train: int, num_valid: int = 0) -> Count:
         return count_epoch(run, num_slots, num_train, num_valid)
@@ -179,7 +182,7 @@ def measure(run: RunConfig, num_slots: int) -> dict[str, Count]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Count the kernels and the memory traffic of the fused engine.")
     parser.add_argument("--slots", type=int, default=BLOCK_SLOTS["cuda"], help="runs in a block (default: %(default)s)")
-    parser.add_argument("--operations", action="store_true", help="also list the operations of a step, most traffic first")
+    parser.add_argument("--operations", action="store_true", help="list the operations of a training step too, by traffic")
     arguments = parser.parse_args()
     with FakeTensorMode():
         counts = measure(RunConfig(), arguments.slots)

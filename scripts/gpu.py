@@ -1,13 +1,15 @@
-"""Measure everything on a GPU that docs/performance.md lists, and train the reference there. `make gpu` runs it.
+"""Make all GPU measurements of docs/performance.md, and train the reference runs on the GPU. `make gpu` runs it.
 
-    python scripts/gpu.py                    in at most 8 minutes, the most important steps first
-    python scripts/gpu.py --minutes 30       so that every step has the time it needs
-    python scripts/gpu.py --dry-run          all steps with tiny sizes on a CPU, as without a GPU
+    python scripts/gpu.py                    at most 8 minutes, the most important steps first
+    python scripts/gpu.py --minutes 30       enough time for every step
+    python scripts/gpu.py --dry-run          all steps on a CPU with tiny sizes; the default if there is no GPU
 
-Each step is a process with a time limit, so a hang or a crash loses only that step. Results lie in results/gpu/<card>-<code>, one
-folder per card and version of src/ and conf/; there, finished steps are not repeated. After each step, they go into
-docs/performance.md and results/bench/, and the runs into results/reference/. With --out, that folder also gets gpu.md to read,
-gpu.log, and gpu.tar.gz to take home: unpack it in a checkout, then `python scripts/gpu.py --publish results/gpu/<card>-<code>`.
+Each step is a process with a time limit, so a hang or a crash loses only that step. The results are in the folder
+results/gpu/<card>-<code>, one for each GPU model and version of src/ and conf/. Finished steps in this folder are not repeated.
+After each step, the script updates the tables in docs/performance.md and results/bench/, and the runs in results/reference/.
+
+With --out, the results are also copied to that folder: gpu.md to read, gpu.log, and gpu.tar.gz with all results. To publish them
+elsewhere, unpack gpu.tar.gz in a checkout there and run `python scripts/gpu.py --publish results/gpu/<card>-<code>`.
 """
 
 import argparse
@@ -34,15 +36,15 @@ from lrsweep.storage.files import write_atomically
 from lrsweep.training.device import describe
 
 RESULTS = Path("results") / "gpu"
-SECONDS_TO_END = 15.0  # between Ctrl-C and the kill of a step: a sweep then stores its finished runs
+SECONDS_TO_END = 15.0  # after SIGINT, a step has this long to end before it is killed; a sweep then stores its finished runs
 _CARD = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
 
 
 @dataclass(frozen=True)
 class Step:
     name: str
-    needed_seconds: int  # a step is not started with less time left
-    limit_seconds: int  # then it is ended
+    needed_seconds: int  # the step does not start if less time is left
+    limit_seconds: int  # the step is ended after this time
     command: list[str]
 
 
@@ -55,7 +57,7 @@ def plan(work: Path, *, dry_run: bool) -> list[Step]:
     tiny += ["data.num_train=100", "data.num_valid=100", "data.num_test=100"]
     settings = [f"machine.results_dir={work / 'reference'}", f"machine.device={device}", *(tiny if dry_run else [])]
     lr = ["study=lr", "study.name=lr_next"]
-    of_probe = "tests/fused/test_conv2_kernel.py"  # a step of its own, because compiling takes minutes
+    of_probe = "tests/fused/test_conv2_kernel.py"  # has its own step, because compiling takes minutes
     of_engines = ["tests/fused", f"--ignore={of_probe}", "tests/training/test_solo.py"]
     bench_options = ["--rounds=1", f"--device={device}"]
 
@@ -87,12 +89,12 @@ def plan(work: Path, *, dry_run: bool) -> list[Step]:
         step("rivals", 80, 200, *rivals),
         step("mixed_precision", 60, 200, "-m", "lrsweep", "study=mixed_precision", *settings),
         tests("probe_tests", 60, 180, of_probe),
-        step("solo", 30, 600, "-m", "lrsweep", *lr, "seed=0", "hydra.launcher.measure=true", *settings),  # keeps finished runs
+        step("solo", 30, 600, "-m", "lrsweep", *lr, "seed=0", "hydra.launcher.measure=true", *settings),  # skips finished runs
     ]
 
 
 def run(step: Step, seconds_left: float, log: Path, environment: dict[str, str]) -> str:
-    """Run the step until its end, its limit, or the end of the time. Return its result."""
+    """Run the step until it ends, reaches its limit, or the time is up. Return its result."""
     seconds = min(seconds_left, step.limit_seconds)
     with log.open("a", encoding="utf-8") as file:
         print(f"\n=== {step.name}: {' '.join(step.command)}", file=file, flush=True)
@@ -103,14 +105,14 @@ def run(step: Step, seconds_left: float, log: Path, environment: dict[str, str])
             exit_code = process.wait(seconds)
         except subprocess.TimeoutExpired:
             is_over = seconds < step.limit_seconds
-            return f"{'stopped: the time was over' if is_over else 'failed: it did not end'} after {seconds:.0f} s"
+            return f"{'stopped: out of time' if is_over else 'failed: still running'} after {seconds:.0f} s"
         finally:
             _end(process)
     return f"failed: exit code {exit_code}" if exit_code else "done"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process, if it still runs, and all that it has started and left behind."""
+    """End the process if it still runs, and all processes that it has started."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
@@ -121,17 +123,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def run_all(steps: Sequence[Step], work: Path, minutes: float, environment: dict[str, str], publish: Callable[[], None]) -> None:
-    """Run the unfinished steps in order, as far as the time goes. The state is stored after each."""
+    """Run the unfinished steps in order until the time is up. The state is stored after each step."""
     deadline = time.monotonic() + 60 * minutes
     found = state(work)
     for step in steps:
         if found["steps"].get(step.name, {}).get("result") == "done":
-            print(f"{step.name}: done before", flush=True)
+            print(f"{step.name}: already done", flush=True)
             continue
         start = time.monotonic()
         left = deadline - start
         if left < step.needed_seconds:
-            result = f"not started: it needs {step.needed_seconds} s, and {max(0.0, left):.0f} s are left"
+            result = f"not started: it needs {step.needed_seconds} s, but only {max(0.0, left):.0f} s are left"
         else:
             print(f"{step.name} …", flush=True)
             result = run(step, left, work / "gpu.log", environment)
@@ -153,15 +155,15 @@ def _new_state(card: str, commit: str | None) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure everything on a GPU, and train the reference there.")
+    parser = argparse.ArgumentParser(description="Make all measurements on a GPU, and train the reference runs on it.")
     parser.add_argument("--minutes", type=float, default=8.0, help="time for all steps (default: %(default)s)")
     names = [step.name for step in plan(RESULTS, dry_run=True)]
     parser.add_argument("--only", nargs="+", choices=names, metavar="STEP", help=f"only these steps: {', '.join(names)}")
     parser.add_argument("--again", action="store_true", help="repeat finished steps")
     parser.add_argument("--dry-run", action="store_true", help="tiny sizes on a CPU; changes no document")
-    parser.add_argument("--out", type=Path, help="folder that also gets the results")
-    parser.add_argument("--wheelhouse", type=Path, help="folder that names the commit, for a checkout without git")
-    parser.add_argument("--publish", type=Path, metavar="FOLDER", help="only publish these results, from results/gpu/")
+    parser.add_argument("--out", type=Path, help="also copy the results to this folder")
+    parser.add_argument("--wheelhouse", type=Path, help="folder that names the commit, for a copy without git")
+    parser.add_argument("--publish", type=Path, metavar="FOLDER", help="only publish the results in this folder")
     arguments = parser.parse_args()
     os.chdir(ROOT)
     if arguments.publish:
@@ -178,12 +180,13 @@ def main() -> None:
     if not (work / "state.json").exists():
         write_atomically(work / "state.json", json.dumps(_new_state(card or "no GPU", commit)).encode())
     environment = os.environ | {"LRSWEEP_TEST_DEVICE": "cpu" if dry_run else "cuda"}
-    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # plugins of other packages on this machine could warn, which is an error
+    # Plugins of other installed packages could raise warnings, and our tests treat a warning as an error.
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     environment |= {"LRSWEEP_COMMIT": carried} if carried else {}
     environment |= {"CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "1"} if dry_run else {}
-    print("A dry run on the CPU, with tiny sizes." if dry_run else f"{card}, {arguments.minutes:g} minutes.", f"Results: {work}")
+    print("Dry run on the CPU with tiny sizes." if dry_run else f"{card}, {arguments.minutes:g} minutes.", f"Results: {work}")
     if not dry_run and (commit is None or machine["git_dirty"]):
-        print("Warning: the code is not that of a commit, so the runs cannot name one.", flush=True)
+        print("Warning: unknown commit or uncommitted changes, so the records cannot say which code ran.", flush=True)
 
     def publish() -> None:
         pack(work)

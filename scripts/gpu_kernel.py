@@ -1,10 +1,11 @@
-"""Is the Triton probe, conv2 with pooling, bias and ReLU in one kernel, worth its lines? Beside PyTorch's stacked form.
+"""Is the Triton probe (conv2 with pooling, bias and ReLU in one kernel) worth its code? Compares it with stacked_cnn.py.
 
     python scripts/gpu_kernel.py --device cuda --out results/bench
 
-Times are medians of replays as a CUDA graph, as in a fused program. Errors are against the stacked form in float64: the largest,
-over the output and the three gradients, of ‖difference‖ / ‖exact‖. Written to kernel.json after every measurement; `make gpu`
-puts it into its tables. On a CPU it needs TRITON_INTERPRET=1, and its times mean nothing.
+"Stacked form" means the PyTorch code of stacked_cnn.py. Times are medians over replays of a CUDA graph, as in a fused program. An
+error is ‖difference‖ / ‖exact‖, where the stacked form in float64 is exact; the largest error of the output and the three
+gradients counts. Every measurement is written to kernel.json at once; `make gpu` puts it into its tables. On a CPU, the script
+needs TRITON_INTERPRET=1, and the times mean nothing.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from lrsweep.storage.files import write_atomically
 from lrsweep.training.device import prepare_device
 from lrsweep.training.models import build_model
 
-ENOUGH_SPEED = 2.0  # conv2 is the largest part of a step, and nine more kernels would follow
+ENOUGH_SPEED = 2.0  # high, because conv2 is the largest part of a step and nine more kernels would have to follow
 ENOUGH_ACCURACY = 4.0
 RULE = (
     f"worth it if a mode takes at most 1/{ENOUGH_SPEED:g} of the stacked form's time in fp32, forward and backward, and has at "
@@ -39,13 +40,13 @@ Form = Callable[[Tensor, Tensor, Tensor], Tensor]  # x_KBHWI, weight_KOIRS, bias
 
 
 def stacked_form(x_KBHWI: Tensor, weight_KOIRS: Tensor, bias_KO: Tensor) -> Tensor:
-    """What forward_cnn computes between conv1's and conv3's products."""
+    """The part of forward_cnn between the products of conv1 and conv3."""
     pooled = stacked_cnn._pool(F.max_pool2d, stacked_cnn._convolve(x_KBHWI, weight_KOIRS))
     return F.relu(pooled + bias_KO[:, None, None, None])
 
 
 def inputs_of(num_runs: int, num_images: int, device: torch.device) -> list[Tensor]:
-    """Images as pool 1 returns them, and weights as views of rows."""
+    """Random images of the shape that the first pooling returns, and random weights and biases as views of rows."""
     layout = stacked_cnn.row_layout(build_model(ModelConfig(), torch.Generator(), torch.device("cpu")))
     random = torch.Generator().manual_seed(0)
     rows_KP = torch.randn(num_runs, layout.num_floats, generator=random) / 17  # √(9 · 32)
@@ -55,7 +56,7 @@ def inputs_of(num_runs: int, num_images: int, device: torch.device) -> list[Tens
 
 
 def results_of(form: Form, inputs: list[Tensor]) -> list[Tensor]:
-    """The output and the gradients, for a fixed gradient of the output."""
+    """The output, and the gradients for a fixed gradient of the output."""
     y = form(*inputs)
     grad = torch.linspace(-1, 1, y.numel(), dtype=torch.float64, device=y.device).view_as(y).to(y.dtype)
     return [y.detach(), *torch.autograd.grad(y, inputs, grad)]
@@ -91,7 +92,7 @@ def measure(form: Form, inputs: list[Tensor], exact: list[Tensor]) -> dict[str, 
 
 
 def forms(device: torch.device, num_runs: int) -> dict[str, tuple[Literal["fp32", "tf32"], Form]]:
-    """Each form with the precision of PyTorch's own products."""
+    """Each form, with the precision that PyTorch's own products use meanwhile."""
     active_A = torch.arange(num_runs, dtype=torch.int32, device=device)
     probes = {
         f"probe, {precision}, tiling {i}": partial(convolve_and_pool, active_A=active_A, precision=precision, tiling=tiling)
@@ -106,7 +107,7 @@ def forms(device: torch.device, num_runs: int) -> dict[str, tuple[Literal["fp32"
 
 
 def verdict(measured: dict[str, dict[str, Any]]) -> str:
-    """By RULE. `measured` are the forms of one size."""
+    """Apply RULE to the measurements of all forms for one number of runs."""
     stacked = measured.get("stacked, fp32")
     probes = {label: m for label, m in measured.items() if label.startswith("probe")}
     if stacked is None or not probes:
@@ -120,11 +121,11 @@ def verdict(measured: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The Triton probe beside PyTorch's stacked form.")
+    parser = argparse.ArgumentParser(description="Compare the Triton probe with PyTorch's stacked form.")
     parser.add_argument("--device", choices=["cpu", "cuda"], required=True)
     parser.add_argument("--images", type=int, default=32, help="images in a batch (default: %(default)s)")
     parser.add_argument("--runs", type=int, nargs="+", default=[BLOCK_SLOTS["cuda"], 46], help="default: %(default)s")
-    parser.add_argument("--out", type=Path, required=True, help="folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder for kernel.json")
     arguments = parser.parse_args()
     sizes: list[dict[str, Any]] = []
     for num_runs in arguments.runs:
@@ -137,7 +138,7 @@ def main() -> None:
             prepare_device(MachineConfig(device=arguments.device, precision=precision))
             try:
                 of_size[label] = measure(form, inputs, exact)
-            except Exception as error:  # of any kind: a tiling that does not fit this card does not cost the others
+            except Exception as error:  # of any type; if a tiling does not fit this GPU, the others are still measured
                 print(f"{label}, {num_runs} runs: {error}", flush=True)
             sizes[-1]["verdict"] = verdict(of_size)
             write_atomically(arguments.out / "kernel.json", json.dumps(sizes, indent=1).encode())

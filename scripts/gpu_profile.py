@@ -1,8 +1,8 @@
-"""What a training step of solo and of one fused block consists of: its kernels, and how long the device computes.
+"""Profile a training step of solo and of one fused block: which kernels it runs, and for what fraction of the time.
 
     python scripts/gpu_profile.py --device cuda --out results/bench
 
-On a CPU, the operations of PyTorch take the place of kernels. Written to profile.json; `make gpu` puts it into its tables.
+On a CPU, PyTorch's operations count as kernels. The results are written to profile.json; `make gpu` puts them into its tables.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def kernels_of(work: Callable[[], object], device: torch.device) -> list[Kernel]
 
 
 def summary(kernels: list[Kernel], num_steps: int) -> dict[str, Any]:
-    """Kernels a step, the share of the time in which at least one runs, and the kernels that take longest in total."""
+    """The kernels per step, the share of the time in which at least one runs, and the kernels that take longest in total."""
     total: dict[str, float] = {}
     count: dict[str, int] = {}
     for kernel in kernels:
@@ -73,7 +73,7 @@ def summary(kernels: list[Kernel], num_steps: int) -> dict[str, Any]:
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Of the second call; the first one warms up."""
+    """The seconds of the second call. The first call warms up."""
     work()
     with (clock := Clock(device)):
         work()
@@ -119,10 +119,10 @@ def measure_block(run: RunConfig, mnist: Mnist, num_slots: int) -> dict[str, Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What a training step consists of.")
+    parser = argparse.ArgumentParser(description="Profile a training step of both engines.")
     parser.add_argument("--device", choices=["cpu", "cuda"], required=True)
     parser.add_argument("--images", type=int, default=3_000, help="training images of an epoch (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder for profile.json")
     arguments = parser.parse_args()
     run = RunConfig(data=data_config(arguments.images), optimizer=OptimizerConfig(lr=LR))
     measured = {}

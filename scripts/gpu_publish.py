@@ -1,4 +1,4 @@
-"""Where the results of `make gpu` go: one page to read, the documents and the reference of a checkout, a folder to take home."""
+"""Publish the results of `make gpu`: one page to read, the documents and reference of this checkout, or a folder to copy."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ def pack(work: Path) -> None:
 
 
 def publish_tables(work: Path) -> None:
-    """Into the documents and the reference of this checkout."""
+    """Put the results into the documents and the reference of this checkout."""
     name = f"{slug(state(work)['card'])}-gpu.md"
     write_atomically(ROOT / "results" / "bench" / name, to_markdown(work).encode())
     document = ROOT / "docs" / "performance.md"
@@ -39,7 +39,7 @@ def publish_tables(work: Path) -> None:
 
 
 def export(work: Path, out: Path) -> None:
-    """Everything that --publish needs, in one file, and two to read."""
+    """Copy the results to `out`: one archive with everything that --publish needs, and two files to read."""
     out.mkdir(parents=True, exist_ok=True)
     kinds = ("*.json", "*.xml", "*.md", "*.log", "fused/*", "bench/*", "reference/**/runs.jsonl.gz")
     with tarfile.open(out / "gpu.tar.gz", "w:gz") as tar:

@@ -1,4 +1,4 @@
-"""The tables of `make gpu`, from the files that its steps have written. What no step has written reads "not measured"."""
+"""The tables of `make gpu`, from the files that its steps have written. Missing results are shown as "not measured"."""
 
 import json
 from pathlib import Path
@@ -71,7 +71,7 @@ def product_rates(work: Path) -> str | None:
 
 
 def speeds(work: Path, num_slots: int) -> str | None:
-    """The fastest of the layouts or block sizes, in each precision."""
+    """The speed of the fastest layout (solo) or block size (fused), for each precision."""
     report = _only(work / "fused")
     if not report:
         return None
@@ -99,7 +99,7 @@ def probe(work: Path) -> str | None:
 
 
 def sweep(work: Path, name: str) -> str | None:
-    """Of the runs that the last call of the step has trained."""
+    """The runs and the time of the step's last call."""
     trained = _read(work / f"{name}.json", {})
     if not trained.get("runs"):
         return None
@@ -122,7 +122,7 @@ def solo_seed(work: Path) -> str | None:
 
 
 def rivals(work: Path) -> str | None:
-    """Epochs per hour of each, and those of the fused sweep."""
+    """Epochs per hour of lrsweep and the plain script with several processes, and of the fused sweep."""
     measured = _only(work / "bench").get("measurements", {})
     on_gpu = [c for c in bench.CONTENDERS if c.device == "cuda" and c.label in measured]
     rates = {c.label: median(bench.epochs_per_hour(c, measured[c.label])) for c in on_gpu}
@@ -148,7 +148,7 @@ def mixed_precision(work: Path) -> str | None:
 
 
 def state(work: Path) -> dict[str, Any]:
-    """Card, commit, and the result of each step that was tried."""
+    """The GPU model, the commit, and the result of each step that was tried."""
     found: dict[str, Any] = _read(work / "state.json", {"steps": {}})
     return found
 
@@ -162,7 +162,7 @@ def _step_text(measured: dict[str, Any]) -> str:
 
 
 def _product_rate(work: Path, precision: str) -> float | None:
-    """FLOP/s of a large matrix product on this card."""
+    """FLOP/s of a large matrix product on this GPU."""
     measured = _only(work / "fused").get("measurements", {})
     labels = [c.label for c in CONTENDERS if (c.device, c.precision) == ("cuda", precision)]
     rates = [m["product_flops_per_second"] for label in labels for m in measured.get(label, [])]
@@ -183,7 +183,7 @@ def _runs(folder: Path, engine: str) -> list[dict[str, Any]]:
 
 
 def _only(folder: Path) -> dict[str, Any]:
-    """The figures that a benchmark has written into this folder."""
+    """The results in the only JSON file of this folder."""
     files = sorted(folder.glob("*.json"))
     return _read(files[0], {}) if files else {}
 

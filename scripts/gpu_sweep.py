@@ -1,4 +1,4 @@
-"""Run `lrsweep …`, and write how long its fused programs trained, without start-up and report. `make gpu` calls it.
+"""Run `lrsweep …` and write the training time of its fused programs to a file, without start-up and report. For `make gpu`.
 
 python scripts/gpu_sweep.py sweep.json study=lr seed=0 hydra/launcher=fused
 """
@@ -16,11 +16,11 @@ from lrsweep.fused import scheduler
 from lrsweep.records import Outcome
 from lrsweep.storage.files import write_atomically
 
-_FILE = "LRSWEEP_SWEEP_FILE"  # for the processes in which programs train
+_FILE = "LRSWEEP_SWEEP_FILE"  # tells the worker processes which file to write
 
 
 def timed(train: Callable[..., None], file: Path) -> Callable[..., None]:
-    """`train`, which adds its seconds, runs and epochs to those in the file whenever a run ends."""
+    """Wrap `train`. Whenever a run ends, add the new seconds, runs and epochs to those in the file."""
 
     def train_and_count(*arguments: Any, on_outcome: Callable[[int, Outcome], None], **options: Any) -> None:
         start = time.perf_counter()
@@ -49,5 +49,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-elif __name__ == "__mp_main__":  # in the processes of the launcher, which import this file again
+elif __name__ == "__mp_main__":  # in the launcher's worker processes, which import this file again
     scheduler.train = timed(scheduler.train, Path(os.environ[_FILE]))

@@ -1,6 +1,6 @@
 """Ask PyPI's database for known vulnerabilities of the pinned packages. Exit code 1 if there are any. `make vulnerabilities`.
 
-Packages that could not be checked, because the database was not reached or does not list them, are counted and are no error.
+If the database cannot be reached or does not list a package, the package counts as not checked. That is not an error.
 """
 
 import json
@@ -14,7 +14,7 @@ _PINS = (["--requirement=requirements.txt", "--require-hashes"], ["--requirement
 
 
 def audit(options: list[str]) -> list[dict[str, Any]] | None:
-    """pip-audit's answer for each package. None if it broke off; then it has printed why."""
+    """pip-audit's answer for each package. If pip-audit fails, print its message and return None."""
     command = [sys.executable, "-m", "pip_audit", "--disable-pip", "--progress-spinner=off", "--timeout=10", "--format=json"]
     done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.stdout:
@@ -24,7 +24,7 @@ def audit(options: list[str]) -> list[dict[str, Any]] | None:
 
 
 def summary(packages: list[dict[str, Any]]) -> tuple[str, int]:
-    """What to print about pip-audit's answers, and the exit code."""
+    """The text to print about pip-audit's answers, and the exit code."""
     lines = [
         f"{package['name']} {package['version']}: {found['id']}, fixed in {', '.join(found['fix_versions']) or 'no version'}"
         for package in packages

@@ -34,7 +34,7 @@ _rows: dict[tuple[str, str], list[int]] = {}  # runs lost in each try
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reliability", type=Path, metavar="FILE", help="write the fault table to this file")
-    parser.addoption("--fuzz-minutes", type=float, help="try new examples for about so long in all, instead of the same few")
+    parser.addoption("--fuzz-minutes", type=float, help="try new examples for about this long in total, instead of the same few")
     parser.addoption(
         "--fuzz-seed", type=int, default=secrets.randbits(32), help="repeat the examples of an earlier --fuzz-minutes"
     )
@@ -84,7 +84,7 @@ def record_loss(request: pytest.FixtureRequest) -> RecordLoss:
 
 @dataclass
 class _Shown:
-    """An example. A message shows only its beginning, because a file may be large."""
+    """An example. Messages show only the beginning of the example, because a file may be large."""
 
     value: Any
 
@@ -94,9 +94,9 @@ class _Shown:
 
 @pytest.fixture
 def explore(request: pytest.FixtureRequest) -> Explore:
-    """`explore(strategy, check, num_examples)` calls `check` with examples, and returns how many there were.
+    """`explore(strategy, check, num_examples)` calls `check` with examples and returns the number of examples.
 
-    They are the same examples each time. With --fuzz-minutes, they are new ones, and each test gets the same share of the time.
+    By default, the examples are the same every time. With --fuzz-minutes they are new, and all tests share the time equally.
     """
     minutes, seed = request.config.getoption("--fuzz-minutes", None), request.config.getoption("--fuzz-seed", None)
 
@@ -119,7 +119,7 @@ def explore(request: pytest.FixtureRequest) -> Explore:
         deadline = time.monotonic() + 60 * minutes / num_sharing
         chance = random.Random(f"{seed} {request.node.name}")
         while time.monotonic() < deadline:
-            fresh = hypothesis.settings(slowly, derandomize=False, max_examples=min(num_examples, 20))  # looks at the time often
+            fresh = hypothesis.settings(slowly, derandomize=False, max_examples=min(num_examples, 20))  # checks the time often
             hypothesis.seed(chance.getrandbits(64))(fresh(hypothesis.given(strategy.map(_Shown))(counted)))()
         return tried
 
@@ -146,7 +146,7 @@ def long_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed_fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small sweep in a fused program, which sums in another order than the pool, so that the bits differ."""
+    """The small sweep in a fused program. Its bits differ from those of the pool, because it sums in another order."""
     folder = tmp_path_factory.mktemp("fused")
     code, _, err = sweep_in_process(folder, launcher=FUSED)
     assert code == 0, err

@@ -1,4 +1,4 @@
-"""`lrsweep` with faults. FAULTY=name,… names them; TALLY=file receives a byte at the start of every solo epoch.
+"""`lrsweep` with faults. FAULTY=name,… selects them. If TALLY=file is set, every solo epoch first appends a byte to the file.
 
 Worker processes import this file again, as multiprocessing does with any main script, so they have the same faults.
 It draws no report: the fault `report` kills the sweep at that point instead.

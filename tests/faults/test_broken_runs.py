@@ -61,7 +61,7 @@ def test_an_error_of_a_fused_program_ends_the_sweep(tmp_path: Path, undisturbed_
     assert code == 1
     assert "expected:" not in out
     assert err.splitlines()[-2] == "The sweep ends, because the fused program failed: RuntimeError: CUDA error: a fault"
-    assert "The whole error is in results/lr/fused-error.txt." in err.splitlines()[-1]
+    assert "The full error is in results/lr/fused-error.txt." in err.splitlines()[-1]
     error = (tmp_path / "results" / "lr" / "fused-error.txt").read_text()
     assert error.startswith("Traceback (most recent call last):")
     assert "in fail_at_third" in error
@@ -76,13 +76,13 @@ def test_with_fallback_the_runs_of_a_failed_program_run_solo(tmp_path: Path) -> 
     code, out, err = sweep(tmp_path, "hydra.launcher.fallback=true", launcher=FUSED, FAULTY="program")
     assert code == 0, err
     assert (
-        "3 of 5 runs run solo: the fused program failed: RuntimeError: CUDA error: a fault (all of it: results/lr/fused-er" in out
+        "3 of 5 runs run solo: the fused program failed: RuntimeError: CUDA error: a fault (full error: results/lr/fused" in out
     )
     assert sorted(record.engine for record in store.read(tmp_path / "results" / "lr")) == ["fused"] * 2 + ["solo"] * 3
 
 
 def test_runs_of_one_process_give_the_same_bits_as_runs_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU. Dropout, augmentation and bf16 use random numbers and modes that a run could leave to the next."""
+    """On a GPU, runs share a process. Random numbers (dropout, augmentation) and modes (bf16) must not pass to the next run."""
     overrides = ["optimizer.lr=1e-3", "model.dropout=0,0.5", "data.max_shift=0,2", "training.precision=fp32,bf16"]
     for name in ("own", "shared"):
         (tmp_path / name).mkdir()

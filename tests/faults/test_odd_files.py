@@ -1,4 +1,4 @@
-"""Files that somebody else may have written: each is read, or refused in one line. None crashes a command or runs code."""
+"""Files that somebody else may have written. Each is read, or refused in one line; none crashes a command or runs code."""
 
 import functools
 import hashlib
@@ -49,7 +49,7 @@ def is_refused(read: Callable[[], object], *kinds: type[Exception]) -> bool:
 
 
 def in_envelope(tree: object) -> str:
-    """A record with a right checksum, as anyone can write it."""
+    """A record with a valid checksum, which anyone can compute."""
     canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return json.dumps({"checksum": hashlib.sha256(canonical.encode()).hexdigest(), "record": tree}, ensure_ascii=False)
 

@@ -1,4 +1,4 @@
-"""Slurm stops the jobs of a sweep in the middle of training, or cannot be reached. Slurm is real, on this machine."""
+"""Slurm stops the jobs of a sweep during training, or cannot be reached. The tests use a real Slurm on this machine."""
 
 import importlib.util
 import os
@@ -17,7 +17,7 @@ from lrsweep.storage import store
 
 TWO_RUNS = ["grid.start=-3", LONG]
 SLOW = str(Path(__file__).with_name("slow_epochs"))  # its sitecustomize.py makes epochs last long enough for Slurm to act
-# The command, but without the report, and without waiting as long as a large cluster needs.
+# The command, but without the report, and with shorter waiting times than a large cluster needs.
 PROGRAM = """
 from hydra_plugins.lrsweep_launchers import _core, _slurm_queue
 from lrsweep.cli.main import main
@@ -50,7 +50,7 @@ def two_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def training(folder: Path, *overrides: str) -> Iterator["subprocess.Popen[str]"]:
-    """The sweep, as soon as each of its jobs has written a checkpoint."""
+    """Start the sweep, and wait until each of its jobs has written a checkpoint."""
     num_jobs = 1 if "hydra.launcher.runs_per_job=2" in overrides else 2
     slurm_jobs = ["hydra/launcher=submitit_slurm", *overrides]
     environment = {"PYTHONPATH": os.pathsep.join([SLOW, str(ROOT / "src")])}
@@ -234,7 +234,7 @@ def test_slurm_does_not_answer(cluster: Slurm, tmp_path: Path, two_undisturbed: 
         cluster.stop("slurmctld")
         assert process.stdout is not None
         read = process.stdout.readline
-        assert any("Slurm does not answer" in line for line in iter(read, "")), "it has not noticed"
+        assert any("Slurm does not answer" in line for line in iter(read, "")), "the sweep has not noticed"
         cluster.start_controller()
         code, _, err = finish(process)
     assert code == 0, err

@@ -1,4 +1,4 @@
-"""Compile every kernel of conv2_triton.py for an H100, without one, and print what each needs of it.
+"""Compile every kernel of conv2_triton.py for an H100, and print the resources that each needs. Needs no H100.
 
 python tests/fused/compiled_kernels.py          (without TRITON_INTERPRET; each line is JSON)
 """
@@ -28,7 +28,7 @@ _RESERVED_BYTES = 1024  # shared memory that CUDA takes for each block
 def resources(kernel: Any, tile: Tile, constants: dict[str, Any]) -> dict[str, Any]:
     constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
     types = {name: "constexpr" if name in constants else _TYPES.get(name, "*fp32") for name in kernel.arg_names}
-    # Triton finds out at each launch which arguments are multiples of 16. Here all are, but the address of the list of runs.
+    # At each launch, Triton checks which arguments are multiples of 16. Here all are, except the address of the list of runs.
     multiples = {
         (i,): [["tt.divisibility", 16]] for i, name in enumerate(types) if types[name] != "constexpr" and name != "active"
     }

@@ -1,4 +1,4 @@
-"""Without a GPU, Triton's interpreter runs its kernels, in NumPy."""
+"""Without a GPU, Triton's interpreter runs the Triton kernels in NumPy."""
 
 import os
 

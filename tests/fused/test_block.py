@@ -173,7 +173,7 @@ def test_a_reloaded_slot_behaves_like_a_new_one(mnist: Mnist, make_run: MakeRun)
     ids=lambda optimizer: optimizer.name,
 )
 def test_a_run_continues_in_the_slot_of_another_block(mnist: Mnist, make_run: MakeRun, optimizer: OptimizerConfig) -> None:
-    """It moves after an epoch, to a slot whose run had trained for an epoch, too."""
+    """After one epoch, the run moves to a slot where another run has also trained for one epoch."""
     runs = [replace(make_run(seed=seed), optimizer=replace(optimizer, lr=optimizer.lr / (seed + 1))) for seed in (0, 1, 2)]
     stays, source, target = (block_of(some, mnist, torch.float64) for some in (runs[1:], runs[1:], runs[:2]))
     for block, some in ((stays, runs[1:]), (source, runs[1:]), (target, runs[:2])):

@@ -1,4 +1,4 @@
-"""The kernels of conv2 against PyTorch in float64: in Triton's interpreter, or compiled if there is a GPU.
+"""Compare the conv2 kernels with PyTorch in float64. They run in Triton's interpreter, or compiled if there is a GPU.
 
 Shapes: K runs, A active runs, B batch, H × W pixels, I and O channels.
 """
@@ -35,7 +35,7 @@ each_form = pytest.mark.parametrize(("precision", "tiling"), FORMS)
 
 
 class Case(NamedTuple):
-    """The tensors of K runs, and the gradient that their result gets from the layers above."""
+    """The tensors of K runs, and the gradient of their result."""
 
     x: Tensor
     weight: Tensor
@@ -61,7 +61,7 @@ def make_case(num_runs: int, num_images: int, height: int, width: int, draw: Cal
 
 
 def small_integers(*shape: int, generator: torch.Generator) -> Tensor:
-    """Sums of their products are exact in fp32 and in TF32, and many are equal."""
+    """Values whose sums of products are exact in fp32 and in TF32. Many of these sums are equal."""
     return torch.randint(-1, 2, shape, generator=generator).float()
 
 
@@ -147,7 +147,7 @@ def test_a_run_that_moves_to_another_slot_gets_the_same_bits(precision: str, til
     before = with_kernel(case, [0, 1, 2], precision, tiling)
     for tensor in case:
         tensor[0] = tensor[2].clone()
-        tensor[2] = float("nan")  # what the slot was left with does not matter
+        tensor[2] = float("nan")  # old values in the slot do not matter
     after = with_kernel(case, [1, 0], precision, tiling)
     for name, was, now in zip(Results._fields, before, after, strict=True):
         assert torch.equal(now[:2], was[[2, 1]]), name
@@ -177,7 +177,7 @@ def losses_and_weights_after_two_epochs(run: RunConfig, mnist: Mnist) -> tuple[T
 
 
 def forward_with_kernel(precision: Any, tiling: Tiling, config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
-    """The documents' CNN: conv2 of all runs in the kernel, the rest in PyTorch, one run after the other."""
+    """The documents' CNN: the kernel computes conv2 of all runs; PyTorch computes the rest, one run after the other."""
     runs = [{name: weight[k] for name, weight in weights.items()} for k in range(len(images_KBHW))]
 
     def convolve(run: Weights, layer: str, x: Tensor, padding: int) -> Tensor:

@@ -1,6 +1,6 @@
-"""Recorded batches: they are compared with the batches themselves before they are used, and nothing in them waits for the host.
+"""Recorded batches: before their first use, they are compared with unrecorded batches. No recorded batch waits for the host.
 
-Most tests replace `record` by a function that records nothing, because only a GPU can record.
+Only a GPU can record, so most tests replace `record` by a function that records nothing.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def faithful(work: Work, warm_up: Work, pool: Any) -> Work:
 
 
 def with_stale(name: str) -> Record:
-    """A recording for which one of the block's tensors still has the value from when it was recorded, and keeps no change."""
+    """A faulty recording: it uses the value that one of the block's tensors had during recording, and loses changes to it."""
 
     def record(work: Any, warm_up: Work, pool: Any) -> Work:
         batches = work.func.__self__
@@ -52,7 +52,7 @@ def with_stale(name: str) -> Record:
 
 @pytest.fixture
 def epoch_of(mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Block, EpochResult]]:
-    """Train a new block for an epoch of two batches, and validate with two batches. With a `record`, the block is recorded."""
+    """Train a new block for one epoch with two training batches and two validation batches. Use `record` for it, if given."""
 
     def epoch(record: Record | None, num_slots: int = 2, pool: Any = None) -> tuple[Block, EpochResult]:
         monkeypatch.setattr(RowOptimizer, "can_be_recorded", record is not None)
@@ -123,7 +123,7 @@ def test_runs_with_infinite_results_are_not_compared() -> None:
 
 
 class OnDevice(TorchDispatchMode):
-    """Fails if a tensor of another device takes part. Tensors on "meta" have no values, so PyTorch fails if one is read."""
+    """Fails if an operation uses a tensor on another device. "meta" tensors have no values, so PyTorch fails if one is read."""
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         results = operation(*args, **(kwargs or {}))

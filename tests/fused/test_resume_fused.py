@@ -41,7 +41,7 @@ class Program:
         self.messages: list[str] = []
 
     def train(self, error: BaseException | None = None, after: int = 4, num_slots: int = 2) -> int:
-        """Train the runs that have no record. Returns the number of epochs. The error, if any, comes in the epoch `after`."""
+        """Train the runs that have no record. Returns the number of epochs. `error`, if given, is raised in epoch `after`."""
         pending = [run for run in self.runs if run_id(run) not in self.records()]
         active: list[int] = []
 
@@ -140,7 +140,7 @@ def test_a_state_that_may_cause_an_error_is_used_once(interrupted: Program, monk
 
 @pytest.mark.slow
 def test_many_slots_are_written_less_often(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two slots wait for 0.25 s; here, less than 0.2 s pass."""
+    """With two slots, checkpoints are at least 0.25 s apart. The test takes less than 0.2 s."""
     now = count(0.0, 0.01)
     monkeypatch.setattr(checkpoints, "monotonic", lambda: next(now))
     program.machine = replace(program.machine, checkpoint_seconds=1e-9)

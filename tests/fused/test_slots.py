@@ -1,4 +1,4 @@
-"""Which slots runs take, and what happens when memory runs out, with blocks that do not train."""
+"""The order in which runs fill slots, and the reaction to a lack of memory. The blocks of these tests do not train."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class FakeGpu:
-    """Makes blocks whose runs have a number of their own, the seed, as validation loss, and the epoch as training loss."""
+    """Makes blocks in which the training loss of a run is its epoch, and the validation loss is its seed."""
 
     fits: Callable[[int], None] = lambda num_slots: None  # raises if a block of this size does not fit
     launched: list[int] = field(default_factory=list)  # the slots of each block that took part in an epoch
@@ -37,7 +37,7 @@ class FakeGpu:
 
 
 def accuracy(seed: int, epoch: int) -> float:
-    """Rises and falls, in another way for each seed."""
+    """Rises and falls, differently for each seed."""
     return (7 * seed + 5 * epoch) % 11 / 100
 
 
@@ -87,7 +87,7 @@ def train(gpu: FakeGpu, runs: list[RunConfig], mnist: Mnist, **options: Any) -> 
 
 
 def useful_share(mnist: Mnist, make_run: MakeRun, all_epochs: list[int]) -> float:
-    """Train runs of so many epochs, all at the same time. Returns the share of launched slot-epochs that belong to a run."""
+    """Train runs of these lengths at the same time. Returns the fraction of the computed slot-epochs that belong to a run."""
     runs = [make_run(num_train=1, patience=None, max_epochs=epochs) for epochs in all_epochs]
     gpu = FakeGpu()
     outcomes = train(gpu, runs, mnist, num_slots=len(runs), block_slots=8)
@@ -139,7 +139,7 @@ def raise_no_memory() -> None:
 
 
 def raise_while_recording() -> None:
-    """As torch.cuda.graph does: the end of a recording that has failed raises an error of its own."""
+    """As in torch.cuda.graph, the end of a failed recording raises a second error."""
     try:
         raise_no_memory()
     finally:

@@ -1,6 +1,6 @@
-"""How exact conv2 is with TF32, split TF32 (conv2_kernel.py, precision "tf32x3") and fp32, on its real inputs.
+"""The errors of conv2 with TF32, split TF32 (conv2_kernel.py, precision "tf32x3") and fp32, on its real inputs.
 
-This imitates the rounding of the factors. It does not imitate that tensor cores round sums differently, which a GPU must show.
+The tests imitate how the factors are rounded. Tensor cores also round sums differently; only a GPU can show that effect.
 """
 
 import pytest
@@ -14,7 +14,7 @@ from lrsweep.training.models import initial_model
 
 
 def to_tf32(x: Tensor) -> Tensor:
-    """Round to 10 bits after the leading one: the nearest number, of two equally near ones the larger (cvt.rna.tf32)."""
+    """Round to the nearest number with 10 bits after the leading one, and ties away from zero (cvt.rna.tf32)."""
     return ((x.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
 
 

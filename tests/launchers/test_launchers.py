@@ -134,7 +134,7 @@ def test_the_report_is_refreshed_every_refresh_seconds(monkeypatch: pytest.Monke
 
 
 def test_a_refresh_that_is_stopped_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report starts a second process. The test replaces the report by a program that does so too."""
+    """A report starts a second process. The test replaces it by a program that also starts one."""
     reader, writer = os.pipe()  # the pipe ends when no process holds its writer
     forks = f"import os, time; os.fork(); os.write({writer}, b'.'); time.sleep(60); os.write({writer}, b'!')"
     monkeypatch.setattr(_pool, "report_command", lambda app: [sys.executable, "-c", forks])
@@ -176,7 +176,7 @@ class WorkerInThisProcess:
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecord]) -> dict[str, list[str]]:
-    """Replaces both engines. Returns the runs that each engine gets. The fused engine fails at the rates 8 and 9."""
+    """Replace both engines, and return the runs that each one receives. The fused engine fails at the rates 8 and 9."""
     calls: dict[str, list[str]] = {"fused": [], "pool": [], "finished before the pool": []}
 
     def run_cohort(runs: list[Any], folders: list[Path], machine: MachineConfig, **options: Any) -> None:
@@ -242,7 +242,7 @@ def test_an_error_of_a_fused_program_ends_the_sweep_and_leaves_its_traceback(
     assert "runs in" not in out
     first, second = err.splitlines()
     assert first == "The sweep ends, because the fused program failed: ZeroDivisionError: no such thing"
-    assert second.startswith(f"The whole error is in {jobs[0].folder / 'fused-error.txt'}. ")
+    assert second.startswith(f"The full error is in {jobs[0].folder / 'fused-error.txt'}. ")
     text = (jobs[0].folder / "fused-error.txt").read_text()
     assert text.startswith("Traceback")
     assert text.endswith("ZeroDivisionError: no such thing\nin this world\n")

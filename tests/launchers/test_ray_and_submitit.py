@@ -235,7 +235,7 @@ def test_runs_of_a_lost_machine_resume_on_another(cluster: Any, tmp_path: Path, 
 
 
 def tasks_of(pid: int) -> list[int]:
-    """The PIDs of the processes that train. submitit starts each one from another process, which takes the place of Slurm."""
+    """The PIDs of the processes that train. submitit starts each from a controller process, which stands in for Slurm."""
     return [task for controller in children(pid) for task in children(controller)]
 
 

@@ -1,4 +1,4 @@
-"""The Slurm launcher, on a real Slurm on this machine and with fakes. tests/faults/test_slurm.py stops its jobs."""
+"""The Slurm launcher, with a real Slurm on this machine and with fakes. tests/faults/test_slurm.py tests stopped jobs."""
 
 import importlib.util
 import signal
@@ -45,7 +45,7 @@ def test_jobs_of_several_runs_give_the_records_of_the_pool(
     assert lrsweep(*SWEEP, "machine.results_dir=pool", "hydra.launcher.workers=2") == 0
     assert lrsweep(*SWEEP, *SLURM, "hydra.launcher.runs_per_job=2") == 0
     out = capsys.readouterr().out
-    assert "0 of 4 runs are in the store, jobs of Slurm: 2, at most 256 at a time" in out
+    assert "0 of 4 runs are in the store, Slurm jobs: 2, at most 256 at a time" in out
     assert out.count("4 expected: 4 ok, 0 diverged, 0 failed, 0 missing") == 2
     assert num_lost(tmp_path / "results" / "lr", tmp_path / "pool" / "lr") == 0
     assert {record.environment["workers"] for record in store.read(tmp_path / "results" / "lr")} == {1}
@@ -79,7 +79,7 @@ def test_a_refusal_of_sbatch_is_one_line(
 
 @dataclass(eq=False)
 class Submitted:
-    """submitit's object of a job that has left its result."""
+    """submitit's object for a job that has written its result."""
 
     job_id: str
     paths: Any = None
@@ -109,7 +109,7 @@ def test_a_sweep_of_any_size_is_one_array_so_that_slurm_keeps_array_parallelism(
 
     def map_array(_: Any, apps: list[list[AppConfig]], *others: Any) -> list[Any]:
         arrays.append(apps)
-        paths = SimpleNamespace(folder=tmp_path, result_pickle=tmp_path)  # it exists: the job has left its result
+        paths = SimpleNamespace(folder=tmp_path, result_pickle=tmp_path)  # it exists: the job has written its result
         results = [[records[run_id(app.run)] for app in each] for each in apps]
         return [Submitted(f"7_{i}", paths, lambda r=r: r) for i, r in enumerate(results)]
 
@@ -168,7 +168,7 @@ def test_invalid_numbers_are_refused(setting: str, value: Any) -> None:
 
 @pytest.fixture
 def train() -> Iterator[_submitit_job.Train]:
-    """The function of a job. It changes how this process reacts to signals."""
+    """The function that a job calls. Afterwards, restore the signal handlers that it changes."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
     yield _submitit_job.Train()
     for number, handler in handlers.items():
@@ -218,7 +218,7 @@ def test_a_job_of_several_runs_trains_the_unfinished_ones_in_the_pool_or_fused(
 
 @pytest.fixture
 def fake_squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`fake_squeue(text, seconds=10)`: after so many seconds, squeue answers with the text; without one, it fails."""
+    """`fake_squeue(text, seconds=10)`: let this time pass; from then on, squeue prints the text, or fails without a text."""
     answer, clock = tmp_path / "answer", SimpleNamespace(now=0.0)
     (tmp_path / "squeue").write_text(f"#!/bin/sh\nexec cat {answer}\n")
     (tmp_path / "squeue").chmod(0o755)
@@ -264,4 +264,4 @@ def test_a_line_says_once_why_slurm_lets_jobs_wait(fake_squeue: Callable[..., No
         queue.final_states(jobs)
     fake_squeue("7_0|RUNNING|None\n7_1|PENDING|Resources\n")
     queue.final_states(jobs)
-    assert lines == ["Slurm lets job 7_0 wait: PartitionConfig"]
+    assert lines == ["Job 7_0 waits in the Slurm queue: PartitionConfig"]

@@ -1,4 +1,4 @@
-"""gpu.py: the plan, a run of steps of which some fail, and the tables. gpu_profile.py and gpu_kernel.py: their arithmetic."""
+"""gpu.py: the plan, steps that succeed or fail, and the tables. gpu_profile.py and gpu_kernel.py: their arithmetic."""
 
 import json
 import math
@@ -58,7 +58,7 @@ def test_the_sweeps_train_the_runs_of_the_reference(tmp_path: Path) -> None:
     sweeps = {step.name: sweep_of(step) for step in gpu.plan(tmp_path, dry_run=False)}
     assert {name: num_runs(overrides) for name, overrides in sweeps.items() if overrides} == {
         "cross_entropy": 460,
-        "double_softmax": 920,  # of which the step before has trained half
+        "double_softmax": 920,  # the previous step has already trained half of them
         "confirm": 220,
         "mixed_precision": 20,
         "solo": 46,
@@ -110,19 +110,19 @@ def test_a_step_that_fails_hangs_or_does_not_fit_costs_no_other_step(work: Path)
     gpu.run_all(STEPS, work, 8, {}, lambda: published.append(results(work)))
     assert results(work) == {
         "fails": "failed: exit code 3",
-        "hangs": "failed: it did not end after 1 s",
+        "hangs": "failed: still running after 1 s",
         "works": "done",
         "too long": published[-1]["too long"],
     }
-    assert re.fullmatch(r"not started: it needs 10000 s, and 4\d\d s are left", published[-1]["too long"])
+    assert re.fullmatch(r"not started: it needs 10000 s, but only 4\d\d s are left", published[-1]["too long"])
     assert [len(each) for each in published] == [1, 2, 3, 4]  # each step's result is out before the next step starts
     assert "a result" in (work / "gpu.log").read_text()
-    assert "failed: it did not end after 1 s" in gpu_publish.to_markdown(work)
+    assert "failed: still running after 1 s" in gpu_publish.to_markdown(work)
 
 
 def test_a_step_that_the_time_cuts_off_has_not_failed(work: Path) -> None:
     gpu.run_all([python("import signal; signal.pause()", "long", needed=0)], work, 1 / 60, {}, lambda: None)
-    assert results(work) == {"long": "stopped: the time was over after 1 s"}
+    assert results(work) == {"long": "stopped: out of time after 1 s"}
 
 
 def test_what_a_step_leaves_behind_is_ended(work: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_repeated_call_skips_finished_steps(work: Path, capsys: pytest.Capture
         gpu.run_all([STEPS[0], STEPS[2]], work, 8, {}, lambda: None)
     assert (work / "gpu.log").read_text().count("=== fails") == 2
     assert (work / "gpu.log").read_text().count("=== works") == 1
-    assert "works: done before" in capsys.readouterr().out
+    assert "works: already done" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("chosen", "exit_code"), [(["works"], 0), (["fails", "works"], 1)])
@@ -165,7 +165,7 @@ def test_the_exit_code_says_whether_a_step_failed(
 def test_a_sweep_adds_the_time_and_epochs_of_its_programs_even_if_the_last_is_interrupted(
     tmp_path: Path, make_record: Callable[..., RunRecord]
 ) -> None:
-    """Two programs of two runs. One run of the second continued after its first epoch."""
+    """Two programs of two runs. In the second program, one run resumed after its first epoch."""
     outcome = make_record().outcome  # three epochs
     ended: list[int] = []
 
@@ -199,7 +199,7 @@ def rows(lines: list[str]) -> dict[str, str]:
 
 
 def test_what_did_not_run_reads_not_measured_in_the_document(work: Path) -> None:
-    """The document has today's rows, and the rows of a card that has run nothing read "not measured"."""
+    """The document has the same rows as the current script. If nothing was measured, every row says "not measured"."""
     empty = rows(gpu_report.summary(work))
     assert set(empty.values()) == {"not measured"}
     document = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")

@@ -123,7 +123,7 @@ def write_model_summaries(jobs: list[Job]) -> None:
 
 
 def coarse_to_fine(jobs: list[Job]) -> list[Job]:
-    """Order jobs seed by seed, and within a seed by halves, quarters, eighths, … of the list (van der Corput's sequence)."""
+    """Order jobs by seed; within a seed, visit the halves of the list first, then quarters, eighths, … (van der Corput)."""
     by_seed: dict[int, list[Job]] = {}
     for job in jobs:
         by_seed.setdefault(job.run.seed, []).append(job)
@@ -138,7 +138,7 @@ def coarse_to_fine(jobs: list[Job]) -> list[Job]:
 def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list[Job]) -> Sequence[JobReturn]:
     """Print how complete the sweep is, write the reports, and return the results to Hydra.
 
-    Completeness is read from the store, not from exit codes. A report is written if any job ran or if the report is out of date.
+    The store decides which runs are complete, not exit codes. A report is written if any job ran or if the report is out of date.
     """
     stored = {folder: store.scan(folder).records for folder in {job.folder for job in jobs}}
     records = {(job.folder, job.run_id): stored[job.folder].get(job.run_id) for job in jobs}
@@ -154,7 +154,7 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
         job.tracking.log_study()
     if counts["missing"] or not all(have_report):
         raise SweepIncomplete
-    # Runs of a stopped sweep, single runs and packed records may have no `.hydra` folder. Hydra writes the missing folders here.
+    # Runs of a stopped sweep, single runs and packed records may have no `.hydra` folder. Hydra writes the missing ones here.
     have_run = {job.key for job in ran}
     complete = {job.key for job in jobs if job.key not in have_run and job.has_hydra_folder}
     configs = compose_each(
@@ -180,7 +180,7 @@ def _report(job: Job, *, has_run: bool) -> bool:
         return True
     newest = _newest_record(job.folder)
     is_built = subprocess.run(report_command(job.app), check=False).returncode == 0
-    if is_built and page.exists() and page.stat().st_mtime_ns < newest:  # a record from the future, because a clock was wrong
+    if is_built and page.exists() and page.stat().st_mtime_ns < newest:  # a record from a machine whose clock is ahead
         os.utime(page, ns=(newest, newest))
     return is_built
 
@@ -195,13 +195,13 @@ def _newest_record(folder: Path) -> int:
 
 
 def report_command(app: AppConfig) -> list[str]:
-    """The command that builds the report. A report must not import torch, nor a sweep plotting libraries: hence two processes."""
+    """The command that builds the report in a second process: a report must not import torch, and a sweep no plotting library."""
     arguments = [f"study={app.study.name}", f"machine.results_dir={app.machine.results_dir}"]
     return [sys.executable, "-m", "lrsweep.cli.report", *arguments]
 
 
 def _job_return(context: HydraContext, hydra_config: DictConfig, job: Job, record: RunRecord) -> JobReturn:
-    """Let Hydra do its bookkeeping for one job: the job's folder, `.hydra/`, callbacks. The value is the validation accuracy."""
+    """Let Hydra create the job's folder and `.hydra/` and call its callbacks. The job returns its validation accuracy."""
     with open_dict(hydra_config):
         hydra_config.hydra.job.id = job.run_id
         hydra_config.hydra.job.num = job.number

@@ -1,7 +1,7 @@
 """The fused launcher: many runs in one program, in a worker process. Runs that cannot be fused run solo, in the pool.
 
-This process never creates a CUDA context. So a program's memory, its GPU (which may be in exclusive mode) and the errors of that
-GPU are gone when its process ends, before the next program or a solo run starts.
+The launcher's own process never creates a CUDA context. When a program's process ends, its memory is free, its GPU is free (also
+in exclusive mode), and its GPU errors are gone, before the next program or a solo run starts.
 """
 
 import sys
@@ -59,7 +59,7 @@ def reason_not_fusable(job: Job) -> str | None:
 
 
 def error_file(folder: Path) -> Path:
-    """The file of a study for the traceback of a fused program that failed."""
+    """The file in the study's folder for the traceback of a failed fused program."""
     return folder / "fused-error.txt"
 
 
@@ -69,9 +69,10 @@ def remove_old_errors(jobs: list[Job]) -> None:
 
 
 def reason_ended(failure: Failure, folder: Path, fallback: bool, progress: Progress) -> str:
-    """The reason why the unfinished runs of a fused program run solo. Without `fallback`, a failure ends the sweep instead.
+    """Why the unfinished runs of a fused program run solo. Without `fallback`, a failure ends the sweep instead.
 
-    Too little memory for a single run is no failure in this sense: no result can be wrong, and a solo run needs less memory.
+    If not even one run fits into memory, the sweep continues without `fallback`, too: no result can be wrong, and a solo run
+    needs less memory.
     """
     if failure.is_out_of_memory:
         return "not even one of them fits into memory in a fused program"
@@ -81,9 +82,9 @@ def reason_ended(failure: Failure, folder: Path, fallback: bool, progress: Progr
     path = error_file(folder)
     write_atomically(path, (failure.traceback or f"{failure.reason}\n").encode(errors="replace"))
     if fallback:
-        return f"{reason} (all of it: {path})"
+        return f"{reason} (full error: {path})"
     progress.write(
-        f"The whole error is in {path}. Finished runs are kept, and the same command continues the sweep. "
+        f"The full error is in {path}. Finished runs are kept, and the same command continues the sweep. "
         "With hydra.launcher.fallback=true, the other runs run solo.",
         sys.stderr,
     )
@@ -91,7 +92,7 @@ def reason_ended(failure: Failure, folder: Path, fallback: bool, progress: Progr
 
 
 def cohorts(jobs: list[Job]) -> Iterator[list[Job]]:
-    """The groups of jobs that can share a program. A program has one machine config."""
+    """Group the jobs that can share a program. All jobs of a program have the same machine config."""
     by_machine: dict[str, list[Job]] = {}
     for job in jobs:
         by_machine.setdefault(repr(replace(job.app.machine, results_dir="any")), []).append(job)
@@ -102,7 +103,7 @@ def cohorts(jobs: list[Job]) -> Iterator[list[Job]]:
 def _run_fused(
     jobs: list[Job], done: list[RunRecord], num_slots: int | None, fallback: bool, num_total: int, reasons: dict[str, str | None]
 ) -> dict[str, RunRecord]:
-    """Return the new records by job key. If a program fails, the reason is put into `reasons` for each of its jobs."""
+    """Return the new records by job key. If a program fails, `reasons` gets the reason for each of its jobs."""
     records: dict[str, RunRecord] = {}
     progress = Progress(num_total, done, f"{len(jobs)} to run in one program")
     start, num_epochs = monotonic(), 0

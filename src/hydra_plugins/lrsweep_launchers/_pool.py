@@ -53,8 +53,8 @@ def run_all(
     workers = num_workers(workers, jobs[0].app.machine)
     load_mnist(Path(jobs[0].app.machine.data_dir))  # downloads it once, before any worker needs it
     execution.report_cpu_fallback(jobs[0].app.machine.device)
-    # Describe the machine before training, because a GPU that fails later cannot be queried. This creates no CUDA context here,
-    # where it would keep all workers off a GPU in exclusive mode.
+    # Describe the machine before training, because a GPU that fails later cannot be queried. This creates no CUDA context in this
+    # process; otherwise no worker could use a GPU in exclusive mode.
     environments = {job.key: describe(prepare_device(job.app.machine), workers) for job in jobs}
     trains_many = _trains_many(jobs[0].app.machine)
     waiting = deque(jobs)
@@ -84,7 +84,7 @@ def run_all(
                 del active[worker]
                 if trains_many and isinstance(news, RunRecord):
                     idle.append(worker)
-                else:  # after a failure too, because after an error a GPU fails in all that its process does
+                else:  # after a failure too, because a process cannot use its GPU after an error
                     worker.end()
                 if isinstance(news, Failure):
                     if not is_late and tries[job.key] < _MAX_TRIES:
@@ -105,23 +105,23 @@ def run_all(
 
 
 class _Training(NamedTuple):
-    """What a worker does now."""
+    """The current job of a worker, and the time at which it has taken too long."""
 
     job: Job
     late_at: float
 
 
 def _trains_many(machine: MachineConfig) -> bool:
-    """Does a process train one run after another? On a GPU, where each process needs seconds to create a CUDA context.
+    """Does a process train one run after another? True on a GPU, because each new process needs seconds to create a CUDA context.
 
-    On a CPU each run has a process, so that its peak memory is known.
+    On a CPU, each run has its own process, so that its peak memory is known.
     """
     return prepare_device(machine).type == "cuda"
 
 
 def _train_each(sweep: Sweep, workers: int, has_own_process: bool) -> None:
     """Runs in the worker process, until the sweep ends it. A record is stored before it is sent."""
-    gc.freeze()  # modules live as long as the process; without them, a collection takes milliseconds
+    gc.freeze()  # modules live as long as the process; excluding them, a collection takes only milliseconds
     while True:
         run, machine, folder = sweep.receive()
         record = execution.run_one(
@@ -134,7 +134,7 @@ def _train_each(sweep: Sweep, workers: int, has_own_process: bool) -> None:
             has_own_process=has_own_process,
         )
         sweep.send(record)
-        gc.collect()  # optimizers refer to themselves; the next run's peak of GPU memory must not count their tensors
+        gc.collect()  # frees optimizers, which refer to themselves; the next run's peak GPU memory must not include their tensors
 
 
 @dataclass
@@ -142,7 +142,7 @@ class _Refresh:
     """Rebuilds the report in the background from time to time, so that a long sweep can be watched."""
 
     every_seconds: int
-    _last: float = field(default_factory=monotonic)  # a short sweep gets a report only at its end
+    _last: float = field(default_factory=monotonic)  # so that a short sweep gets a report only at its end
     _process: subprocess.Popen[bytes] | None = None
 
     def after_a_run(self, job: Job) -> None:

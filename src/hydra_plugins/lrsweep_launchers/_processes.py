@@ -1,4 +1,4 @@
-"""Worker processes: forked from a server, each with a pipe of its own, so that one that dies blocks no other."""
+"""Worker processes, forked from a server. Each has its own pipe, so that a dead worker does not block the others."""
 
 import multiprocessing
 import os
@@ -16,10 +16,10 @@ import torch
 
 from lrsweep.storage.files import StoreError
 
-_EXIT_SECONDS = 10  # time for a process that has closed its pipe to end
+_EXIT_SECONDS = 10  # how long to wait until a process ends after it has closed its pipe
 
-# Workers are forked from a server process that has only imported PyTorch. So a worker starts in milliseconds. The server never
-# uses CUDA, because CUDA does not survive a fork. Creating the first optimizer imports torch._dynamo. The server imports this
+# Workers are forked from a server process that has imported PyTorch, so a worker starts in milliseconds. The server never uses
+# CUDA, because CUDA does not survive a fork. Creating the first optimizer imports torch._dynamo. The server imports this
 # module in advance; otherwise every worker would wait 1.6 s.
 _PRELOAD = ["hydra_plugins.lrsweep_launchers._fused", "torch._dynamo"]
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -39,7 +39,7 @@ def failure_of(error: BaseException, traceback: str) -> Failure:
 
 
 class Worker:
-    """A process that runs `target(sweep, *arguments)`. It ends with this process at the latest."""
+    """A process that runs `target(sweep, *arguments)`. If this process ends, the worker ends, too."""
 
     def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
         ensure_server()
@@ -53,7 +53,7 @@ class Worker:
             self.connection.send(task)
 
     def receive(self) -> Any:
-        """Wait for what the process sends next. Returns a Failure if it raised an error or died; raises its StoreError."""
+        """Wait for the process's next message. Returns a Failure if it raised an error or died, but raises its StoreError."""
         try:
             news = self.connection.recv()
         except (EOFError, OSError):
@@ -70,7 +70,7 @@ class Worker:
 
     def end(self) -> None:
         """End the process, and wait until its memory and its GPU are free."""
-        self._process.kill()  # not terminate(), which a process that hangs may ignore
+        self._process.kill()  # not terminate(), which a hanging process may ignore
         self._process.join()
         self.connection.close()
 
@@ -82,14 +82,14 @@ def end_all() -> None:
 
 
 class Sweep:
-    """The other end of the pipe, in the worker process."""
+    """The worker's connection to the sweep: the other end of the pipe."""
 
     def __init__(self, connection: Connection) -> None:
         self.receive = connection.recv
         self._connection = connection
 
     def send(self, news: Any) -> None:
-        with suppress(ConnectionError):  # the sweep has died, and so will this process; raising would stop its work as failed
+        with suppress(ConnectionError):  # the sweep has died, and so will this process; do not record the run as failed
             self._connection.send(news)
 
 
@@ -112,9 +112,9 @@ def _die_with_parent() -> None:
 
 
 def ensure_server() -> None:
-    """Start the server with SIGINT blocked, for itself and all workers: the parent handles Ctrl-C."""
+    """Start the server with SIGINT blocked. Workers inherit this, so only the parent handles Ctrl-C."""
     _CONTEXT.set_forkserver_preload(_PRELOAD)
-    resource_tracker.ensure_running()  # starting it later, as part of the server's start, would unblock SIGINT
+    resource_tracker.ensure_running()  # otherwise the server starts it, and that would unblock SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         forkserver.ensure_running()

@@ -32,7 +32,7 @@ class Progress:
     """A bar for the sweep (finished runs, best run so far, time left) above one line per active run.
 
     Bars go to stderr if it is a terminal. If stdout or stderr is not a terminal, stdout gets one line per finished run. If both
-    are, only failed and diverged runs get a line.
+    are terminals, only failed and diverged runs get a line.
     """
 
     def __init__(self, num_pending: int, done: list[RunRecord], how: str, num_lines: int = 0) -> None:
@@ -55,7 +55,7 @@ class Progress:
         self._show(key, "starting")
 
     def receive(self, key: str, news: EpochRecord | str) -> None:
-        """The run has ended an epoch, or says something."""
+        """Show that the run has finished an epoch, or print its message."""
         if isinstance(news, str):
             self.write(f"{self._active[key][0]}: {news}")
         else:

@@ -42,7 +42,7 @@ def run_all(
 ) -> None:
     """Run every job, each as a Ray task or, with `num_slots`, in fused programs of that many runs at a time.
 
-    Runs that are lost with their worker are tried again. A run that still has no record is reported and left missing. If a
+    If a worker dies, its runs are tried again. A run that still has no record is reported and left missing. If a
     program fails, its unfinished runs run solo with `fallback`; otherwise the sweep ends with SweepIncomplete.
     """
     with _connected(init) as ray:
@@ -67,16 +67,16 @@ def run_all(
 
 
 def cut(cohorts: list[list[Job]], places: int) -> list[list[Job]]:
-    """Cut cohorts into programs. `places` is how many programs run at a time.
+    """Cut cohorts into programs. `places` is the number of programs that run at a time.
 
-    If there are enough runs, the number of programs is a multiple of `places`. Smaller programs would bring nothing: a program
-    refills its slots, and if a program dies, only its unfinished runs are repeated.
+    If there are enough runs, the number of programs is a multiple of `places`. Smaller programs would gain nothing: a program
+    refills its slots, and if it dies, only its unfinished runs are repeated.
     """
     counts = [1] * len(cohorts)
     while sum(counts) % places and sum(counts) < sum(map(len, cohorts)):
         longest = max(range(len(cohorts)), key=lambda i: len(cohorts[i]) / counts[i])
         counts[longest] += 1
-    # Jobs are ordered so that neighbours have rates of all sizes. So each part has about the same work.
+    # The order of the jobs mixes small and large rates, so each part has about the same amount of work.
     parts = [part for cohort, count in zip(cohorts, counts, strict=True) for part in _parts(cohort, count)]
     return sorted(parts, key=len, reverse=True)
 
@@ -90,7 +90,7 @@ def _parts(jobs: list[Job], count: int) -> Iterator[list[Job]]:
 class _Program:
     """A fused task. We retry it ourselves, because Ray does not know which records have arrived."""
 
-    missing: dict[int, Job]  # by position, the jobs whose records have not arrived
+    missing: dict[int, Job]  # position → job; the jobs whose records have not arrived
     num_slots: int
     retries_left: int  # negative: no limit, as in Ray
 
@@ -109,7 +109,7 @@ class _Tasks:
         num_total: int,
         progress: Progress,
     ) -> None:
-        self.active: dict[Any, Job | _Program] = {}  # by Ray's handle
+        self.active: dict[Any, Job | _Program] = {}  # Ray's handle → the job or program
         self._fallback = fallback
         self._ray, self._remote, self._places, self._num_total, self._progress = ray, remote, places, num_total, progress
         self._train, self._train_fused = train, train_fused
@@ -162,7 +162,7 @@ class _Tasks:
             del self.active[task]
 
     def _retry(self, program: _Program, error: Any) -> None:
-        """Start the missing runs again in a new program if the worker died. If the program itself failed, see reason_ended."""
+        """If the worker died, start the missing runs again in a new program. If the program itself failed, see reason_ended."""
         missing = list(program.missing.values())
         if not missing:
             return
@@ -182,7 +182,10 @@ def machine_for(job: Job, remote: dict[str, Any]) -> MachineConfig:
 
 
 def _require_room(nodes: list[dict[str, Any]], remote: dict[str, Any], *, is_private: bool) -> None:
-    """Raise ConfigError if no machine can ever run a task: Ray would wait for ever. A cluster may still grow, so only say it."""
+    """Raise ConfigError if no machine is large enough for a task, because Ray would wait for ever.
+
+    An existing cluster may still grow, so there, only print a message.
+    """
     needed = {"CPU": remote.get("num_cpus"), "GPU": remote.get("num_gpus"), "memory": remote.get("memory")}
     needed |= remote.get("resources") or {}
     rooms = [node["Resources"] for node in nodes if node["Alive"]]
@@ -196,7 +199,7 @@ def _require_room(nodes: list[dict[str, Any]], remote: dict[str, Any], *, is_pri
 
 
 def num_places(resources: dict[str, float], remote: dict[str, Any]) -> int:
-    """How many tasks the cluster can run at a time."""
+    """The number of tasks that the cluster can run at a time."""
     needed = {"CPU": remote.get("num_cpus"), "GPU": remote.get("num_gpus")}
     return max(1, min((int(resources.get(kind, 0) / number) for kind, number in needed.items() if number), default=1))
 
@@ -206,7 +209,7 @@ def _connected(init: dict[str, Any]) -> Iterator[Any]:
     """Connect to a running Ray, or start Ray here and stop it at the end."""
     if init.get("address") == "local":
         # Ray reads these variables on import. The first one is meant for Windows and macOS, where Ray supports a single machine.
-        # On Linux too, the value 0 keeps all ports on loopback. The token keeps other users of this machine out.
+        # The value 0 keeps all ports on loopback, on Linux as well. The token keeps other users of this machine out.
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token}
         ends_with_sweep: AbstractContextManager[None] = _killed_with_this_process()
@@ -227,7 +230,7 @@ def _connected(init: dict[str, Any]) -> Iterator[Any]:
 
 @contextmanager
 def _as_config_error(setting: str, *more: type[Exception]) -> Iterator[None]:
-    """Ray checks its arguments itself, and raises ValueError, TypeError and some `more`."""
+    """Turn the errors that Ray raises for invalid arguments into ConfigError: ValueError, TypeError and the types in `more`."""
     kinds: tuple[type[Exception], ...] = (ValueError, TypeError, *more)
     try:
         yield
@@ -237,7 +240,7 @@ def _as_config_error(setting: str, *more: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def _killed_with_this_process() -> Iterator[None]:
-    """If this process is killed in this context, so are the processes that it has started."""
+    """If this process is killed inside this context, a watchdog kills all processes that it has started."""
     name, value = "LRSWEEP_RAY", secrets.token_hex(16)
     command = [sys.executable, "-I", _watchdog.__file__, str(os.getpid()), f"{name}={value}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watchdog:

@@ -64,7 +64,7 @@ def fetch_and_store(job: Job, fetch: Callable[[], RunRecord], progress: Progress
     """Store the record that a worker returned. If there is none, print why; the sweep will report the run as missing."""
     try:
         record = fetch()
-    except Exception as error:  # any error of Ray, or of the worker before training
+    except Exception as error:  # any error of Ray, or an error of the worker before training
         reason = first_line(getattr(error, "cause", error))  # Ray wraps the worker's error
         progress.write(f"{label(job.run.optimizer.lr, job.run.seed)}: no record: {reason}")
         return

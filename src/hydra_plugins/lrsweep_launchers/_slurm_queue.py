@@ -1,4 +1,4 @@
-"""Ask Slurm which jobs have ended, and cancel jobs. squeue is enough, so a cluster needs no accounting."""
+"""Ask Slurm which jobs have ended, and cancel jobs. This uses only squeue and scancel, so a cluster needs no accounting."""
 
 import os
 import subprocess
@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 _ASK_SECONDS = 10  # asking more often would burden Slurm
-# A job without a result is lost if Slurm says for this long that it has ended. If a node dies, its jobs count as ended for some
-# seconds before they are queued again; and in a shared folder, a result may take seconds to appear.
+# A job without a result counts as lost if squeue has shown it as ended for this long. There are two reasons to wait: if a node
+# dies, its jobs are shown as ended for some seconds before Slurm queues them again; and in a shared folder, it may take seconds
+# until a result appears.
 _SURE_SECONDS = 15
 _CANCEL_SECONDS = 60
-_FORGOTTEN = "no longer known to Slurm"  # which forgets a job some minutes after its end
-# Jobs in states of other names, such as REQUEUED, are not over.
+_FORGOTTEN = "no longer known to Slurm"  # Slurm forgets a job some minutes after its end
+# A job in any other state, such as REQUEUED, has not ended.
 _ENDED = {
     _FORGOTTEN,
     "BOOT_FAIL",
@@ -25,7 +26,7 @@ _ENDED = {
     "PREEMPTED",
     "TIMEOUT",
 }
-_USUAL_REASONS = {"None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime"}  # why Slurm lets a job wait
+_USUAL_REASONS = {"None", "Priority", "Resources", "JobArrayTaskLimit", "BeginTime"}  # for which a job waits in the queue
 
 
 class SlurmQueue:
@@ -36,11 +37,11 @@ class SlurmQueue:
         self._write = write
         self._asked_at = time.monotonic()
         self._answers = True
-        self._reasons = set(_USUAL_REASONS)  # those that the user need not be told
-        self._ended: dict[str, tuple[str, float]] = {}  # by job id: the final state, and when we first saw it
+        self._reasons = set(_USUAL_REASONS)  # usual reasons, and those that were already printed
+        self._ended: dict[str, tuple[str, float]] = {}  # job id → the final state, and when we first saw it
 
     def final_states(self, jobs: Collection[Any]) -> dict[Any, str]:
-        """The jobs that have ended, and in which state. A job that Slurm queues again is not among them."""
+        """The final states of the jobs that have ended. Leaves out jobs that Slurm queues again."""
         now = time.monotonic()
         if now - self._asked_at >= _ASK_SECONDS:
             self._asked_at = now
@@ -57,14 +58,14 @@ class SlurmQueue:
         command = ["scancel", "--quiet", *arrays]
         answer = subprocess.run(command, capture_output=True, text=True)
         if answer.returncode:
-            self._write(f"The jobs are not cancelled ({_in_one_line(answer.stderr)}). Give this command: {' '.join(command)}")
+            self._write(f"The jobs are not cancelled ({_in_one_line(answer.stderr)}). Cancel them with: {' '.join(command)}")
             return
         deadline = time.monotonic() + _CANCEL_SECONDS
         while len(self._ask(jobs)) < len(jobs) and time.monotonic() < deadline:
             time.sleep(1)
 
     def _ask(self, jobs: Collection[Any]) -> dict[str, str]:
-        """By job id, the states of the jobs that have ended, as far as we know now. Empty if Slurm does not answer."""
+        """The states of the jobs that squeue shows as ended now, by job id. Empty if Slurm does not answer."""
         command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%T|%r"]
         answer = subprocess.run(command, capture_output=True, text=True)
         if answer.returncode:
@@ -80,7 +81,7 @@ class SlurmQueue:
             if state in _ENDED:
                 ended[job.job_id] = state
             elif state == "PENDING" and reason not in self._reasons:
-                self._write(f"Slurm lets job {job.job_id} wait: {reason}")
+                self._write(f"Job {job.job_id} waits in the Slurm queue: {reason}")
                 self._reasons.add(reason)
         return ended
 

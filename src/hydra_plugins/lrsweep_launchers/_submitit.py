@@ -1,4 +1,4 @@
-"""The submitit launchers: runs as jobs of a Slurm array or, to try that without Slurm, as processes on this machine."""
+"""The submitit launchers: train runs in the jobs of a Slurm array, or in local processes to try it without Slurm."""
 
 import io
 import math
@@ -19,7 +19,7 @@ from lrsweep.records import RunRecord
 from lrsweep.training.device import num_cores
 
 _POLL_SECONDS = 1
-# One array holds the whole sweep, so that Slurm itself keeps array_parallelism. By default, Slurm allows arrays of 1,001 jobs.
+# The whole sweep is one array, so that Slurm itself enforces array_parallelism. By default, Slurm allows arrays of 1,001 jobs.
 _MAX_JOBS = 1_000
 # These settings of submitit have the same name on every kind of cluster. All other settings are for Slurm only.
 _SHARED = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name", "stderr_to_stdout")
@@ -34,19 +34,19 @@ def check(jobs: list[Job], /, runs_per_job: Any, fallback: Any, array_parallelis
 
 
 def run_all(jobs: list[Job], done: list[RunRecord], /, cluster: str, runs_per_job: int, fallback: bool, **settings: Any) -> None:
-    """Run every job. A run that ends without a record is reported and left missing. Ctrl-C ends all of submitit's jobs first."""
+    """Run every job. A run that ends without a record is reported and left missing. Ctrl-C ends all jobs first."""
     cores = settings["cpus_per_task"] or 1
     if cluster == "slurm":
         bundles = bundle(jobs, max(runs_per_job, math.ceil(len(jobs) / _MAX_JOBS)))
         max_active, workers = len(bundles), 1
-        how = f"jobs of Slurm: {len(bundles)}, at most {settings['array_parallelism']} at a time"
+        how = f"Slurm jobs: {len(bundles)}, at most {settings['array_parallelism']} at a time"
     else:
         bundles = bundle(jobs, runs_per_job)
         max_active = workers = max(1, num_cores() // cores)
         how = f"{workers} jobs at a time by submitit"
     if len(bundles[0]) > 1:
         workers = max(1, cores // jobs[0].app.machine.threads)
-    # The limit is for each run.
+    # The user's limit is for each run, and submitit's limit is for each job.
     executor = make_executor(cluster, settings | {"max_num_timeout": settings["max_num_timeout"] * len(bundles[0])})
     progress = Progress(len(jobs), done, how)
     queue = SlurmQueue(progress.write) if cluster == "slurm" else _LocalQueue()
@@ -68,13 +68,13 @@ def run_all(jobs: list[Job], done: list[RunRecord], /, cluster: str, runs_per_jo
 
 
 def bundle(jobs: list[Job], runs_per_job: int) -> list[list[Job]]:
-    """Divide the runs evenly among as few jobs as possible. The first runs of all jobs are the first runs of the sweep."""
+    """Divide the runs evenly among as few jobs as possible. The sweep's first runs are the first runs of their jobs."""
     num_jobs = math.ceil(len(jobs) / runs_per_job)
     return [jobs[i::num_jobs] for i in range(num_jobs)]
 
 
 def make_executor(cluster: str, settings: dict[str, Any]) -> Any:
-    """Set up submitit's executor. submitit prefixes the settings of one kind of cluster with the cluster's name."""
+    """Set up submitit's executor. A setting for only one kind of cluster has the cluster's name as a prefix."""
     import submitit
 
     folder, max_num_timeout = settings.pop("submitit_folder"), settings.pop("max_num_timeout")
@@ -92,7 +92,8 @@ def _submit(cluster: str, executor: Any, bundles: list[list[Job]], workers: int,
     import submitit
 
     apps = [[job.app for job in jobs] for jobs in bundles]
-    # Ctrl-C must not come between sbatch and the code that cancels. Local jobs would inherit blocked signals.
+    # Ctrl-C between sbatch and the code that cancels jobs would leave the jobs running, so defer it. Not for local jobs: they
+    # would inherit the blocked signals.
     deferred = [signal.SIGINT, signal.SIGTERM] if cluster == "slurm" else []
     before = signal.pthread_sigmask(signal.SIG_BLOCK, deferred)
     try:
@@ -133,7 +134,7 @@ def _collect(jobs: list[Job], submitted: Any, state: str, progress: Progress) ->
 
 
 def _last_words(submitted: Any) -> str:
-    """The last line of the job's log that says why it ended, and where the log is."""
+    """The last line of the job's log that may say why the job ended, and the path of the log."""
     path = submitted.paths.stderr if submitted.paths.stderr.exists() else submitted.paths.stdout
     lines = path.read_text(errors="replace").splitlines() if path.exists() else []
     lines = [line.strip() for line in lines if line.strip() and not line.startswith("submitit INFO")]
@@ -142,7 +143,7 @@ def _last_words(submitted: Any) -> str:
 
 
 class _LocalQueue:
-    """Jobs without Slurm."""
+    """The same interface as SlurmQueue, for local jobs."""
 
     def final_states(self, jobs: Collection[Any]) -> dict[Any, str]:
         return {job: job.state for job in jobs if job.done()}

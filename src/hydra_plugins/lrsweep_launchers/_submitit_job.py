@@ -1,4 +1,4 @@
-"""What a job of submitit does: train its runs, and end without losing progress when Slurm stops it."""
+"""The code that runs inside a submitit job. It trains the job's runs, and loses no progress when Slurm stops the job."""
 
 import os
 import signal
@@ -22,16 +22,16 @@ _ASK_SECONDS = 20
 
 
 class Train:
-    """The function of a job. A job that is queued again skips its finished runs and resumes the others from their checkpoints."""
+    """The function that a job calls. If a job is queued again, it skips finished runs and resumes the others from checkpoints."""
 
     def __call__(self, apps: list[AppConfig], workers: int, fallback: bool) -> list[RunRecord | None]:
-        """Train the runs of one job. If there are several, `workers` train at a time, each in a process of its own.
+        """Train the runs of one job. Returns their records; None for a run without a valid record.
 
-        On a GPU, several runs share fused programs; if one fails, its unfinished runs run solo with `fallback`. None stands for
-        a run without a valid record.
+        If a job has several runs, `workers` of them train at a time, each in its own process. On a GPU, they share fused programs
+        instead; if a program fails, its unfinished runs run solo with `fallback`.
         """
         number = _handle_signals()
-        pending = [app for app in apps if finished_record(app) is None]  # another job, or this one before, may have trained a run
+        pending = [app for app in apps if finished_record(app) is None]  # others ended earlier, in this or another job
         if pending and len(apps) == 1:
             return [_remote.train(apps[0].run, apps[0].machine, apps[0].folder, workers)]
         if pending:
@@ -57,11 +57,11 @@ def finished_record(app: AppConfig) -> RunRecord | None:
 
 
 def _handle_signals() -> signal.Signals:
-    """Change how the job reacts to the signals of Slurm. Returns the signal that comes before the time limit.
+    """Change how the job reacts to Slurm's signals. Returns the signal that Slurm sends before the time limit.
 
-    submitit's handler of that signal queues the job again. It raises an error if it cannot, which training must not take for an
-    error of the run: the run would lose its checkpoint and be recorded as failed. And submitit ignores SIGTERM. So this process
-    ends at once, without unwinding: the checkpoint on disk is whole, and the workers of a pool end with this process.
+    For that signal, submitit's handler queues the job again, and raises an error if it cannot. The training code would take this
+    error for an error of the run, remove its checkpoint and record it as failed. And submitit ignores SIGTERM. So our handler
+    ends this process at once, without unwinding: the checkpoint on disk is complete, and pool workers end with this process.
     """
     import submitit
 
@@ -90,9 +90,10 @@ def _handle_signals() -> signal.Signals:
 
 
 def _is_running() -> bool:
-    """Does Slurm let the job run on?
+    """Should the job continue after SIGTERM?
 
-    With GraceTime, SIGTERM announces a preemption, and Slurm would not requeue a job that ends before it is preempted.
+    With GraceTime, SIGTERM announces a preemption, and the job still runs. Slurm does not requeue a job that ends before its
+    preemption.
     """
     import submitit
 
@@ -105,12 +106,12 @@ def _is_running() -> bool:
 
 
 def _start_deaf_server(before_the_limit: signal.Signals) -> None:
-    """Start the server of the worker processes with Slurm's signals blocked, for itself and all workers.
+    """Start the server of the worker processes with Slurm's signals blocked. Workers inherit this.
 
-    Slurm sends its signals to every process of the job, but only this process knows how to react.
+    Slurm sends its signals to every process of the job, but only this process must react.
     """
     unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, [before_the_limit])
-    resource_tracker.ensure_running()  # it would unblock SIGTERM
+    resource_tracker.ensure_running()  # its start would unblock SIGTERM
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
         _processes.ensure_server()

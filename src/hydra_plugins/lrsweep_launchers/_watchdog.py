@@ -1,12 +1,14 @@
-"""A process that outlives its parent for a moment, to kill the processes that the parent started for Ray.
+"""Wait for the end of the parent process. If the parent dies, kill the processes that it started for Ray.
 
     python _watchdog.py PARENT NAME=VALUE
 
-Waits until the parent writes to the pipe at stdin: then all is well. If the parent dies instead, kills every process that started
-with this environment variable, and every descendant that the parent has had. Both are needed: Ray's agents may overwrite their
-environment when they change their title, and a process may start just before the parent dies.
+If the parent writes to the pipe at stdin, it has ended in order, and nothing is killed. If the parent dies without writing, the
+watchdog kills every process that started with this environment variable, and every descendant that it has seen. Both ways are
+needed: Ray's agents may overwrite their environment when they change their title, and a process that starts just before the
+parent dies may not have been seen.
 
-If the sweep is killed, Ray's own processes die with it, except its agents: they try to report to a server that is gone.
+When a sweep is killed, most of Ray's processes end by themselves. Its agents do not: they keep trying to reach a server that has
+ended.
 """
 
 import os
@@ -18,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _POLL_SECONDS = 0.5
-_NUM_QUICK_POLLS = 120  # then Ray has started, and polls take ten times as long
+_NUM_QUICK_POLLS = 120  # after these, Ray has started, and polls are ten times as far apart
 _PASSES = 10  # a process may be starting during the first pass
 _PAUSE_SECONDS = 0.1
 

@@ -85,7 +85,7 @@ class _StoreLauncher(Launcher):
 
 
 class PoolLauncher(_StoreLauncher):
-    """`hydra/launcher=pool`: several processes at a time. On a CPU each trains one run, on a GPU one after another."""
+    """`hydra/launcher=pool`: several processes at a time. On a CPU, each trains one run; on a GPU, one run after another."""
 
     module = "_pool"
 

@@ -46,7 +46,7 @@ def defines_runs(word: str) -> bool:
 
 
 def study_config(study: str) -> StudyConfig:
-    """The settings of the group `study` in the study's file; the defaults if there is no such file."""
+    """The settings of the group `study` from the study's file, or the defaults if there is no such file."""
     path = CONF_DIR / "study" / f"{study}.yaml"
     return StudyConfig(**yaml.safe_load(path.read_text(encoding="utf-8"))["study"]) if path.exists() else StudyConfig(name=study)
 

@@ -97,7 +97,7 @@ def run_one(
 ) -> RunRecord:
     """Train one run in this process, from its checkpoint if there is one, and store its record.
 
-    With `has_own_process`, the process trains no other run, so its peak of memory is the run's.
+    With `has_own_process`, the process trains no other run, so the peak memory of the process is that of the run.
     """
     device = prepare_device(machine)
     if device.type == "cuda":
@@ -205,7 +205,7 @@ def run_cohort(
             resume_from=states,
         )
     except Exception:
-        for i in states:  # the error may come from these states; the other checkpoints stay, for example if the GPU failed
+        for i in states:  # they may have caused the error; keep the other checkpoints, in case the GPU failed
             checkpoints[i].remove()
         raise
 
@@ -228,7 +228,7 @@ def _read_all(checkpoints: list[Checkpoint], on_message: OnMessage) -> dict[int,
 
 
 def _time_solo_epochs(runs: list[RunConfig], mnist: Mnist) -> tuple[list[float], list[float]]:
-    """Seconds of a few solo epochs with validation; then of as many without validation, if the runs have such epochs."""
+    """The seconds of a few solo epochs with validation, and of as many without, if the runs have epochs without validation."""
     every = 2 if any(run.training.validate_every > 1 for run in runs) else 1
     run = replace(
         runs[0],
@@ -259,7 +259,7 @@ def load_records(folder: Path) -> dict[str, RunRecord]:
 def refuse_other_settings(
     study: StudyConfig, folder: Path, records: dict[str, RunRecord], requested: Iterable[RunConfig]
 ) -> None:
-    """ConfigError if the runs would add an arm to the study and `study.extend` is not set. Failed runs do not count."""
+    """Raise ConfigError if the runs would add an arm to the study and `study.extend` is not set. Failed runs do not count."""
     if not study.is_open:
         done = (record.config for record in records.values() if is_done(record))
         refuse_new_arms(folder, done, store.read_expected(folder) or set(), requested)

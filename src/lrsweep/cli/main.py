@@ -137,9 +137,9 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
 
 
 def options_first(words: list[str]) -> list[str]:
-    """The words with Hydra's options before the overrides, because Hydra does not accept overrides on both sides of an option.
+    """Move Hydra's options before the overrides, because Hydra does not accept overrides on both sides of an option.
 
-    Raises ConfigError if an option is unknown, where Hydra would print a usage message.
+    Raises ConfigError if an option is unknown; Hydra would print a usage message.
     """
 
     def refuse(message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The run in a slot of a block: when it is validated, at which rates it trains, and when it stops, as in solo.py.
+"""A run in a slot of a block. Decides when it is validated, its learning rates and when it stops, as in solo.py.
 
 Shapes: N images.
 """
@@ -29,7 +29,7 @@ class EpochSeconds(NamedTuple):
 
 @dataclass
 class ActiveRun:
-    """A run in progress, with the state that solo would have after the same number of epochs. Its tensors are in a block."""
+    """A run in progress. It keeps the same state as solo after the same number of epochs; its tensors are in a block."""
 
     position: int
     run: RunConfig
@@ -41,7 +41,7 @@ class ActiveRun:
     curve: list[EpochRecord] = field(default_factory=list)
     num_finite: int = 0  # optimizer steps before the first NaN or infinite loss
     last_finite_loss: float | None = None
-    wall_seconds: float = 0.0  # as in solo, the diverged epoch counts
+    wall_seconds: float = 0.0  # includes the epoch that diverged, as in solo
     stop_reason: StopReason | None = None  # None while the run continues
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ class ActiveRun:
             self.stop_reason = "max_epochs"
 
     def outcome(self, best: Score | None, last: Score | None) -> Outcome:
-        """`best` and `last` are the test scores of the best and the last epoch. None if the run has no such epoch."""
+        """`best` and `last` are the test scores of the best and the last epoch, or None if the run has no such epoch."""
         assert self.stop_reason is not None
         test = {"best": best, "last": last}[self.run.training.score]
         last_accuracy = self.curve[-1].valid_accuracy if self.curve else None

@@ -1,4 +1,4 @@
-"""A block: the buffers of a few runs that take every step together. On a GPU, steps are replayed as CUDA graphs.
+"""A block holds the buffers of a few runs that take every step together. On a GPU, CUDA graphs replay the steps.
 
 Shapes: K runs, P floats per run, G groups of floats, N images, B batch, S steps per epoch, H × W pixels, C classes.
 """
@@ -33,7 +33,8 @@ from lrsweep.training.solo import Score
 BLOCK_SLOTS = {"cpu": 4, "cuda": 8}  # small enough that the im2col columns of a step stay in the cache
 _EVAL_BATCH = {"cpu": 16, "cuda": 500}
 
-# By memory pool, which stands for one program, and block size: what the first block has done for the others.
+# Each program has its own memory pool. Its first block of each size warms up and checks the recordings; the later ones need not.
+# The keys are the pool and the block size.
 _warmed_up: set[tuple[Any, int]] = set()
 _checked: set[tuple[Any, int]] = set()
 
@@ -61,14 +62,14 @@ class Block:
         floats = partial(torch.zeros, dtype=dtype, device=self.device)
         indices = partial(torch.zeros, dtype=torch.int64, device=self.device)
         self.rows_KP, self._grad_KP, self._best_KP = (floats(num_slots, num_floats) for _ in range(3))
-        self._lr_scale_KG = floats(num_slots, num_floats // ALIGNMENT)  # of the layer that a group of floats belongs to
+        self._lr_scale_KG = floats(num_slots, num_floats // ALIGNMENT)  # the scale of the layer to which each group belongs
         self.weights = {name: part.detach().requires_grad_() for name, part in views(self.rows_KP, self._layout).items()}
         self.optimizer = RowOptimizer(lambda rows: build_optimizer(template.optimizer, rows), self.rows_KP, self._grad_KP)
         self._train_KN, self._order_KN = (indices(num_slots, template.data.num_train) for _ in range(2))
         self._valid_KN = indices(num_slots, template.data.num_valid)
         self._test_N = indices_of_test(template.data, mnist.test_labels)
-        # Recorded batches read their inputs from these tensors and leave their results in them. The tensors are the block's own
-        # and no part of the pool, so all blocks can start an epoch before the results of the first one are read.
+        # Recorded batches read their inputs from these tensors and write their results to them. Each block has its own, outside
+        # the shared pool. So all blocks can start an epoch before the results of the first one are read.
         self._rates_SK, self._losses_SK = (floats(num_steps, num_slots) for _ in range(2))
         self._train_correct_K, self._valid_correct_K = (indices(num_slots) for _ in range(2))
         self._valid_loss_K = torch.zeros(num_slots, dtype=torch.float64, device=self.device)
@@ -95,7 +96,7 @@ class Block:
         self._valid_KN[k].copy_(valid_N)
 
     def state(self, k: int) -> dict[str, Tensor]:
-        """Everything that the run in slot k trains on. The tensors are views of the slot, not copies."""
+        """All tensors that the run in slot k needs to continue. They are views of the slot, not copies."""
         parts = {"weights": self.rows_KP, "best": self._best_KP, "lr_scale": self._lr_scale_KG}
         parts |= {"train_indices": self._train_KN, "valid_indices": self._valid_KN}
         return {name: part_K[k] for name, part_K in parts.items()} | self.optimizer.state(k)
@@ -119,7 +120,7 @@ class Block:
         return EpochResult(self._losses_SK.T.clone(), self._train_correct_K.clone(), *self._validate(validated))
 
     def _validate(self, slots: Sequence[int] | None) -> tuple[Tensor, Tensor]:
-        """If some slots are to be validated, all are, because the recording holds all of them."""
+        """Validate all slots if any slot needs it, because the recording computes all of them."""
         self._valid_loss_K.zero_()
         self._valid_correct_K.zero_()
         if slots is None or slots:
@@ -190,9 +191,10 @@ class Block:
         return images_M1HW.to(self._dtype).view(*index_KB.shape, *images_M1HW.shape[2:]), labels_M.view_as(index_KB)
 
     def _check_recordings(self) -> None:
-        """Compare a few batches, replayed, with the same batches done plainly, and undo them.
+        """Replay a few batches, run the same batches without graphs, compare the results, and undo the changes.
 
-        They were recorded when all slots were empty and all rates 0, so whatever a recording kept from then shows.
+        During recording, all slots were empty and all rates were 0. So if a recording still uses such an old value, the results
+        differ.
         """
         changed = self.optimizer.tensors()
         saved = [tensor.clone() for tensor in changed]
@@ -213,7 +215,7 @@ class Block:
         cases += [(self._validation, [size]) for size in sorted(set(self._validation.sizes))]
         for batches, few in cases:
             plain, replayed = (results(batches, few, replay=replay) for replay in (False, True))
-            # Where a gradient is zero but for rounding, Adam's first update has the full size and any sign.
+            # If a gradient is zero except for rounding errors, Adam's first update still has its full size, with a random sign.
             check_replay("updates", replayed[0], plain[0], tolerance=0.1)
             check_replay("training losses", replayed[1], plain[1], tolerance=0.01)
             check_replay("validation losses", replayed[2], plain[2], tolerance=1e-4)

@@ -1,29 +1,30 @@
 """A probe: conv2 of the documents' CNN with pooling, bias and ReLU, as Triton kernels over a list of active runs.
 
-No run uses it. `make gpu` times it against the form in stacked_cnn.py; what it gains decides whether more layers get kernels.
+No run uses it. `make gpu` compares its speed with that of stacked_cnn.py. The gain decides whether more layers get kernels.
 Importing this module imports Triton, so nothing else in lrsweep imports it.
 
-A 3 × 3 convolution is a matrix product: a row for each pixel of the result, a column for each output channel, and a sum over
-J = 9·I products of a window's pixels and a kernel's weights. stacked_cnn.py writes these windows to memory (im2col). Here each
-program of a kernel reads the pixels of its windows where they are, and most such reads hit the cache, because windows overlap.
+A 3 × 3 convolution is a matrix product. Its result has a row for each output pixel and a column for each output channel. Each
+entry is a sum of J = 9·I products of a window's pixels and a kernel's weights. stacked_cnn.py writes these windows to memory
+(im2col). Here each Triton program reads its windows directly from x. Windows overlap, so most of these reads hit the cache.
 
-    forward      a program computes some pooled pixels of a run, with all output channels. Each pooled pixel has four sums, one
-                 for each pixel of its 2 × 2 square, so the convolution's result stays in registers: only the largest is
-                 written, after bias and ReLU, and one byte saying which it was (`winner`; 4 if ReLU is off).
-    grad_x       the same with the roles of the channels exchanged: a program computes some pixels of x. The gradient of the
-                 convolution is never written: it is the gradient of the pooled pixel if `winner` is this pixel, otherwise 0.
+    forward      a program computes some pooled pixels of a run, for all output channels. It keeps four sums in registers for
+                 each pooled pixel, one for each pixel of its 2 × 2 square. It writes only the largest, after bias and ReLU,
+                 and one byte that says which pixel was the largest (`winner`; 4 if ReLU returned zero).
+    grad_x       the same with input and output channels exchanged: a program computes the gradient of some pixels of x. The
+                 gradient of the convolution's result is never written to memory. It is the gradient of the pooled pixel if
+                 `winner` names this pixel, and 0 otherwise.
     grad_weight  a program sums over the pooled pixels of a few images, for some of the J columns. A column of ones follows the
-                 J columns; its sum is the bias's gradient. A second pass adds up the images' partial sums. No atomic
+                 J columns; its sum is the gradient of the bias. A second pass adds up the partial sums. There are no atomic
                  operations, so the same inputs always give the same bits.
 
 In memory, a pixel's channels are adjacent (NHWC), and so are a kernel's input channels ([O, R, S, I]). A program reads whole
-pixels: 128 bytes of 32 channels, 16 bytes per thread. The weights are read where the optimizer keeps them, in the runs' rows.
+pixels: 32 channels in 128 bytes, 16 bytes per thread. It reads the weights directly from the runs' rows, without a copy.
 
 Precision: "ieee" multiplies in fp32. "tf32x3" splits each factor into two TF32 numbers and adds three of the four products on
-tensor cores; its error is that of fp32 (tests/fused/test_split_tf32.py). A run with a NaN keeps it; the other runs do not see it.
+tensor cores; its error is as small as that of fp32 (tests/fused/test_split_tf32.py). A NaN never leaves its run.
 
 Compiled for an H100 (Triton 3.7.1, both precisions, all tilings): no kernel spills registers, and each leaves room for at least
-8 warps on a multiprocessor. Of the first tilings (tests/fused/compiled_kernels.py prints all):
+8 warps on a multiprocessor. The first tiling of each precision (tests/fused/compiled_kernels.py prints all tilings):
 
     precision  kernel       registers  shared memory  warps on a multiprocessor  products
     ieee       forward            168          8 KiB                         12  FFMA
@@ -33,7 +34,7 @@ Compiled for an H100 (Triton 3.7.1, both precisions, all tilings): no kernel spi
     tf32x3     grad_x             128         48 KiB                         16  HGMMA
     tf32x3     grad_weight        158          8 KiB                         12  HGMMA
 
-Times on a card: not measured.
+Times on a GPU: not measured.
 
 Shapes: K runs, A active runs, B batch, H × W pixels of x, Y × X pixels after pooling, I and O channels in and out, R × S pixels
 of a kernel, J = R·S·I products in that order, C chunks of images.
@@ -53,12 +54,12 @@ CHUNK_IMAGES = 8  # per partial sum of grad_weight
 
 
 class Tile(NamedTuple):
-    """How one kernel is cut into programs."""
+    """How the work of one kernel is divided into programs."""
 
-    pixels: int  # that a program handles at once
+    pixels: int  # pixels that a program handles at once
     width: int  # forward and grad_x: channels per product; grad_weight: columns
     num_warps: int
-    num_stages: int  # 1: loads go through the L1 cache. More: they bypass it, and this many are under way while a product runs
+    num_stages: int  # 1: loads use the L1 cache. More: loads bypass it, and this many overlap with the products
 
 
 class Tiling(NamedTuple):
@@ -67,7 +68,7 @@ class Tiling(NamedTuple):
     grad_weight: Tile
 
 
-# Chosen by registers and shared memory alone; on a card, time each. The first is the default.
+# Chosen by their use of registers and shared memory only; time each of them on a GPU. The first is the default.
 TILINGS: dict[Precision, tuple[Tiling, ...]] = {
     "ieee": (
         Tiling(Tile(32, 16, 4, 1), Tile(64, 64, 4, 1), Tile(16, 64, 4, 1)),
@@ -89,16 +90,16 @@ def convolve_and_pool(
     precision: Precision = "ieee",
     tiling: Tiling | None = None,
 ) -> Tensor:
-    """[K, B, Y, X, O]: a 3 × 3 convolution without padding, 2 × 2 max pooling, bias, ReLU; differentiable, all in float32.
+    """[K, B, Y, X, O]: a 3 × 3 convolution without padding, then 2 × 2 max pooling, bias and ReLU. Differentiable, in float32.
 
     Only the runs in `active_A` (int32, on the device, each at most once) are computed. The results and gradients of all others
     are zero. `weight_KOIRS` and `bias_KO` are views of the runs' rows (stacked_cnn.views). I and O are powers of two, and
     multiples of the tiles' widths.
     """
     _, _, height, width, num_in = x_KBHWI.shape
-    assert height % 2 == width % 2 == 0, "pooling leaves no pixel over"
+    assert height % 2 == width % 2 == 0, "height and width must be even, so that pooling covers all pixels"
     assert x_KBHWI.is_contiguous()
-    assert weight_KOIRS.stride()[1:] == (9 * num_in, 1, 3 * num_in, num_in), "a kernel is stored as [O, R, S, I]"
+    assert weight_KOIRS.stride()[1:] == (9 * num_in, 1, 3 * num_in, num_in), "kernels must be stored as [O, R, S, I]"
     assert bias_KO.stride(1) == 1
     assert {x_KBHWI.dtype, weight_KOIRS.dtype, bias_KO.dtype} == {torch.float32}
     assert active_A.dtype == torch.int32
@@ -188,7 +189,7 @@ class _ConvolveAndPool(torch.autograd.Function):
 
 
 def _empty_or_zeros(shape: tuple[int, ...], like: Tensor, active_A: Tensor) -> Tensor:
-    """Zeros only if some runs are not computed."""
+    """Fill with zeros only if some runs are not computed, because the kernels overwrite everything else."""
     return like.new_empty(shape) if len(active_A) == shape[0] else like.new_zeros(shape)
 
 

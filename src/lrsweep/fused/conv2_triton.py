@@ -1,6 +1,6 @@
-"""The kernels of conv2_kernel.py, in Triton's language; its docstring explains them.
+"""The Triton kernels of conv2_kernel.py. The docstring of that file explains them.
 
-A tile's axes are in its name: m pixels of all images, i and o channels in and out, j products.
+The axes of a tile are in its name: m pixels of all images, i and o channels in and out, j products.
 """
 
 import triton
@@ -32,7 +32,7 @@ def forward_kernel(
     m = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)  # image, y, x
     i, o = tl.arange(0, STEP), tl.arange(0, OUT)
     inside = (m < num_images * (Y * X))[:, None]
-    corner = _first_pixel(m, HEIGHT, WIDTH)  # of the square's upper left window
+    corner = _first_pixel(m, HEIGHT, WIDTH)  # of the upper left window of the 2 × 2 square
     x_mi = x + run * (num_images * (HEIGHT * WIDTH * IN)) + (corner * IN)[:, None] + i[None, :]
     weight_io = weight + run * weight_stride + i[:, None] + (o * (9 * IN))[None, :]
     sum0 = tl.zeros((PIXELS, OUT), tl.float32)
@@ -51,7 +51,7 @@ def forward_kernel(
     largest, place = _larger(largest, place, sum2, 2)
     largest, place = _larger(largest, place, sum3, 3)
     value = largest + tl.load(bias + run * bias_stride + o)[None, :]
-    is_off = value <= 0  # not for NaN, which ReLU keeps
+    is_off = value <= 0  # False for NaN, which ReLU keeps
     at = run * (num_images * (Y * X * OUT)) + (m * OUT)[:, None] + o[None, :]
     tl.store(out + at, tl.where(is_off, 0.0, value), inside)
     tl.store(winner + at, tl.where(is_off, 4, place).to(tl.uint8), inside)
@@ -86,7 +86,7 @@ def grad_x_kernel(
     sum_mi = tl.zeros((PIXELS, IN), tl.float32)
     for step in range(9 * (OUT // STEP)):
         rs, first_o = step // (OUT // STEP), step % (OUT // STEP) * STEP
-        r, s = row - rs // 3, column - rs % 3  # the convolution's pixel that reads this one with the weights of rs
+        r, s = row - rs // 3, column - rs % 3  # the output pixel of the convolution that reads this pixel with the weights of rs
         exists = (inside & (r >= 0) & (r < 2 * Y) & (s >= 0) & (s < 2 * X))[:, None]
         pooled = (image * Y + r // 2) * X + s // 2
         at = run * (num_images * (Y * X * OUT)) + (pooled * OUT + first_o)[:, None] + o[None, :]
@@ -141,7 +141,7 @@ def grad_weight_kernel(
 
 @triton.jit
 def _first_pixel(m, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
-    """The pixel of x at the upper left of the windows that pooled pixel m is made of."""
+    """The upper left pixel of the part of x that pooled pixel m depends on."""
     Y: tl.constexpr = HEIGHT // 2 - 1
     X: tl.constexpr = WIDTH // 2 - 1
     return (m // (Y * X) * HEIGHT + m // X % Y * 2) * WIDTH + m % X * 2
@@ -149,6 +149,6 @@ def _first_pixel(m, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
 
 @triton.jit
 def _larger(value, place, other, other_place: tl.constexpr):
-    """As PyTorch's pooling: of equal values the first one wins, and the last NaN before all."""
+    """The larger value and its place. As in PyTorch's pooling, the first of equal values wins, and the last NaN wins over all."""
     wins = (other > value) | (other != other)
     return tl.where(wins, other, value), tl.where(wins, other_place, place)

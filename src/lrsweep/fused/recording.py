@@ -1,4 +1,4 @@
-"""Work that is done batch by batch. On a GPU it is recorded as CUDA graphs, which replay it without Python.
+"""Do some work batch by batch. On a GPU, the work is recorded as CUDA graphs, which replay it without Python.
 
 Shapes: K runs, B batch.
 """
@@ -18,8 +18,8 @@ _R = TypeVar("_R")
 class Batches:
     """Do `work(number_1, columns_B)` for every batch: the number of the batch and the columns of its images, on the device.
 
-    The position is on the device, too, and every batch advances it. So one recording serves all batches of a size, needs no
-    arguments, and does not wait for the host.
+    The current position is also kept on the device, and every batch advances it. So one recording serves all batches of the same
+    size, takes no arguments, and never waits for the host.
     """
 
     def __init__(self, num_images: int, batch_size: int, device: torch.device, work: Callable[[Tensor, Tensor], None]) -> None:
@@ -39,7 +39,7 @@ class Batches:
             self._replays[size] = record(partial(self._do, size), partial(self.run, warm_up, replay=False), pool)
 
     def run(self, sizes: Sequence[int] | None = None, *, replay: bool = True) -> None:
-        """Do all batches, or batches of these sizes, from the first image on; recorded ones without Python if `replay`."""
+        """Start at the first image and do all batches, or batches of these sizes. With `replay`, replay the recorded batches."""
         self._rewind()
         for size in self.sizes if sizes is None else sizes:
             recorded = self._replays.get(size) if replay else None
@@ -54,10 +54,10 @@ class Batches:
 
 
 def record(work: Callable[[], _R], warm_up: Callable[[], object], pool: Any) -> Callable[[], _R]:
-    """Warm up, then record the work. Returns a function that replays it, and returns what the work returned.
+    """Warm up, then record the work. Returns a function that replays the work and returns its results.
 
-    Recordings of one `pool` use the same memory for what they compute on the way. That is safe, because they are replayed on one
-    stream, one after the other. Each replay overwrites what it returned before.
+    Recordings with the same `pool` share memory for intermediate results. That is safe, because they are replayed one after the
+    other, on one stream. Each replay overwrites the results of the previous one.
     """
     stream = _recording_stream(torch.cuda.current_device())
     stream.wait_stream(torch.cuda.current_stream())
@@ -82,7 +82,7 @@ def _recording_stream(device_index: int) -> torch.cuda.Stream:
 
 
 def check_replay(what: str, replayed: Tensor, expected: Tensor, tolerance: float) -> None:
-    """Raise an error if replaying gave a run other results than the work itself. The first axis of both tensors is that of runs.
+    """Raise an error if the replayed results of a run differ from the expected ones. The first axis of both tensors is the run.
 
     The tolerance is relative to the norm of the run's results. Runs with NaN or infinite results cannot be compared.
     """
@@ -90,7 +90,7 @@ def check_replay(what: str, replayed: Tensor, expected: Tensor, tolerance: float
     if (size_K.isfinite() & ~(difference_K <= tolerance * size_K)).any():
         shares = ", ".join(f"{share:.2g}" for share in (difference_K / size_K).tolist())
         raise RuntimeError(
-            f"replayed CUDA graphs give other results than the same steps without graphs: the {what} of the runs in a block "
+            f"replayed CUDA graphs give different results from the same steps without graphs: the {what} of the runs in a block "
             f"differ by these fractions of their size: {shares}. Training stops here, because its results would be wrong. "
             "hydra/launcher=pool trains without graphs, one run at a time."
         )

@@ -44,7 +44,7 @@ class RowOptimizer:
 
     @property
     def can_be_recorded(self) -> bool:
-        """Whether a CUDA graph can replay a step. It cannot if the step count is on the host, where a replay does not advance it.
+        """Can a CUDA graph replay a step? Not if the step count is on the host, because a replay does not advance it there.
 
         SGD counts no steps, and Adagrad needs the count only for lr_decay.
         """
@@ -65,7 +65,7 @@ class RowOptimizer:
             self._optimizer.state[self._rows[k]][name].copy_(value)
 
     def state(self, k: int) -> dict[str, Tensor]:
-        """The optimizer state of row k, not copied."""
+        """The optimizer state of row k: the tensors themselves, not copies."""
         state = self._optimizer.state[self._rows[k]]
         return {name: state[name] for name in self._initial_state}
 

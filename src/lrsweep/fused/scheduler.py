@@ -24,13 +24,13 @@ from lrsweep.records import Outcome, State
 from lrsweep.training.solo import Score
 
 _USABLE_MEMORY = 0.8  # fraction of the free GPU memory
-# Generous upper bounds, because slots that do not fit cost a restart, and missing ones cost nothing: blocks take turns anyway.
-# A slot keeps about 5 MB: the weights, their gradient and the optimizer's state. Its share of a block's CUDA graphs is about 1 MB
-# more, because the driver takes about 64 kB per recorded kernel (reported by users, not measured here).
+# Generous upper bounds: too many slots cost a restart, but too few cost nothing, because blocks take turns anyway. A slot needs
+# about 5 MB for the weights, their gradient and the optimizer's state, and about 1 MB for its part of the block's CUDA graphs,
+# because the driver takes about 64 kB per recorded kernel (reported by users, not measured here).
 _SLOT_BYTES = 16 * 2**20
-_IMAGE_BYTES = 2**20  # temporary tensors of a step per image and slot: 0.6 MB measured, and 0.2 MB in validation
+_IMAGE_BYTES = 2**20  # temporary tensors of a step, per image and slot; measured: 0.6 MB in training, 0.2 MB in validation
 _VALIDATED_IMAGES = 500  # at a time
-# PyTorch raises torch.OutOfMemoryError only if its own allocator fails. CUDA graphs and cuBLAS allocate for themselves.
+# PyTorch raises torch.OutOfMemoryError only if its own allocator fails. CUDA graphs and cuBLAS allocate memory themselves.
 _OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -81,12 +81,12 @@ def train(
 ) -> None:
     """Train the runs of one cohort, at most `num_slots` at a time.
 
-    `on_outcome` gets each run's position and outcome as soon as the run ends. `on_state` gets, after every epoch of a run but its
-    last, the run's position and a function that returns its state. Pass such states by position as `resume_from` to continue the
-    runs; the other runs start anew.
+    `on_outcome` receives each run's position and outcome as soon as the run ends. After every epoch except a run's last one,
+    `on_state` receives the run's position and a function that returns its state. `resume_from` maps positions to such states;
+    these runs continue from them, and all other runs start from the beginning.
 
-    If memory runs out, the unfinished runs start again with half the slots, and `on_halved` gets the new number; with one slot,
-    torch.OutOfMemoryError is raised.
+    If memory runs out, the unfinished runs start again with half the slots, and `on_halved` receives the new number of slots. If
+    there was only one slot, torch.OutOfMemoryError is raised.
     """
 
     def start(position: int, block: Block, k: int) -> ActiveRun:
@@ -122,7 +122,9 @@ def train(
 
 
 def num_slots_that_fit(template: RunConfig, mnist: Mnist) -> int:
-    """How many slots surely fit into the free GPU memory, but at least one block; if even that is too much, `train` halves it."""
+    """The number of slots that surely fit into the free GPU memory, and at least one block. If one block is too much, `train`
+    halves the number.
+    """
     block_slots = BLOCK_SLOTS["cuda"]
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(mnist.train_images.device)
@@ -131,7 +133,7 @@ def num_slots_that_fit(template: RunConfig, mnist: Mnist) -> int:
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """An error that ends the recording of a CUDA graph can cause a second one, which then has the first as its context."""
+    """Also look at the contexts of the error: if an error ends the recording of a CUDA graph, it can cause a second error."""
     while error is not None:
         if isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in _OUT_OF_MEMORY):
             return True
@@ -176,7 +178,7 @@ def _train_in_slots(
 
 def _close_gaps(active: list[ActiveRun], places: list[tuple[Block, int]]) -> None:
     """Move the last active run into the place of each run that has ended."""
-    for i in reversed(range(len(active))):  # from the end, so that the last one is active
+    for i in reversed(range(len(active))):  # from the end, so that the last run is still active
         if active[i].stop_reason is not None:
             last = active.pop()
             if i < len(active):

@@ -1,7 +1,7 @@
-"""The documents' CNN for K runs at once: plain functions of tensors with a leading run axis.
+"""The documents' CNN for K runs at once: plain functions of tensors whose first axis is the run.
 
-A convolution is im2col and a batched matrix product, in NHWC. Grouped convolutions often have a slow backward pass, and vmap
-turns a convolution into a grouped one. No operation mixes runs, so a run that diverges does not affect the others.
+A convolution is computed by im2col and a batched matrix product, in NHWC. Grouped convolutions, which vmap would also use, often
+have a slow backward pass. No operation mixes runs, so a run that diverges does not affect the others.
 
 Shapes: K runs, B batch, H × W pixels, I and O channels or features in and out, R × S pixels of a kernel, M = B·H·W rows,
 J = R·S·I columns, C classes, P floats per run, N pixels.
@@ -135,7 +135,7 @@ def _product(x_KMJ: Tensor, weight_KOJ: Tensor) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
-    """It has its own backward, because autograd's would give the weight's gradient as [K, J, O]: not in the order of a row."""
+    """Has its own backward, because autograd would return the weight gradient as [K, J, O], which is not the order of a row."""
 
     @staticmethod
     def forward(ctx: Any, x_KMJ: Tensor, weight_KOJ: Tensor) -> Tensor:
@@ -152,8 +152,8 @@ class _Product(torch.autograd.Function):
 def _sum_of_products(grad_KMO: Tensor, x_KMJ: Tensor) -> Tensor:
     """[K, O, J]: gradᵀ · x for each run.
 
-    On a GPU, a batched product uses one thread block per tile of O × J, which is one per run in conv1, however many rows it has
-    to sum. So many rows are summed in parts first.
+    On a GPU, a batched product uses one thread block per tile of O × J, however many rows it sums. In conv1 that is one thread
+    block per run. So if there are many rows, we sum them in parts first.
     """
     num_parts, num_rows = 1, grad_KMO.shape[1]
     while num_rows > _ROWS_PER_PART and num_rows % 2 == 0:
@@ -178,7 +178,7 @@ def _columns(x_KBHWI: Tensor) -> Tensor:
 
 
 class _Columns(torch.autograd.Function):
-    """`_columns`, with its own backward, because autograd's would write a full-sized tensor for each of the nine shifts."""
+    """`_columns` with its own backward, because autograd would write a full-sized tensor for each of the nine shifts."""
 
     @staticmethod
     def forward(ctx: Any, x_KBHWI: Tensor) -> Tensor:
@@ -195,9 +195,9 @@ class _Columns(torch.autograd.Function):
 
 @cache
 def _places_of_pixels(num_images: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Where the columns show each pixel: the positions for pixel after pixel, and where the list of each pixel starts.
+    """The positions of each pixel in the columns, one pixel after the other, and where the positions of each pixel start.
 
-    A pixel is shown up to nine times. Summing the gradients at these positions, as F.embedding_bag does, reads the columns once.
+    A pixel occurs up to nine times. F.embedding_bag sums the gradients at these positions and reads the columns only once.
     """
     pixels = torch.arange(num_images * height * width, device=device)
     shown, places = _columns(pixels.view(1, num_images, height, width, 1)).flatten().sort(stable=True)

@@ -12,7 +12,7 @@ class StoreError(Exception):
 
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")
-_TRIES = 3  # a write is repeated if another process takes its temporary file for a leftover
+_TRIES = 3  # because another process may remove our temporary file, if it looks like a leftover
 
 
 def temporary_path(path: Path) -> Path:
@@ -21,7 +21,7 @@ def temporary_path(path: Path) -> Path:
 
 
 def remove_leftovers(folder: Path, of: str = "") -> None:
-    """Remove temporary files that a killed process left in the folder: those of the file `of`, or of all files."""
+    """Remove temporary files that a killed process left in the folder. If `of` is given, only those of files with this prefix."""
     for path in folder.glob(".*"):
         if _TEMPORARY.fullmatch(path.name) and path.name.startswith(f".{of}"):
             with suppress(OSError):  # on a read-only disk, they stay

@@ -14,16 +14,16 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from lrsweep.config import RunConfig
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 
-_LARGEST = 2**63  # of whole numbers in tables
+_LARGEST = 2**63  # whole numbers in tables must be smaller
 
 _IsValid = Callable[[Any], bool]
 
 
 def check(record: RunRecord) -> None:
-    """TypeError if a value has another type, or if a number is infinite or out of range."""
+    """Raise TypeError if a value has the wrong type, or if a number is infinite or out of range."""
     is_valid = (
         _fits(record, RunRecord)
-        and re.fullmatch(r"\w[\w.-]*", record.run_id) is not None  # files and folders have it in their names
+        and re.fullmatch(r"\w[\w.-]*", record.run_id) is not None  # names of files and folders contain it
         and _fits(record.outcome, Outcome)
         and all(_fits(epoch, EpochRecord) for epoch in record.outcome.curve)
         and _fits_config(record.config, RunConfig)
@@ -32,7 +32,7 @@ def check(record: RunRecord) -> None:
         and all(isinstance(value, str) for value in (record.environment.get("finished_at", ""), *record.class_counts))
     )
     if not is_valid:
-        raise TypeError("a value has another type than its field")
+        raise TypeError("a value has the wrong type or is out of range")
 
 
 def _fits(values: Any, kind: type) -> bool:
@@ -40,7 +40,7 @@ def _fits(values: Any, kind: type) -> bool:
 
 
 def _fits_config(tree: Any, kind: type) -> bool:
-    """A setting that is missing has its default. A setting that this version does not know is not checked."""
+    """A missing setting is valid: its default applies. A setting that this version does not know is not checked."""
     if not isinstance(tree, dict):
         return False
     hints = get_type_hints(kind)

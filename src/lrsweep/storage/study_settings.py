@@ -20,7 +20,7 @@ _Arm = tuple[Any, ...]  # the values of _DEFINE_ARM
 
 
 def refuse_new_arms(folder: Path, stored: Iterable[dict[str, Any]], planned: Set[str], requested: Iterable[RunConfig]) -> None:
-    """ConfigError if the study has finished runs and a requested run belongs to none of its arms.
+    """Raise ConfigError if the study has finished runs, and a requested run belongs to none of its arms.
 
     `stored`: the configs of the finished runs; `planned`: the run_ids of the last sweep.
     """
@@ -49,7 +49,7 @@ def _arm_of(config: dict[str, Any]) -> _Arm:
 
 
 def _changes(known: list[_Arm], new: list[_Arm]) -> str:
-    """Compare each new arm with the known arm that is most like it."""
+    """List how each new arm differs from the most similar known arm."""
     before: dict[str, dict[str, None]] = {}
     after: dict[str, dict[str, None]] = {}
     for arm in new:

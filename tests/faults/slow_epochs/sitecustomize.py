@@ -1,4 +1,4 @@
-"""With this folder on PYTHONPATH, a process of Python waits after each checkpoint that it writes."""
+"""If this folder is on PYTHONPATH, a Python process waits after each checkpoint that it writes."""
 
 import sys
 import time

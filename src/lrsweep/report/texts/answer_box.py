@@ -31,7 +31,7 @@ def decision_lines(decision: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def what_ran_section(tables: Analysis) -> str:
-    """What ran, whether it is complete, at what cost, and where."""
+    """The network and data, the number of runs and whether they are complete, the cost, and the machine."""
     runs, main = tables.runs, tables.main
     lines = ["## What ran", ""]
     if main is not None:
@@ -82,7 +82,7 @@ def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
 
 
 def _to_do(runs: pd.DataFrame, expected: set[str] | None) -> str:
-    """What the last sweep has still to do; empty if nothing, or if the sweep is not known."""
+    """The runs that the last sweep still has to do. Empty if there are none, or if the sweep is unknown."""
     if not expected:
         return ""
     missing = len(expected - set(runs["run_id"]))

@@ -87,7 +87,7 @@ def _rest_en(found: Findings) -> str:
 
 
 def evidence_en(found: Findings) -> str:
-    """Which seeds the answers are from, and which intervals they have."""
+    """The seeds that the answers are based on, and the kind of their intervals."""
     best = found.headline
     seeds = seeds_text(best.num_seeds)
     if found.headline is not found.best:

@@ -47,7 +47,7 @@ def rates_table(rows: pd.DataFrame, optimism: pd.Series | None = None) -> str:
 
 
 def _rate_cells(row: pd.Series) -> list[str]:
-    is_mixed = 0 < row["num_learned"] < row["num_scored"]  # then a t interval would mean nothing
+    is_mixed = 0 < row["num_learned"] < row["num_scored"]  # a t interval would then be meaningless
     return [
         lr_text(row["lr"]),
         str(row["num_runs"]),
