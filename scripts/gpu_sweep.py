@@ -26,7 +26,7 @@ def timed(train: Callable[..., None], file: Path) -> Callable[..., None]:
         start = time.perf_counter()
         before = json.loads(file.read_text()) if file.exists() else {"training_seconds": 0.0, "runs": 0, "epochs": 0}
         resumed = options.get("resume_from") or {}
-        figures = before | {"epochs": before["epochs"] - sum(len(state["curve"]) for state in resumed.values())}
+        figures = before | {"epochs": before["epochs"] - sum(len(state["run"]["curve"]) for state in resumed.values())}
 
         def count(i: int, outcome: Outcome) -> None:
             figures["runs"] += 1

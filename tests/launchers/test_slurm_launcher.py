@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from subprocess import CompletedProcess, TimeoutExpired
 from types import SimpleNamespace
 from typing import Any
 
@@ -253,6 +254,31 @@ def test_a_job_is_lost_if_slurm_says_for_long_that_it_has_ended(fake_squeue: Cal
     assert lines[0].startswith("Slurm does not answer (cat: ")
     assert lost_after(10, "7_0|RUNNING|None\n7_1|COMPLETED|None\n") == {}
     assert lost_after(20, "7_0|FAILED|None\n7_1|COMPLETED|None\n") == {"7_1": "COMPLETED", "8": "no longer known to Slurm"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "goes_on"),
+    [
+        (CompletedProcess([], 0, stdout="RUNNING\n"), True),  # the signal announces a preemption
+        (CompletedProcess([], 0, stdout="COMPLETING\n"), False),
+        (CompletedProcess([], 1, stdout=""), True),
+        (TimeoutExpired("squeue", 20), True),
+    ],
+    ids=["runs", "ends", "no answer", "slow answer"],
+)
+def test_a_job_ends_at_sigterm_only_if_slurm_says_that_it_ends(
+    monkeypatch: pytest.MonkeyPatch, answer: CompletedProcess[str] | TimeoutExpired, goes_on: bool
+) -> None:
+    import submitit
+
+    def run(*_: Any, **__: Any) -> CompletedProcess[str]:
+        if isinstance(answer, TimeoutExpired):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(submitit, "JobEnvironment", lambda: SimpleNamespace(cluster="slurm", job_id="7"))
+    monkeypatch.setattr(_submitit_job.subprocess, "run", run)
+    assert _submitit_job._is_running() == goes_on
 
 
 def test_a_line_says_once_why_slurm_lets_jobs_wait(fake_squeue: Callable[..., None]) -> None:

@@ -23,7 +23,11 @@ from gpu_profile import Kernel
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lrsweep.cli.main import compose, to_app_config
-from lrsweep.records import Outcome, RunRecord
+from lrsweep.config import RunConfig
+from lrsweep.data.dataset import Mnist
+from lrsweep.fused import scheduler
+from lrsweep.fused.active_run import EpochSeconds
+from lrsweep.records import Outcome, RunRecord, State
 from lrsweep.storage import store
 
 ROOT = Path(__file__).parents[2]
@@ -179,11 +183,30 @@ def test_a_sweep_adds_the_time_and_epochs_of_its_programs_even_if_the_last_is_in
     timed([0, 1], on_outcome=lambda i, outcome: ended.append(i))
     first = json.loads((tmp_path / "sweep.json").read_text())
     with pytest.raises(KeyboardInterrupt):
-        timed([2, 3], on_outcome=lambda i, outcome: ended.append(i), resume_from={1: {"curve": [{}]}})
+        timed([2, 3], on_outcome=lambda i, outcome: ended.append(i), resume_from={1: {"run": {"curve": [{}]}}})
     both = json.loads((tmp_path / "sweep.json").read_text())
     assert ended == [0, 1, 2, 3]
     assert (first["runs"], first["epochs"], both["runs"], both["epochs"]) == (2, 6, 4, 11)
     assert 0 < first["training_seconds"] < both["training_seconds"]
+
+
+def test_a_sweep_counts_only_the_epochs_that_a_resumed_program_trains(
+    tmp_path: Path, mnist: Mnist, make_run: Callable[..., RunConfig]
+) -> None:
+    """With the states of the real scheduler: a run of 3 epochs is interrupted after 2."""
+    states: dict[int, State] = {}
+
+    def keep(position: int, make_state: Callable[[], State]) -> None:
+        states[position] = make_state()
+        if len(states[position]["run"]["curve"]) == 2:
+            raise KeyboardInterrupt
+
+    run = make_run(patience=None)
+    options = {"num_slots": 1, "epoch_seconds": EpochSeconds(1.0, 1.0), "on_outcome": lambda i, outcome: None}
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.train([run], mnist, on_state=keep, **options)
+    gpu_sweep.timed(scheduler.train, tmp_path / "sweep.json")([run], mnist, resume_from=states, **options)
+    assert json.loads((tmp_path / "sweep.json").read_text())["epochs"] == 1
 
 
 # The tables.

@@ -36,5 +36,20 @@ def test_without_the_database_nothing_is_checked_and_nothing_fails(
         return CompletedProcess(command, 1, stdout="", stderr="Traceback\nConnectionError: no route")
 
     monkeypatch.setattr(vulnerabilities.subprocess, "run", run)
-    vulnerabilities.main()
-    assert capsys.readouterr() == ("vulnerabilities: not checked\n", "ConnectionError: no route\nConnectionError: no route\n")
+    with pytest.raises(SystemExit, match="0"):
+        vulnerabilities.main()
+    out, err = capsys.readouterr()
+    assert out.endswith("vulnerabilities: 2 of 2 lists of packages not checked\n")
+    assert err == "ConnectionError: no route\nConnectionError: no route\n"
+
+
+def test_a_vulnerability_in_one_list_fails_although_the_other_list_is_not_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = iter([None, [FOUND]])
+    monkeypatch.setattr(vulnerabilities, "audit", lambda options: next(answers))
+    with pytest.raises(SystemExit, match="1"):
+        vulnerabilities.main()
+    out = capsys.readouterr().out
+    assert out.startswith("jinja2 3.1.0: GHSA-1")
+    assert out.endswith("vulnerabilities: 1 of 2 lists of packages not checked\n")

@@ -101,8 +101,11 @@ def _is_running() -> bool:
     if job.cluster != "slurm":
         return False
     command = ["squeue", "--noheader", f"--jobs={job.job_id}", "--format=%T"]  # not SLURM_JOB_ID, which may be the whole array
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_SECONDS)
-    return answer.stdout.strip() in ("RUNNING", "SIGNALING")
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_SECONDS)
+    except subprocess.TimeoutExpired:
+        return True  # if Slurm does not answer, go on: a cancelled job is killed a little later, and its checkpoint is safe
+    return answer.returncode != 0 or answer.stdout.strip() in ("RUNNING", "SIGNALING")
 
 
 def _start_deaf_server(before_the_limit: signal.Signals) -> None:

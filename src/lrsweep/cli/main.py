@@ -18,6 +18,7 @@ import hydra
 from hydra._internal.utils import get_args_parser  # Hydra has no public name for it
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationValidationError
 
 from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.cli.streams import write_any_text
@@ -79,9 +80,25 @@ def to_app_config(cfg: DictConfig) -> AppConfig:
             raise ConfigError(f"{name} is not a setting; lrsweep --cfg job lists them all")
         if isinstance(value, str) and value != value.encode(errors="replace").decode():  # a shell passes on any bytes
             raise ConfigError(f"a setting must be valid UTF-8 text, got {value!r}")
-    app = OmegaConf.to_object(cfg)
+    try:
+        app = OmegaConf.to_object(cfg)
+    except InterpolationValidationError as error:
+        if error.full_key:
+            raise
+        raise _not_a_list(cfg) from error
     assert isinstance(app, AppConfig)
     return app
+
+
+def _not_a_list(cfg: DictConfig) -> ConfigError:
+    """The error for a list setting whose interpolation gives no list. OmegaConf 2.4 finds it, but does not say where it is."""
+    without_types = OmegaConf.create(OmegaConf.to_container(cfg))
+    for name in sorted(_setting_names()):
+        try:
+            OmegaConf.select(cfg, name)
+        except InterpolationValidationError:
+            return ConfigError(f"{name} must be a list of numbers, got {OmegaConf.select(without_types, name)!r}")
+    raise AssertionError("every setting can be read")
 
 
 @cache

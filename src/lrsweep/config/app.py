@@ -116,7 +116,7 @@ class MachineConfig:
     checkpoint_seconds: float | None = 10.0
     """Minimum seconds between two checkpoints of a run. 0: after every epoch. None: no checkpoints.
 
-    A fused program waits at least 1/8 second per slot, so that writing does not slow it down.
+    Unless this is 0, a fused program waits at least 1/8 second per slot, so that writing does not slow it down.
     """
 
     def __post_init__(self) -> None:

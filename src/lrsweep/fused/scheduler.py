@@ -85,8 +85,8 @@ def train(
     `on_state` receives the run's position and a function that returns its state. `resume_from` maps positions to such states;
     these runs continue from them, and all other runs start from the beginning.
 
-    If memory runs out, the unfinished runs start again with half the slots, and `on_halved` receives the new number of slots. If
-    there was only one slot, torch.OutOfMemoryError is raised.
+    If memory runs out, the unfinished runs start again (those in `resume_from` from there) with half the slots, and `on_halved`
+    receives the new number of slots. If there was only one slot, torch.OutOfMemoryError is raised.
     """
 
     def start(position: int, block: Block, k: int) -> ActiveRun:
