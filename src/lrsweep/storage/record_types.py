@@ -40,11 +40,15 @@ def _fits(values: Any, kind: type) -> bool:
 
 
 def _fits_config(tree: Any, kind: type) -> bool:
-    """A missing setting is valid: its default applies. A setting that this version does not know is not checked."""
+    """A missing setting is valid: its default applies. Of a setting that this version does not know, only the name is checked:
+    a name with a dot could hide another setting, because tables have one column per dotted name.
+    """
     if not isinstance(tree, dict):
         return False
     hints = get_type_hints(kind)
     for name, value in tree.items():
+        if "." in name:
+            return False
         hint = hints.get(name)
         if isinstance(hint, type) and is_dataclass(hint):
             if not _fits_config(value, hint):

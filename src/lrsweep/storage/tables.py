@@ -107,4 +107,4 @@ def _run_row(record: RunRecord) -> dict[str, Any]:
 def _setting_columns(record: RunRecord) -> dict[str, Any]:
     settings = settings_of(record.config)
     short = {"lr": settings.pop("optimizer.lr"), "seed": settings.pop("seed"), "loss": settings.pop("loss.name")}
-    return {"run_id": record.run_id} | short | settings
+    return settings | {"run_id": record.run_id} | short
