@@ -3,6 +3,7 @@
 import gzip
 import json
 import struct
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ def serve() -> Iterator[tuple[str, dict[str, WandBRun]]]:
         def do_POST(self) -> None:
             message = json.loads(self._read())
             if self.path == "/graphql":
-                self._answer({"data": answer(message["operationName"], message["variables"])})
+                self._answer({"data": answer(message["operationName"], message.get("variables") or {})})
             else:  # /files/<entity>/<project>/<run>/file_stream
                 _receive(runs[self.path.split("/")[-2]], message)
                 self._answer({})
@@ -105,8 +106,9 @@ def serve() -> Iterator[tuple[str, dict[str, WandBRun]]]:
         return {}
 
     class Server(ThreadingHTTPServer):
-        def handle_error(self, *_: object) -> None:
-            """W&B closes its connections without waiting."""
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exception(), ConnectionError):  # W&B does not wait for the end of a connection
+                super().handle_error(request, client_address)
 
     server = Server(("127.0.0.1", 0), Handler)
     address = f"http://127.0.0.1:{server.server_port}"
