@@ -19,7 +19,17 @@ import pytest
 from PIL import Image
 from wandb_server import WandBRun, read_file, serve
 
-from lrsweep.config import AppConfig, ConfigError, MachineConfig, OptimizerConfig, RunConfig, StudyConfig, TrackerConfig, run_id
+from lrsweep.config import (
+    AppConfig,
+    ConfigError,
+    MachineConfig,
+    OptimizerConfig,
+    RunConfig,
+    StudyConfig,
+    TrackerConfig,
+    flatten,
+    run_id,
+)
 from lrsweep.records import RunRecord
 from lrsweep.storage import store, tables
 from lrsweep.tracking import tracker
@@ -271,6 +281,7 @@ def wandb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
 
 def wandb_runs(results: Path) -> dict[str, WandBRun]:
     """The runs in W&B's files, by their names."""
+    pytest.importorskip("wandb").teardown()  # waits until the files are complete
     runs = [read_file(path) for path in (results / "wandb").glob("offline-run-*/run-*.wandb")]
     by_name = {run.about["display_name"]: run for run in runs}
     assert len(by_name) == len(runs)
@@ -279,7 +290,12 @@ def wandb_runs(results: Path) -> dict[str, WandBRun]:
 
 def assert_wandb_shows(run: WandBRun, record: RunRecord) -> None:
     outcome = record.outcome
-    assert run.config == asdict(RunConfig(optimizer=OptimizerConfig(lr=record.config["optimizer"]["lr"])))
+    settings = asdict(RunConfig(optimizer=OptimizerConfig(lr=record.config["optimizer"]["lr"])))
+    shown, expected = (
+        {name: value for name, value in flatten(each).items() if value != {}}  # W&B does not send empty dicts
+        for each in (run.config, settings)
+    )
+    assert shown == expected
     shown = [{name: value for name, value in line.items() if not name.startswith("_")} for line in run.history]
     assert shown == [{f"epoch/{name}": getattr(epoch, name) for name in CURVES} for epoch in outcome.curve]
     assert [line["_step"] for line in run.history] == [epoch.epoch for epoch in outcome.curve]
@@ -289,8 +305,8 @@ def assert_wandb_shows(run: WandBRun, record: RunRecord) -> None:
             for epoch in outcome.curve
         ]
     )
-    expected = {name: value for name, value in asdict(outcome).items() if name != "curve"} | final_of(record)
-    expected |= {"epochs": len(outcome.curve), "engine": "solo", "timing": "measured"}
+    expected = {"status": outcome.status, "stop_reason": outcome.stop_reason, "error": outcome.error, "engine": "solo"}
+    expected |= {"best_epoch": outcome.best_epoch, "epochs": outcome.epochs, "timing": "measured"} | final_of(record)
     assert {name: run.summary.get(name) for name in expected} == expected
     assert run.exit_code == (1 if outcome.status == "failed" else 0)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lrsweep.config import AppConfig, ConfigError, RunConfig
 from lrsweep.records import RunRecord
-from lrsweep.tracking.metrics import epoch_metrics, files_hash, final_metrics, hash_of, record_hash, run_name
+from lrsweep.tracking.metrics import FINAL_METRICS, epoch_metrics, files_hash, final_metrics, hash_of, record_hash, run_name
 
 _ENVIRONMENT = {
     "WANDB_ERROR_REPORTING": "false",
@@ -28,9 +28,10 @@ _RUN_SETTINGS: dict[str, Any] = {
 
 
 class WandB:
-    """One W&B run per run, in the group of its study, and a run `report` with the figures. Its files are in results/wandb.
+    """One W&B run per run, in the group of its study, and a run `report` with the figures. The files are in results/wandb.
 
-    A record that has changed resumes its W&B run, which gets the new settings, outcome and epochs, but keeps the epochs it has.
+    If a record has changed, its W&B run is resumed: it gets the new settings, the new outcome and further epochs. But W&B keeps
+    the epochs that the run already has.
     """
 
     def __init__(self, app: AppConfig) -> None:
@@ -54,13 +55,14 @@ class WandB:
         epochs: dict[int, dict[str, float]] = {}
         for metric in epoch_metrics(record):
             epochs.setdefault(metric.epoch, {"_timestamp": metric.time})[metric.name] = metric.value
-        summary = {name: value for name, value in vars(record.outcome).items() if name != "curve"}
-        summary |= {"epochs": record.outcome.epochs, "engine": record.engine, "timing": record.timing}
+        outcome = {name: value for name, value in vars(record.outcome).items() if f"final/{name}" not in FINAL_METRICS}
+        del outcome["curve"]
+        outcome |= {"epochs": record.outcome.epochs, "engine": record.engine, "timing": record.timing}
 
         def log(run: Any) -> int:
             for epoch, metrics in epochs.items():
                 run.log(metrics, step=epoch)
-            run.summary.update(summary | final_metrics(record))
+            run.summary.update(outcome | final_metrics(record))
             return 1 if record.outcome.status == "failed" else 0
 
         options = {"name": run_name(record), "job_type": "run", "config": _nested_settings(record.config)}
@@ -78,7 +80,7 @@ class WandB:
     def _write(self, name: str, content_hash: str, log: Callable[[Any], int], options: dict[str, Any]) -> None:
         """Log a run, unless it is logged already. `log` returns its exit code.
 
-        The last file in the folder of a run, `logged-…`, marks it as complete. Older and incomplete folders are deleted.
+        When a run is complete, its folder gets a file `logged-…`. Older and incomplete folders of the run are deleted.
         """
         import wandb
 
