@@ -97,6 +97,21 @@ def caution_ko(found: Findings) -> str:
     return f"**주의: {'. '.join(doubts)}.**" if doubts else ""
 
 
+def good_rates_ko(best: Best) -> str:
+    """Like `good_rates_en`, without a full stop."""
+    if len(best.good):
+        rates = stretches_text(best.stretches("good"), "~", ", ")
+        return f"{rates} ({len(best.good)}개). 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인되었다.{_undecided(best)}".rstrip(
+            "."
+        )
+    if not best.rows["num_learned"].any():
+        return "없음 (학습된 실행이 없다)"
+    if len(best.rows) == 1:
+        return "알 수 없음 (학습률 하나만 실험했다)"
+    none = f"**없음**. 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인된 학습률이 아직 없다."
+    return f"{none}{_undecided(best)}{_needed(best)}".rstrip(".")
+
+
 def _range(best: Best) -> str:
     num_good = len(best.good)
     margin = f"{best.delta * 100:g}%p"
