@@ -88,7 +88,7 @@ class Test:
 @dataclass(frozen=True)
 class Claim:
     id: str
-    documents: tuple[str, ...]
+    documents: tuple[str, ...]  # the quote is from the first one
     claim: str
     quote: str  # the document's own words
     test: Test | None  # it decides the verdict; None: not testable

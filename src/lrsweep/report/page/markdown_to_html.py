@@ -146,7 +146,7 @@ class _Writer:
 
     def _table(self, html: str, num_rows: int) -> str:
         """Put the table into a box that scrolls, also with the keyboard. Fold a long table."""
-        name = escape(self.headings[-1].text) if self.headings else "table"
+        name = escape(self.headings[-1].text) if self.headings else say("table")
         box = f'<div class="table" role="region" tabindex="0" aria-label="{name}">{html}</div>'
         is_folded = any(level == 0 for level, _ in self.open)
         return (

@@ -65,9 +65,12 @@ def conclusions_ko(found: Findings) -> str:
             f"* 1e-5 ~ 1e-4에서는 {reference}에 비해 epoch 수가 {times(slow.epochs_ratio)}배이고 (중앙값), 테스트 정확도는 "
             f"{_points(slow.test_shortfall)} (평균)."
         )
+        improving = f"그중 {slow.num_still_improving}회는"
+        if slow.num_still_improving == slow.num_out_of_patience > 1:
+            improving = f"그 {slow.num_still_improving}회 모두"
         lines.append(
             "* 문서는 이 범위에서 정확도가 느리게 오르는 동안 patience가 다한다고 추정한다. 실제로 "
-            f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. 그중 {slow.num_still_improving}회는 정확도가 가장 높았던 "
+            f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. {improving} 정확도가 가장 높았던 "
             "epoch 뒤에도 검증 손실이 최저값을 갱신하였다."
         )
     return "\n".join(lines) + "\n"

@@ -20,7 +20,7 @@ Language = Literal["en", "ko"]
 LANGUAGES: tuple[Language, ...] = ("en", "ko")
 NAMES: dict[Language, str] = {"en": "English", "ko": "한국어"}
 _CURRENT: ContextVar[Language] = ContextVar("language", default="en")
-_PARTICLES = {"은/는", "이/가", "을/를", "과/와", "으로/로"}
+_PARTICLE = re.compile("[가-힣]+/[가-힣]+")
 _VOWEL, _RIEUL, _CONSONANT = range(3)
 _DIGIT_ENDS = dict(zip("0123456789", (2, 1, 0, 2, 0, 0, 2, 1, 1, 0), strict=True))  # 영 일 이 삼 사 오 육 칠 팔 구
 
@@ -73,7 +73,7 @@ class _Formatter(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> Any:
         if isinstance(value, Phrase):
             value = translated(value)
-        if format_spec in _PARTICLES:
+        if _PARTICLE.fullmatch(format_spec):
             return f"{value}{_particle(str(value), *format_spec.split('/'))}"
         return super().format_field(value, format_spec)
 

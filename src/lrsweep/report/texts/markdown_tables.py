@@ -128,8 +128,8 @@ def sensitivity_section(fixed: Sensitivity, best: Best) -> str:
         for _, row in fixed.rows.iterrows()
     )
     findings = say(
-        "Early stopping gives each rate its own budget. Here each had the same, {epochs} epochs, and its best epoch was picked in "
-        "retrospect ({seeds}, {rates}). Good rates then: {good}. {compared}",
+        "Early stopping gives each rate its own budget. Here each had the same, {epochs} epochs, and its best epoch was picked "
+        "in retrospect ({seeds}, {rates}). Good rates then: {good}. {compared}",
         epochs=fixed.epochs,
         seeds=seeds_text(fixed.num_seeds),
         rates=counted(len(fixed.rows), "rate"),
