@@ -105,8 +105,10 @@ def to_settle(one: Judged, level: float) -> str:
     assert one.result is not None
     test = one.result.test
     seeds = say("Planned: {seeds}", seeds=_num_seeds(test, test.num_planned))
-    runs = say("at most {num:,} runs in all", num=num_planned_runs(test.commands))
-    return f"{seeds}{_can_show(test, level)}; {runs}: `{test.commands}`."
+    plan = f"{seeds}{_can_show(test, level)}"
+    if num := num_planned_runs(test.commands):  # none if range tests decide
+        plan += f"; {say('at most {num:,} runs in all', num=num)}"
+    return f"{plan}: `{test.commands}`."
 
 
 def _can_show(test: Test, level: float) -> str:

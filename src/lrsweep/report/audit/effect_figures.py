@@ -97,7 +97,7 @@ def _set_scale(unit: str, linear_to: float, ax: Axes) -> str:
         ax.xaxis.set_major_locator(FixedLocator([math.log10(ratio) for ratio in ratios]))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"×{10**value:g}"))
         return "; logarithmic"
-    if math.isinf(linear_to):
+    if max(map(abs, ax.get_xlim())) <= linear_to:
         return ""
     ax.set_xscale("symlog", linthresh=linear_to)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -98,17 +98,18 @@ def document_sections(documents: Iterable[Document], audit: Audit) -> str:
         again = [one.claim.id for one in own_claims if one.claim.id in shown]
         shown |= dict.fromkeys((one.claim.id for one in new), document.id)
         parts += [f"### {say('Document {id}', id=document.id)}: {own(document, 'title')}", own(document, "says")]
-        parts.append("\n".join(_told_line(one, document.id) for one in new))
+        parts.append("\n".join(_told(one, document.id) for one in new))
         if again:
             links = ", ".join(f"[{name}](#{name}) ({shown[name]})" for name in again)
             parts.append(say("Also in this document: {claims}.", claims=links))
     return "\n\n".join(filter(None, parts))
 
 
-def _told_line(one: Judged, document: str) -> str:
+def _told(one: Judged, document: str) -> str:
     """What the document says, in its own words on the Korean page; what was asked; what was found."""
     says = escaped(own(one.claim, "claim"))
     if is_korean() and one.claim.documents[0] == document:
         says = f"“{escaped(one.claim.quote)}”"
     asks = f" {escaped(own(one.result.test, 'asks'))}" if one.result else ""
-    return f"* {says} {verdict_of(one)}.{asks} {found(one)}{caveat(one)} ([{one.claim.id}](#{one.claim.id}))"
+    lines = [f"* **{says}** ([{one.claim.id}](#{one.claim.id}))", f"  * {verdict_of(one)}:{asks} {found(one)}"]
+    return "\n".join(lines + ([f"  *{caveat(one)}"] if caveat(one) else []))

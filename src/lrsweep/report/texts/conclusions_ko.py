@@ -10,6 +10,7 @@ from lrsweep.analysis.edges import Edge, Edges
 from lrsweep.analysis.explanations import VerySmall
 from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.shortfall import MIN_SEEDS
+from lrsweep.report.texts.language import all_of_them
 from lrsweep.report.texts.wording import (
     escaped,
     interval,
@@ -188,7 +189,7 @@ def _seconds(best: Best, trade_off: TradeOff) -> str:
     subject = (
         "수행 시간은" if row["lr"] == trade_off.row["lr"] else f"좋은 학습률 가운데 {lr_text(row['lr'])}의 수행 시간이 가장 짧아"
     )
-    return (
+    return all_of_them(
         f"{subject} {seconds_text(row['seconds_mean'])}초이다{_between(row['seconds_low'], row['seconds_high'], '.0f')}. 컴퓨터를 혼자 쓴 "
         f"실행만 잰 값이다 ({row['num_measured']}회 중 {row['num_timed']}회)."
     )
@@ -249,7 +250,7 @@ def _no_learning(low: VerySmall) -> str:
 
 
 def _share(count: int, total: int) -> str:
-    return f"{total}회 모두" if count == total else f"{total}회 중 {count}회가"
+    return all_of_them(f"{total}회 중 {count}회가")
 
 
 def _points(shortfall: float) -> str:

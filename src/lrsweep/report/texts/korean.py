@@ -239,7 +239,7 @@ KOREAN: dict[str, str] = {
     "{value} points": "{value}%p",
     "{value} decades": "{value} decade",
     "{value} nats": "{value} nat",
-    "loses {loss}": "손실 {loss}",
+    "loses {loss}": "정확도 손실 {loss}",
     # The audit: studies
     "Study by study": "실험별 결과",
     "Study: {study}": "실험: {study}",

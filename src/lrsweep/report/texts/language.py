@@ -22,7 +22,8 @@ NAMES: dict[Language, str] = {"en": "English", "ko": "한국어"}
 _CURRENT: ContextVar[Language] = ContextVar("language", default="en")
 _PARTICLE = re.compile("[가-힣]+/[가-힣]+")
 _VOWEL, _RIEUL, _CONSONANT = range(3)
-_DIGIT_ENDS = dict(zip("0123456789", (2, 1, 0, 2, 0, 0, 2, 1, 1, 0), strict=True))  # 영 일 이 삼 사 오 육 칠 팔 구
+# 영 일 이 삼 사 오 육 칠 팔 구; 엘 엠 엔 알. Most other English letters end in a vowel, and so does %.
+_ENDS = dict(zip("0123456789lmnr", (2, 1, 0, 2, 0, 0, 2, 1, 1, 0, 1, 2, 2, 1), strict=True))
 
 
 @contextlib.contextmanager
@@ -41,7 +42,14 @@ def is_korean() -> bool:
 
 def say(template: str, **fields: Any) -> str:
     """The sentence in the current language. In the Korean ones, {lr:은/는} adds the particle that fits the end of `lr`."""
-    return _FORMATTER.vformat(KOREAN.get(template, template) if is_korean() else template, (), fields)
+    if not is_korean():
+        return _FORMATTER.vformat(template, (), fields)
+    return all_of_them(_FORMATTER.vformat(KOREAN.get(template, template), (), fields))
+
+
+def all_of_them(korean: str) -> str:
+    """Nobody says “30회 중 30회가”: it becomes “30회 모두”."""
+    return re.sub(r"(?<!\d)(\d+[개회]) 중 \1가?", r"\1 모두", korean)
 
 
 def translated(text: str) -> str:
@@ -96,4 +104,4 @@ def _ending(text: str) -> int:
     if "가" <= last <= "힣":
         final = (ord(last) - ord("가")) % 28
         return _VOWEL if final == 0 else _RIEUL if final == 8 else _CONSONANT
-    return _DIGIT_ENDS.get(last, _VOWEL)  # % and most English letters end in a vowel
+    return _ENDS.get(last.lower(), _VOWEL)
