@@ -13,10 +13,11 @@ _SENTENCE = re.compile(r"\b[a-z]{2,}(?:[ ,]+[a-z]{2,}){3,}")
 
 
 def english_in(korean: str) -> list[str]:
-    """Four or more small English words in a row in a Korean Markdown text, except in code, quotes and errors."""
+    """Four or more small English words in a row in a Korean Markdown text, except in code, quotes, errors and names."""
     for text in _QUOTING:
         korean = korean.replace(text, "")
-    lines = [line for line in korean.splitlines() if not re.match(r"\* .*, 시드 \d+: ", line)]  # errors of failed runs
+    # Errors of failed runs, and the names of engines, are not translated.
+    lines = [line for line in korean.splitlines() if not re.match(r"\* .*, 시드 \d+: |\| 엔진", line)]
     return _SENTENCE.findall(_MAY_BE_ENGLISH.sub(" ", "\n".join(lines)))
 
 
@@ -27,6 +28,6 @@ def korean_in(english: str) -> list[str]:
 
 
 def numbers_in_tables(report: str) -> list[list[str]]:
-    """The numbers of each row of each table, whatever the order of the words around them."""
+    """The different numbers of each row of each table, whatever the order of the words around them."""
     rows = [line for line in report.splitlines() if line.startswith("| ")]
-    return [sorted(re.findall(r"\d[\d.,]*", row)) for row in rows]
+    return [sorted(set(re.findall(r"\d[\d.,]*", row))) for row in rows]  # 3 of 3 is 모두 in Korean

@@ -52,6 +52,11 @@ def all_of_them(korean: str) -> str:
     return re.sub(r"(?<!\d)(\d+[개회]) 중 \1가?", r"\1 모두", korean)
 
 
+def word(text: str) -> str:
+    """A word of the records, such as a status, in the current language. Unlike a template, it may hold any characters."""
+    return KOREAN.get(text, text) if is_korean() else text
+
+
 def translated(text: str) -> str:
     """A text of the analysis in the current language; other texts stay as they are."""
     return say(text.template, **text.fields) if isinstance(text, Phrase) else text

@@ -12,7 +12,7 @@ from lrsweep.analysis.fixed_budget import PATIENCES, Sensitivity
 from lrsweep.analysis.summary import BUSY_FROM
 from lrsweep.report.texts.conclusions_en import good_rates_en
 from lrsweep.report.texts.conclusions_ko import good_rates_ko
-from lrsweep.report.texts.language import is_korean, say
+from lrsweep.report.texts.language import is_korean, say, word
 from lrsweep.report.texts.wording import (
     between,
     counted,
@@ -56,7 +56,7 @@ def _rate_cells(row: pd.Series) -> list[str]:
         lr_text(row["lr"]),
         str(row["num_runs"]),
         say("not measured") if math.isnan(row["shortfall"]) else f"{row['shortfall'] * 100:.2f}{_shortfall_interval(row)}",
-        f"**{say('good')}**" if row["verdict"] == "good" else say(row["verdict"]),
+        f"**{say('good')}**" if row["verdict"] == "good" else word(row["verdict"]),
         _mean_and_half(row["test_mean"], math.nan if is_mixed else row["test_high"]),
         _mean_and_half(row["valid_mean"], math.nan if is_mixed else row["valid_high"]),
         number(row["epochs_mean"], ".1f") + _half(row["epochs_mean"], row["epochs_high"], ".1f"),
@@ -171,7 +171,7 @@ def longest_section(runs: pd.DataFrame) -> str:
             lr_text(r["lr"]),
             escaped(r["seed"]),
             escaped(r["arm"]),
-            escaped(say(r["status"])),
+            escaped(word(r["status"])),
             str(r["epochs"]),
             "–" if math.isnan(r["seconds"]) else f"{r['seconds']:.0f}",
         ]
@@ -199,7 +199,7 @@ def class_counts_table(counts: pd.DataFrame) -> str:
     for row in counts.to_dict("records"):
         used = [int(row[digit]) for digit in _classes_of(row)]
         ratio = max(used) / min(used) if min(used) else math.inf
-        cells = [say(row["split"]), *(row[name] for name in drawn_by), *(int(row[digit]) for digit in digits)]
+        cells = [word(str(row["split"])), *(row[name] for name in drawn_by), *(int(row[digit]) for digit in digits)]
         rows.append([*map(escaped, cells), f"{ratio:.2f}"])
     drawn = [say("seed") if name == "seed" else name for name in drawn_by]
     return markdown_table([say("split"), *drawn, *digits, say("largest / smallest")], rows)
