@@ -106,7 +106,7 @@ def train(contender: Contender, data: DataConfig, epochs: int, seed: int) -> dic
     """Run in a worker. Scoring the test set at the end keeps its core busy while slower workers finish."""
     device = prepare_device(MachineConfig(device=contender.device))
     run = RunConfig(seed=seed, data=data, optimizer=OptimizerConfig(lr=LR), training=TrainingConfig(max_epochs=1 + epochs))
-    split = dataset.split(dataset.load(ROOT / "data", device), run.data, run.seed)
+    split = dataset.split(dataset.load(DataConfig(), ROOT / "data", device), run.data, run.seed)
     layers = LayersAlone(run, split) if contender == ALONE else None
     layer_seconds: list[float] = []
 

@@ -67,7 +67,7 @@ CONTENDERS = [  # solo is first for each device and precision, because the other
 
 def measure(contender: Contender, template: RunConfig, epochs: int) -> dict[str, Any]:
     device = prepare_device(MachineConfig(device=contender.device, precision=contender.precision))
-    mnist = dataset.load(ROOT / "data", device)
+    data_set = dataset.load(DataConfig(), ROOT / "data", device)
     slots = contender.num_slots
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -75,11 +75,11 @@ def measure(contender: Contender, template: RunConfig, epochs: int) -> dict[str,
     if slots == 0:
         run = replace(template, training=TrainingConfig(max_epochs=1 + epochs, patience=1 + epochs))
         with patch.object(solo, "initial_model", _nchw_model) if contender.nchw else nullcontext():
-            seconds = [epoch.seconds for epoch in solo.train(run, dataset.split(mnist, run.data, run.seed)).curve[1:]]
+            seconds = [epoch.seconds for epoch in solo.train(run, dataset.split(data_set, run.data, run.seed)).curve[1:]]
     else:
         # Train one more epoch, because an epoch ends for the clock when the next one starts, which waits for its results.
         run = replace(template, training=TrainingConfig(max_epochs=2 + epochs, patience=2 + epochs))
-        starts = train_fused([replace(run, seed=seed) for seed in range(slots)], mnist, contender.block_slots)
+        starts = train_fused([replace(run, seed=seed) for seed in range(slots)], data_set, contender.block_slots)
         seconds = [(end - start) / slots for start, end in pairwise(starts)][1:]
     return {
         "slots": max(1, slots),
@@ -94,12 +94,12 @@ def _nchw_model(*arguments: Any) -> nn.Module:
     return initial_model(*arguments).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
 
-def train_fused(runs: list[RunConfig], mnist: dataset.Mnist, block_slots: int | None) -> list[float]:
+def train_fused(runs: list[RunConfig], data_set: dataset.DataSet, block_slots: int | None) -> list[float]:
     """Train all runs at the same time. Return when each epoch started."""
     starts: list[float] = []
     scheduler.train(
         runs,
-        mnist,
+        data_set,
         num_slots=len(runs),
         epoch_seconds=EpochSeconds(0.0, 0.0),
         on_outcome=lambda i, outcome: None,

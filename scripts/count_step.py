@@ -25,7 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrsweep.config import DataConfig, RunConfig
-from lrsweep.data.dataset import Mnist
+from lrsweep.data.dataset import DataSet
 from lrsweep.fused import block as block_module
 from lrsweep.fused.block import BLOCK_SLOTS, Block
 from lrsweep.training.models import build_model
@@ -136,15 +136,15 @@ def _size(tensors: list[Tensor]) -> int:
 def count_epoch(run: RunConfig, num_slots: int, num_train: int, num_valid: int) -> Count:
     """One epoch of a block with these numbers of images, as a GPU would compute it. Needs a FakeTensorMode."""
     run = replace(run, data=DataConfig(num_train=num_train, num_valid=max(1, num_valid)))
-    images, labels = torch.empty(70_000, 28, 28, dtype=torch.uint8), torch.empty(70_000, dtype=torch.uint8)
-    mnist = Mnist(images[:60_000], labels[:60_000], images[60_000:], labels[60_000:])
+    images, labels = torch.empty(70_000, 1, 28, 28, dtype=torch.uint8), torch.empty(70_000, dtype=torch.int64)
+    data_set = DataSet(images[:60_000], labels[:60_000], images[60_000:], labels[60_000:])
     with unset_fake_temporarily():  # PyTorch cannot build a module of fake tensors
         model = build_model(run.model, torch.Generator(), CPU)
     with (
         mock.patch.object(block_module, "build_model", return_value=model),
         mock.patch.dict(block_module._EVAL_BATCH, cpu=block_module._EVAL_BATCH["cuda"]),
     ):
-        block = Block(run, num_slots, mnist, torch.float32)
+        block = Block(run, num_slots, data_set, torch.float32)
         order_KN = torch.zeros(num_slots, num_train, dtype=torch.int64)
         rates_SK = torch.zeros(run.epoch_steps, num_slots)
         block.epoch(order_KN, rates_SK, [])  # creates everything that is created only once

@@ -16,9 +16,9 @@ import torch
 from benchmarking import LR, ROOT, data_config
 from torch.profiler import ProfilerActivity, profile
 
-from lrsweep.config import MachineConfig, OptimizerConfig, RunConfig
+from lrsweep.config import DataConfig, MachineConfig, OptimizerConfig, RunConfig
 from lrsweep.data import dataset
-from lrsweep.data.dataset import Mnist, batch_order
+from lrsweep.data.dataset import DataSet, batch_order
 from lrsweep.data.seeding import generator
 from lrsweep.fused.block import BLOCK_SLOTS, Block
 from lrsweep.storage.files import write_atomically
@@ -80,8 +80,8 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
     return clock.wall_seconds
 
 
-def measure_solo(run: RunConfig, mnist: Mnist) -> dict[str, Any]:
-    split, device = dataset.split(mnist, run.data, run.seed), mnist.train_images.device
+def measure_solo(run: RunConfig, data_set: DataSet) -> dict[str, Any]:
+    split, device = dataset.split(data_set, run.data, run.seed), data_set.train_images.device
     learner = solo.new_learner(run, device)
 
     def training() -> object:
@@ -97,10 +97,10 @@ def measure_solo(run: RunConfig, mnist: Mnist) -> dict[str, Any]:
     }
 
 
-def measure_block(run: RunConfig, mnist: Mnist, num_slots: int) -> dict[str, Any]:
-    device = mnist.train_images.device
+def measure_block(run: RunConfig, data_set: DataSet, num_slots: int) -> dict[str, Any]:
+    device = data_set.train_images.device
     pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
-    block = Block(run, num_slots, mnist, torch.float32, pool)
+    block = Block(run, num_slots, data_set, torch.float32, pool)
     for k in range(num_slots):
         block.load(k, run)
     order_N = torch.cat(batch_order(run.data.num_train, run.training.batch_size, generator(run.seed, "order")))
@@ -128,10 +128,10 @@ def main() -> None:
     measured = {}
     for precision in ("fp32", "tf32"):
         device = prepare_device(MachineConfig(device=arguments.device, precision=precision))
-        mnist = dataset.load(ROOT / "data", device)
+        data_set = dataset.load(DataConfig(), ROOT / "data", device)
         slots = BLOCK_SLOTS[device.type]
-        measured[f"solo, {precision}"] = measure_solo(run, mnist)
-        measured[f"a block of {slots}, {precision}"] = measure_block(run, mnist, slots)
+        measured[f"solo, {precision}"] = measure_solo(run, data_set)
+        measured[f"a block of {slots}, {precision}"] = measure_block(run, data_set, slots)
         write_atomically(arguments.out / "profile.json", json.dumps(measured, indent=1).encode())
 
 

@@ -16,7 +16,7 @@ from on_device import DEVICE
 from lrsweep.cli import main
 from lrsweep.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainingConfig, run_id
 from lrsweep.data import dataset
-from lrsweep.data.dataset import Mnist
+from lrsweep.data.dataset import DataSet
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 
 ROOT = Path(__file__).parents[1]
@@ -65,8 +65,8 @@ def lrsweep(in_process: Callable[..., int]) -> Callable[..., int]:
 
 
 @pytest.fixture(scope="session")
-def mnist() -> Mnist:
-    return dataset.load(ROOT / "data", DEVICE)
+def mnist() -> DataSet:
+    return dataset.load(DataConfig(), ROOT / "data", DEVICE)
 
 
 @pytest.fixture(scope="session")

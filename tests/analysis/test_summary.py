@@ -24,7 +24,7 @@ from lrsweep.storage import tables
 
 MakeRecord = Callable[..., RunRecord]
 
-SPLIT = dict(zip(tables.DRAWN_BY[1:], (0, 3000, 5000, 10_000, "null"), strict=True))  # the documents' split
+SPLIT = dict(zip(tables.DRAWN_BY[1:], ("null", 0, 3000, 5000, 10_000, "null"), strict=True))  # the documents' split
 EVEN = [500] * 10
 LARGEST_CLASS = 567  # images of the digit 1 in the validation split of seed 0
 UNEVEN = [LARGEST_CLASS, 433, *[500] * 8]

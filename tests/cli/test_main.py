@@ -29,7 +29,7 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
         (["traning.max_epochs=3"], "ConfigError: traning is not a setting; did you mean training?"),
         (["+optimizer.damping=1"], "ConfigError: optimizer.damping is not a setting; lrsweep --cfg job lists them all"),
         (["+seed=3"], "ConfigError: seed is already a setting; remove the +"),
-        (["optimizer={rate: 1}"], "ConfigError: optimizer.rate is not a setting; did you mean optimizer.name?"),
+        (["optimizer={rate: 1}"], "ConfigError: optimizer.rate is not a setting; did you mean optimizer.rates?"),
         (["~optimizer.lr"], "ConfigError: ~optimizer.lr: OptimizerConfig (DictConfig) does not support deletion"),
         (["seed=${nope}"], "ConfigError: seed: Interpolation key 'nope' not found"),
         (["optimizer.lr=" + "9" * 400], "ConfigError: optimizer.lr: int too large to convert to float"),
@@ -49,7 +49,7 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
             "ConfigError: optimizer must be one of adadelta, adagrad, adam, adamw, gd, momentum, nesterov, rmsprop, sgd, "
             "got 'sgdd'",
         ),
-        (["data.classes=[3]"], "ConfigError: data.classes must be at least two different digits from 0 to 9, got [3]"),
+        (["data.classes=[3]"], "ConfigError: data.classes must be at least two different classes from 0 to 9, got [3]"),
         (
             ["training.validate_every=2"],
             "ConfigError: training.validate_every must be 1 for early stopping (training.patience), got 2",

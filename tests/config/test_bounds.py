@@ -70,12 +70,12 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     (
         "data.classes",
         {},
-        "at least two different digits from 0 to 9",
+        "at least two different classes from 0 to 9",
         ([], [3], [1, 1], [1, 2, 1], [-1, 2], [0, 10]),
         ([0, 9], [2, 3, 5, 7], list(range(10)), None),
     ),
     # An interpolation may put anything in the place of a list.
-    ("data.classes", {}, "at least two different digits from 0 to 9", ("01", 3, {"a": 1}, [0.5, 1.5]), ()),
+    ("data.classes", {}, "at least two different classes from 0 to 9", ("01", 3, {"a": 1}, [0.5, 1.5]), ()),
     *(
         (f"schedule.{key}", {"name": "piecewise"}, "a list of numbers", ("12", 3, None, {1: 2}, ["1"], [[1.0]]), ())
         for key in ("milestones", "shares")
@@ -88,7 +88,6 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
         (),
     ),
     ("data.num_test", {"classes": [0, 1]}, "from 1 to 2115 (all images of data.classes)", (0, 2_116, 9_999), (1, 2_115)),
-    ("model.name", {}, "one of cnn", ("mlp",), ("cnn",)),
     ("model.activation", {}, "one of sigmoid, tanh, relu, leaky_relu, elu, linear", ("gelu",), ("elu", "linear")),
     ("model.conv_activation", {}, "one of relu, linear", ("sigmoid",), ("linear",)),
     ("model.pool", {}, "one of max, mean", ("none",), ("mean",)),
@@ -173,6 +172,13 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     ),
     ("model.init_from", {}, "a path, which cannot be empty", ("",), ("a", None)),
     ("tracker.uri", {"name": "mlflow"}, "a path, which cannot be empty", ("",), ("a", None)),
+    (
+        "tracker.uri",
+        {"name": "wandb"},
+        "the address of a W&B server, such as https://wandb.example.com",
+        ("wandb.example.com", "sqlite:///results/wandb.db"),
+        ("http://localhost:8080", "https://wandb.example.com", None),
+    ),
     ("find.num_seeds", {}, "from 1 to 1000", (0, 1_001, 10**9), (1, 1_000)),
     ("find.num_steps", {}, "from 20 to 100000", (19, 100_001, 10**9), (20, 100_000)),
     ("find.low", {}, "positive and finite", (0.0, -1.0, INF, NAN), (TINY,)),
@@ -199,7 +205,7 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     ),
     ("study.name", {}, PLAIN_PATH, NOT_PLAIN, ("reference/학습률 1",)),
     ("study.name", {}, "another name, because study=all reports on every study", ("all",), ("all/lr",)),
-    ("tracker.name", {}, "one of none, tensorboard, mlflow", ("wandb",), ("mlflow",)),
+    ("tracker.name", {}, "one of none, tensorboard, mlflow, wandb", ("comet",), ("mlflow", "wandb")),
 ]
 
 
@@ -223,7 +229,22 @@ def schedule(**settings: Any) -> dict[str, Any]:
 GD = {"optimizer": OptimizerConfig(name="gd")}
 SHORT, FIXED = TrainingConfig(max_epochs=7), TrainingConfig(patience=None, max_epochs=7)
 TOO_MANY_IMAGES = "data.skip + data.num_train + data.num_valid must be at most 60000, got 60001"
+OWN_DATA, OWN_MODEL = {"target": "my_data:load"}, {"target": "my_nets:Net", "name": "net"}
 CONTRADICTIONS: list[tuple[type, dict[str, Any], str]] = [
+    (DataConfig, {"name": "digits"}, "data.name=digits is not a data set; choose data=… or, for your own, data.target=…"),
+    (DataConfig, {"path": "x.npz"}, "data.path needs data=arrays or data.target=module:function"),
+    (DataConfig, {"shape": [3, 32, 32]}, "data.shape needs data=arrays or data.target=module:function"),
+    (DataConfig, {"target": "my_data"}, "data.target must be module:name, such as my_nets:Net, got 'my_data'"),
+    (DataConfig, {**OWN_DATA, "num_train": -1}, "data.num_train must be at least 0, got -1"),
+    (ModelConfig, {"name": "mlp"}, "model.name=mlp is not a network; choose model=… or, for your own, model.target=…"),
+    (ModelConfig, {"args": {"width": 3}}, "model.args is not used by model=cnn, only by model.target=…"),
+    (ModelConfig, {**OWN_MODEL, "dropout": 0.5}, "model.dropout belongs to model=cnn; net has only model.args"),
+    (
+        RunConfig,
+        {"model": ModelConfig(target="my_nets:Net"), "optimizer": OptimizerConfig(layerwise="rising")},
+        "optimizer.layerwise and optimizer.layers name layers of model=cnn; other networks take optimizer.rates",
+    ),
+    (OptimizerConfig, {"rates": {"head.": -1.0}}, "optimizer.rates.head. must be finite and at least 0, got -1.0"),
     (DataConfig, {"num_train": 55_001}, TOO_MANY_IMAGES),
     (DataConfig, {"skip": 52_001}, TOO_MANY_IMAGES),
     (
@@ -259,7 +280,7 @@ CONTRADICTIONS: list[tuple[type, dict[str, Any], str]] = [
         )
         for key in ("warmup_start", "final")
     ),
-    (TrackerConfig, {"name": "tensorboard", "uri": "x"}, "tracker.uri is not used by tracker=tensorboard, only by mlflow"),
+    (TrackerConfig, {"name": "tensorboard", "uri": "x"}, "tracker.uri is not used by tracker=tensorboard, only by mlflow, wandb"),
     (RunConfig, {"seed": -1}, "seed must be from 0 to 2147483647, got -1"),
     (RunConfig, {"seed": 2**31}, "seed must be from 0 to 2147483647, got 2147483648"),
     (

@@ -1,6 +1,5 @@
 """Every file in conf/ composes to the settings it holds."""
 
-from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -31,7 +30,7 @@ def app_of(*overrides: str) -> AppConfig:
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=[f"{group}/{option}" for group, option in OPTIONS])
 def test_an_option_composes_to_the_settings_in_its_file(group: str, option: str) -> None:
-    app = flatten(asdict(app_of(f"{group}={option}")))
+    app = flatten(OmegaConf.to_container(compose(f"{group}={option}"), throw_on_missing=True))  # type: ignore[arg-type]
     content = yaml.safe_load(text_of(group, option))
     for name, value in flatten(content if group == "technique" else {group: content}).items():
         # YAML 1.1 reads 1e-3 as a string, OmegaConf as a number.

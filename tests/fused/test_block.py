@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lrsweep.config import DataConfig, LayerFactors, LossConfig, ModelConfig, OptimizerConfig, RunConfig
 from lrsweep.data import dataset
-from lrsweep.data.dataset import Mnist, Part, batch_order
+from lrsweep.data.dataset import DataSet, Part, batch_order
 from lrsweep.data.seeding import generator
 from lrsweep.fused.block import Block, EpochResult
 from lrsweep.fused.row_optimizer import RowOptimizer
@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 RATES = [1e-4, 1e-3, 1e-2]
 
 
-def block_of(runs: list[RunConfig], mnist: Mnist, dtype: torch.dtype = torch.float32) -> Block:
+def block_of(runs: list[RunConfig], mnist: DataSet, dtype: torch.dtype = torch.float32) -> Block:
     block = Block(runs[0], len(runs), mnist, dtype)
     for k, run in enumerate(runs):
         block.load(k, run)
@@ -49,7 +49,7 @@ def train_epoch(block: Block, runs: list[RunConfig]) -> EpochResult:
 # A block against solo.
 
 
-def test_initial_weights_equal_solos_bit_for_bit(mnist: Mnist, make_run: MakeRun) -> None:
+def test_initial_weights_equal_solos_bit_for_bit(mnist: DataSet, make_run: MakeRun) -> None:
     runs = [make_run(seed=seed) for seed in (0, 5, 0)]
     block = block_of(runs, mnist)
     for k, run in enumerate(runs):
@@ -84,7 +84,7 @@ CASES: dict[str, dict[str, Any]] = {
         for name in CASES
     ],
 )
-def test_an_epoch_equals_solos(mnist: Mnist, make_run: MakeRun, case: str) -> None:
+def test_an_epoch_equals_solos(mnist: DataSet, make_run: MakeRun, case: str) -> None:
     """Batches of 32, 32 and 8 images, in float64. Two seeds, the second with a tenth of the learning rate."""
     runs = [replace(make_run(seed=seed, num_train=72, num_valid=30), **CASES[case]) for seed in (0, 1)]
     runs[1].optimizer = replace(runs[1].optimizer, lr=runs[1].optimizer.lr / 10)
@@ -107,7 +107,7 @@ def test_an_epoch_equals_solos(mnist: Mnist, make_run: MakeRun, case: str) -> No
 
 @pytest.mark.parametrize("num_train", [32, 24])
 @pytest.mark.parametrize("loss", ["cross_entropy", "double_softmax"])
-def test_a_step_in_float32_has_the_gradients_of_solo(mnist: Mnist, make_run: MakeRun, loss: str, num_train: int) -> None:
+def test_a_step_in_float32_has_the_gradients_of_solo(mnist: DataSet, make_run: MakeRun, loss: str, num_train: int) -> None:
     runs = [make_run(seed=seed, num_train=num_train, loss=loss) for seed in (0, 1)]
     block = block_of(runs, mnist)
     train_epoch(block, runs)
@@ -121,7 +121,7 @@ def test_a_step_in_float32_has_the_gradients_of_solo(mnist: Mnist, make_run: Mak
 
 @pytest.mark.parametrize("classes", [None, [0, 1, 8]])
 def test_the_test_set_is_scored_with_the_best_or_the_last_weights(
-    mnist: Mnist, make_run: MakeRun, classes: list[int] | None
+    mnist: DataSet, make_run: MakeRun, classes: list[int] | None
 ) -> None:
     runs = [make_run(seed=seed, num_train=32, lr=0.01) for seed in (0, 1, 2)]
     runs = [replace(run, data=replace(run.data, num_test=60, classes=classes)) for run in runs]
@@ -137,7 +137,7 @@ def test_the_test_set_is_scored_with_the_best_or_the_last_weights(
             solo.train_epoch(learner, split.train)
 
 
-def test_only_the_given_slots_are_validated(mnist: Mnist, make_run: MakeRun) -> None:
+def test_only_the_given_slots_are_validated(mnist: DataSet, make_run: MakeRun) -> None:
     runs = [make_run(seed=seed) for seed in (0, 1, 2)]
     order_KN, rates_SK = torch.arange(64).expand(3, 64), torch.zeros(2, 3)
     every = block_of(runs, mnist, torch.float64).epoch(order_KN, rates_SK)
@@ -152,7 +152,7 @@ def test_only_the_given_slots_are_validated(mnist: Mnist, make_run: MakeRun) -> 
 # Independent slots.
 
 
-def test_a_reloaded_slot_behaves_like_a_new_one(mnist: Mnist, make_run: MakeRun) -> None:
+def test_a_reloaded_slot_behaves_like_a_new_one(mnist: DataSet, make_run: MakeRun) -> None:
     runs = [make_run(seed=seed, lr=0.01) for seed in (0, 1)]
     used, fresh = block_of(runs, mnist), block_of(runs, mnist)
     train_epoch(used, runs)
@@ -172,7 +172,7 @@ def test_a_reloaded_slot_behaves_like_a_new_one(mnist: Mnist, make_run: MakeRun)
     ],
     ids=lambda optimizer: optimizer.name,
 )
-def test_a_run_continues_in_the_slot_of_another_block(mnist: Mnist, make_run: MakeRun, optimizer: OptimizerConfig) -> None:
+def test_a_run_continues_in_the_slot_of_another_block(mnist: DataSet, make_run: MakeRun, optimizer: OptimizerConfig) -> None:
     """After one epoch, the run moves to a slot where another run has also trained for one epoch."""
     runs = [replace(make_run(seed=seed), optimizer=replace(optimizer, lr=optimizer.lr / (seed + 1))) for seed in (0, 1, 2)]
     stays, source, target = (block_of(some, mnist, torch.float64) for some in (runs[1:], runs[1:], runs[:2]))
@@ -188,7 +188,7 @@ def test_a_run_continues_in_the_slot_of_another_block(mnist: Mnist, make_run: Ma
         assert target.score_test([0], which)[0].loss == pytest.approx(stays.score_test([1], which)[0].loss, rel=1e-12)
 
 
-def test_slots_may_differ_in_layer_factors(mnist: Mnist, make_run: MakeRun) -> None:
+def test_slots_may_differ_in_layer_factors(mnist: DataSet, make_run: MakeRun) -> None:
     layers = [OptimizerConfig(layerwise=layerwise) for layerwise in ("rising", "uniform", "falling")]
     runs = [replace(make_run(num_train=32), optimizer=optimizer) for optimizer in layers]
     together = block_of(runs, mnist, torch.float64)
@@ -199,7 +199,7 @@ def test_slots_may_differ_in_layer_factors(mnist: Mnist, make_run: MakeRun) -> N
         torch.testing.assert_close(together.rows_KP[k], alone.rows_KP[0], rtol=1e-12, atol=1e-12)
 
 
-def test_a_diverging_run_does_not_change_its_neighbours_by_a_bit(mnist: Mnist, make_run: MakeRun) -> None:
+def test_a_diverging_run_does_not_change_its_neighbours_by_a_bit(mnist: DataSet, make_run: MakeRun) -> None:
     stable = [make_run(lr=lr) for lr in RATES]
     diverging = [stable[0], make_run(lr=1e30), stable[2]]
     blocks = [block_of(runs, mnist) for runs in (stable, diverging)]
@@ -263,7 +263,7 @@ def test_rows_step_like_separate_optimizers_even_if_they_join_later(build: Build
 def test_recorded_steps_equal_plain_steps(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
     base = make_run(num_train=80)  # two batch sizes, so two graphs
     runs = [replace(base, seed=k, optimizer=OptimizerConfig(name=optimizer, lr=lr)) for k, lr in enumerate(RATES)]
-    on_gpu = dataset.load(ROOT / "data", torch.device("cuda"))
+    on_gpu = dataset.load(DataConfig(), ROOT / "data", torch.device("cuda"))
     recorded = block_of(runs, on_gpu, torch.float64)
     assert recorded.optimizer.can_be_recorded
     monkeypatch.setattr(RowOptimizer, "can_be_recorded", False)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrsweep.config import ModelConfig, RunConfig
-from lrsweep.data.dataset import Mnist
+from lrsweep.data.dataset import DataSet
 from lrsweep.fused.block import Block
 from lrsweep.fused.stacked_cnn import FORWARD, Weights, row_layout, views
 
@@ -156,7 +156,7 @@ def test_a_run_that_moves_to_another_slot_gets_the_same_bits(precision: str, til
 @pytest.mark.slow
 @each_form
 def test_the_network_trains_as_the_stacked_one(
-    precision: Any, tiling: Tiling, mnist: Mnist, make_run: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+    precision: Any, tiling: Tiling, mnist: DataSet, make_run: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     run = make_run(num_train=56, num_valid=16)  # a batch of 32 and one of 24 images
@@ -167,7 +167,7 @@ def test_the_network_trains_as_the_stacked_one(
     torch.testing.assert_close(rows_KP, expected_KP, rtol=0, atol=1e-5)  # one step of AdamW changes a weight by up to 1e-3
 
 
-def losses_and_weights_after_two_epochs(run: RunConfig, mnist: Mnist) -> tuple[Tensor, Tensor]:
+def losses_and_weights_after_two_epochs(run: RunConfig, mnist: DataSet) -> tuple[Tensor, Tensor]:
     block = Block(run, 2, mnist, torch.float32)
     for k, seed in enumerate((0, 1)):
         block.load(k, RunConfig(seed=seed, data=run.data, training=run.training))

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lrsweep.config import LossConfig, ModelConfig, OptimizerConfig, RunConfig
-from lrsweep.data.dataset import Mnist
+from lrsweep.data.dataset import DataSet
 from lrsweep.fused import block as block_module
 from lrsweep.fused import recording
 from lrsweep.fused.block import Block, EpochResult
@@ -51,7 +51,7 @@ def with_stale(name: str) -> Record:
 
 
 @pytest.fixture
-def epoch_of(mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Block, EpochResult]]:
+def epoch_of(mnist: DataSet, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Block, EpochResult]]:
     """Train a new block for one epoch with two training batches and two validation batches. Use `record` for it, if given."""
 
     def epoch(record: Record | None, num_slots: int = 2, pool: Any = None) -> tuple[Block, EpochResult]:
@@ -135,8 +135,9 @@ class OnDevice(TorchDispatchMode):
 def run_batches_without_host(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optimizers, "_HAS_FUSED", ())  # the fused optimizers refuse "meta"
     monkeypatch.setitem(block_module._EVAL_BATCH, "meta", 16)
-    shapes = ([60_000, 28, 28], [60_000], [10_000, 28, 28], [10_000])
-    mnist = Mnist(*(torch.empty(shape, dtype=torch.uint8, device="meta") for shape in shapes))
+    shapes = ([60_000, 1, 28, 28], [60_000], [10_000, 1, 28, 28], [10_000])
+    kinds = (torch.uint8, torch.int64, torch.uint8, torch.int64)
+    mnist = DataSet(*(torch.empty(shape, dtype=kind, device="meta") for shape, kind in zip(shapes, kinds, strict=True)))
     block = Block(replace(run, optimizer=OptimizerConfig(name="sgd")), 2, mnist, torch.float32)
     for mode in (torch.no_grad(), OnDevice()):  # as in a warm-up, the first time may use the host
         with mode, torch.enable_grad():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lrsweep.cli import execution
 from lrsweep.config import MachineConfig, OptimizerConfig, RunConfig, ScheduleConfig, run_id
-from lrsweep.data.dataset import Mnist
+from lrsweep.data.dataset import DataSet
 from lrsweep.fused import scheduler
 from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.fused.block import Block
@@ -153,7 +153,7 @@ def test_many_slots_are_written_less_often(program: Program, monkeypatch: pytest
 # The scheduler.
 
 
-def train(runs: list[RunConfig], mnist: Mnist, **options: Any) -> dict[int, Outcome]:
+def train(runs: list[RunConfig], mnist: DataSet, **options: Any) -> dict[int, Outcome]:
     outcomes: dict[int, Outcome] = {}
     scheduler.train(
         *(runs, mnist), epoch_seconds=EpochSeconds(1.0, 1.0), on_outcome=outcomes.__setitem__, dtype=torch.float64, **options
@@ -162,7 +162,7 @@ def train(runs: list[RunConfig], mnist: Mnist, **options: Any) -> dict[int, Outc
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("nesterov", marks=pytest.mark.slow)])
-def test_a_run_continues_in_whatever_slots_and_company(mnist: Mnist, make_run: MakeRun, optimizer: str) -> None:
+def test_a_run_continues_in_whatever_slots_and_company(mnist: DataSet, make_run: MakeRun, optimizer: str) -> None:
     few = {"num_train": 40, "num_valid": 30, "num_test": 30}
     runs = [make_run(seed=seed, max_epochs=4, **few) for seed in range(4)]
     runs = [replace(run, optimizer=OptimizerConfig(name=optimizer, lr=0.003)) for run in runs]
@@ -182,7 +182,7 @@ def test_a_run_continues_in_whatever_slots_and_company(mnist: Mnist, make_run: M
         assert resumed[i].best_epoch == whole[i + 1].best_epoch
 
 
-def test_the_contents_of_a_state_belong_to_format_3(mnist: Mnist, make_run: MakeRun) -> None:
+def test_the_contents_of_a_state_belong_to_format_3(mnist: DataSet, make_run: MakeRun) -> None:
     """If you change the contents, raise checkpoints._FORMAT, so that older files are refused."""
     states: list[State] = []
     train([make_run(max_epochs=2)], mnist, num_slots=1, on_state=lambda i, make_state: states.append(make_state()))

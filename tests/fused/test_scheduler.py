@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lrsweep.cli.execution import run_cohort
 from lrsweep.config import DataConfig, MachineConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig
 from lrsweep.data import dataset
-from lrsweep.data.dataset import Mnist, Part
+from lrsweep.data.dataset import DataSet, Part
 from lrsweep.fused import scheduler
 from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.fused.block import Block, EpochResult
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 EPOCH_SECONDS = EpochSeconds(with_validation=2.0, without_validation=1.25)
 
 
-def train_fused(runs: list[RunConfig], mnist: Mnist, num_slots: int = 3, **options: Any) -> list[Outcome]:
+def train_fused(runs: list[RunConfig], mnist: DataSet, num_slots: int = 3, **options: Any) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
 
     def keep(position: int, outcome: Outcome) -> None:
@@ -41,7 +41,7 @@ def train_fused(runs: list[RunConfig], mnist: Mnist, num_slots: int = 3, **optio
     return [outcomes[i] for i in range(len(runs))]
 
 
-def train_solo(run: RunConfig, mnist: Mnist) -> Outcome:
+def train_solo(run: RunConfig, mnist: DataSet) -> Outcome:
     return solo.train(run, dataset.split(mnist, run.data, run.seed))
 
 
@@ -82,20 +82,20 @@ def runs(make_run: MakeRun) -> list[RunConfig]:
 
 
 @pytest.fixture(scope="module")
-def alone(mnist: Mnist, runs: list[RunConfig]) -> list[Outcome]:
+def alone(mnist: DataSet, runs: list[RunConfig]) -> list[Outcome]:
     return [train_fused([run], mnist, dtype=torch.float64)[0] for run in runs]
 
 
 # Against solo.
 
 
-def test_each_run_has_the_outcome_of_solo(mnist: Mnist, runs: list[RunConfig]) -> None:
+def test_each_run_has_the_outcome_of_solo(mnist: DataSet, runs: list[RunConfig]) -> None:
     for run, outcome in zip(runs, train_fused(runs, mnist), strict=True):
         assert_close(outcome, train_solo(run, mnist), tolerance=1e-3)  # float32, about ten steps
 
 
 @pytest.mark.parametrize("num_train", [32, 40], ids=["in validation", "in the second step"])
-def test_a_run_diverges_when_solo_does(mnist: Mnist, make_run: MakeRun, num_train: int) -> None:
+def test_a_run_diverges_when_solo_does(mnist: DataSet, make_run: MakeRun, num_train: int) -> None:
     run = make_run(num_train=num_train, lr=1e30, max_epochs=4)
     outcome = train_fused([run], mnist)[0]
     assert outcome.status == outcome.stop_reason == "diverged"
@@ -111,7 +111,7 @@ SCHEDULES = [
 ]
 
 
-def test_runs_with_different_schedules_share_a_program(mnist: Mnist, make_run: MakeRun) -> None:
+def test_runs_with_different_schedules_share_a_program(mnist: DataSet, make_run: MakeRun) -> None:
     base = make_run(num_train=40, num_valid=30, num_test=30, max_epochs=4, lr=0.003)
     runs = [replace(base, schedule=schedule) for schedule in SCHEDULES]
     assert scheduler.cohorts(runs) == [[0, 1, 2, 3, 4]]
@@ -121,7 +121,7 @@ def test_runs_with_different_schedules_share_a_program(mnist: Mnist, make_run: M
     assert len({outcome.curve[-1].train_loss for outcome in outcomes}) == len(runs)  # all schedules differ
 
 
-def test_runs_that_are_scored_and_validated_differently_share_a_program(mnist: Mnist, make_run: MakeRun) -> None:
+def test_runs_that_are_scored_and_validated_differently_share_a_program(mnist: DataSet, make_run: MakeRun) -> None:
     """There is one slot fewer than runs, so slots are filled in different epochs. One run diverges."""
     few = {"num_train": 40, "num_valid": 30, "num_test": 30, "patience": None}
     runs = [
@@ -150,7 +150,7 @@ def test_runs_that_are_scored_and_validated_differently_share_a_program(mnist: M
     ],
     ids=["linear network", "zero", "classes"],
 )
-def test_a_run_with_these_settings_has_the_outcome_of_solo(mnist: Mnist, make_run: MakeRun, settings: dict[str, Any]) -> None:
+def test_a_run_with_these_settings_has_the_outcome_of_solo(mnist: DataSet, make_run: MakeRun, settings: dict[str, Any]) -> None:
     run = replace(make_run(num_train=40, num_valid=30, num_test=30), **settings)
     assert scheduler.reason_not_fusable(run) is None
     assert_close(train_fused([run], mnist)[0], train_solo(run, mnist), tolerance=1e-3)
@@ -162,7 +162,9 @@ MARGINS = {"epochs": 1.0, "valid_accuracy": 0.02, "test_accuracy": 0.02}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lr", [3e-3, 1e-2])
-def test_fused_and_solo_are_equivalent_after_their_weights_have_drifted_apart(mnist: Mnist, make_run: MakeRun, lr: float) -> None:
+def test_fused_and_solo_are_equivalent_after_their_weights_have_drifted_apart(
+    mnist: DataSet, make_run: MakeRun, lr: float
+) -> None:
     """Two one-sided t-tests, paired by seed, show that the mean difference lies inside the margins."""
     sizes = {"num_train": 160, "num_valid": 100, "num_test": 200, "patience": 2, "max_epochs": 6}
     runs = [make_run(lr=lr, seed=seed, **sizes) for seed in range(NUM_SEEDS)]
@@ -178,7 +180,7 @@ def test_fused_and_solo_are_equivalent_after_their_weights_have_drifted_apart(mn
 
 @pytest.mark.slow
 def test_neither_the_number_of_slots_nor_the_order_changes_a_run(
-    mnist: Mnist, runs: list[RunConfig], alone: list[Outcome]
+    mnist: DataSet, runs: list[RunConfig], alone: list[Outcome]
 ) -> None:
     for num_slots, block_slots in [(1, None), (5, 2), (100, 3)]:
         together = train_fused(runs, mnist, num_slots, block_slots=block_slots, dtype=torch.float64)
@@ -188,7 +190,7 @@ def test_neither_the_number_of_slots_nor_the_order_changes_a_run(
         assert_close(outcome, expected, tolerance=1e-9)
 
 
-def test_an_outcome_is_reported_as_soon_as_its_run_ends(mnist: Mnist, make_run: MakeRun) -> None:
+def test_an_outcome_is_reported_as_soon_as_its_run_ends(mnist: DataSet, make_run: MakeRun) -> None:
     runs = [make_run(max_epochs=3), make_run(max_epochs=1), make_run(max_epochs=1)]
     events: list[int | str] = []
     scheduler.train(
@@ -202,7 +204,7 @@ def test_an_outcome_is_reported_as_soon_as_its_run_ends(mnist: Mnist, make_run: 
     assert events == ["epoch of 2", 1, "epoch of 2", 2, "epoch of 1", 0]  # run 2 took the slot of run 1
 
 
-def test_every_epoch_counts_as_the_given_seconds(mnist: Mnist, make_run: MakeRun) -> None:
+def test_every_epoch_counts_as_the_given_seconds(mnist: DataSet, make_run: MakeRun) -> None:
     ended, diverged = train_fused([make_run(max_epochs=3), make_run(lr=1e30)], mnist)
     assert ended.wall_seconds == 3 * 2.0
     assert [epoch.seconds for epoch in ended.curve] == [2.0] * 3
@@ -235,7 +237,7 @@ def limit_memory(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 @pytest.mark.slow
 def test_out_of_memory_halves_the_slots_and_changes_no_run(
-    mnist: Mnist, runs: list[RunConfig], alone: list[Outcome], limit_memory: Callable[[int], None]
+    mnist: DataSet, runs: list[RunConfig], alone: list[Outcome], limit_memory: Callable[[int], None]
 ) -> None:
     limit_memory(1)
     halved: list[int] = []
@@ -264,7 +266,7 @@ def test_a_record_has_the_number_of_slots_when_its_run_ended(
 
 
 def test_there_are_never_more_slots_than_unfinished_runs(
-    mnist: Mnist, runs: list[RunConfig], limit_memory: Callable[[int], None]
+    mnist: DataSet, runs: list[RunConfig], limit_memory: Callable[[int], None]
 ) -> None:
     limit_memory(2)
     halved: list[int] = []
@@ -273,7 +275,7 @@ def test_there_are_never_more_slots_than_unfinished_runs(
 
 
 def test_out_of_memory_with_one_slot_is_an_error(
-    mnist: Mnist, runs: list[RunConfig], limit_memory: Callable[[int], None]
+    mnist: DataSet, runs: list[RunConfig], limit_memory: Callable[[int], None]
 ) -> None:
     limit_memory(0)
     outcomes: list[int] = []
@@ -287,7 +289,7 @@ def test_out_of_memory_with_one_slot_is_an_error(
 Curve = list[tuple[float, float, float]]  # training loss, validation loss and validation accuracy of each epoch
 
 
-def scripted_solo(run: RunConfig, mnist: Mnist, curve: Curve) -> Outcome:
+def scripted_solo(run: RunConfig, mnist: DataSet, curve: Curve) -> Outcome:
     epochs = iter(curve)
     split = dataset.split(mnist, run.data, run.seed)
     seen: list[tuple[float, float, float]] = []
@@ -309,7 +311,7 @@ def scripted_solo(run: RunConfig, mnist: Mnist, curve: Curve) -> Outcome:
         return solo.train(run, split)
 
 
-def scripted_fused(run: RunConfig, mnist: Mnist, curve: Curve) -> Outcome:
+def scripted_fused(run: RunConfig, mnist: DataSet, curve: Curve) -> Outcome:
     epochs = iter(curve)
     seen: list[tuple[float, float, float]] = []
 
@@ -357,7 +359,7 @@ CURVES: dict[str, tuple[Curve, int, str]] = {  # curve, best epoch (0: none), st
 
 
 @pytest.mark.parametrize(("curve", "best_epoch", "stop_reason"), CURVES.values(), ids=CURVES)
-def test_a_run_stops_when_solo_does(mnist: Mnist, make_run: MakeRun, curve: Curve, best_epoch: int, stop_reason: str) -> None:
+def test_a_run_stops_when_solo_does(mnist: DataSet, make_run: MakeRun, curve: Curve, best_epoch: int, stop_reason: str) -> None:
     run = make_run(num_train=40, num_valid=80, patience=2, max_epochs=6)
     outcome = scripted_fused(run, mnist, curve)
     assert_equal_with_nan(outcome, scripted_solo(run, mnist, curve))
@@ -372,7 +374,7 @@ _curves = st.lists(st.tuples(_losses, _losses, st.sampled_from([0.0, 0.25, 0.5, 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(curve=_curves, patience=st.none() | st.integers(1, 6), every=st.integers(1, 6), score=st.sampled_from(["best", "last"]))
 def test_any_run_stops_when_solo_does(
-    mnist: Mnist, make_run: MakeRun, curve: Curve, patience: int | None, every: int, score: str
+    mnist: DataSet, make_run: MakeRun, curve: Curve, patience: int | None, every: int, score: str
 ) -> None:
     every = every if patience is None else 1
     run = make_run(num_train=40, num_valid=80, patience=patience, max_epochs=6, validate_every=every, score=score)
@@ -421,7 +423,7 @@ def test_a_run_that_cannot_be_fused_has_a_reason(settings: dict[str, Any], reaso
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU to record CUDA graphs")
 def test_recorded_programs_equal_plain_ones(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks share a memory pool, and slots are refilled after recording."""
-    on_gpu = dataset.load(ROOT / "data", torch.device("cuda"))
+    on_gpu = dataset.load(DataConfig(), ROOT / "data", torch.device("cuda"))
     runs = [make_run(lr=lr, seed=seed, num_train=80) for lr, seed in product((1e-4, 1e-2), range(10))]
     recorded = train_fused(runs, on_gpu, num_slots=10, block_slots=4, dtype=torch.float64)
     monkeypatch.setattr(RowOptimizer, "can_be_recorded", False)

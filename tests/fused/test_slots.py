@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lrsweep.config import RunConfig, TrainingConfig
-from lrsweep.data.dataset import Mnist
+from lrsweep.data.dataset import DataSet
 from lrsweep.fused import scheduler
 from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.fused.block import EpochResult
@@ -75,7 +75,7 @@ class FakeBlock:
         return [Score(loss=epoch, accuracy=0.5) for epoch in epochs]
 
 
-def train(gpu: FakeGpu, runs: list[RunConfig], mnist: Mnist, **options: Any) -> dict[int, Outcome]:
+def train(gpu: FakeGpu, runs: list[RunConfig], mnist: DataSet, **options: Any) -> dict[int, Outcome]:
     outcomes: dict[int, Outcome] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scheduler, "Block", gpu.block)
@@ -86,7 +86,7 @@ def train(gpu: FakeGpu, runs: list[RunConfig], mnist: Mnist, **options: Any) -> 
 # Active runs fill the first slots.
 
 
-def useful_share(mnist: Mnist, make_run: MakeRun, all_epochs: list[int]) -> float:
+def useful_share(mnist: DataSet, make_run: MakeRun, all_epochs: list[int]) -> float:
     """Train runs of these lengths at the same time. Returns the fraction of the computed slot-epochs that belong to a run."""
     runs = [make_run(num_train=1, patience=None, max_epochs=epochs) for epochs in all_epochs]
     gpu = FakeGpu()
@@ -95,7 +95,7 @@ def useful_share(mnist: Mnist, make_run: MakeRun, all_epochs: list[int]) -> floa
     return sum(all_epochs) / sum(gpu.launched)
 
 
-def test_most_slots_do_useful_work_in_the_reference_sweep(mnist: Mnist, make_run: MakeRun) -> None:
+def test_most_slots_do_useful_work_in_the_reference_sweep(mnist: DataSet, make_run: MakeRun) -> None:
     """Replays the epochs of the committed runs, in the order of the sweep."""
     table = store.load(ROOT / "results" / "reference" / "lr")
     table = table[table.loss == "cross_entropy"].sort_values(["lr", "seed"])
@@ -110,7 +110,7 @@ def test_most_slots_do_useful_work_in_the_reference_sweep(mnist: Mnist, make_run
 @example(epochs=[1, 1, 2, 3, 4, 1], num_slots=6, block_slots=4)  # moves within a block and between blocks; the last run ends
 @example(epochs=[6, 1, 2, 3], num_slots=2, block_slots=1)  # the slots are filled again
 def test_a_run_keeps_its_state_in_whatever_slots_it_trains(
-    mnist: Mnist, make_run: MakeRun, epochs: list[int], num_slots: int, block_slots: int
+    mnist: DataSet, make_run: MakeRun, epochs: list[int], num_slots: int, block_slots: int
 ) -> None:
     runs = [make_run(seed=seed, patience=None, max_epochs=last) for seed, last in enumerate(epochs)]
     gpu, needed = FakeGpu(), []
@@ -162,7 +162,9 @@ def gpu_for(num_slots: int, fail: Callable[[], None]) -> FakeGpu:
 
 
 @pytest.mark.parametrize("fail", OUT_OF_MEMORY)
-def test_out_of_memory_halves_the_slots_wherever_it_comes_from(mnist: Mnist, make_run: MakeRun, fail: Callable[[], None]) -> None:
+def test_out_of_memory_halves_the_slots_wherever_it_comes_from(
+    mnist: DataSet, make_run: MakeRun, fail: Callable[[], None]
+) -> None:
     halved: list[int] = []
     runs = [make_run(seed=seed) for seed in range(9)]
     outcomes = train(gpu_for(3, fail), runs, mnist, num_slots=9, block_slots=9, on_halved=halved.append)
@@ -170,7 +172,7 @@ def test_out_of_memory_halves_the_slots_wherever_it_comes_from(mnist: Mnist, mak
 
 
 @pytest.mark.parametrize("fail", OUT_OF_MEMORY)
-def test_out_of_memory_with_one_slot_has_one_type_of_error(mnist: Mnist, make_run: MakeRun, fail: Callable[[], None]) -> None:
+def test_out_of_memory_with_one_slot_has_one_type_of_error(mnist: DataSet, make_run: MakeRun, fail: Callable[[], None]) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         train(gpu_for(0, fail), [make_run()], mnist, num_slots=1)
 
@@ -186,7 +188,7 @@ def test_out_of_memory_with_one_slot_has_one_type_of_error(mnist: Mnist, make_ru
     ],
     ids=str,
 )
-def test_any_other_error_is_raised_as_it_is(mnist: Mnist, make_run: MakeRun, error: Exception) -> None:
+def test_any_other_error_is_raised_as_it_is(mnist: DataSet, make_run: MakeRun, error: Exception) -> None:
     def fail() -> None:
         raise error
 
@@ -203,7 +205,7 @@ def test_any_other_error_is_raised_as_it_is(mnist: Mnist, make_run: MakeRun, err
     ],
 )
 def test_slots_are_counted_without_building_any(
-    mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, gigabytes: int, batch_size: int, fitting: range
+    mnist: DataSet, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, gigabytes: int, batch_size: int, fitting: range
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (gigabytes * 10**9, 0))
     monkeypatch.setattr(scheduler, "Block", None)

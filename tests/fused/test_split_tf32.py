@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lrsweep.config import ModelConfig
-from lrsweep.data.dataset import Mnist, normalise
+from lrsweep.data.dataset import DataSet
 from lrsweep.training.models import initial_model
 
 
@@ -34,11 +34,11 @@ def relative_error(product: Tensor, a: Tensor, b: Tensor) -> float:
 
 
 @pytest.fixture(scope="module")
-def windows_and_kernels(mnist: Mnist) -> tuple[Tensor, Tensor]:
+def windows_and_kernels(mnist: DataSet) -> tuple[Tensor, Tensor]:
     """[M, J], [J, O]: a batch of MNIST at the start of a run."""
     model = initial_model(ModelConfig(), 0, torch.device("cpu"))
     with torch.no_grad():
-        x = F.relu(F.max_pool2d(model.conv1(normalise(mnist.train_images[:32])), 2))
+        x = F.relu(F.max_pool2d(model.conv1(mnist.normalise(mnist.train_images[:32])), 2))
         return F.unfold(x, 3).transpose(1, 2).flatten(0, 1), model.conv2.weight.flatten(1).T
 
 

@@ -207,7 +207,7 @@ def test_one_seed_and_one_rate_are_singular() -> None:
 
 def counts_frame(rows: dict[tuple[str, int], list[int]]) -> pd.DataFrame:
     columns = [*tables.DRAWN_BY, "split", *map(str, range(10))]
-    drawn = [0, 3000, 5000, 10000, "null"]
+    drawn = ["null", 0, 3000, 5000, 10000, "null"]
     return pd.DataFrame([[seed, *drawn, split, *counts] for (split, seed), counts in rows.items()], columns=columns)
 
 

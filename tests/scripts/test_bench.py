@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 from torch.utils.flop_counter import flop_registry
 
 from lrsweep.config import ModelConfig, RunConfig
-from lrsweep.data.dataset import Part, Split, normalise
+from lrsweep.data.dataset import DataSet, Part, Split
 from lrsweep.training.models import CNN
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,8 @@ def test_both_sides_see_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None
     )
     monkeypatch.setattr(baseline, "load_mnist", lambda folder: mnist)
     train, valid, test = baseline.load_datasets(3, 2, 4)
-    expected = normalise(torch.tensor(mnist.train_images))
+    images, labels = torch.tensor(mnist.train_images).unsqueeze(1), torch.tensor(mnist.train_labels)
+    expected = DataSet(images, labels, images, labels).normalise(images)
     seen = [*train, *valid]
     assert len({label for _, label in seen}) == 5  # no image is in both
     for image, label in seen:

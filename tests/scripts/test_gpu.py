@@ -24,7 +24,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from lrsweep.cli.main import compose, to_app_config
 from lrsweep.config import RunConfig
-from lrsweep.data.dataset import Mnist
+from lrsweep.data.dataset import DataSet
 from lrsweep.fused import scheduler
 from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.records import Outcome, RunRecord, State
@@ -191,7 +191,7 @@ def test_a_sweep_adds_the_time_and_epochs_of_its_programs_even_if_the_last_is_in
 
 
 def test_a_sweep_counts_only_the_epochs_that_a_resumed_program_trains(
-    tmp_path: Path, mnist: Mnist, make_run: Callable[..., RunConfig]
+    tmp_path: Path, mnist: DataSet, make_run: Callable[..., RunConfig]
 ) -> None:
     """With the states of the real scheduler: a run of 3 epochs is interrupted after 2."""
     states: dict[int, State] = {}

@@ -28,7 +28,7 @@ from lrsweep.config import (
     run_id,
 )
 from lrsweep.data import dataset
-from lrsweep.data.dataset import Mnist
+from lrsweep.data.dataset import DataSet
 from lrsweep.records import EpochRecord, Outcome
 from lrsweep.storage import checkpoints, files, store
 from lrsweep.storage.checkpoints import Checkpoint, CheckpointError, decode, encode
@@ -76,7 +76,7 @@ class Interrupted(Exception):
 class Trained:
     """A run's outcome, its scored weights, and its encoded state after each epoch but the last."""
 
-    def __init__(self, run: RunConfig, mnist: Mnist, *, interrupt: bool) -> None:
+    def __init__(self, run: RunConfig, mnist: DataSet, *, interrupt: bool) -> None:
         """With `interrupt`, the run stops after each epoch and resumes from its state."""
         self.weights: list[dict[str, Tensor]] = []
         self.states: list[bytes] = []
@@ -111,7 +111,7 @@ def comparable(tree: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "adamw" else pytest.mark.slow) for name in RUNS])
-def test_a_run_interrupted_after_every_epoch_gives_the_same_bits(mnist: Mnist, make_run: MakeRun, name: str) -> None:
+def test_a_run_interrupted_after_every_epoch_gives_the_same_bits(mnist: DataSet, make_run: MakeRun, name: str) -> None:
     run = replace(make_run(**SIZES, max_epochs=4), **RUNS[name])
     whole, resumed = (Trained(run, mnist, interrupt=interrupt) for interrupt in (False, True))
     assert resumed.outcome.epochs == 4
@@ -123,7 +123,7 @@ def test_a_run_interrupted_after_every_epoch_gives_the_same_bits(mnist: Mnist, m
 
 
 def test_an_interrupted_run_that_diverges_gives_the_same_outcome(
-    mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+    mnist: DataSet, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(solo, "lr_at", lambda schedule, base_lr, step, pace: 1e-3 if step < 4 else 1e30)
     run = make_run(**SIZES, max_epochs=5)
@@ -132,7 +132,7 @@ def test_an_interrupted_run_that_diverges_gives_the_same_outcome(
     assert without_times(resumed) == without_times(train(run, dataset.split(mnist, run.data, run.seed)))
 
 
-def test_the_times_before_and_after_an_interruption_are_added(mnist: Mnist, make_run: MakeRun) -> None:
+def test_the_times_before_and_after_an_interruption_are_added(mnist: DataSet, make_run: MakeRun) -> None:
     resumed = Trained(make_run(**SIZES, max_epochs=3), mnist, interrupt=True)
     outcome, last = resumed.outcome, decode(resumed.states[-1], MADE_BY)
     assert [epoch.seconds for epoch in outcome.curve[:2]] == [epoch["seconds"] for epoch in last["curve"]]
@@ -142,7 +142,7 @@ def test_the_times_before_and_after_an_interruption_are_added(mnist: Mnist, make
     assert outcome.cpu_seconds > last["cpu_seconds"] > 0
 
 
-def test_the_contents_of_a_state_belong_to_format_3(mnist: Mnist, make_run: MakeRun) -> None:
+def test_the_contents_of_a_state_belong_to_format_3(mnist: DataSet, make_run: MakeRun) -> None:
     """If you change the contents, raise checkpoints._FORMAT, so that older files are refused."""
     state = decode(Trained(make_run(**SIZES, max_epochs=2), mnist, interrupt=False).states[0], MADE_BY)
     assert checkpoints._FORMAT == 3

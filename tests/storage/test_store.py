@@ -218,6 +218,17 @@ def test_the_reason_of_damage_is_reported(make_record: MakeRecord, tmp_path: Pat
         assert read_run(tmp_path, record.run_id) is None
 
 
+def test_an_unknown_setting_cannot_take_the_place_of_a_column(make_record: MakeRecord, tmp_path: Path) -> None:
+    record = make_record(lr=1e-3)
+    text = save(tmp_path, record).read_text(encoding="utf-8")
+    tree = json.loads(text)["record"]
+    path_of(tmp_path, record.run_id).write_text(with_checksum(tree | {"config": record.config | {"lr": None, "run_id": 3}}))
+    table = load(tmp_path)
+    assert (table["lr"].tolist(), table["run_id"].tolist()) == ([1e-3], [record.run_id])
+    path_of(tmp_path, record.run_id).write_text(with_checksum(tree | {"config": record.config | {"optimizer.lr": 1.0}}))
+    assert damaged_in(tmp_path).reason == NOT_VALID
+
+
 def test_a_record_in_the_file_of_another_run_is_not_trusted(make_record: MakeRecord, tmp_path: Path) -> None:
     record = make_record()
     path = save(tmp_path, record).rename(path_of(tmp_path, "other"))

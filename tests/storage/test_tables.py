@@ -1,5 +1,6 @@
 """Tables with one row per run, per epoch and per split."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
@@ -27,7 +28,7 @@ CURVE_COLUMNS = [
     *("epoch", "train_loss", "train_accuracy", "highest_loss", "valid_loss", "valid_accuracy", "seconds"),
 ]
 SETTINGS = {
-    name: {None: "null"}.get(value, value) if value != [] else "[]"
+    name: json.dumps(value, separators=(",", ":")) if value is None or isinstance(value, list | dict) else value
     for name, value in flatten(asdict(RunConfig())).items()
     if name not in ("seed", "optimizer.lr", "loss.name")
 }
@@ -129,7 +130,7 @@ def test_a_setting_of_a_record_is_not_replaced_by_the_default(make_record: MakeR
 def test_class_counts_have_one_row_per_seed_and_split(make_record: MakeRecord) -> None:
     counts = class_counts_frame([make_record(lr=lr, seed=seed) for seed in (0, 1) for lr in (1e-3, 1e-2)])
     assert list(counts.columns) == [*DRAWN_BY, "split", *"0123456789"]
-    assert counts[DRAWN_BY[1:]].to_numpy().tolist() == [[0, 3000, 5000, 10000, "null"]] * 6
+    assert counts[DRAWN_BY[1:]].to_numpy().tolist() == [["null", 0, 3000, 5000, 10000, "null"]] * 6
     assert sorted(zip(counts["seed"], counts["split"], counts["0"], counts["9"], strict=True)) == [
         *((0, "test", 1000, 1000), (0, "train", 300, 300), (0, "valid", 500, 500)),
         *((1, "test", 1000, 1000), (1, "train", 300, 300), (1, "valid", 500, 500)),
@@ -145,9 +146,9 @@ def test_other_data_settings_give_another_split_of_the_same_seed(make_record: Ma
         for data, count in ((sizes, 500), (sizes | other, 5))
     ]
     counts = class_counts_frame(records)
-    settings = {"skip": 0} | sizes | {"classes": None} | other
+    settings = {"content": None, "skip": 0} | sizes | {"classes": None} | other
     assert counts[DRAWN_BY].to_numpy().tolist() == [
-        [0, 0, 3000, 5000, 10000, "null"],
+        [0, "null", 0, 3000, 5000, 10000, "null"],
         [0, *map(setting_cell, settings.values())],
     ]
     assert counts["0"].tolist() == [500, 5]

@@ -18,7 +18,7 @@ from lrsweep.analysis.suggestions import RULES
 from lrsweep.cli import find
 from lrsweep.config import AppConfig, ConfigError, FindConfig, RunConfig, flatten, run_id
 from lrsweep.data import dataset
-from lrsweep.data.dataset import Mnist
+from lrsweep.data.dataset import DataSet
 from lrsweep.records import RangeTest, RangeTests
 from lrsweep.storage import files, range_tests
 from lrsweep.training import solo
@@ -83,11 +83,11 @@ def test_range_test_settings_do_not_change_the_run_id() -> None:
 # The range test.
 
 
-def run_test(mnist: Mnist, run: RunConfig, find: FindConfig = SHORT, **options: Any) -> RangeTest:
+def run_test(mnist: DataSet, run: RunConfig, find: FindConfig = SHORT, **options: Any) -> RangeTest:
     return range_test(run, dataset.split(mnist, run.data, run.seed).train, find, **options)
 
 
-def test_a_full_range_test(mnist: Mnist, make_run: MakeRun) -> None:
+def test_a_full_range_test(mnist: DataSet, make_run: MakeRun) -> None:
     steps: list[None] = []
     before = torch.get_rng_state()
     result = run_test(mnist, make_run(), on_step=lambda: steps.append(None))
@@ -100,7 +100,7 @@ def test_a_full_range_test(mnist: Mnist, make_run: MakeRun) -> None:
     assert run_test(mnist, make_run(seed=1)).losses != result.losses
 
 
-def test_at_a_constant_rate_it_equals_the_run_with_the_same_seed(mnist: Mnist, make_run: MakeRun) -> None:
+def test_at_a_constant_rate_it_equals_the_run_with_the_same_seed(mnist: DataSet, make_run: MakeRun) -> None:
     """10 epochs of 2 batches. The rate rises by one billionth only."""
     run = make_run(lr=1e-3, max_epochs=10)
     constant = FindConfig(num_steps=20, low=1e-3, high=1e-3 * (1 + 1e-9))
@@ -109,7 +109,7 @@ def test_at_a_constant_rate_it_equals_the_run_with_the_same_seed(mnist: Mnist, m
     np.testing.assert_allclose(losses.mean(axis=1), [epoch.train_loss for epoch in curve], rtol=1e-4)
 
 
-def test_it_ends_when_the_loss_has_risen_too_far(mnist: Mnist, make_run: MakeRun) -> None:
+def test_it_ends_when_the_loss_has_risen_too_far(mnist: DataSet, make_run: MakeRun) -> None:
     result = run_test(mnist, make_run(), FindConfig(num_steps=60, low=1e-3, high=1e3, smoothing=0.5))
     assert result.end == "loss_rose"
     assert len(result.rates) == len(result.losses) == len(result.smoothed) < 60
@@ -117,7 +117,7 @@ def test_it_ends_when_the_loss_has_risen_too_far(mnist: Mnist, make_run: MakeRun
     assert (np.array(result.smoothed) > 4 * lowest).tolist() == [False] * (len(lowest) - 1) + [True]
 
 
-def test_it_ends_before_a_loss_that_is_not_finite(mnist: Mnist, make_run: MakeRun) -> None:
+def test_it_ends_before_a_loss_that_is_not_finite(mnist: DataSet, make_run: MakeRun) -> None:
     result = run_test(mnist, make_run(), FindConfig(num_steps=20, low=1e36, high=1e38))
     assert result.end == "not_finite"
     assert 1 <= len(result.losses) < 20

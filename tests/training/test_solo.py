@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lrsweep.config import LossConfig, RunConfig
 from lrsweep.data import dataset
-from lrsweep.data.dataset import Mnist, Part, Split
+from lrsweep.data.dataset import DataSet, Part, Split
 from lrsweep.data.seeding import generator
 from lrsweep.records import EpochRecord, Outcome
 from lrsweep.training import solo
@@ -29,7 +29,7 @@ MakeRun = Callable[..., RunConfig]
 CPU = torch.device("cpu")
 
 
-def split_of(mnist: Mnist, run: RunConfig) -> Split:
+def split_of(mnist: DataSet, run: RunConfig) -> Split:
     return dataset.split(mnist, run.data, run.seed)
 
 
@@ -81,7 +81,7 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "double_softmax"])
 def test_equal_runs_give_equal_bits_whatever_the_global_generator(
-    mnist: Mnist, make_run: MakeRun, models: list[nn.Module], loss: str
+    mnist: DataSet, make_run: MakeRun, models: list[nn.Module], loss: str
 ) -> None:
     run = make_run(loss=loss, max_epochs=2)
     outcomes = []
@@ -97,7 +97,7 @@ def test_equal_runs_give_equal_bits_whatever_the_global_generator(
         assert torch.equal(first[name], second[name])
 
 
-def test_runs_with_the_same_seed_differ_in_their_rate_only(mnist: Mnist, make_run: MakeRun, losses: list[float]) -> None:
+def test_runs_with_the_same_seed_differ_in_their_rate_only(mnist: DataSet, make_run: MakeRun, losses: list[float]) -> None:
     first_losses = []
     for lr in (1e-5, 1e-3):
         run = make_run(lr=lr, max_epochs=1)
@@ -132,7 +132,7 @@ class DocumentsCNN(nn.Module):
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "double_softmax"])
-def test_three_steps_equal_a_plain_loop(mnist: Mnist, make_run: MakeRun, loss: str) -> None:
+def test_three_steps_equal_a_plain_loop(mnist: DataSet, make_run: MakeRun, loss: str) -> None:
     run = make_run(num_train=80, loss=loss)  # batches of 32, 32 and 16 images
     part = split_of(mnist, run).train
     part = Part(part.images.double(), part.labels)
@@ -162,7 +162,7 @@ def test_three_steps_equal_a_plain_loop(mnist: Mnist, make_run: MakeRun, loss: s
 
 
 @pytest.mark.parametrize(("num_images", "loss"), [(1, "cross_entropy"), (256, "cross_entropy"), (300, "double_softmax")])
-def test_a_score_equals_that_of_one_large_batch(mnist: Mnist, make_run: MakeRun, num_images: int, loss: str) -> None:
+def test_a_score_equals_that_of_one_large_batch(mnist: DataSet, make_run: MakeRun, num_images: int, loss: str) -> None:
     run = make_run(num_test=num_images, loss=loss, seed=1)
     part, model = split_of(mnist, run).test, model_of(run)
     before = copy.deepcopy(model.state_dict())
@@ -178,7 +178,7 @@ def test_a_score_equals_that_of_one_large_batch(mnist: Mnist, make_run: MakeRun,
 # The end of a run, and its outcome.
 
 
-def test_the_outcome_of_a_run_that_ends_at_max_epochs(mnist: Mnist, make_run: MakeRun, losses: list[float]) -> None:
+def test_the_outcome_of_a_run_that_ends_at_max_epochs(mnist: DataSet, make_run: MakeRun, losses: list[float]) -> None:
     run = make_run(num_train=40, lr=0.01, max_epochs=3)  # batches of 32 and 8 images
     reported: list[EpochRecord] = []
     outcome = train(run, split_of(mnist, run), reported.append)
@@ -193,7 +193,7 @@ def test_the_outcome_of_a_run_that_ends_at_max_epochs(mnist: Mnist, make_run: Ma
 
 
 @pytest.mark.parametrize("patience", [1, 3])
-def test_a_run_that_never_learns_ends_by_patience(mnist: Mnist, make_run: MakeRun, patience: int) -> None:
+def test_a_run_that_never_learns_ends_by_patience(mnist: DataSet, make_run: MakeRun, patience: int) -> None:
     run = make_run(lr=1e-30, patience=patience, max_epochs=50)
     outcome = train(run, split_of(mnist, run))
     assert (outcome.status, outcome.stop_reason) == ("ok", "patience")
@@ -201,7 +201,7 @@ def test_a_run_that_never_learns_ends_by_patience(mnist: Mnist, make_run: MakeRu
 
 
 def test_the_best_epoch_decides_when_a_run_ends_and_how_it_scores(
-    mnist: Mnist, make_run: MakeRun, models: list[nn.Module]
+    mnist: DataSet, make_run: MakeRun, models: list[nn.Module]
 ) -> None:
     run = make_run(num_train=128, num_test=300, lr=0.003, patience=2, max_epochs=50)
     split = split_of(mnist, run)
@@ -241,7 +241,7 @@ def scored_parts(run: RunConfig, split: Split, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(("max_epochs", "num_scores"), [(3, 2), (1, 1)], ids=["best epoch first", "best epoch last"])
 def test_the_test_set_is_scored_at_the_end_for_the_best_and_the_last_epoch(
-    mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, max_epochs: int, num_scores: int
+    mnist: DataSet, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, max_epochs: int, num_scores: int
 ) -> None:
     run = make_run(lr=1e-30, max_epochs=max_epochs)
     split = split_of(mnist, run)
@@ -252,7 +252,7 @@ def test_the_test_set_is_scored_at_the_end_for_the_best_and_the_last_epoch(
     assert outcome.last_test_accuracy is not None
 
 
-def test_only_chosen_epochs_are_validated(mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_chosen_epochs_are_validated(mnist: DataSet, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run(patience=None, max_epochs=5, validate_every=3)
     split = split_of(mnist, run)
     scored, outcome = scored_parts(run, split, monkeypatch)
@@ -262,7 +262,7 @@ def test_only_chosen_epochs_are_validated(mnist: Mnist, make_run: MakeRun, monke
     assert outcome.best_epoch in (3, 5)
 
 
-def test_validating_rarely_changes_nothing_else(mnist: Mnist, make_run: MakeRun) -> None:
+def test_validating_rarely_changes_nothing_else(mnist: DataSet, make_run: MakeRun) -> None:
     often, rarely = (make_run(lr=0.003, patience=None, max_epochs=4, validate_every=every) for every in (1, 4))
     weights: list[dict[str, Tensor]] = []
     first, second = (
@@ -282,7 +282,7 @@ def test_validating_rarely_changes_nothing_else(mnist: Mnist, make_run: MakeRun)
     assert second.curve[-1] == first.curve[-1]
 
 
-def test_a_run_can_be_scored_at_its_last_epoch(mnist: Mnist, make_run: MakeRun) -> None:
+def test_a_run_can_be_scored_at_its_last_epoch(mnist: DataSet, make_run: MakeRun) -> None:
     run = make_run(num_train=128, num_test=300, lr=0.003, patience=2, max_epochs=50)
     split = split_of(mnist, run)
     weights: list[dict[str, Tensor]] = []
@@ -301,7 +301,7 @@ def test_a_run_can_be_scored_at_its_last_epoch(mnist: Mnist, make_run: MakeRun) 
     assert best.test_loss != last.test_loss
 
 
-def test_the_highest_loss_of_an_epoch_is_that_of_one_step(mnist: Mnist, make_run: MakeRun, losses: list[float]) -> None:
+def test_the_highest_loss_of_an_epoch_is_that_of_one_step(mnist: DataSet, make_run: MakeRun, losses: list[float]) -> None:
     run = make_run(num_train=72, lr=0.01, max_epochs=2)  # three steps per epoch
     outcome = train(run, split_of(mnist, run))
     assert [epoch.highest_loss for epoch in outcome.curve] == [max(losses[:3]), max(losses[3:])]
@@ -310,7 +310,7 @@ def test_the_highest_loss_of_an_epoch_is_that_of_one_step(mnist: Mnist, make_run
 # Divergence.
 
 
-def test_an_absurd_rate_diverges_after_one_step(mnist: Mnist, make_run: MakeRun, losses: list[float]) -> None:
+def test_an_absurd_rate_diverges_after_one_step(mnist: DataSet, make_run: MakeRun, losses: list[float]) -> None:
     run = make_run(lr=1e30)
     outcome = train(run, split_of(mnist, run))
     assert (outcome.status, outcome.stop_reason, outcome.diverged_step) == ("diverged", "diverged", 1)
@@ -323,7 +323,7 @@ def test_an_absurd_rate_diverges_after_one_step(mnist: Mnist, make_run: MakeRun,
 
 @pytest.mark.parametrize(("step", "bad"), [(0, math.nan), (2, math.inf), (3, -math.inf), (5, math.nan)])
 def test_a_run_diverges_at_its_first_loss_that_is_not_finite(
-    mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, step: int, bad: float
+    mnist: DataSet, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, step: int, bad: float
 ) -> None:
     run = make_run(num_train=40, max_epochs=5)  # two steps per epoch
     seen: list[float] = []
@@ -348,7 +348,7 @@ def test_a_run_diverges_at_its_first_loss_that_is_not_finite(
 
 @pytest.mark.parametrize("validate_every", [1, 4])
 def test_a_run_that_diverges_has_no_last_epoch_to_score(
-    mnist: Mnist, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, validate_every: int
+    mnist: DataSet, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, validate_every: int
 ) -> None:
     monkeypatch.setattr(solo, "lr_at", lambda schedule, base_lr, step, pace: 1e-3 if step < 2 else 1e30)
     run = make_run(patience=None, max_epochs=5, validate_every=validate_every)  # two steps per epoch
@@ -361,7 +361,7 @@ def test_a_run_that_diverges_has_no_last_epoch_to_score(
     assert weights == []
 
 
-def test_without_validation_broken_weights_show_in_the_next_epoch(mnist: Mnist, make_run: MakeRun) -> None:
+def test_without_validation_broken_weights_show_in_the_next_epoch(mnist: DataSet, make_run: MakeRun) -> None:
     """Each epoch has one step. Only the loss of the first step is finite."""
     often, rarely = (make_run(lr=1e30, num_train=32, patience=None, max_epochs=5, validate_every=every) for every in (1, 3))
     first, second = (train(run, split_of(mnist, run)) for run in (often, rarely))
@@ -370,7 +370,9 @@ def test_without_validation_broken_weights_show_in_the_next_epoch(mnist: Mnist, 
 
 
 @pytest.mark.parametrize("max_epochs", [1, 2])
-def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_scored(mnist: Mnist, make_run: MakeRun, max_epochs: int) -> None:
+def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_scored(
+    mnist: DataSet, make_run: MakeRun, max_epochs: int
+) -> None:
     """With one step per epoch, the training loss is finite, but the weights after the step are not."""
     run = make_run(lr=1e30, num_train=32, max_epochs=max_epochs)
     outcome = train(run, split_of(mnist, run))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lrsweep.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig
 from lrsweep.data import dataset
-from lrsweep.data.dataset import Mnist, Part, Split, batch_order
+from lrsweep.data.dataset import DataSet, Part, Split, batch_order
 from lrsweep.fused import scheduler
 from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.fused.block import Block
@@ -32,7 +32,7 @@ def run(make_run: MakeRun) -> RunConfig:
 
 
 @pytest.fixture
-def split(mnist: Mnist, run: RunConfig) -> Split:
+def split(mnist: DataSet, run: RunConfig) -> Split:
     return dataset.split(mnist, run.data, run.seed)
 
 
@@ -187,7 +187,7 @@ def test_mixed_precision_keeps_float32_weights_and_similar_losses(split: Split, 
 
 
 def test_both_engines_start_from_the_best_weights_of_another_run(
-    mnist: Mnist, split: Split, run: RunConfig, tmp_path: Path
+    mnist: DataSet, split: Split, run: RunConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "seed-0.pt"
     first = train(run, split, on_weights=lambda weights: path.write_bytes(weights_file(weights, "")))
@@ -203,7 +203,7 @@ def test_both_engines_start_from_the_best_weights_of_another_run(
 
 
 def test_a_new_output_layer_starts_from_the_seed_and_the_others_from_the_file(
-    mnist: Mnist, split: Split, run: RunConfig, tmp_path: Path
+    mnist: DataSet, split: Split, run: RunConfig, tmp_path: Path
 ) -> None:
     path = tmp_path / "seed-0.pt"
     weights: list[dict[str, Tensor]] = []
@@ -221,7 +221,7 @@ def test_a_new_output_layer_starts_from_the_seed_and_the_others_from_the_file(
 
 @pytest.mark.parametrize(("init", "learns"), [("pytorch", True), ("zero", False), ("large", False)])
 @pytest.mark.slow
-def test_zero_and_large_initial_weights_fail_to_learn(mnist: Mnist, make_run: MakeRun, init: str, learns: bool) -> None:
+def test_zero_and_large_initial_weights_fail_to_learn(mnist: DataSet, make_run: MakeRun, init: str, learns: bool) -> None:
     run = make_run(num_train=600, num_valid=300, num_test=300, patience=None, max_epochs=5, lr=0.003)
     run = replace(run, model=ModelConfig(init=init))
     outcome = train(run, dataset.split(mnist, run.data, run.seed))

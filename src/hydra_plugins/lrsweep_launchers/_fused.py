@@ -18,7 +18,7 @@ from hydra_plugins.lrsweep_launchers._progress import Progress
 from lrsweep.cli import execution
 from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
-from lrsweep.data.download import load_mnist
+from lrsweep.data.images import read_images
 from lrsweep.fused import scheduler
 from lrsweep.records import RunRecord
 from lrsweep.storage.files import write_atomically
@@ -38,7 +38,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, fallb
 
     If a program fails, its unfinished runs run solo with `fallback`; otherwise the sweep ends with SweepIncomplete.
     """
-    load_mnist(Path(jobs[0].app.machine.data_dir))  # downloads it once, before any worker needs it
+    read_images(jobs[0].run.data, Path(jobs[0].app.machine.data_dir))  # downloads them once, before any worker needs them
     execution.report_cpu_fallback(jobs[0].app.machine.device)
     remove_old_errors(jobs)
     reasons = {job.key: reason_not_fusable(job) for job in jobs}

@@ -17,7 +17,7 @@ from hydra_plugins.lrsweep_launchers._processes import Failure, Sweep, Worker, e
 from hydra_plugins.lrsweep_launchers._progress import Progress, label
 from lrsweep.cli import execution
 from lrsweep.config import ConfigError, MachineConfig, require
-from lrsweep.data.download import load_mnist
+from lrsweep.data.images import read_images
 from lrsweep.records import RunRecord
 from lrsweep.training.device import describe, num_cores, prepare_device
 
@@ -51,7 +51,7 @@ def run_all(
     `done` are the records of the sweep's finished runs. A run that takes longer than `run_seconds` has failed.
     """
     workers = num_workers(workers, jobs[0].app.machine)
-    load_mnist(Path(jobs[0].app.machine.data_dir))  # downloads it once, before any worker needs it
+    read_images(jobs[0].run.data, Path(jobs[0].app.machine.data_dir))  # downloads them once, before any worker needs them
     execution.report_cpu_fallback(jobs[0].app.machine.device)
     # Describe the machine before training, because a GPU that fails later cannot be queried. This creates no CUDA context in this
     # process; otherwise no worker could use a GPU in exclusive mode.

@@ -18,6 +18,7 @@ from lrsweep.analysis.shortfall import LEVEL
 from lrsweep.analysis.study import NoSuchRuns, power
 from lrsweep.analysis.verdicts import Effect
 from lrsweep.config import ScheduleConfig
+from lrsweep.storage.tables import class_columns
 from lrsweep.training.schedules import Pace, lr_at
 
 
@@ -86,19 +87,20 @@ def _classes_texts(rates: pd.DataFrame) -> list[Phrase]:
 def balance(evidence: Evidence, level: float, *, study: str) -> Effect:
     """An upper bound on the difference between balanced accuracy and accuracy at the best rate.
 
-    With class shares p and class errors e, the error is Σ p·e and the balanced error Σ e / 10. So the balanced error
-    is between 1 / (10 max p) and 1 / (10 min p) times the error, whatever the class errors are.
+    With shares p of the n classes, and their errors e, the error is Σ p·e and the balanced error Σ e / n. So the balanced error
+    is between 1 / (n max p) and 1 / (n min p) times the error, whatever the class errors are.
     """
     stored = evidence.study(study)
     column = BlockDesign(stored, "test_accuracy").column(stored.find_arm({}))
-    classes = [str(digit) for digit in range(10)]
+    classes = class_columns(stored.class_counts)
     counts = stored.class_counts[classes].astype(float)
     test = counts[stored.class_counts["split"] == "test"]
     if test.empty:
         raise NoSuchRuns(Phrase("no class counts of the test images"))
     shares = test.div(test.sum(axis="columns"), axis="index")
+    even = 1 / len(classes)
     error = 1 - float(column.by_seed.mean())
-    bound = error * max(float((0.1 / shares).max().max()) - 1, 1 - float((0.1 / shares).min().min()))
+    bound = error * max(float((even / shares).max().max()) - 1, 1 - float((even / shares).min().min()))
     ratio = float((counts.max(axis="columns") / counts.min(axis="columns")).max())
     detail = Phrase(
         "test classes are {low} to {high} of the images; in no split is the largest more than {ratio} times the smallest. At "

@@ -3,6 +3,7 @@
 import pandas as pd
 from scipy import stats
 
+from lrsweep.config import WITHOUT_EFFECT
 from lrsweep.storage import tables
 
 BUSY_FROM = 1.1  # wall time divided by CPU time: from here on, the machine was busy
@@ -29,7 +30,7 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
 
     Runs of one arm differ only in learning rate and seed, so they can be averaged over seeds.
     """
-    settings = [name for name in runs.columns if "." in name]
+    settings = [name for name in runs.columns if "." in name and name not in WITHOUT_EFFECT]
     varying = [name for name in settings if (runs[name] != runs[name].iloc[0]).any()]
     arms = runs["loss"].astype(str)
     for name in varying:

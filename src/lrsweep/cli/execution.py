@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, ScheduleConfig, StudyConfig, per_seed, run_id
 from lrsweep.data import dataset
-from lrsweep.data.dataset import Mnist
+from lrsweep.data.dataset import DataSet
 from lrsweep.fused import scheduler
 from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.records import EpochRecord, Outcome, RunRecord, State
@@ -60,7 +60,7 @@ def check_files(run: RunConfig, machine: MachineConfig) -> None:
         if not path.is_file():
             how = "create it with machine.save_weights, as lrsweep study=pretrain does"
             raise ConfigError(f"model.init_from: {path} {'is not a file' if path.exists() else 'does not exist'}; {how}")
-        initial_model(run.model, run.seed, torch.device("cpu"))
+        initial_model(run.model, run.seed, torch.device("cpu"), data=run.data)
     if machine.save_weights:
         _refuse_unwritable(per_seed(machine.save_weights, run.seed))
 
@@ -102,7 +102,7 @@ def run_one(
     device = prepare_device(machine)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    split = dataset.split(_mnist(Path(machine.data_dir), device), run.data, run.seed)
+    split = dataset.split(dataset.load(run.data, Path(machine.data_dir), device), run.data, run.seed)
     environment = describe(device, workers)
     checkpoint = _checkpoint(run, folder, environment, "solo", machine.checkpoint_seconds)
     state = _read(checkpoint, on_message)
@@ -166,10 +166,10 @@ def run_cohort(
     device = prepare_device(machine)
     if device.index is not None:
         torch.cuda.set_device(device)  # CUDA graphs are recorded on the current device
-    mnist = _mnist(Path(machine.data_dir), device)
-    validated, unvalidated = _time_solo_epochs(runs, mnist)
-    num_slots = num_slots or (scheduler.num_slots_that_fit(runs[0], mnist) if device.type == "cuda" else _CPU_SLOTS)
-    class_counts = cache(lambda seed: dataset.split(mnist, runs[0].data, seed).class_counts)
+    data_set = dataset.load(runs[0].data, Path(machine.data_dir), device)
+    validated, unvalidated = _time_solo_epochs(runs, data_set)
+    num_slots = num_slots or (scheduler.num_slots_that_fit(runs[0], data_set) if device.type == "cuda" else _CPU_SLOTS)
+    class_counts = cache(lambda seed: dataset.split(data_set, runs[0].data, seed).class_counts)
     num_slots_used = min(num_slots, len(runs))
     every_seconds = machine.checkpoint_seconds and max(machine.checkpoint_seconds, num_slots_used * _FUSED_CHECKPOINT_SECONDS)
     environment = describe(device, workers=1)
@@ -195,7 +195,7 @@ def run_cohort(
     try:
         scheduler.train(
             runs,
-            mnist,
+            data_set,
             num_slots=num_slots,
             epoch_seconds=EpochSeconds(median(validated), median(unvalidated or validated)),
             on_outcome=on_outcome,
@@ -227,7 +227,7 @@ def _read_all(checkpoints: list[Checkpoint], on_message: OnMessage) -> dict[int,
     return states
 
 
-def _time_solo_epochs(runs: list[RunConfig], mnist: Mnist) -> tuple[list[float], list[float]]:
+def _time_solo_epochs(runs: list[RunConfig], data_set: DataSet) -> tuple[list[float], list[float]]:
     """The seconds of a few solo epochs with validation, and of as many without, if the runs have epochs without validation."""
     every = 2 if any(run.training.validate_every > 1 for run in runs) else 1
     run = replace(
@@ -236,7 +236,7 @@ def _time_solo_epochs(runs: list[RunConfig], mnist: Mnist) -> tuple[list[float],
         schedule=ScheduleConfig(),
         training=replace(runs[0].training, max_epochs=every * _CALIBRATION_EPOCHS, patience=None, validate_every=every),
     )
-    outcome = solo.train(run, dataset.split(mnist, run.data, run.seed))
+    outcome = solo.train(run, dataset.split(data_set, run.data, run.seed))
     assert outcome.wall_seconds is not None
     validated = [epoch.seconds for epoch in outcome.curve if epoch.valid_loss is not None]
     unvalidated = [epoch.seconds for epoch in outcome.curve if epoch.valid_loss is None]
@@ -308,12 +308,7 @@ def _store(
     return record
 
 
-@cache
-def _mnist(folder: Path, device: torch.device) -> Mnist:
-    return dataset.load(folder, device)
-
-
 def write_model_summary(run: RunConfig, folder: Path) -> str:
-    summary = summarise_model(run.model, run.training.batch_size)
+    summary = summarise_model(run.model, run.training.batch_size, run.data)
     files.write_atomically(folder / "model.txt", (summary + "\n").encode())
     return summary

@@ -72,7 +72,7 @@ def find(cfg: DictConfig) -> None:
 
 def _range_tests(app: AppConfig, device: torch.device) -> list[RangeTest]:
     runs = [replace(app.run, seed=seed) for seed in range(app.seed, app.seed + app.find.num_seeds)]  # checks every seed
-    mnist = dataset.load(Path(app.machine.data_dir), device)
+    data_set = dataset.load(app.data, Path(app.machine.data_dir), device)
     tests = []
     with tqdm(total=app.find.num_seeds * app.find.num_steps, unit="step", disable=None) as bar:
 
@@ -80,7 +80,7 @@ def _range_tests(app: AppConfig, device: torch.device) -> list[RangeTest]:
             bar.update()
 
         for run in runs:
-            train = dataset.split(mnist, run.data, run.seed).train
+            train = dataset.split(data_set, run.data, run.seed).train
             test = range_test(run, train, app.find, on_step=on_step)
             if not test.rates:
                 raise ConfigError(f"the loss of seed {run.seed} is infinite or NaN at the first step; check the initial weights")

@@ -22,7 +22,7 @@ from omegaconf.errors import InterpolationValidationError
 
 from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.cli.streams import write_any_text
-from lrsweep.config import CONF_DIR, RESOLVERS, AppConfig, ConfigError, flatten
+from lrsweep.config import CONF_DIR, DICTS, RESOLVERS, AppConfig, ConfigError, flatten
 
 _IS_HYDRA_1_3 = hydra.__version__.startswith("1.3.")
 # Hydra 1.3 warns if version_base is missing, Hydra 1.4 warns if it is given.
@@ -44,7 +44,10 @@ def register() -> None:
     """Register the config schema and the resolvers that conf/ uses."""
     if "schema.yaml" not in ConfigStore.instance().repo:
         _hide_literals(AppConfig)
-        ConfigStore.instance().store(name="schema", node=AppConfig)
+        schema = OmegaConf.structured(AppConfig)
+        for name in DICTS:
+            OmegaConf.set_struct(OmegaConf.select(schema, name), False)  # so that model.args.width=128 needs no +
+        ConfigStore.instance().store(name="schema", node=schema)
     for name, resolver in RESOLVERS.items():
         _register_resolver(name, resolver)
 
@@ -61,7 +64,7 @@ def compose(*overrides: str, return_hydra_config: bool = False) -> DictConfig:
     """The config of a command with these overrides."""
     register()
     with hydra.initialize_config_dir(str(CONF_DIR), **VERSION_BASE):
-        return hydra.compose("config", list(overrides), return_hydra_config=return_hydra_config)
+        return hydra.compose("config", with_own_groups(list(overrides)), return_hydra_config=return_hydra_config)
 
 
 def _hide_literals(config: Any) -> None:
@@ -87,7 +90,11 @@ def to_app_config(cfg: DictConfig) -> AppConfig:
             raise
         raise _not_a_list(cfg) from error
     assert isinstance(app, AppConfig)
-    return app
+    if app.data.target is None and app.model.target is None:
+        return app
+    from lrsweep.cli.own_code import with_own_code  # PyTorch takes seconds to import
+
+    return with_own_code(app)
 
 
 def _not_a_list(cfg: DictConfig) -> ConfigError:
@@ -139,7 +146,7 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
 
     entry: Callable[[], Any] = hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)(job)
     try:
-        sys.argv[1:] = with_study_mode(options_first(sys.argv[1:]))
+        sys.argv[1:] = with_study_mode(with_own_groups(options_first(sys.argv[1:])))
         with _stopped_by_signals():
             entry()
     except SweepIncomplete:
@@ -168,6 +175,12 @@ def options_first(words: list[str]) -> list[str]:
     left = list(overrides)
     options = [word for word in words if not (left and word == left[0] and left.pop(0))]
     return options + overrides
+
+
+def with_own_groups(words: list[str]) -> list[str]:
+    """`data.target=…` alone means `data=own`, whose sizes fit any data. In the same way, `model.target=…` means `model=own`."""
+    named = {word.lstrip("+").split("=")[0] for word in words}
+    return [*words, *(f"{group}=own" for group in ("data", "model") if f"{group}.target" in named and group not in named)]
 
 
 def with_study_mode(words: list[str]) -> list[str]:

@@ -4,14 +4,14 @@
 """
 
 from lrsweep.config.app import ALL_STUDIES, CONF_DIR, AppConfig, FindConfig, MachineConfig, StudyConfig, TrackerConfig
+from lrsweep.config.data import DataConfig
 from lrsweep.config.grid import RESOLVERS, GridConfig, log_grid
+from lrsweep.config.model import ModelConfig
 from lrsweep.config.optimizer import LAYERS, LayerFactors, OptimizerConfig
 from lrsweep.config.run import (
-    NUM_MNIST_TEST,
-    NUM_MNIST_TRAIN,
-    DataConfig,
+    DICTS,
+    WITHOUT_EFFECT,
     LossConfig,
-    ModelConfig,
     RunConfig,
     TrainingConfig,
     flatten,
@@ -24,10 +24,10 @@ from lrsweep.config.validation import ConfigError, require
 __all__ = [
     "ALL_STUDIES",
     "CONF_DIR",
+    "DICTS",
     "LAYERS",
-    "NUM_MNIST_TEST",
-    "NUM_MNIST_TRAIN",
     "RESOLVERS",
+    "WITHOUT_EFFECT",
     "AppConfig",
     "ConfigError",
     "DataConfig",

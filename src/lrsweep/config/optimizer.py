@@ -63,6 +63,10 @@ class OptimizerConfig:
     layers: LayerFactors = field(default_factory=LayerFactors)
     """A further factor for each layer by name, in addition to `layerwise`."""
 
+    rates: dict[str, float] = field(default_factory=dict)
+    """Factors for the learning rates of parameters whose names start as given, e.g. {features.: 0.1}. If several starts fit, the
+    longest one counts. 0 freezes the parameters."""
+
     def __post_init__(self) -> None:
         convert_floats("optimizer", self)
         require_one_of("optimizer.name", _OPTIMIZER_USES, self.name)
@@ -73,6 +77,13 @@ class OptimizerConfig:
         decay = self.weight_decay or 0.0
         require(0 <= decay < math.inf, "optimizer.weight_decay", "finite and at least 0", self.weight_decay)
         require(1 < self.layer_factor <= 100, "optimizer.layer_factor", "above 1 and at most 100", self.layer_factor)
+        for start, factor in self.rates.items():
+            require(0 <= factor < math.inf, f"optimizer.rates.{start}", "finite and at least 0", factor)
+
+    @property
+    def sets_layers(self) -> bool:
+        """Do settings name the layers of the documents' CNN?"""
+        return self.layerwise != "uniform" or self.layers != LayerFactors()
 
     def layer_rates(self) -> dict[str, float]:
         """The factor that multiplies the learning rate of each layer: `layerwise` times `layers`."""

@@ -1,9 +1,10 @@
 """Random shifts and rotations of training images.
 
-Shapes: B batch, C = 1 channel, H × W = 28 × 28 pixels.
+Shapes: B batch, C channels, H × W pixels.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,11 @@ from torch import Tensor
 from lrsweep.config import DataConfig
 
 
-def augment(config: DataConfig, images_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-    """Rotate each normalised image about its centre, then shift it. Pixels from outside the image are black."""
+def augment(config: DataConfig, images_BCHW: Tensor, generator: torch.Generator, black: Sequence[float] = (-1.0,)) -> Tensor:
+    """Rotate each normalised image about its centre, then shift it. Pixels from outside the image are black.
+
+    `black` is that pixel in each channel, normalised.
+    """
     if config.max_shift == config.max_rotation == 0:
         return images_BCHW
     # Drawn on the CPU, so that a seed gives the same moves on every device.
@@ -26,5 +30,6 @@ def augment(config: DataConfig, images_BCHW: Tensor, generator: torch.Generator)
     rotation_B22 = torch.stack([cos_B, -sin_B, sin_B, cos_B], dim=1).view(-1, 2, 2)
     inverse_B23 = torch.cat([rotation_B22, -rotation_B22 @ shift_B21], dim=2).to(images_BCHW.device)
     grid_BHW2 = F.affine_grid(inverse_B23, list(images_BCHW.shape), align_corners=False)
-    # grid_sample pads with 0, so black (-1) is moved to 0 and back.
-    return F.grid_sample(images_BCHW + 1, grid_BHW2, align_corners=False) - 1
+    # grid_sample pads with 0, so black is moved to 0 and back.
+    black_C11 = images_BCHW.new_tensor(black)[:, None, None]
+    return F.grid_sample(images_BCHW - black_C11, grid_BHW2, align_corners=False) + black_C11

@@ -1,50 +1,62 @@
-"""MNIST on the device: a seeded split, normalised images and a seeded batch order.
+"""A data set on the device: a seeded split, normalised images and a seeded batch order.
 
 All images fit in memory, so there is no DataLoader.
 
-Shapes: N images, B batch, C = 1 channel, H × W = 28 × 28 pixels.
+Shapes: N images, B batch, C channels, H × W pixels.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lrsweep.config import NUM_MNIST_TRAIN, DataConfig
-from lrsweep.data.download import load_mnist
+from lrsweep.config import DataConfig
+from lrsweep.data.images import Images, read_images
 from lrsweep.data.seeding import generator
-
-NUM_CLASSES = 10
 
 
 @dataclass(frozen=True)
 class Part:
-    images: Tensor  # [N, 1, 28, 28], float32, normalised
+    images: Tensor  # [N, C, H, W], float32, normalised
     labels: Tensor  # [N], int64
+    black: tuple[float, ...] = (-1.0,)  # a pixel of 0 in each channel, normalised
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 @dataclass(frozen=True)
-class Mnist:
-    """All images, uint8, on the device."""
+class DataSet:
+    """All images, uint8 or float32, on the device."""
 
-    train_images: Tensor  # [60000, 28, 28]
+    train_images: Tensor  # [N, C, H, W]
     train_labels: Tensor
-    test_images: Tensor  # [10000, 28, 28]
+    test_images: Tensor
     test_labels: Tensor
+    num_classes: int = 10
+    mean: tuple[float, ...] = (0.5,)  # of each channel, if pixels are scaled to [0, 1]
+    std: tuple[float, ...] = (0.5,)
 
     @cached_property
     def train(self) -> Part:
         """All training images, normalised once for all runs that share a program."""
-        return Part(normalise(self.train_images), self.train_labels.long())
+        return self.part(self.train_images, self.train_labels)
 
     @cached_property
     def test(self) -> Part:
-        return Part(normalise(self.test_images), self.test_labels.long())
+        return self.part(self.test_images, self.test_labels)
+
+    def normalise(self, images_NCHW: Tensor) -> Tensor:
+        """float32: scaled to [0, 1] if they are uint8, then minus the mean, divided by the std."""
+        scaled = images_NCHW.float().div_(255) if images_NCHW.dtype == torch.uint8 else images_NCHW
+        mean_C11, std_C11 = (scaled.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return scaled.sub(mean_C11).div_(std_C11)
+
+    def part(self, images: Tensor, labels: Tensor) -> Part:
+        black = tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
+        return Part(self.normalise(images), labels, black)
 
 
 @dataclass(frozen=True)
@@ -52,36 +64,44 @@ class Split:
     train: Part
     valid: Part
     test: Part
+    num_classes: int = 10
 
     @property
     def class_counts(self) -> dict[str, list[int]]:
         parts = {"train": self.train, "valid": self.valid, "test": self.test}
-        return {name: torch.bincount(part.labels, minlength=NUM_CLASSES).tolist() for name, part in parts.items()}
+        return {name: torch.bincount(part.labels, minlength=self.num_classes).tolist() for name, part in parts.items()}
 
 
-def load(folder: Path, device: torch.device) -> Mnist:
-    raw = load_mnist(folder)
-    arrays = (raw.train_images, raw.train_labels, raw.test_images, raw.test_labels)
-    return Mnist(*(torch.tensor(array, device=device) for array in arrays))
+def load(config: DataConfig, folder: Path, device: torch.device) -> DataSet:
+    """The images of `config.target`, or MNIST, on the device. `folder` is machine.data_dir."""
+    return _on_device(read_images(config, folder), device)
 
 
-def normalise(images: Tensor) -> Tensor:
-    """uint8 [N, 28, 28] → float32 [N, 1, 28, 28] in [-1, 1]: scaled to [0, 1], then minus 0.5, divided by 0.5."""
-    return images.unsqueeze(1).float().div_(255).sub_(0.5).div_(0.5)
+@lru_cache(maxsize=2)
+def _on_device(images: Images, device: torch.device) -> DataSet:
+    return DataSet(
+        train_images=torch.tensor(images.train_images, device=device),
+        train_labels=torch.tensor(images.train_labels, device=device),
+        test_images=torch.tensor(images.test_images, device=device),
+        test_labels=torch.tensor(images.test_labels, device=device),
+        num_classes=images.num_classes,
+        mean=images.mean,
+        std=images.std,
+    )
 
 
 def split_indices(config: DataConfig, seed: int, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Disjoint indices of training and validation images. `labels` are those of all 60,000.
+    """Disjoint indices of training and validation images. `labels` are those of all training images.
 
     Images are skipped before classes are chosen, so `skip` leaves out the same images whatever the classes are.
     """
-    shuffled = torch.randperm(NUM_MNIST_TRAIN, generator=generator(seed, "split")).to(labels.device)[config.skip :]
+    shuffled = torch.randperm(len(labels), generator=generator(seed, "split")).to(labels.device)[config.skip :]
     chosen = _of_classes(config, shuffled, labels)
     return chosen[: config.num_train], chosen[config.num_train :][: config.num_valid]
 
 
 def indices_of_test(config: DataConfig, labels: Tensor) -> Tensor:
-    """Indices of the test images, in MNIST's order. `labels` are those of all 10,000."""
+    """Indices of the test images, in the order of the data set. `labels` are those of all test images."""
     return _of_classes(config, torch.arange(len(labels), device=labels.device), labels)[: config.num_test]
 
 
@@ -92,15 +112,14 @@ def _of_classes(config: DataConfig, indices: Tensor, labels: Tensor) -> Tensor:
     return indices[torch.isin(labels[indices], torch.tensor(config.classes, device=labels.device))]
 
 
-def split(mnist: Mnist, config: DataConfig, seed: int) -> Split:
-    def part(images: Tensor, labels: Tensor, indices: Tensor) -> Part:
-        return Part(normalise(images[indices]), labels[indices].long())
-
-    train, valid = split_indices(config, seed, mnist.train_labels)
+def split(data_set: DataSet, config: DataConfig, seed: int) -> Split:
+    train, valid = split_indices(config, seed, data_set.train_labels)
+    test = indices_of_test(config, data_set.test_labels)
     return Split(
-        train=part(mnist.train_images, mnist.train_labels, train),
-        valid=part(mnist.train_images, mnist.train_labels, valid),
-        test=part(mnist.test_images, mnist.test_labels, indices_of_test(config, mnist.test_labels)),
+        train=data_set.part(data_set.train_images[train], data_set.train_labels[train]),
+        valid=data_set.part(data_set.train_images[valid], data_set.train_labels[valid]),
+        test=data_set.part(data_set.test_images[test], data_set.test_labels[test]),
+        num_classes=data_set.num_classes,
     )
 
 

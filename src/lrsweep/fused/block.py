@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lrsweep.config import RunConfig
-from lrsweep.data.dataset import Mnist, Part, indices_of_test, split_indices
+from lrsweep.data.dataset import DataSet, Part, indices_of_test, split_indices
 from lrsweep.fused.recording import Batches, check_replay
 from lrsweep.fused.row_optimizer import RowOptimizer
 from lrsweep.fused.stacked_cnn import (
@@ -51,13 +51,13 @@ class EpochResult(NamedTuple):
 class Block:
     """Slots for K runs of one cohort. An empty slot also computes, with a rate of 0, and its results are ignored."""
 
-    def __init__(self, template: RunConfig, num_slots: int, mnist: Mnist, dtype: torch.dtype, pool: Any = None) -> None:
+    def __init__(self, template: RunConfig, num_slots: int, data_set: DataSet, dtype: torch.dtype, pool: Any = None) -> None:
         """`template` can be any run of the cohort. `pool` is the memory pool that recorded CUDA graphs share."""
-        self._template, self._mnist, self._dtype = template, mnist, dtype
-        self.device = mnist.train_images.device
+        self._template, self._data_set, self._dtype = template, data_set, dtype
+        self.device = data_set.train_images.device
         self.num_slots = num_slots
         self._forward = partial(FORWARD[template.model.name], template.model)
-        self._layout = row_layout(build_model(template.model, torch.Generator(), torch.device("cpu")))
+        self._layout = row_layout(build_model(template.model, torch.Generator(), torch.device("cpu"), data=template.data))
         num_floats, num_steps = self._layout.num_floats, template.epoch_steps
         floats = partial(torch.zeros, dtype=dtype, device=self.device)
         indices = partial(torch.zeros, dtype=torch.int64, device=self.device)
@@ -67,7 +67,7 @@ class Block:
         self.optimizer = RowOptimizer(lambda rows: build_optimizer(template.optimizer, rows), self.rows_KP, self._grad_KP)
         self._train_KN, self._order_KN = (indices(num_slots, template.data.num_train) for _ in range(2))
         self._valid_KN = indices(num_slots, template.data.num_valid)
-        self._test_N = indices_of_test(template.data, mnist.test_labels)
+        self._test_N = indices_of_test(template.data, data_set.test_labels)
         # Recorded batches read their inputs from these tensors and write their results to them. Each block has its own, outside
         # the shared pool. So all blocks can start an epoch before the results of the first one are read.
         self._rates_SK, self._losses_SK = (floats(num_steps, num_slots) for _ in range(2))
@@ -85,13 +85,13 @@ class Block:
 
     def load(self, k: int, run: RunConfig) -> None:
         """Start this run in slot k, with the same initial weights and split as in solo."""
-        model = initial_model(run.model, run.seed, torch.device("cpu"))
+        model = initial_model(run.model, run.seed, torch.device("cpu"), data=run.data)
         with torch.no_grad():
             for name, part in views(self.rows_KP[k : k + 1], self._layout).items():
                 part[0].copy_(model.get_parameter(name))
                 self._lr_scale_KG[k, self._layout.groups(name)] = layer_lr_scale(run.optimizer, name)
         self.optimizer.reset(k)
-        train_N, valid_N = split_indices(run.data, run.seed, self._mnist.train_labels)
+        train_N, valid_N = split_indices(run.data, run.seed, self._data_set.train_labels)
         self._train_KN[k].copy_(train_N)
         self._valid_KN[k].copy_(valid_N)
 
@@ -139,13 +139,13 @@ class Block:
         """The score of these slots on the test set, with their best or their current weights."""
         index_KN = self._test_N.expand(len(slots), -1)
         weights = views((self._best_KP if which == "best" else self.rows_KP)[slots], self._layout)
-        loss_K, correct_K = self._score(weights, self._mnist.test, index_KN)
+        loss_K, correct_K = self._score(weights, self._data_set.test, index_KN)
         num_test = len(self._test_N)
         return [Score(loss, correct / num_test) for loss, correct in zip(loss_K.tolist(), correct_K.tolist(), strict=True)]
 
     def train_step(self, index_KB: Tensor, rate_K1: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step. Return each run's loss and number of correct answers, computed before the update."""
-        images_KBHW, labels_KB = self._batch(self._mnist.train, index_KB)
+        images_KBHW, labels_KB = self._batch(self._data_set.train, index_KB)
         logits_KBC = self._forward(self.weights, images_KBHW)
         loss_K = losses_of(self._template.loss, logits_KBC, labels_KB)
         objective_K = loss_K
@@ -166,7 +166,7 @@ class Block:
     def _validate_batch(self, _: Tensor, columns_B: Tensor) -> None:
         index_KB = self._valid_KN.index_select(1, columns_B)
         # Validation images come from the training images, too.
-        self._add_scores(self.weights, self._mnist.train, index_KB, self._valid_loss_K, self._valid_correct_K)
+        self._add_scores(self.weights, self._data_set.train, index_KB, self._valid_loss_K, self._valid_correct_K)
 
     @torch.inference_mode()
     def _score(self, weights: Weights, part: Part, index_KN: Tensor) -> tuple[Tensor, Tensor]:

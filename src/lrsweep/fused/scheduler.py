@@ -16,10 +16,9 @@ from typing import Literal
 import torch
 
 from lrsweep.config import LayerFactors, RunConfig
-from lrsweep.data.dataset import Mnist
+from lrsweep.data.dataset import DataSet
 from lrsweep.fused.active_run import ActiveRun, EpochSeconds
 from lrsweep.fused.block import BLOCK_SLOTS, Block, EpochResult
-from lrsweep.fused.stacked_cnn import FORWARD
 from lrsweep.records import Outcome, State
 from lrsweep.training.solo import Score
 
@@ -42,8 +41,10 @@ def reason_not_fusable(run: RunConfig) -> str | None:
         return f"training.precision={run.training.precision} cannot be fused"
     if run.data.max_shift or run.data.max_rotation:
         return "augmentation (data.max_shift, data.max_rotation) cannot be fused"
-    if run.model.name not in FORWARD:
-        return f"model.name={run.model.name} cannot be fused"
+    if run.model.target is not None:
+        return f"model={run.model.name} cannot be fused"
+    if run.data.shape[0] != 1:
+        return f"images with {run.data.shape[0]} channels cannot be fused"
     if run.model.dropout:
         return f"model.dropout={run.model.dropout} cannot be fused"
     if run.model.batch_norm:
@@ -67,7 +68,7 @@ def cohorts(runs: Sequence[RunConfig]) -> list[list[int]]:
 
 def train(
     runs: Sequence[RunConfig],
-    mnist: Mnist,
+    data_set: DataSet,
     *,
     num_slots: int,
     epoch_seconds: EpochSeconds,
@@ -103,7 +104,7 @@ def train(
     while unfinished:
         try:
             outcomes = _train_in_slots(
-                _blocks(runs[0], mnist, num_slots, block_slots, dtype), deque(unfinished), start, on_epoch, on_state
+                _blocks(runs[0], data_set, num_slots, block_slots, dtype), deque(unfinished), start, on_epoch, on_state
             )
             for i, outcome in outcomes:
                 on_outcome(i, outcome)
@@ -116,18 +117,18 @@ def train(
                 raise torch.OutOfMemoryError(str(error)) from error
         # Not inside `except`: there, the traceback would keep the tensors of the interrupted step alive.
         num_slots = min(num_slots // 2, len(unfinished))
-        if mnist.train_images.is_cuda:
+        if data_set.train_images.is_cuda:
             torch.cuda.empty_cache()
         on_halved(num_slots)
 
 
-def num_slots_that_fit(template: RunConfig, mnist: Mnist) -> int:
+def num_slots_that_fit(template: RunConfig, data_set: DataSet) -> int:
     """The number of slots that surely fit into the free GPU memory, and at least one block. If one block is too much, `train`
     halves the number.
     """
     block_slots = BLOCK_SLOTS["cuda"]
     torch.cuda.empty_cache()
-    free, _ = torch.cuda.mem_get_info(mnist.train_images.device)
+    free, _ = torch.cuda.mem_get_info(data_set.train_images.device)
     shared = block_slots * max(template.training.batch_size, _VALIDATED_IMAGES) * _IMAGE_BYTES
     return max(block_slots, int((_USABLE_MEMORY * free - shared) / _SLOT_BYTES))
 
@@ -141,11 +142,11 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _blocks(template: RunConfig, mnist: Mnist, num_slots: int, block_slots: int | None, dtype: torch.dtype) -> list[Block]:
-    device = mnist.train_images.device
+def _blocks(template: RunConfig, data_set: DataSet, num_slots: int, block_slots: int | None, dtype: torch.dtype) -> list[Block]:
+    device = data_set.train_images.device
     pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
     size = block_slots or BLOCK_SLOTS[device.type]
-    return [Block(template, min(size, num_slots - first), mnist, dtype, pool) for first in range(0, num_slots, size)]
+    return [Block(template, min(size, num_slots - first), data_set, dtype, pool) for first in range(0, num_slots, size)]
 
 
 def _train_in_slots(

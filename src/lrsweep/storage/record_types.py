@@ -11,7 +11,7 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from lrsweep.config import RunConfig
+from lrsweep.config import DataConfig, RunConfig
 from lrsweep.records import EpochRecord, Outcome, RunRecord
 
 _LARGEST = 2**63  # whole numbers in tables must be smaller
@@ -28,11 +28,15 @@ def check(record: RunRecord) -> None:
         and all(_fits(epoch, EpochRecord) for epoch in record.outcome.curve)
         and _fits_config(record.config, RunConfig)
         and record.config["optimizer"]["lr"] > 0
-        and all(len(counts) == 10 and all(map(_is_count, counts)) for counts in record.class_counts.values())
+        and all(len(counts) == _num_classes(record) and all(map(_is_count, counts)) for counts in record.class_counts.values())
         and all(isinstance(value, str) for value in (record.environment.get("finished_at", ""), *record.class_counts))
     )
     if not is_valid:
         raise TypeError("a value has the wrong type or is out of range")
+
+
+def _num_classes(record: RunRecord) -> int:
+    return record.config["data"].get("num_classes", DataConfig().num_classes)  # type: ignore[no-any-return]
 
 
 def _fits(values: Any, kind: type) -> bool:
@@ -40,11 +44,15 @@ def _fits(values: Any, kind: type) -> bool:
 
 
 def _fits_config(tree: Any, kind: type) -> bool:
-    """A missing setting is valid: its default applies. A setting that this version does not know is not checked."""
+    """A missing setting is valid: its default applies. Of a setting that this version does not know, only the name is checked:
+    a name with a dot could hide another setting, because tables have one column per dotted name.
+    """
     if not isinstance(tree, dict):
         return False
     hints = get_type_hints(kind)
     for name, value in tree.items():
+        if "." in name:
+            return False
         hint = hints.get(name)
         if isinstance(hint, type) and is_dataclass(hint):
             if not _fits_config(value, hint):

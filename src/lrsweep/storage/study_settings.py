@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lrsweep.config import ConfigError, RunConfig, run_id
+from lrsweep.config import WITHOUT_EFFECT, ConfigError, RunConfig, run_id
 from lrsweep.storage.tables import DEFAULT_SETTINGS, settings_of
 
 _MAY_CHANGE = ("seed", "optimizer.lr")
-_DEFINE_ARM = [name for name in DEFAULT_SETTINGS if name not in _MAY_CHANGE]
+_DEFINE_ARM = [name for name in DEFAULT_SETTINGS if name not in _MAY_CHANGE and name not in WITHOUT_EFFECT]
 _MAX_LISTED = 5
 
 _Arm = tuple[Any, ...]  # the values of _DEFINE_ARM

@@ -26,13 +26,18 @@ _RUN_KEY = ["run_id", "loss", "seed", "lr"]
 _RUN_COLUMNS = ["run_id", "lr", "seed", "loss", *_OUTCOME[:2], "epochs", *_OUTCOME[2:], "engine", "timing", *_ENVIRONMENT]
 _FLOAT_COLUMNS = [f.name for f in dataclasses.fields(Outcome) if f.type in (int | None, float | None)]
 _FLOAT_CURVE_COLUMNS = [f.name for f in dataclasses.fields(EpochRecord) if f.type == float | None]
-# These settings determine the split.
-DRAWN_BY = ["seed", *(f"data.{name}" for name in ("skip", "num_train", "num_valid", "num_test", "classes"))]
+# These settings determine the split. The table of class counts also has the column "split" and one column per class.
+DRAWN_BY = ["seed", *(f"data.{name}" for name in ("content", "skip", "num_train", "num_valid", "num_test", "classes"))]
+
+
+def class_columns(class_counts: pd.DataFrame) -> list[str]:
+    """The names of the columns with the number of images of a class."""
+    return [name for name in class_counts.columns if name not in (*DRAWN_BY, "split")]
 
 
 def setting_cell(value: Any) -> Any:
-    """A setting as a table cell. None and lists become text, as in an override, because in pandas None does not equal None."""
-    return json.dumps(value, separators=(",", ":")) if value is None or isinstance(value, list) else value
+    """A setting as a table cell. None, lists and dicts become text, because in pandas None does not equal None."""
+    return json.dumps(value, separators=(",", ":"), sort_keys=True) if value is None or isinstance(value, list | dict) else value
 
 
 DEFAULT_SETTINGS = {name: setting_cell(value) for name, value in flatten(dataclasses.asdict(RunConfig())).items()}
@@ -59,13 +64,18 @@ def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
 
 
 def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
-    """One row per split: the settings that determine it (DRAWN_BY), its name, and its number of images per class ("0" … "9")."""
+    """One row per split: the settings that determine it (DRAWN_BY), its name, and its number of images per class ("0", "1", …).
+
+    Where data sets have different numbers of classes, the smaller ones have NaN for the other classes.
+    """
     rows = [
         split_key(record) | {"split": split} | {str(i): n for i, n in enumerate(counts)}
         for record in records
         for split, counts in record.class_counts.items()
     ]
-    return pd.DataFrame(rows, columns=[*DRAWN_BY, "split", *map(str, range(10))]).drop_duplicates(ignore_index=True)
+    num_classes = max((len(counts) for record in records for counts in record.class_counts.values()), default=0)
+    columns = [*DRAWN_BY, "split", *map(str, range(num_classes))]
+    return pd.DataFrame(rows, columns=columns).drop_duplicates(ignore_index=True)
 
 
 # The next two functions read a few settings directly, because flattening all of them is ten times slower.
@@ -80,8 +90,11 @@ def run_key(record: RunRecord) -> dict[str, Any]:
 def split_key(record: RunRecord) -> dict[str, Any]:
     """The settings in DRAWN_BY."""
     data = record.config["data"]
-    skip, classes = data.get("skip", DataConfig.skip), data.get("classes", DataConfig.classes)  # old records lack these
-    values = record.config["seed"], skip, data["num_train"], data["num_valid"], data["num_test"], setting_cell(classes)
+    content, skip, classes = (
+        data.get(name, getattr(DataConfig, name)) for name in ("content", "skip", "classes")
+    )  # old records lack these
+    sizes = data["num_train"], data["num_valid"], data["num_test"]
+    values = record.config["seed"], setting_cell(content), skip, *sizes, setting_cell(classes)
     return dict(zip(DRAWN_BY, values, strict=True))
 
 
@@ -107,4 +120,4 @@ def _run_row(record: RunRecord) -> dict[str, Any]:
 def _setting_columns(record: RunRecord) -> dict[str, Any]:
     settings = settings_of(record.config)
     short = {"lr": settings.pop("optimizer.lr"), "seed": settings.pop("seed"), "loss": settings.pop("loss.name")}
-    return {"run_id": record.run_id} | short | settings
+    return settings | {"run_id": record.run_id} | short

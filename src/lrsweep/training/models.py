@@ -1,4 +1,4 @@
-"""The documents' CNN as a plain nn.Module.
+"""The networks: the documents' CNN as a plain nn.Module, or the class of model.target.
 
 Shapes: B batch, C channels or classes, H × W pixels.
 """
@@ -11,10 +11,12 @@ import torch.nn.functional as F
 import torchinfo
 from torch import Tensor, nn
 
-from lrsweep.config import ModelConfig, per_seed
-from lrsweep.data.dataset import NUM_CLASSES
+from lrsweep.config import ConfigError, DataConfig, ModelConfig, per_seed
+from lrsweep.config.targets import accepted_by, load_target
 from lrsweep.data.seeding import generator
 from lrsweep.training.weights import load_weights, set_weights
+
+_MNIST = DataConfig()
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
@@ -27,16 +29,22 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class CNN(nn.Module):
-    """[B, 1, 28, 28] → logits [B, 10]. The output layer's softmax is part of the loss."""
+    """[B, C, H, W] → logits [B, C]. The output layer's softmax is part of the loss."""
 
-    def __init__(self, config: ModelConfig, weights: torch.Generator, dropout: torch.Generator | None = None) -> None:
+    def __init__(
+        self, config: ModelConfig, weights: torch.Generator, dropout: torch.Generator | None = None, data: DataConfig = _MNIST
+    ) -> None:
         super().__init__()
+        num_channels, *sides = data.shape
+        height, width = ((side // 2 - 2) // 2 - 2 for side in sides)  # of the output of conv3
+        if min(height, width) < 1:
+            raise ConfigError(f"model=cnn needs at least 16 × 16 pixels, got {sides[0]} × {sides[1]}; model=mlp takes any size")
         make = nn.utils.skip_init  # PyTorch's default initialisation would draw from the global generator
-        self.conv1 = make(nn.Conv2d, 1, 32, kernel_size=3, padding=1)
+        self.conv1 = make(nn.Conv2d, num_channels, 32, kernel_size=3, padding=1)
         self.conv2 = make(nn.Conv2d, 32, 64, kernel_size=3)
         self.conv3 = make(nn.Conv2d, 64, 64, kernel_size=3)
-        self.dense = make(nn.Linear, 64 * 4 * 4, 64)
-        self.output = make(nn.Linear, 64, NUM_CLASSES)
+        self.dense = make(nn.Linear, 64 * height * width, 64)
+        self.output = make(nn.Linear, 64, data.num_classes)
         for layer in (self.conv1, self.conv2, self.conv3, self.dense, self.output):
             _INITS[config.init](layer, weights)
         # norm1 follows conv1, and so on. Scales start at 1 and shifts at 0, so no random draws are needed.
@@ -121,21 +129,55 @@ _INITS = {"pytorch": _init_as_pytorch, "xavier": _init_xavier, "he": _init_he, "
 
 
 def build_model(
-    config: ModelConfig, weights: torch.Generator, device: torch.device, dropout: torch.Generator | None = None
+    config: ModelConfig,
+    weights: torch.Generator,
+    device: torch.device,
+    dropout: torch.Generator | None = None,
+    data: DataConfig = _MNIST,
 ) -> nn.Module:
-    """A model with weights drawn from the `weights` generator. Training with dropout needs the `dropout` generator."""
+    """A model for these data, with weights drawn from the `weights` generator. The CNN needs `dropout` to train with dropout.
+
+    The class of `model.target` draws from PyTorch's global generator. So that is seeded before and restored afterwards.
+    """
     # Built on the CPU and then moved, so that a seed gives the same weights on every device.
-    model = {"cnn": CNN}[config.name](config, weights, dropout)
+    if config.target is None:
+        model: nn.Module = CNN(config, weights, dropout, data)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(weights.initial_seed())
+            model = _own_model(config, data)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stub
     return model.to(device)
 
 
-def initial_model(config: ModelConfig, seed: int, device: torch.device, dropout: torch.Generator | None = None) -> nn.Module:
+def _own_model(config: ModelConfig, data: DataConfig) -> nn.Module:
+    assert config.target is not None
+    build = load_target("model.target", config.target)
+    of_data = {"shape": tuple(data.shape), "in_channels": data.shape[0], "num_classes": data.num_classes}
+    try:
+        filled_in = {name: value for name, value in of_data.items() if name in accepted_by(build)}
+        model = build(**filled_in | config.args)
+    except Exception as error:
+        raise ConfigError(f"model.target={config.target} cannot be built: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model.target={config.target} must give an nn.Module, got {type(model).__name__}")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(f"model.target={config.target} has no parameters to train")
+    return model
+
+
+def initial_model(
+    config: ModelConfig,
+    seed: int,
+    device: torch.device,
+    dropout: torch.Generator | None = None,
+    data: DataConfig = _MNIST,
+) -> nn.Module:
     """The model at the start of a run with this seed: fresh weights, or those in the file `config.init_from`.
 
     With `config.new_output`, only the output layer has fresh weights.
     """
-    model = build_model(config, generator(seed, "weights"), device, dropout)
+    model = build_model(config, generator(seed, "weights"), device, dropout, data)
     if config.init_from:
         weights = load_weights(per_seed(config.init_from, seed))
         if config.new_output:
@@ -144,7 +186,7 @@ def initial_model(config: ModelConfig, seed: int, device: torch.device, dropout:
     return model
 
 
-def summarise_model(config: ModelConfig, batch_size: int) -> str:
+def summarise_model(config: ModelConfig, batch_size: int, data: DataConfig = _MNIST) -> str:
     """torchinfo's table of the layers, as the documents print it."""
-    model = build_model(config, torch.Generator(), torch.device("cpu"))
-    return str(torchinfo.summary(model, input_size=(batch_size, 1, 28, 28), device="cpu", verbose=0))
+    model = build_model(config, torch.Generator(), torch.device("cpu"), data=data)
+    return str(torchinfo.summary(model, input_size=(batch_size, *data.shape), device="cpu", verbose=0))

@@ -47,7 +47,9 @@ def layer_groups(config: OptimizerConfig, model: nn.Module) -> list[dict[str, An
 
 def layer_lr_scale(config: OptimizerConfig, parameter: str) -> float:
     """The factor that multiplies a parameter's learning rate ("conv1.weight"). A norm has the factor of its convolution."""
-    return config.layer_rates()[parameter.split(".")[0].replace("norm", "conv")]
+    layer = config.layer_rates().get(parameter.split(".")[0].replace("norm", "conv"), 1.0)
+    fitting = [start for start in config.rates if parameter.startswith(start)]
+    return layer * (config.rates[max(fitting, key=len)] if fitting else 1.0)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

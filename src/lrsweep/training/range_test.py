@@ -42,7 +42,7 @@ class MovingAverage:
 
 def range_test(run: RunConfig, train: Part, find: FindConfig, on_step: Callable[[], None] = lambda: None) -> RangeTest:
     """Train a fresh model with rising rates. A sweep's run with the same seed has the same initial weights and batches."""
-    learner = new_learner(run, train.images.device)
+    learner = new_learner(run, train.images.device, train.black)
     average = MovingAverage(find.smoothing)
     rates: list[float] = []
     losses: list[float] = []

@@ -5,7 +5,8 @@ Shapes: B batch, C classes, H × W pixels.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from typing import NamedTuple
@@ -48,14 +49,15 @@ class Learner:
     augmentation: torch.Generator
     dropout: torch.Generator
     pace: Pace
+    black: Sequence[float]  # see Part.black
     plateau: PlateauState = field(default_factory=PlateauState)
     num_epochs: int = 0
     num_steps: int = 0
 
 
-def new_learner(run: RunConfig, device: torch.device) -> Learner:
+def new_learner(run: RunConfig, device: torch.device, black: Sequence[float] = (-1.0,)) -> Learner:
     dropout = generator(run.seed, "dropout")
-    model = initial_model(run.model, run.seed, device, dropout)
+    model = initial_model(run.model, run.seed, device, dropout, run.data)
     return Learner(
         run=run,
         model=model,
@@ -64,6 +66,7 @@ def new_learner(run: RunConfig, device: torch.device) -> Learner:
         augmentation=generator(run.seed, "augmentation"),
         dropout=dropout,
         pace=pace_of(run),
+        black=black,
     )
 
 
@@ -154,7 +157,8 @@ def train(
     """
     device = split.train.images.device
     _warm_up(run, split)
-    progress = _Progress(new_learner(run, device), Clock(device), EarlyStopping(patience=run.training.patience))
+    learner = new_learner(run, device, split.train.black)
+    progress = _Progress(learner, Clock(device), EarlyStopping(patience=run.training.patience))
     if resume_from is not None:
         progress.load_state(resume_from)
     while progress.stop_reason is None:
@@ -241,6 +245,22 @@ def _outcome(progress: _Progress, scored: dict[str, _Scored]) -> Outcome:
 
 def train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
     """Train on every image once. Return the loss of each step, and the mean loss and accuracy over the images."""
+    with _own_draws(learner, train.images.device):
+        return _train_epoch(learner, train)
+
+
+@contextmanager
+def _own_draws(learner: Learner, device: torch.device) -> Iterator[None]:
+    """Whatever the network draws from PyTorch's global generators in this epoch depends on the run's seed only."""
+    if learner.run.model.target is None:  # draws from generators of its own
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(generator(learner.run.seed, f"forward {learner.num_epochs}").initial_seed())
+        yield
+
+
+def _train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
     run, device = learner.run, train.images.device
     batch_size = batch_size_at(run.schedule, run.training.batch_size, learner.num_epochs)
     batches = [indices.to(device) for indices in batch_order(len(train), batch_size, learner.order)]
@@ -263,7 +283,7 @@ def train_step(learner: Learner, images_BCHW: Tensor, labels_B: Tensor, lr: floa
     learner.optimizer.zero_grad()
     model.train()
     with _autocast(run, images_BCHW.device):
-        logits_BC = model(augment(run.data, images_BCHW, learner.augmentation))
+        logits_BC = model(augment(run.data, images_BCHW, learner.augmentation, learner.black))
         loss = loss_of(run.loss, logits_BC, labels_B)
     _with_penalty(run.loss, loss, model).backward()
     learner.optimizer.step()
@@ -300,7 +320,7 @@ def _warm_up(run: RunConfig, split: Split) -> None:
 
     One full batch and the short last batch are enough: PyTorch selects kernels again only for a new batch size.
     """
-    learner = new_learner(run, split.train.images.device)
+    learner = new_learner(run, split.train.images.device, split.train.black)
     train_epoch(learner, _full_and_last(split.train, run.training.batch_size))
     evaluate(run, learner.model, _full_and_last(split.valid, _eval_batch(split.train.images.device)))
 

@@ -24,7 +24,7 @@ from lrsweep.report.texts.wording import (
     seeds_text,
     shell_block,
 )
-from lrsweep.storage.tables import DRAWN_BY
+from lrsweep.storage.tables import DRAWN_BY, class_columns
 
 NUM_LONGEST = 5
 
@@ -193,13 +193,17 @@ def longest_section(runs: pd.DataFrame) -> str:
 
 def class_counts_table(counts: pd.DataFrame) -> str:
     """Images per class in each split."""
-    digits = [str(digit) for digit in range(10)]
+    digits = class_columns(counts)
     drawn_by = [name for name in DRAWN_BY if name == "seed" or len(set(counts[name])) > 1]
     rows = []
     for row in counts.to_dict("records"):
-        used = [int(row[digit]) for digit in _classes_of(row)]
+        used = [int(count) for count in _counts_of(row, digits)]
         ratio = max(used) / min(used) if min(used) else math.inf
-        cells = [word(str(row["split"])), *(row[name] for name in drawn_by), *(int(row[digit]) for digit in digits)]
+        cells = [
+            word(str(row["split"])),
+            *(row[name] for name in drawn_by),
+            *("" if pd.isna(row[digit]) else int(row[digit]) for digit in digits),
+        ]
         rows.append([*map(escaped, cells), f"{ratio:.2f}"])
     drawn = [say("seed") if name == "seed" else name for name in drawn_by]
     return markdown_table([say("split"), *drawn, *digits, say("largest / smallest")], rows)
@@ -217,13 +221,15 @@ def data_section(class_counts: pd.DataFrame) -> str:
 
 def _is_even(class_counts: pd.DataFrame) -> bool:
     """True if no split has a class 5/3 times as large as the average class. With ten classes, 5/3 means a share of 1/6."""
-    counts = ([row[digit] for digit in _classes_of(row)] for row in class_counts.to_dict("records"))
+    counts = [_counts_of(row, class_columns(class_counts)) for row in class_counts.to_dict("records")]
     return all(max(used) / sum(used) < 5 / 3 / len(used) for used in counts)
 
 
-def _classes_of(split: dict[Any, Any]) -> list[str]:
-    """The digits that the split may hold, as column names."""
-    return [str(digit) for digit in json.loads(split["data.classes"]) or range(10)]
+def _counts_of(split: dict[Any, Any], classes: list[str]) -> list[float]:
+    """The number of images of each class that the split may hold."""
+    chosen = json.loads(split["data.classes"])
+    counts = [split[name] for name in classes if chosen is None or int(name) in chosen]
+    return [count for count in counts if not pd.isna(count)]
 
 
 def environment_section(runs: pd.DataFrame, command: str) -> str:

@@ -1,0 +1,1 @@
+"""Networks for the setting model.target, besides the documents' CNN."""
