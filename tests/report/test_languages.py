@@ -178,6 +178,11 @@ def test_both_languages_have_the_same_numbers_figures_and_headings(folder: Path,
     assert numbers_in_tables(english) == numbers_in_tables(korean)
     for shape in (r"\(figures/(.+)\.png\)", r"(?m)^#+ "):
         assert re.findall(shape, english) == re.findall(shape, korean)
+    pictures = [
+        [image["src"] for image in Elements(text_of(folder, f"{page}{ending}.html")).named("img")] for ending in ("", ".ko")
+    ]
+    assert pictures[0] == pictures[1]
+    assert len(pictures[0]) == len(re.findall(r"\(figures/", english)) > 1
 
 
 @pytest.mark.slow

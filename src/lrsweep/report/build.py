@@ -17,7 +17,7 @@ from lrsweep.report.texts.answer_box import title, title_and_answer, what_ran_se
 from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.conclusions_en import conclusions_en
 from lrsweep.report.texts.conclusions_ko import conclusions_ko
-from lrsweep.report.texts.language import LANGUAGES, file_name, is_korean, language, say, with_switch
+from lrsweep.report.texts.language import LANGUAGES, Language, file_name, is_korean, language, say, with_switch
 from lrsweep.report.texts.wording import counted, escaped, seeds_text
 from lrsweep.storage import files
 
@@ -37,15 +37,18 @@ def build(folder: Path, study: str | None = None, delta: float | None = None) ->
     name = study or folder.name
     tables = analyse(folder, delta)
     _write(folder / "runs.csv", tables.runs.to_csv(index=False))
-    for chosen in reversed(LANGUAGES):  # the English page comes last: if it is there, the report is complete
+    reports: dict[Language, str] = {}
+    for chosen in LANGUAGES:
         with language(chosen):
             if tables.main is not None:
                 _write(folder / f"conclusions.{chosen}.md", _conclusions(tables.main))
-            report = _markdown(folder, name, tables)
-            _write(folder / file_name("report.md"), with_switch(report, "report.md"))
-            page = render_page(title(name), report, folder, _explorer(tables), "report.html")
+            reports[chosen] = _markdown(folder, name, tables)
+            _write(folder / file_name("report.md"), with_switch(reports[chosen], "report.md"))
+    remove_figures_not_in(reports["en"], folder)
+    for chosen in reversed(LANGUAGES):  # report.html comes last: if it is new, everything is
+        with language(chosen):
+            page = render_page(title(name), reports[chosen], folder, _explorer(tables), "report.html")
             _write(folder / file_name("report.html"), page)
-    remove_figures_not_in(report, folder)
     return folder / "report.md"
 
 

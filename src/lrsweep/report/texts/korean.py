@@ -164,6 +164,7 @@ KOREAN: dict[str, str] = {
     # The page and its chart
     "Skip to the report": "본문으로 건너뛰기",
     "Contents": "차례",
+    "Language": "언어",
     "Explore the runs": "실행 살펴보기",
     "Point at a run for its numbers. Click it, or choose its learning rate from the list, to see its training. The slider says how much accuracy an epoch must bring to be worth it; the star marks the best rate at that price, chosen on validation accuracy.": "점에 마우스를 올리면 그 실행의 수치가 나온다. 점을 누르거나 목록에서 학습률을 고르면 학습 곡선이 나온다. 슬라이더는 1 epoch를 더 쓰려면 정확도가 얼마나 올라야 하는지를 정하고, 별은 그때 가장 좋은 학습률(검증 정확도 기준)을 가리킨다.",
     "The interactive chart needs JavaScript, which is off. The figures and tables of this report say the same.": "이 차트를 보려면 JavaScript를 켜야 한다. 보고서의 그림과 표에 같은 내용이 있다.",
