@@ -12,6 +12,7 @@ from reference_study import Study
 from lrsweep.report.explorer.chart import explorer_spec
 from lrsweep.report.page.render import render_page
 from lrsweep.report.texts.language import language
+from lrsweep.report.texts.wording import escaped
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="5"/>'
 EVIL = "<script>alert(1)</script>"
@@ -90,6 +91,12 @@ def test_pictures_are_embedded_as_svg_if_possible_and_captioned(folder: Path) ->
     assert first == {"src": "data:image/svg+xml;base64," + base64.b64encode(SVG.encode()).decode(), "alt": "One & all"}
     assert second == {"src": "data:image/png;base64," + base64.b64encode(b"another picture").decode(), "alt": "Two"}
     assert '<figcaption aria-hidden="true">One &amp; all</figcaption>' in page
+
+
+def test_captions_have_no_backslashes(folder: Path) -> None:
+    page = page_of(f"![{escaped('seeds 1 ~ 3 of a_b [c] $d')}](figures/a.png)\n", folder)
+    assert Elements(page).named("img")[0]["alt"] == "seeds 1 ~ 3 of a_b [c] $d"
+    assert ">seeds 1 ~ 3 of a_b [c] $d</figcaption>" in page
 
 
 @pytest.mark.parametrize("source", ["http://example.org/a.png", "../outside.png", "/etc/passwd", "figures/none.png", "figures"])

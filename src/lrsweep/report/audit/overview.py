@@ -107,9 +107,9 @@ def document_sections(documents: Iterable[Document], audit: Audit) -> str:
 
 def _told(one: Judged, document: str) -> str:
     """What the document says, in its own words on the Korean page; what was asked; what was found."""
-    says = escaped(own(one.claim, "claim"))
+    says, quote = f"**{escaped(own(one.claim, 'claim'))}**", f"“{escaped(one.claim.quote)}”"
     if is_korean() and one.claim.documents[0] == document:
-        says = f"“{escaped(one.claim.quote)}”"
+        says = f"**{quote}**" if one.claim.quote.endswith(".") else f"{says} {quote}"  # a fragment says too little
     asks = f" {escaped(own(one.result.test, 'asks'))}" if one.result else ""
-    lines = [f"* **{says}** ([{one.claim.id}](#{one.claim.id}))", f"  * {verdict_of(one)}:{asks} {found(one)}"]
+    lines = [f"* {says} ([{one.claim.id}](#{one.claim.id}))", f"  * {verdict_of(one)}:{asks} {found(one)}"]
     return "\n".join(lines + ([f"  *{caveat(one)}"] if caveat(one) else []))

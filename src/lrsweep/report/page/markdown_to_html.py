@@ -138,7 +138,7 @@ class _Writer:
             return self._table(html, num_rows=sum(token.type == "tr_open" for token in block) - 1)
         children = (block[1].children or []) if block[0].type == "paragraph_open" else []
         if [child.type for child in children] == ["image"] and html.startswith("<p><img"):
-            caption = escape(children[0].content)
+            caption = escape(_alt_text(children[0]))
             image = html.removeprefix("<p>").removesuffix("</p>\n")
             # Hidden from screen readers, which have just read the same text as the picture's alt text.
             return f'<figure><div class="picture">{image}</div><figcaption aria-hidden="true">{caption}</figcaption></figure>'
@@ -161,9 +161,14 @@ class _Writer:
 
 def _render_image(renderer: RendererProtocol, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
     """The embedded picture, preferably as SVG; only its alt text if the picture is not in the report's folder."""
-    alt_text = escape(tokens[index].content)
+    alt_text = escape(_alt_text(tokens[index]))
     data = _data_url(env["folder"], str(tokens[index].attrs.get("src", "")))
     return alt_text if data is None else f'<img src="{data}" alt="{alt_text}">'
+
+
+def _alt_text(image: Token) -> str:
+    """Without the backslashes of the Markdown."""
+    return "".join(child.content for child in image.children or [])
 
 
 def _data_url(folder: Path, source: str) -> str | None:
