@@ -104,7 +104,10 @@ def analyse(folder: str | Path, delta: float | None = None) -> Analysis:
 
 
 def write_report(folder: str | Path) -> Path:
-    """Write report.html, report.md and the figures into the study's folder; return the path of report.md."""
+    """Write the report into the study's folder, and return the path of report.md.
+
+    report.html and report.md are in English, report.ko.html and report.ko.md in Korean.
+    """
     from lrsweep.report.build import build
 
     return build(Path(folder))
