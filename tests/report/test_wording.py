@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.texts.wording import (
+    code_block,
     counted,
     escaped,
     interval,
@@ -20,7 +21,6 @@ from lrsweep.report.texts.wording import (
     points_interval,
     power_of_ten,
     seeds_text,
-    shell_block,
     short_rate,
     stretches_text,
     times,
@@ -118,6 +118,6 @@ def test_only_special_characters_are_escaped(text: str, markdown: str) -> None:
 
 @pytest.mark.parametrize("setting", ["a", "a\n```\n# out\n```", "a\n``````sh\n<b>", "`"])
 def test_no_setting_ends_the_code_block_around_it(setting: str) -> None:
-    tokens = MarkdownIt("commonmark").parse(f"{shell_block(setting)}\n\nafter")
+    tokens = MarkdownIt("commonmark").parse(f"{code_block(setting)}\n\nafter")
     assert [(token.type, token.content) for token in tokens if token.content][:1] == [("fence", f"{setting}\n")]
     assert [token.content for token in tokens if token.type == "inline"] == ["after"]

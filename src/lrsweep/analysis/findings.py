@@ -12,6 +12,7 @@ from lrsweep.analysis.explanations import Small, VerySmall, check_patience, expl
 from lrsweep.analysis.fixed_budget import Sensitivity, analyse_budget
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
 from lrsweep.analysis.time_to_target import median_to_target, target_below, time_to_target
+from lrsweep.config import WITHOUT_EFFECT
 from lrsweep.records import RunRecord
 from lrsweep.storage import files, store, tables
 
@@ -24,7 +25,8 @@ class Findings:
 
     - best: what each rate loses, the best rate, and the best trade-off of accuracy and cost, from the study's own seeds
     - edges: where learning starts and ends
-    - very_small, small: the runs below 1e-5 and from 1e-5 to 1e-4; None if there are none
+    - is_documents: are these the documents' network and data? Only then does a report hold their claims against the runs
+    - very_small, small: the runs below 1e-5 and from 1e-5 to 1e-4; None if there are none, or if they are not the documents'
     - confirmation: like `best`, but from fresh seeds alone; None if the best rate has no fresh runs
     - sensitivity: the effect of early stopping, from runs with a fixed budget; None if there are none
     """
@@ -33,6 +35,7 @@ class Findings:
     edges: Edges
     very_small: VerySmall | None
     small: Small | None
+    is_documents: bool = True
     confirmation: Best | None = None
     sensitivity: Sensitivity | None = None
 
@@ -109,12 +112,13 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
         arm_runs = runs[runs["arm"] == arm]
         best = find_best(arm_runs, num_missing, delta)
         if best is not None:
-            is_main = not findings
+            is_main, is_documents = not findings, bool((arm_runs[["data.target", "model.target"]] == "null").all(axis=None))
             findings[arm] = Findings(
                 best,
                 learning_edges(arm_runs),
-                explain_very_small(arm_runs, patience),
-                explain_small(arm_runs, patience, best),
+                explain_very_small(arm_runs, patience) if is_documents else None,
+                explain_small(arm_runs, patience, best) if is_documents else None,
+                is_documents=is_documents,
                 confirmation=_confirmation(subfolders[CONFIRM], best, arm_runs),
                 sensitivity=_sensitivity(subfolders[BUDGET], arm_runs) if is_main else None,
             )
@@ -158,7 +162,7 @@ def _sensitivity(records: list[RunRecord], arm_runs: pd.DataFrame) -> Sensitivit
 
 def _with_settings_of(arm_runs: pd.DataFrame, runs: pd.DataFrame, ignored: tuple[str, ...] = ()) -> pd.DataFrame:
     """The rows of `runs` that have the settings of an arm, with the arm's name."""
-    settings = [name for name in arm_runs.columns if (name == "loss" or "." in name) and name not in ignored]
+    settings = [name for name in arm_runs.columns if (name == "loss" or "." in name) and name not in (*ignored, *WITHOUT_EFFECT)]
     return runs[(runs[settings] == arm_runs[settings].iloc[0]).all(axis="columns")].assign(arm=arm_runs["arm"].iloc[0])
 
 

@@ -33,8 +33,8 @@ class StudyConfig:
     """Index of an arm in a sweep of `lrsweep-confirm`. It selects the values of the settings that differ between arms."""
 
     delta: float | None = None
-    """The smallest difference in test accuracy that matters, as a fraction: a rate is good if it is shown to lose less. None: 0.002,
-    which is 0.2 percentage points. The report at the end of the sweep uses it; `lrsweep-report` takes its own."""
+    """The smallest difference in test accuracy that matters, as a fraction. A rate is good if it is shown to lose less. None:
+    0.002, which is 0.2 percentage points. The report at the end of the sweep uses it; `lrsweep-report` takes its own."""
 
     extend: bool = False
     """Add runs whose settings, apart from seed and rate, no finished run of the study has. By default, they are refused."""

@@ -18,7 +18,7 @@ from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.conclusions_en import conclusions_en
 from lrsweep.report.texts.conclusions_ko import conclusions_ko
 from lrsweep.report.texts.language import LANGUAGES, Language, file_name, is_korean, language, say, with_switch
-from lrsweep.report.texts.wording import counted, escaped, seeds_text
+from lrsweep.report.texts.wording import code_block, counted, escaped, seeds_text
 from lrsweep.storage import files
 
 RATES_NOTE = (
@@ -64,9 +64,19 @@ def _markdown(folder: Path, study: str, tables: Analysis) -> str:
         markdown_tables.longest_section(tables.runs),
         what_ran_section(tables),
         markdown_tables.data_section(tables.class_counts),
+        *_network_part(folder),
         markdown_tables.environment_section(tables.runs, _commands(study, tables)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _network_part(folder: Path) -> list[str]:
+    """torchinfo's table of the network, which the sweep wrote."""
+    try:
+        table = (folder / "model.txt").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [f"## {say('The network')}\n\n{code_block(table.strip(), 'text')}"]
 
 
 def _conclusions(found: Findings) -> str:

@@ -19,7 +19,7 @@ from lrsweep.report.figures.files import Figure, draw, remove_figures_not_in
 from lrsweep.report.page.render import render_page
 from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.language import LANGUAGES, file_name, language, say, with_switch
-from lrsweep.report.texts.wording import counted, escaped, shell_block
+from lrsweep.report.texts.wording import code_block, counted, escaped
 from lrsweep.storage import files
 
 
@@ -91,7 +91,7 @@ def _study_section(folder: Path, study: Study) -> str:
             f"{counted(len(study.measured), 'run')}; {_sizes(study.runs)}.{missing}",
             _arms(folder, study),
             f"<details><summary>{say('The commands that make these runs again')}</summary>",
-            shell_block(rerun_commands(study.name, study.runs)),
+            code_block(rerun_commands(study.name, study.runs)),
             "</details>",
         ]
     )

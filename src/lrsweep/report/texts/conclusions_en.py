@@ -43,8 +43,7 @@ DOUBTS_EN: dict[Doubt, str] = {
 def conclusions_en(found: Findings) -> str:
     best = found.headline
     lines = [
-        "### 5-2. Results",
-        "",
+        *(["### 5-2. Results", ""] if found.is_documents else []),
         f"These answers are from {evidence_en(found)} ({escaped(best.arm)}).{_rest_en(found)} {caution_en(found)}".rstrip(),
         "",
         f"* {_range_en(best)}",
@@ -83,7 +82,8 @@ def conclusions_en(found: Findings) -> str:
 def _rest_en(found: Findings) -> str:
     if found.headline is found.best:
         return ""
-    return f" Where learning starts and ends, and 5-3, are from the study's own {seeds_text(found.best.num_seeds)}."
+    explained = ", and 5-3," if found.is_documents else ""
+    return f" Where learning starts and ends{explained} are from the study's own {seeds_text(found.best.num_seeds)}."
 
 
 def evidence_en(found: Findings) -> str:

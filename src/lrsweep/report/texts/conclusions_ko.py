@@ -39,8 +39,7 @@ DOUBTS_KO: dict[Doubt, str] = {
 def conclusions_ko(found: Findings) -> str:
     best = found.headline
     lines = [
-        "### 5-2. 실험 결과",
-        "",
+        *(["### 5-2. 실험 결과", ""] if found.is_documents else []),
         f"아래의 결론은 {_evidence(found)} ({escaped(best.arm)}).{_rest(found)} {caution_ko(found)}".rstrip(),
         "",
         f"* {_range(best)}",
@@ -80,7 +79,8 @@ def conclusions_ko(found: Findings) -> str:
 def _rest(found: Findings) -> str:
     if found.headline is found.best:
         return ""
-    return f" 다만 학습이 시작되고 끝나는 학습률과 5-3은 본 실험의 시드 {found.best.num_seeds}개로 얻은 것이다."
+    explained = "학습률과 5-3은" if found.is_documents else "학습률은"
+    return f" 다만 학습이 시작되고 끝나는 {explained} 본 실험의 시드 {found.best.num_seeds}개로 얻은 것이다."
 
 
 def _evidence(found: Findings) -> str:

@@ -15,6 +15,7 @@ from lrsweep.report.texts.conclusions_ko import good_rates_ko
 from lrsweep.report.texts.language import is_korean, say, word
 from lrsweep.report.texts.wording import (
     between,
+    code_block,
     counted,
     escaped,
     lr_text,
@@ -22,7 +23,6 @@ from lrsweep.report.texts.wording import (
     percent,
     points,
     seeds_text,
-    shell_block,
 )
 from lrsweep.storage.tables import DRAWN_BY, class_columns
 
@@ -245,7 +245,7 @@ def environment_section(runs: pd.DataFrame, command: str) -> str:
         [say("commit"), values_of(runs, "git_commit") + uncommitted_text(runs)],
     ]
     table = markdown_table([say("what"), say("value")], rows)
-    return "\n\n".join([f"## {say('Where it ran')}", table, say("All of it again:"), shell_block(command)])
+    return "\n\n".join([f"## {say('Where it ran')}", table, say("All of it again:"), code_block(command)])
 
 
 def _timed_text(runs: pd.DataFrame) -> str:

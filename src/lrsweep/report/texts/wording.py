@@ -109,7 +109,7 @@ def escaped(text: object) -> str:
     return re.sub(r"([\\`*<>\[\]|#&!~$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(str(text).split()))
 
 
-def shell_block(commands: str) -> str:
-    """Commands as a code block. Its fence is longer than any backticks in a setting, so that no setting can end the block."""
-    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", commands)), 0)
-    return f"{fence}sh\n{commands}\n{fence}"
+def code_block(text: str, kind: str = "sh") -> str:
+    """Commands or other text as a code block. Its fence is longer than any backticks in it, so that no text can end the block."""
+    fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
+    return f"{fence}{kind}\n{text}\n{fence}"
