@@ -56,7 +56,7 @@ class FakeBlock:
         for name, value in self.state(k).items():
             value.copy_(state[name])
 
-    def epoch(self, order_KN: Tensor, rates_SK: Tensor, validated: list[int] | None) -> EpochResult:
+    def epoch(self, order_KN: Tensor, rates_SK: Tensor, *args: Any) -> EpochResult:
         self.gpu.launched.append(self.num_slots)
         self.epoch_K += 1
         accuracies = [accuracy(seed, epoch) for seed, epoch in zip(self.seed_K.tolist(), self.epoch_K.tolist(), strict=True)]

@@ -145,7 +145,7 @@ def test_the_times_before_and_after_an_interruption_are_added(mnist: DataSet, ma
 def test_the_contents_of_a_state_belong_to_format_3(mnist: DataSet, make_run: MakeRun) -> None:
     """If you change the contents, raise checkpoints._FORMAT, so that older files are refused."""
     state = decode(Trained(make_run(**SIZES, max_epochs=2), mnist, interrupt=False).states[0], MADE_BY)
-    assert checkpoints._FORMAT == 3
+    assert checkpoints._FORMAT == 4
     assert {name: set(part) if isinstance(part, dict) else None for name, part in state.items() if name != "model"} == {
         "optimizer": {"state", "param_groups"},
         "best_weights": set(state["model"]),

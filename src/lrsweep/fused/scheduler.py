@@ -33,35 +33,16 @@ _VALIDATED_IMAGES = 500  # at a time
 _OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def reason_not_fusable(run: RunConfig) -> str | None:
-    """Why this run cannot be fused, or None if it can."""
-    if run.schedule.name == "grow_batch":
-        return "schedule=grow_batch cannot be fused"
-    if run.training.precision != "fp32":
-        return f"training.precision={run.training.precision} cannot be fused"
-    if run.data.max_shift or run.data.max_rotation:
-        return "augmentation (data.max_shift, data.max_rotation) cannot be fused"
-    if run.model.target is not None:
-        return f"model={run.model.name} cannot be fused"
-    if run.data.shape[0] != 1:
-        return f"images with {run.data.shape[0]} channels cannot be fused"
-    if run.model.dropout:
-        return f"model.dropout={run.model.dropout} cannot be fused"
-    if run.model.batch_norm:
-        return "model.batch_norm=true cannot be fused"
-    return None
-
-
 def cohorts(runs: Sequence[RunConfig]) -> list[list[int]]:
     """Group the positions of runs that can train in one program.
 
-    They may differ in learning rate, seed, schedule, layer factors, patience, max_epochs, score and validate_every, but in
-    nothing else.
+    They may differ in learning rate, seed, schedule, factors of the rate, patience, max_epochs, score and validate_every, and in
+    where their data are, but in nothing else.
     """
     groups: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
-        optimizer = replace(run.optimizer, lr=1.0, layerwise="uniform", layer_factor=2.0, layers=LayerFactors())
-        key = (run.data, run.model, run.loss, optimizer, run.training.batch_size)
+        optimizer = replace(run.optimizer, lr=1.0, layerwise="uniform", layer_factor=2.0, layers=LayerFactors(), rates={})
+        key = (replace(run.data, path=None), run.model, run.loss, optimizer, run.training.batch_size)
         groups.setdefault(repr(key), []).append(i)
     return list(groups.values())
 
@@ -201,7 +182,8 @@ def _start_epoch(block: Block, runs: list[ActiveRun]) -> EpochResult:
         order_KN[k] = active.next_order()
         rates_SK[:, k] = torch.tensor(active.next_rates(), dtype=torch.float64)
     validated = [k for k, active in enumerate(runs) if active.is_validated]
-    return block.epoch(order_KN, rates_SK, None if len(validated) == len(runs) else validated)
+    random = [active.random for active in runs]
+    return block.epoch(order_KN, rates_SK, None if len(validated) == len(runs) else validated, random)
 
 
 def _finish_epoch(block: Block, runs: list[ActiveRun], result: EpochResult) -> Iterator[tuple[int, Outcome]]:
