@@ -14,7 +14,7 @@ import torch
 from on_device import DEVICE, FP32_TOLERANCE
 from torch import Tensor, nn
 
-from lrsweep.config import DataConfig, LayerFactors, LossConfig, ModelConfig, OptimizerConfig, RunConfig
+from lrsweep.config import DataConfig, LayerFactors, ModelConfig, OptimizerConfig, RunConfig
 from lrsweep.data import dataset
 from lrsweep.data.dataset import DataSet, Part, batch_order
 from lrsweep.data.seeding import generator

@@ -11,6 +11,7 @@ import torch
 from on_device import DEVICE
 
 from lrsweep.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig
+from lrsweep.config.optimizer import _OPTIMIZER_USES
 from lrsweep.data import dataset
 from lrsweep.data.dataset import DataSet, Part
 from lrsweep.fused import fusable, scheduler
@@ -40,7 +41,6 @@ def own(target: str, name: str = "own", **args: Any) -> ModelConfig:
 
 
 MODELS = {"cnn": ModelConfig(), "mlp": own("lrsweep.training.nets.mlp:MLP", width=8), "small": own("small_nets:SmallNet")}
-OPTIMIZERS = ("gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta", "adam", "adamw")
 OF_ALL: dict[str, dict[str, Any]] = {
     "none": {},
     "augmentation": {"data": replace(DATA, max_shift=2.0, max_rotation=10.0)},
@@ -95,7 +95,7 @@ def solo_epoch(run: RunConfig, images: DataSet) -> tuple[solo.Learner, list[floa
 
 
 @pytest.mark.parametrize(
-    "optimizer", [pytest.param(name, marks=() if name == "adamw" else pytest.mark.slow) for name in OPTIMIZERS]
+    "optimizer", [pytest.param(name, marks=() if name == "adamw" else pytest.mark.slow) for name in _OPTIMIZER_USES]
 )
 @pytest.mark.parametrize("case", CASES)
 def test_three_steps_equal_solos(images: DataSet, case: str, optimizer: str) -> None:

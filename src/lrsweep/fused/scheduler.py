@@ -7,6 +7,7 @@ as they also do between two machines.
 Shapes: K slots of a block, N images, S steps per epoch.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,9 @@ from lrsweep.config import LayerFactors, RunConfig
 from lrsweep.data.dataset import DataSet
 from lrsweep.fused.active_run import ActiveRun, EpochSeconds
 from lrsweep.fused.block import BLOCK_SLOTS, Block, EpochResult
+from lrsweep.fused.stacked_cnn import row_layout
 from lrsweep.records import Outcome, State
+from lrsweep.training.models import build_model
 from lrsweep.training.solo import Score
 
 _USABLE_MEMORY = 0.8  # fraction of the free GPU memory
@@ -27,7 +30,9 @@ _USABLE_MEMORY = 0.8  # fraction of the free GPU memory
 # about 5 MB for the weights, their gradient and the optimizer's state, and about 1 MB for its part of the block's CUDA graphs,
 # because the driver takes about 64 kB per recorded kernel (reported by users, not measured here).
 _SLOT_BYTES = 16 * 2**20
-_IMAGE_BYTES = 2**20  # temporary tensors of a step, per image and slot; measured: 0.6 MB in training, 0.2 MB in validation
+_PARAMETER_BYTES = 40  # per parameter of a larger network: seven floats with AdamW, and three to spare
+# Temporary tensors of a step, per image of 28 × 28 pixels and slot. The CNN's, measured: training 0.6 MB, validation 0.2 MB.
+_IMAGE_BYTES = 2**20
 _VALIDATED_IMAGES = 500  # at a time
 # PyTorch raises torch.OutOfMemoryError only if its own allocator fails. CUDA graphs and cuBLAS allocate memory themselves.
 _OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -110,8 +115,10 @@ def num_slots_that_fit(template: RunConfig, data_set: DataSet) -> int:
     block_slots = BLOCK_SLOTS["cuda"]
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(data_set.train_images.device)
-    shared = block_slots * max(template.training.batch_size, _VALIDATED_IMAGES) * _IMAGE_BYTES
-    return max(block_slots, int((_USABLE_MEMORY * free - shared) / _SLOT_BYTES))
+    image_bytes = _IMAGE_BYTES * max(1, math.prod(template.data.shape) / 28**2)
+    shared = block_slots * max(template.training.batch_size, _VALIDATED_IMAGES) * image_bytes
+    num_floats = row_layout(build_model(template.model, torch.Generator(), torch.device("cpu"), template.data)).num_floats
+    return max(block_slots, int((_USABLE_MEMORY * free - shared) / max(_SLOT_BYTES, _PARAMETER_BYTES * num_floats)))
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
