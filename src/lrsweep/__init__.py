@@ -5,6 +5,8 @@ This module is the public Python interface. Everything else in the package may c
     import lrsweep
 
     folder = lrsweep.run_study("lr", "seed=0,1,2")  # trains what is missing, returns the study's folder
+    study = lrsweep.sweep(model=Net, data=(x, y), lrs=[1e-4, 1e-3, 1e-2], seeds=3)  # your own network and images
+
     runs = lrsweep.load_runs(folder)                # one row per run
     curves = lrsweep.load_curves(folder)            # one row per epoch
     best = lrsweep.analyse(folder).main.headline    # what each rate loses, and which rate to use
@@ -18,12 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import pandas as pd
 
     from lrsweep.analysis.findings import Analysis
+    from lrsweep.cli.sweep import Data, Model, SweptStudy
 
-__all__ = ["analyse", "load_curves", "load_runs", "run_study", "stopped_at", "write_report"]
+__all__ = ["analyse", "load_curves", "load_runs", "run_study", "stopped_at", "sweep", "write_report"]
 
 
 def run_study(study: str, *overrides: str) -> Path:
@@ -35,6 +40,36 @@ def run_study(study: str, *overrides: str) -> Path:
     from lrsweep.cli.study import run_study
 
     return run_study(study, *overrides)
+
+
+def sweep(
+    *overrides: str,
+    lrs: Sequence[float],
+    seeds: int | Sequence[int] = 3,
+    model: Model | None = None,
+    data: Data | None = None,
+    name: str = "sweep",
+    results_dir: str | Path = "results",
+    workers: int | None = None,
+) -> SweptStudy:
+    """Train a network at each learning rate with each seed, write the report, and return the study.
+
+    - lrs, seeds: every rate runs with every seed. 3 means the seeds 0, 1 and 2
+    - model: a class of nn.Module (or a function that builds one), "module:Class", or the name of a network such as "mlp".
+      None: the documents' CNN. Arguments `shape`, `in_channels` and `num_classes` are filled in from the data
+    - data: (x, y) or (x, y, x_test, y_test), or a dict with these names; a function that returns these; the path of an .npz file;
+      "module:function"; or the name of a data set such as "digits". None: MNIST
+    - overrides: any other setting, as for the command, e.g. "training.max_epochs=20"
+    - name: the study's folder in `results_dir`
+    - workers: how many runs train at a time. None: one per core, or one on a GPU
+
+    Finished runs are kept: the same call again trains only what is missing, and more rates or seeds extend the study. Changed
+    data or code are other settings, which need another name or "study.extend=true". Raises ConfigError or DataError with one
+    line if something cannot be used.
+    """
+    from lrsweep.cli.sweep import sweep
+
+    return sweep(*overrides, lrs=lrs, seeds=seeds, model=model, data=data, name=name, results_dir=results_dir, workers=workers)
 
 
 def load_runs(folder: str | Path) -> pd.DataFrame:

@@ -172,6 +172,13 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     ),
     ("model.init_from", {}, "a path, which cannot be empty", ("",), ("a", None)),
     ("tracker.uri", {"name": "mlflow"}, "a path, which cannot be empty", ("",), ("a", None)),
+    (
+        "tracker.uri",
+        {"name": "wandb"},
+        "the address of a W&B server, such as https://wandb.example.com",
+        ("wandb.example.com", "sqlite:///results/wandb.db"),
+        ("http://localhost:8080", "https://wandb.example.com", None),
+    ),
     ("find.num_seeds", {}, "from 1 to 1000", (0, 1_001, 10**9), (1, 1_000)),
     ("find.num_steps", {}, "from 20 to 100000", (19, 100_001, 10**9), (20, 100_000)),
     ("find.low", {}, "positive and finite", (0.0, -1.0, INF, NAN), (TINY,)),
@@ -198,7 +205,7 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     ),
     ("study.name", {}, PLAIN_PATH, NOT_PLAIN, ("reference/학습률 1",)),
     ("study.name", {}, "another name, because study=all reports on every study", ("all",), ("all/lr",)),
-    ("tracker.name", {}, "one of none, tensorboard, mlflow", ("wandb",), ("mlflow",)),
+    ("tracker.name", {}, "one of none, tensorboard, mlflow, wandb", ("comet",), ("mlflow", "wandb")),
 ]
 
 
@@ -273,7 +280,7 @@ CONTRADICTIONS: list[tuple[type, dict[str, Any], str]] = [
         )
         for key in ("warmup_start", "final")
     ),
-    (TrackerConfig, {"name": "tensorboard", "uri": "x"}, "tracker.uri is not used by tracker=tensorboard, only by mlflow"),
+    (TrackerConfig, {"name": "tensorboard", "uri": "x"}, "tracker.uri is not used by tracker=tensorboard, only by mlflow, wandb"),
     (RunConfig, {"seed": -1}, "seed must be from 0 to 2147483647, got -1"),
     (RunConfig, {"seed": 2**31}, "seed must be from 0 to 2147483647, got 2147483648"),
     (

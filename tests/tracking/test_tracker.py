@@ -1,12 +1,14 @@
-"""TensorBoard and MLflow read back what was logged, and a broken tracker never stops a run."""
+"""TensorBoard, MLflow and W&B read back what was logged, and a broken tracker never stops a run."""
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +17,19 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from wandb_server import WandBRun, read_file, serve
 
-from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, StudyConfig, TrackerConfig, run_id
+from lrsweep.config import (
+    AppConfig,
+    ConfigError,
+    MachineConfig,
+    OptimizerConfig,
+    RunConfig,
+    StudyConfig,
+    TrackerConfig,
+    flatten,
+    run_id,
+)
 from lrsweep.records import RunRecord
 from lrsweep.storage import store, tables
 from lrsweep.tracking import tracker
@@ -242,8 +255,191 @@ def test_mlflow_shows_every_run_and_the_figures_once(
     assert "has stopped" not in capsys.readouterr().err
 
 
-def kill(*args: object) -> None:
+def kill(*args: object, **options: object) -> None:
     raise KeyboardInterrupt
+
+
+# W&B
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """The package wandb, offline, without a login and the settings of the person who runs the tests."""
+    module = pytest.importorskip("wandb")
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / ".netrc"))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "60")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "20")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    module.teardown()
+    yield module
+    module.teardown()
+
+
+def wandb_runs(results: Path) -> dict[str, WandBRun]:
+    """The runs in W&B's files, by their names."""
+    pytest.importorskip("wandb").teardown()  # waits until the files are complete
+    runs = [read_file(path) for path in (results / "wandb").glob("offline-run-*/run-*.wandb")]
+    by_name = {run.about["display_name"]: run for run in runs}
+    assert len(by_name) == len(runs)
+    return by_name
+
+
+def assert_wandb_shows(run: WandBRun, record: RunRecord) -> None:
+    outcome = record.outcome
+    settings = asdict(RunConfig(optimizer=OptimizerConfig(lr=record.config["optimizer"]["lr"])))
+    shown, expected = (
+        {name: value for name, value in flatten(each).items() if value != {}}  # W&B does not send empty dicts
+        for each in (run.config, settings)
+    )
+    assert shown == expected
+    shown = [{name: value for name, value in line.items() if not name.startswith("_")} for line in run.history]
+    assert shown == [{f"epoch/{name}": getattr(epoch, name) for name in CURVES} for epoch in outcome.curve]
+    assert [line["_step"] for line in run.history] == [epoch.epoch for epoch in outcome.curve]
+    assert [line["_timestamp"] for line in run.history] == pytest.approx(
+        [
+            datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC).timestamp() - (outcome.wall_seconds or 0) + 1.1 * epoch.epoch
+            for epoch in outcome.curve
+        ]
+    )
+    expected = {"status": outcome.status, "stop_reason": outcome.stop_reason, "error": outcome.error, "engine": "solo"}
+    expected |= {"best_epoch": outcome.best_epoch, "epochs": outcome.epochs, "timing": "measured"} | final_of(record)
+    assert {name: run.summary.get(name) for name in expected} == expected
+    assert run.exit_code == (1 if outcome.status == "failed" else 0)
+
+
+def test_wandb_has_every_run_and_the_figures_once(
+    wandb: Any,
+    app: Callable[..., AppConfig],
+    stored: list[RunRecord],
+    make: MakeRecord,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = app("wandb")
+    results = Path(study.machine.results_dir)
+    Tracking(study).log_study()
+    runs = wandb_runs(results)
+    assert runs.keys() == {"report", *map(run_name, stored)}
+    for record in stored:
+        run = runs[run_name(record)]
+        assert_wandb_shows(run, record)
+        assert run.about["run_id"].startswith(record.run_id)
+        assert (run.about["project"], run.about["run_group"], run.about["job_type"]) == ("lrsweep", "lr/small", "run")
+    images = {path.name.split("_")[0]: path for path in (results / "wandb").glob("offline-run-*-report-*/files/media/**/*.png")}
+    assert {name: path.read_bytes() for name, path in images.items()} == {
+        path.stem: path.read_bytes() for path in (study.folder / "figures").iterdir()
+    }
+
+    def files() -> dict[str, str]:
+        return {path.stem: path.parent.name for path in (results / "wandb").glob("*/run-*.wandb") if not path.parent.is_symlink()}
+
+    # A later sweep logs only what has changed, under the same ids.
+    before = files()
+    Tracking(study).log_study()
+    assert files() == before
+    repeated = make(lr=1.0)
+    store.save(study.folder, repeated)
+    shutil.rmtree(results / "wandb" / before[f"run-{runs[run_name(stored[0])].about['run_id']}"])
+    Tracking(study).log_study()
+    again = wandb_runs(results)
+    assert {name: run.about["run_id"] for name, run in again.items()} == {name: run.about["run_id"] for name, run in runs.items()}
+    assert_wandb_shows(again[run_name(stored[0])], stored[0])
+    assert_wandb_shows(again[run_name(repeated)], repeated)
+
+    # A run whose logging was killed is logged again.
+    late = make(lr=0.5)
+    with monkeypatch.context() as patched:
+        patched.setattr(wandb.Run, "log", kill)
+        with pytest.raises(KeyboardInterrupt):
+            Tracking(study).log_run(late)
+    Tracking(study).log_run(late)
+    assert_wandb_shows(wandb_runs(results)[run_name(late)], late)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_wandb_resumes_a_run_on_its_server_when_its_record_changes(
+    wandb: Any,
+    app: Callable[..., AppConfig],
+    make: MakeRecord,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "digits")
+    failed, ok = make(status="failed"), make()
+    Tracking(app("wandb")).log_run(failed)  # offline, so it has not reached the server
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    with serve() as (address, runs):
+        study = replace(app("wandb"), tracker=TrackerConfig(name="wandb", uri=address))
+        for record in (failed, ok):
+            Tracking(study).log_run(record)
+            (run,) = runs.values()
+            run.config.pop("_wandb")
+            assert_wandb_shows(run, record)
+            assert (run.about["project"], run.about["groupName"]) == ("digits", "lr/small")
+            assert run.about["displayName"] == run_name(record)
+        runs.clear()
+        Tracking(study).log_run(ok)
+        assert not runs
+        wandb.teardown()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_wandb_server_that_is_down_is_one_line(
+    wandb: Any, make: MakeRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
+    tracking = Tracking(
+        AppConfig(tracker=TrackerConfig(name="wandb", uri="http://localhost:1"), machine=MachineConfig(results_dir=str(tmp_path)))
+    )
+    tracking.log_run(make())
+    tracking.log_run(make(lr=0.5))
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("tracker=wandb has stopped (CommError: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("key", [None, "short"])
+def test_wandb_without_a_valid_key_is_one_error_line_before_anything_runs(
+    wandb: Any,
+    lrsweep: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    key: str | None,
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    if key:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    for stream in ("stdin", "stdout", "stderr"):  # where W&B would ask for a key
+        monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True)
+    assert lrsweep("tracker=wandb", "tracker.uri=http://localhost:1") == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith(
+        f"ConfigError: tracker=wandb: {'WANDB_API_KEY invalid' if key else 'no API key for http://localhost:1'}"
+    )
+    assert "wandb login --host http://localhost:1" in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("results/*/runs"))
+
+
+def test_wandb_that_is_disabled_writes_nothing(
+    wandb: Any, app: Callable[..., AppConfig], stored: list[RunRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    results = Path(app("none").machine.results_dir)
+    before = sorted(results.rglob("*"))
+    Tracking(app("wandb")).log_study()
+    assert sorted(results.rglob("*")) == before
 
 
 # Trackers that fail, or are not wanted
@@ -290,7 +486,11 @@ def test_a_failing_tracker_does_not_stop_a_run_and_the_same_command_logs_it_late
     assert len(events.Scalars("epoch/valid_accuracy")) == 2
 
 
-@pytest.mark.parametrize("how", [["tracker=tensorboard"], ["tracker=mlflow", "study=lr", "grid.step=4"]], ids=["run", "sweep"])
+@pytest.mark.parametrize(
+    "how",
+    [["tracker=tensorboard"], ["tracker=mlflow", "study=lr", "grid.step=4"], ["tracker=wandb"]],
+    ids=["run", "sweep", "wandb"],
+)
 def test_a_missing_package_is_one_error_line_before_anything_runs(
     lrsweep: Callable[..., int],
     tmp_path: Path,
@@ -329,7 +529,7 @@ def test_without_a_tracker_nothing_is_written(app: Callable[..., AppConfig], sto
     assert sorted(results.rglob("*")) == before
 
 
-def test_a_uri_is_refused_with_another_tracker_than_mlflow() -> None:
+def test_a_uri_is_refused_with_another_tracker_than_mlflow_and_wandb() -> None:
     with pytest.raises(ConfigError, match=r"tracker\.uri"):
         TrackerConfig(name="tensorboard", uri="http://localhost:5000")
 
@@ -338,14 +538,39 @@ def test_a_tracker_does_not_change_a_runs_id() -> None:
     assert run_id(AppConfig(tracker=TrackerConfig(name="mlflow", uri="http://localhost:5000")).run) == run_id(RunConfig())
 
 
+def sweep(tmp_path: Path, *words: str) -> str:
+    """Run a sweep in a process of its own. Returns what it prints."""
+    words = ("-m", "study.name=s", "optimizer.lr=0.01,0.001", f"machine.data_dir={ROOT / 'data'}", *SMALL, *words)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-m", "lrsweep", *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["pool", "fused"])
+def test_a_sweep_logs_its_runs_to_wandb_and_prints_nothing_more(wandb: Any, tmp_path: Path, launcher: str) -> None:
+    printed = sweep(tmp_path, "tracker=wandb", f"hydra/launcher={launcher}")
+    assert printed.splitlines()[-2:] == [
+        "2 expected: 2 ok, 0 diverged, 0 failed, 0 missing",
+        "Report: results/s/report.md and results/s/report.html",
+    ]
+    assert "wandb" not in printed
+    records = store.read(tmp_path / "results" / "s")
+    runs = wandb_runs(tmp_path / "results")
+    assert runs.keys() == {"report", *map(run_name, records)}
+    for record in records:
+        assert [line["epoch/train_loss"] for line in runs[run_name(record)].history] == [
+            epoch.train_loss for epoch in record.outcome.curve
+        ]
+
+
 @pytest.mark.slow
 def test_a_sweep_logs_its_runs_and_the_figures_of_its_report(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    words = ["-m", "study.name=s", "optimizer.lr=0.01,0.001", "tracker=tensorboard", f"machine.data_dir={ROOT / 'data'}", *SMALL]
-    command = [sys.executable, "-m", "lrsweep", *words]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    sweep(tmp_path, "tracker=tensorboard")
     folder = tmp_path / "results" / "s"
     records = store.read(folder)
     assert {path.name for path in (folder / "tensorboard").iterdir()} == {"report", *map(run_name, records)}

@@ -27,7 +27,7 @@ def with_own_code(app: AppConfig) -> AppConfig:
     folder = Path(app.machine.data_dir)
     data, model = filled_in(app.data, folder), app.model
     if model.target is not None:
-        model = model.filled_in(source_hash(load_target("model.target", model.target)))
+        model = model.filled_in(source_hash(model.target, load_target("model.target", model.target)))
     app = replace(app, data=data, model=model)
     run = replace(app.run, model=replace(model, init_from=None, new_output=False))  # check_files looks at init_from
     key = repr((data.target, data.args, data.content, asdict(run.model), run.optimizer.rates))

@@ -134,16 +134,18 @@ class MachineConfig:
 class TrackerConfig:
     """A second place that shows the runs. Nothing here changes a run_id."""
 
-    name: Literal["none", "tensorboard", "mlflow"] = "none"
+    name: Literal["none", "tensorboard", "mlflow", "wandb"] = "none"
 
     uri: str | None = None
-    """Server or database of MLflow. None: mlflow.db in machine.results_dir."""
+    """Server or database of MLflow; None: mlflow.db in machine.results_dir. Or server of W&B; None: the one of W&B's settings."""
 
     def __post_init__(self) -> None:
         require_choices("tracker", self)
         require_path("tracker.uri", self.uri)
-        if self.uri is not None and self.name != "mlflow":
-            raise ConfigError(f"tracker.uri is not used by tracker={self.name}, only by mlflow")
+        if self.uri is not None and self.name not in ("mlflow", "wandb"):
+            raise ConfigError(f"tracker.uri is not used by tracker={self.name}, only by mlflow, wandb")
+        is_address = self.name != "wandb" or self.uri is None or self.uri.startswith(("http://", "https://"))
+        require(is_address, "tracker.uri", "the address of a W&B server, such as https://wandb.example.com", self.uri)
 
 
 @dataclass(kw_only=True)

@@ -74,15 +74,14 @@ class DataConfig:
             self._set_sizes(_MNIST_TRAIN, _MNIST_TEST)
         else:
             require_target("data.target", self.target)
-        smallest = 0 if self.is_open else 1
-        for name in ("num_train", "num_valid", "num_test"):
-            require(getattr(self, name) >= smallest, f"data.{name}", f"at least {smallest}", getattr(self, name))
+            for name in ("num_train", "num_valid", "num_test"):
+                require(getattr(self, name) >= 0, f"data.{name}", "at least 0", getattr(self, name))
         self._check_shift()
 
     @property
     def is_open(self) -> bool:
         """Is something not known yet, because the images have not been read?"""
-        return self.target is not None and self.content is None
+        return self.target is not None and (self.content is None or 0 in (self.num_train, self.num_valid, self.num_test))
 
     def filled_in(self, shape: Sequence[int], train_counts: Sequence[int], test_counts: Sequence[int], content: str) -> Self:
         """The settings for these images, with their sizes. The counts are the numbers of images per class."""
@@ -125,6 +124,8 @@ class DataConfig:
             self.num_train = self.num_train or max(num_train - self.skip - self.num_valid, 0)
         # Strict, because in the worst case all images that `skip` leaves out are of these classes.
         total = self.skip + self.num_train + self.num_valid
+        for name in ("num_train", "num_valid"):
+            require(getattr(self, name) >= 1, f"data.{name}", "at least 1", getattr(self, name))
         require(total <= num_train, "data.skip + data.num_train + data.num_valid", f"at most {num_train}{of_classes}", total)
         require(1 <= self.num_test <= num_test, "data.num_test", f"from 1 to {num_test}{of_classes}", self.num_test)
 

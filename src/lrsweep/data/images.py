@@ -4,7 +4,6 @@ Shapes: N images, C channels, H × W pixels.
 """
 
 import hashlib
-import inspect
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrsweep.config import DataConfig
-from lrsweep.config.targets import load_target
+from lrsweep.config.targets import accepted_by, load_target
 from lrsweep.data.download import DataError, load_mnist
 from lrsweep.data.seeding import generator
 
@@ -82,6 +81,11 @@ def _read_mnist(folder: Path) -> Images:
     return Images(images[0], labels[0], images[1], labels[1], 10, (0.5,), (0.5,))  # the documents scale pixels to [-1, 1]
 
 
+def forget_images() -> None:
+    """Read all images again, because what a target names has changed."""
+    _read_target.cache_clear()
+
+
 def _change_time(path: str) -> int:
     try:
         return Path(path).stat().st_mtime_ns
@@ -94,7 +98,7 @@ def _read_target(target: str, args: str, path: str | None, changed: int | None, 
     where = f"data.target={target}" if path is None else f"data.path={path}"
     function = load_target("data.target", target)
     given = json.loads(args) | ({} if path is None else {"path": path})
-    if "folder" in inspect.signature(function).parameters:
+    if "folder" in accepted_by(function):
         given.setdefault("folder", folder)
     try:
         found = function(**given)
@@ -122,19 +126,17 @@ def _as_dict(where: str, found: Any) -> dict[str, Any]:
 
 
 def _checked(where: str, found: dict[str, Any]) -> Images:
-    x, y = _image_array(f"{where}: x", found["x"]), _label_array(f"{where}: y", found["y"])
+    x, y = _labelled(where, found, "x", "y")
     if "x_test" in found:
-        x_test, y_test = _image_array(f"{where}: x_test", found["x_test"]), _label_array(f"{where}: y_test", found["y_test"])
+        x_test, y_test = _labelled(where, found, "x_test", "y_test")
     else:
         shuffled = generator(0, "test").initial_seed()  # the same test images for every run
         order = np.random.default_rng(shuffled).permutation(len(y))
         num_test = int(_TEST_SHARE * len(y))
         x_test, y_test, x, y = x[order[:num_test]], y[order[:num_test]], x[order[num_test:]], y[order[num_test:]]
-    for name, images, labels in (("x", x, y), ("x_test", x_test, y_test)):
-        if len(images) != len(labels):
-            raise DataError(f"{where}: {name} holds {len(images)} images, but {name.replace('x', 'y')} {len(labels)} labels")
-        if len(images) == 0:
-            raise DataError(f"{where}: no images are left for {'training' if name == 'x' else 'testing'}")
+    for use, labels in (("training", y), ("testing", y_test)):
+        if len(labels) == 0:
+            raise DataError(f"{where}: no images are left for {use}")
     if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype:
         raise DataError(f"{where}: x is {_shape(x)} and x_test {_shape(x_test)}; only their numbers of images may differ")
     largest = int(max(y.max(), y_test.max()))
@@ -149,6 +151,13 @@ def _checked(where: str, found: dict[str, Any]) -> Images:
         raise DataError(f"{where}: of {num_classes} classes, these have no training image: {named}")
     mean, std = (_per_channel(where, name, found, x) for name in ("mean", "std"))
     return Images(x, y, x_test, y_test, num_classes, mean, std)
+
+
+def _labelled(where: str, found: dict[str, Any], x: str, y: str) -> tuple[Array, Array]:
+    images, labels = _image_array(f"{where}: {x}", found[x]), _label_array(f"{where}: {y}", found[y])
+    if len(images) != len(labels):
+        raise DataError(f"{where}: {x} holds {len(images)} images, but {y} {len(labels)} labels")
+    return images, labels
 
 
 def _array(name: str, value: Any) -> Array:

@@ -56,12 +56,12 @@ def final_metrics(record: RunRecord) -> dict[str, float]:
 
 
 def record_hash(record: RunRecord) -> str:
-    return _hash(json.dumps(asdict(record), sort_keys=True).encode())
+    return hash_of(json.dumps(asdict(record), sort_keys=True).encode())
 
 
 def files_hash(paths: list[Path]) -> str:
-    return _hash(b"".join(path.name.encode() + path.read_bytes() for path in paths))
+    return hash_of(b"".join(path.name.encode() + path.read_bytes() for path in paths))
 
 
-def _hash(content: bytes) -> str:
+def hash_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]

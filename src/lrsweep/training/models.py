@@ -3,7 +3,6 @@
 Shapes: B batch, C channels or classes, H × W pixels.
 """
 
-import inspect
 import math
 from collections.abc import Callable
 
@@ -13,7 +12,7 @@ import torchinfo
 from torch import Tensor, nn
 
 from lrsweep.config import ConfigError, DataConfig, ModelConfig, per_seed
-from lrsweep.config.targets import load_target
+from lrsweep.config.targets import accepted_by, load_target
 from lrsweep.data.seeding import generator
 from lrsweep.training.weights import load_weights, set_weights
 
@@ -137,8 +136,8 @@ def _own_model(config: ModelConfig, data: DataConfig) -> nn.Module:
     build = load_target("model.target", config.target)
     of_data = {"shape": tuple(data.shape), "in_channels": data.shape[0], "num_classes": data.num_classes}
     try:
-        accepted = inspect.signature(build).parameters
-        model = build(**{name: value for name, value in of_data.items() if name in accepted} | config.args)
+        filled_in = {name: value for name, value in of_data.items() if name in accepted_by(build)}
+        model = build(**filled_in | config.args)
     except Exception as error:
         raise ConfigError(f"model.target={config.target} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):

@@ -1,0 +1,185 @@
+"""A sweep from Python, also of networks and data that exist only in a notebook."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from lrsweep.analysis.best_rate import Best
+from lrsweep.analysis.findings import Analysis, analyse
+from lrsweep.cli import execution
+from lrsweep.cli.main import compose, to_app_config
+from lrsweep.config import AppConfig, ConfigError, RunConfig, run_id
+from lrsweep.config.targets import forget_own, register_own
+from lrsweep.data.images import forget_images
+from lrsweep.records import RunRecord
+from lrsweep.report.build import build
+from lrsweep.report.texts.decision import decision_en
+from lrsweep.storage import lock, store
+from lrsweep.training.device import describe, num_cores, prepare_device
+
+Model = str | type[nn.Module] | Callable[..., nn.Module]
+Data = str | Path | Sequence[Any] | Mapping[str, Any] | Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class SweptStudy:
+    """The results of a sweep. The command `lrsweep` gives the same.
+
+    - folder: the study's folder, with its records and its report
+    - report: the page report.html
+    """
+
+    folder: Path
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """All results; see `lrsweep.analyse`."""
+        return analyse(self.folder)
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row per run: its settings and results."""
+        return self.analysis.runs
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per learning rate: its mean accuracy, what it loses against the best rate, and its class."""
+        return self._best.rows
+
+    @property
+    def plateau(self) -> list[float]:
+        """The good learning rates: those that are shown to lose less than 0.2 points of test accuracy. Empty if none is."""
+        return [float(lr) for lr in self._best.good["lr"]]
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def _best(self) -> Best:
+        if self.analysis.main is None:
+            raise ValueError(f"no run of {self.folder} was scored")
+        return self.analysis.main.headline
+
+    def __repr__(self) -> str:
+        """The decision, as at the top of the report."""
+        if self.analysis.main is None:
+            return f"{self.folder}: no run was scored"
+        lines = [f"{question} {answer}".replace("**", "") for question, answer in decision_en(self.analysis.main)]
+        return "\n".join([*lines, f"Report: {self.report}"])
+
+
+def sweep(
+    *overrides: str,
+    lrs: Sequence[float],
+    seeds: int | Sequence[int],
+    model: Model | None,
+    data: Data | None,
+    name: str,
+    results_dir: str | Path,
+    workers: int | None,
+) -> SweptStudy:
+    """See `lrsweep.sweep`."""
+    forget_images()
+    words = [f"study.name={name}", f"machine.results_dir={results_dir}", *_data_words(data), *_model_words(model), *overrides]
+    try:
+        return _sweep(to_app_config(compose(*words)), lrs, seeds, workers)
+    finally:
+        forget_own()
+
+
+def _sweep(app: AppConfig, lrs: Sequence[float], seeds: int | Sequence[int], workers: int | None) -> SweptStudy:
+    numbers = range(seeds) if isinstance(seeds, int) else seeds
+    runs = [replace(app.run, seed=seed, optimizer=replace(app.optimizer, lr=float(lr))) for seed in numbers for lr in lrs]
+    if not runs:
+        raise ConfigError("a sweep needs at least one learning rate and one seed")
+    with lock.hold(app.folder):
+        _train_missing(runs, app, workers)
+        build(app.folder, app.study.name)
+    return SweptStudy(app.folder)
+
+
+def _data_words(data: Data | None) -> list[str]:
+    if data is None:
+        return []
+    if isinstance(data, str | Path):
+        if ":" in str(data):
+            return [f"data.target={data}"]
+        return ["data=arrays", f"data.path='{data}'"] if str(data).endswith(".npz") else [f"data={data}"]
+    function = data if callable(data) else lambda: data
+    return [f"data.target={register_own(function, 'data')}"]
+
+
+def _model_words(model: Model | None) -> list[str]:
+    if model is None:
+        return []
+    if isinstance(model, nn.Module):
+        raise ConfigError("model must be a class or a function that builds the network, because each run starts from new weights")
+    if isinstance(model, str):
+        return [f"model.target={model}" if ":" in model else f"model={model}"]
+    return [f"model.target={register_own(model, 'model')}"]
+
+
+def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int | None) -> None:
+    """Train the runs that have no record, with a progress bar. A run that fails leaves a failed record."""
+    folder = app.folder
+    records = execution.load_records(folder)
+    execution.refuse_other_settings(app.study, folder, records, runs)
+    store.expect(folder, [run_id(run) for run in runs])
+    execution.write_model_summary(runs[0], folder)
+    missing = [run for run in runs if (record := records.get(run_id(run))) is None or not execution.is_done(record)]
+    device = prepare_device(app.machine)
+    workers = min(workers or (1 if device.type == "cuda" else num_cores()), max(len(missing), 1))
+    train = partial(_train, app=app, workers=workers)
+    with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", desc=app.study.name) as bar:
+        for record in _each(train, missing, workers):
+            bar.update()
+            bar.set_postfix_str(f"lr {record.config['optimizer']['lr']:.2e}: {record.outcome.status}")
+            if record.outcome.error:
+                bar.write(
+                    f"failed: lr {record.config['optimizer']['lr']:.2e}, seed {record.config['seed']}: {record.outcome.error}"
+                )
+
+
+def _each(train: Callable[[RunConfig], RunRecord], runs: list[RunConfig], workers: int) -> Iterator[RunRecord]:
+    """Processes are forked, as those of a DataLoader, so that they know a notebook's classes. CUDA does not survive a fork."""
+    if workers == 1:
+        yield from map(train, runs)
+        return
+    _Forked.train = train
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        yield from pool.imap_unordered(_Forked.call, runs)
+
+
+class _Forked:
+    """What a forked process calls: not pickled, because classes of a notebook cannot be."""
+
+    train: Callable[[RunConfig], RunRecord]
+
+    @classmethod
+    def call(cls, run: RunConfig) -> RunRecord:
+        return cls.train(run)
+
+
+def _train(run: RunConfig, app: AppConfig, workers: int) -> RunRecord:
+    try:
+        return execution.run_one(
+            run,
+            app.machine,
+            app.folder,
+            workers=workers,
+            on_epoch=lambda epoch: None,
+            on_message=lambda text: None,
+            has_own_process=False,
+        )
+    except Exception as error:  # one bad run must not end the sweep
+        environment = describe(torch.device(prepare_device(app.machine)), workers)
+        return execution.record_failure(run, app.folder, environment, f"{type(error).__name__}: {error}")

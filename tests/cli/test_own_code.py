@@ -1,0 +1,339 @@
+"""Own networks and own data: mistakes are one line, before anything is trained, and a run depends on the code and the data."""
+
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import lrsweep
+from lrsweep.cli.main import compose, to_app_config, with_own_groups
+from lrsweep.config import AppConfig, run_id
+from lrsweep.data.images import forget_images
+from lrsweep.storage import store
+
+Command = Callable[..., int]
+DRAWS = np.random.default_rng(0)
+LABELS = np.arange(60) % 3
+IMAGES = DRAWS.integers(0, 60, (60, 1, 8, 8), dtype=np.uint8) + (80 * LABELS[:, None, None, None]).astype(np.uint8)
+FLOATS = (IMAGES / 255).astype(np.float32)
+
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes, width=8):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2))
+        self.head = nn.Linear(36 * width, num_classes)
+
+    def forward(self, x):
+        return self.head(self.features(x))
+"""
+
+
+@pytest.fixture
+def lrsweep_command(lrsweep: Command) -> Command:
+    """The fixture `lrsweep` under another name than the package."""
+    return lrsweep
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working directory. Modules that are imported from it are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    before = set(sys.modules)
+    forget_images()
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
+            del sys.modules[name]
+
+
+def app(*overrides: str) -> AppConfig:
+    return to_app_config(compose(*overrides))
+
+
+def write_arrays(path: Path, **arrays: Any) -> None:
+    np.savez(path, **({"x": IMAGES, "y": LABELS} | arrays))
+
+
+# Wrong networks.
+
+WRONG_NETS = {
+    "no such module": (
+        "",
+        "missing_nets:Net",
+        "missing_nets cannot be imported (ModuleNotFoundError: No module named 'missing_nets')",
+    ),
+    "no such class": (NET, "my_nets:Nett", "my_nets has no class or function Nett; it has Net"),
+    "a syntax error": ("class Net(:", "my_nets:Net", "my_nets cannot be imported (SyntaxError: "),
+    "a module that exits": ("raise SystemExit(3)", "my_nets:Net", "my_nets cannot be imported (SystemExit: 3)"),
+    "no colon": (NET, "my_nets.Net", "model.target must be module:name, such as my_nets:Net, got 'my_nets.Net'"),
+    "not a module": ("Net = dict", "my_nets:Net", "must give an nn.Module, got dict"),
+    "an unknown argument": (
+        NET,
+        "my_nets:Net model.args={depth:3}",
+        "TypeError: Net.__init__() got an unexpected keyword argument 'depth'",
+    ),
+    "no parameters": ("from torch import nn\nNet = nn.Flatten", "my_nets:Net", "has no parameters to train"),
+    "a wrong number of outputs": (
+        NET.replace("36 * width, num_classes", "36 * width, 7"),
+        "my_nets:Net",
+        "must give floats of the shape [2, 3] (images, classes) for images [2, 1, 8, 8], got [2, 7]",
+    ),
+    "a wrong input size": (
+        NET.replace("36 *", "576 *"),
+        "my_nets:Net",
+        "fails on images of the shape [2, 1, 8, 8]: RuntimeError: mat1",
+    ),
+    "a tuple as output": (NET.replace("self.head(", "1, self.head("), "my_nets:Net", "got tuple"),
+    "an error only in training": (
+        NET.replace("        return", "        assert not self.training or len(x) > 50\n        return"),
+        "my_nets:Net",
+        "AssertionError",
+    ),
+    "a setting of the CNN": (
+        NET,
+        "my_nets:Net model.dropout=0.5",
+        "model.dropout belongs to model=cnn; my_nets:Net has only model.args",
+    ),
+    "rates of a layer that is not there": (
+        NET,
+        "my_nets:Net optimizer.rates={body.:0.1}",
+        "optimizer.rates.body.: no parameter starts so; there are features.0.weight, features.0.bias",
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "words", "message"), WRONG_NETS.values(), ids=WRONG_NETS)
+def test_a_wrong_network_is_one_line_before_anything_is_trained(
+    lrsweep_command: Command, folder: Path, capsys: pytest.CaptureFixture[str], code: str, words: str, message: str
+) -> None:
+    (folder / "my_nets.py").write_text(code)
+    write_arrays(folder / "scans.npz")
+    target, *others = words.split()
+    assert (
+        lrsweep_command("study=lr", "grid.step=2", "data=arrays", "data.path=scans.npz", f"model.target={target}", *others) == 2
+    )
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"ConfigError: [^\n]+\n", error)
+    assert message in error
+    assert not list(folder.glob("results/*/runs"))
+
+
+# Wrong data.
+
+NOT_FINITE = FLOATS.copy()
+NOT_FINITE[3, 0, 1, 1] = np.nan
+WRONG_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
+    "one dimension too few": ({"x": IMAGES[:, 0, 0]}, "x must be images [N, C, H, W] or [N, H, W], got the shape [60, 8]"),
+    "channels last": ({"x": np.zeros((60, 8, 8, 3), np.uint8)}, "with the channels last; they must be second"),
+    "whole numbers that are not bytes": ({"x": IMAGES.astype(np.int64)}, "x must be uint8 or float, got int64"),
+    "NaN": ({"x": NOT_FINITE}, "x holds NaN or infinite pixels"),
+    "a negative label": ({"y": LABELS - 1}, "y holds the label -1; labels count from 0"),
+    "a label out of range": ({"num_classes": 2}, "with 2 classes, labels must be from 0 to 1, got 2"),
+    "one-hot labels": ({"y": np.eye(3)[LABELS]}, "y must be whole numbers [N], got float64 [60, 3]"),
+    "too few labels": ({"y": LABELS[:50]}, "x holds 60 images, but y 50 labels"),
+    "a class missing from training": ({"num_classes": 5}, "of 5 classes, these have no training image: 3, 4"),
+    "one class": ({"y": LABELS * 0}, "there must be 2 to 10000 classes, got 1"),
+    "no images": ({"x": IMAGES[:0], "y": LABELS[:0]}, "no images are left for training"),
+    "test images of another size": ({"x_test": IMAGES[:, :, :4], "y_test": LABELS}, "only their numbers of images may differ"),
+    "test images without labels": ({"x_test": IMAGES}, "y_test are missing"),
+    "an unknown name": ({"labels": LABELS}, "labels are not known; the names are x, y, x_test, y_test"),
+    "a std of 0": ({"std": 0.0}, "std must be positive"),
+    "two means for one channel": ({"mean": [0.1, 0.2]}, "mean must be one number, or one per channel (1)"),
+    "pickled objects": ({"y": np.array([object()] * 60)}, "it holds pickled objects, which could run code"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "message"), WRONG_ARRAYS.values(), ids=WRONG_ARRAYS)
+def test_wrong_data_are_one_line_before_anything_is_trained(
+    lrsweep_command: Command, folder: Path, capsys: pytest.CaptureFixture[str], arrays: dict[str, Any], message: str
+) -> None:
+    write_arrays(folder / "scans.npz", **arrays)
+    assert lrsweep_command("study=lr", "grid.step=2", "data=arrays", "data.path=scans.npz", "model=mlp") == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"DataError: [^\n]+\n", error)
+    assert message in error
+    assert not list(folder.glob("results/*/runs"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.path=none.npz"], "DataError: data.path=none.npz cannot be read: No such file or directory"),
+        (["data.path=text.npz"], "DataError: data.path=text.npz cannot be read: "),
+        (["data.path=array.npy"], "DataError: data.path=array.npy is not an .npz file, which numpy.savez writes"),
+        ([], "DataError: data=arrays needs data.path=FILE.npz, a file with the arrays x, y and perhaps x_test, y_test"),
+        (
+            ["data.path=scans.npz", "data.num_train=40"],
+            "ConfigError: data.skip + data.num_train + data.num_valid must be at most 48, got ",
+        ),
+        (["data.path=scans.npz", "data.num_train=48"], "ConfigError: data.num_valid must be at least 1, got 0"),
+        (["data.path=scans.npz", "data.num_test=13"], "ConfigError: data.num_test must be from 1 to 12, got 13"),
+        (
+            ["data.path=scans.npz", "data.classes=[0,3]"],
+            "ConfigError: data.classes must be at least two different classes from 0 to 2",
+        ),
+        (["data.path=scans.npz", "data.max_shift=5"], "ConfigError: data.max_shift must be from 0 to 4, got 5.0"),
+        (
+            ["data.path=scans.npz", f"data.content={'0' * 64}"],
+            f"ConfigError: data.content={'0' * 64} are other data than those of ",
+        ),
+        (
+            ["data.path=scans.npz", "model=cnn"],
+            "ConfigError: model=cnn needs at least 16 × 16 pixels, got 8 × 8; model=mlp takes any size",
+        ),
+        (["data.target=sys:nothing"], "ConfigError: data.target=sys:nothing: sys has no class or function nothing; it has "),
+        (
+            ["data.target=time:time", "data.path=null"],
+            "DataError: data.target=time:time must give (x, y), (x, y, x_test, y_test) or a ",
+        ),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(
+    lrsweep_command: Command, folder: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], message: str
+) -> None:
+    write_arrays(folder / "scans.npz")
+    np.save(folder / "array.npy", IMAGES)
+    (folder / "text.npz").write_text("no zip file")
+    models = [] if "model=cnn" in overrides else ["model=mlp"]
+    if "data.num_train=40" in overrides:
+        overrides = [*overrides, "data.num_valid=9"]
+    assert lrsweep_command("data=arrays", *models, *overrides) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"[^\n]+\n", error)
+    assert error.startswith(message)
+
+
+# What the settings become.
+
+
+def test_the_data_fill_in_shape_classes_and_sizes(folder: Path) -> None:
+    write_arrays(folder / "scans.npz")
+    data = app("data=arrays", "data.path=scans.npz", "model=mlp").data
+    assert (data.shape, data.num_classes) == ([1, 8, 8], 3)
+    assert (data.num_test, data.num_valid, data.num_train) == (12, 9, 39)  # a fifth of 60, a fifth of the other 48, the rest
+    write_arrays(folder / "more.npz", x_test=IMAGES[:10], y_test=LABELS[:10])
+    data = app("data=arrays", "data.path=more.npz", "model=mlp", "data.num_valid=20").data
+    assert (data.num_test, data.num_valid, data.num_train) == (10, 20, 40)
+
+
+def test_a_run_depends_on_the_images_and_not_on_their_place(folder: Path) -> None:
+    write_arrays(folder / "a.npz")
+    write_arrays(folder / "b.npz")
+    write_arrays(folder / "c.npz", x=IMAGES + np.eye(8, dtype=np.uint8))
+    names = [run_id(app("data=arrays", f"data.path={name}.npz", "model=mlp").run) for name in "abc"]
+    assert names[0] == names[1] != names[2]
+
+
+def test_a_run_depends_on_the_code_of_its_network_and_of_what_that_imports(folder: Path) -> None:
+    write_arrays(folder / "scans.npz")
+    (folder / "my_layers.py").write_text("width = 8")
+    code = NET.replace("width=8", "width=width").replace("from torch", "from my_layers import width\nfrom torch")
+
+    def name_of_the_run(**files: str) -> str:
+        for file, text in files.items():
+            (folder / f"{file}.py").write_text(text)
+        for module in ("my_nets", "my_layers"):
+            sys.modules.pop(module, None)
+        return run_id(app("data=arrays", "data.path=scans.npz", "model.target=my_nets:Net").run)
+
+    first = name_of_the_run(my_nets=code)
+    assert name_of_the_run(other="a file that is not imported") == first
+    assert name_of_the_run(my_nets=code + "\n") != first
+    assert name_of_the_run(my_nets=code) == first
+    assert name_of_the_run(my_layers="import my_nets\nwidth = 8 + 0") != first
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("data.target=a:b", "data.target=a:b data=own"),
+        ("data=arrays data.target=a:b", "data=arrays data.target=a:b"),
+        ("model.target=a:b,a:c -m", "model.target=a:b,a:c -m model=own"),
+        ("data.path=x.npz", "data.path=x.npz"),
+        ("seed=1", "seed=1"),
+    ],
+)
+def test_a_target_alone_chooses_its_group(words: str, expected: str) -> None:
+    assert with_own_groups(words.split()) == expected.split()
+
+
+# Whole sweeps.
+
+
+def rows_of(study: Path) -> list[tuple[Any, ...]]:
+    runs = store.load(study).sort_values(["lr", "seed"])
+    return list(runs[["run_id", "lr", "seed", "epochs", "test_accuracy"]].itertuples(index=False, name=None))
+
+
+SIZES = ["training.max_epochs=2", "optimizer.lr=1e-3,1e-2", "seed=0,1"]
+
+
+def test_one_command_gives_a_report_on_an_own_network_and_own_images(lrsweep_command: Command, folder: Path) -> None:
+    (folder / "my_nets.py").write_text(NET)
+    (folder / "my_data.py").write_text(
+        "import numpy as np\n\ndef load(noise=0.1):\n    y = np.arange(90) % 3\n"
+        "    return np.random.default_rng(0).normal(y[:, None, None], noise, (90, 8, 8)), y\n"
+    )
+    words = ["-m", "study.name=mine", "data.target=my_data:load", "model.target=my_nets:Net", "model.args={width: 4}", *SIZES]
+    assert lrsweep_command(*words) == 0
+    before = rows_of(folder / "results" / "mine")
+    assert len(before) == 4
+    record = next(iter(store.scan(folder / "results" / "mine").records.values()))
+    assert len(record.class_counts["train"]) == 3
+    assert (folder / "results" / "mine" / "report.html").exists()
+    assert "Net" in (folder / "results" / "mine" / "model.txt").read_text()
+    assert lrsweep_command(*words) == 0
+    assert rows_of(folder / "results" / "mine") == before
+
+
+def test_an_edited_network_does_not_add_to_the_old_runs(
+    lrsweep_command: Command, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_arrays(folder / "scans.npz")
+    (folder / "my_nets.py").write_text(NET)
+    words = ["data=arrays", "data.path=scans.npz", "model.target=my_nets:Net", "study.name=mine", "training.max_epochs=1"]
+    assert lrsweep_command(*words) == 0
+    (folder / "my_nets.py").write_text(NET.replace("0.2", "0.3"))
+    del sys.modules["my_nets"]
+    capsys.readouterr()
+    assert lrsweep_command(*words, "seed=1") == 2
+    assert "results/mine holds runs with other settings: model.source " in capsys.readouterr().err
+
+
+def test_the_command_and_python_give_the_same_table(lrsweep_command: Command, folder: Path) -> None:
+    (folder / "my_nets.py").write_text(NET)
+    write_arrays(folder / "scans.npz")
+    words = ["data=arrays", "data.path=scans.npz", "model.target=my_nets:Net", "training.max_epochs=2"]
+    assert lrsweep_command("-m", "study.name=command", *words, *SIZES) == 0
+    module = importlib.import_module("my_nets")
+    for name, workers in (("one", 1), ("two", 2)):
+        swept = lrsweep.sweep(
+            "training.max_epochs=2", model=module.Net, data="scans.npz", lrs=[1e-3, 1e-2], seeds=2, name=name, workers=workers
+        )
+        assert rows_of(swept.folder) == rows_of(folder / "results" / "command")
+        assert swept.report.exists()
+        assert len(swept.table) == 2
+        assert set(swept.plateau) <= {1e-3, 1e-2}
+
+
+def test_building_a_network_leaves_the_global_random_numbers_alone(folder: Path) -> None:
+    write_arrays(folder / "scans.npz")
+    (folder / "my_nets.py").write_text(NET)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    app("data=arrays", "data.path=scans.npz", "model.target=my_nets:Net")
+    assert torch.equal(torch.rand(3), expected)
