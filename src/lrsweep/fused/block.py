@@ -1,6 +1,7 @@
 """A block holds the buffers of a few runs that take every step together. On a GPU, CUDA graphs replay the steps.
 
-Shapes: K runs, P floats per run, G groups of floats, N images, B batch, S steps per epoch, H × W pixels, C classes.
+Shapes: K runs, P floats per run, G groups of floats, N images, B batch, S steps per epoch, H × W pixels,
+C channels or classes.
 """
 
 import math

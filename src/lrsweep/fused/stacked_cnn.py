@@ -5,7 +5,7 @@ A convolution is computed by im2col and a batched matrix product, in NHWC. Group
 have a slow backward pass. No operation mixes runs, so a run that diverges does not affect the others.
 
 Shapes: K runs, B batch, H × W pixels, I and O channels or features in and out, R × S pixels of a kernel, M = B·H·W rows,
-J = R·S·I columns, C classes, P floats per run, N pixels.
+J = R·S·I columns, C channels of images or classes, P floats per run, N pixels.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -101,9 +101,10 @@ def forward_cnn(
         return ACTIVATIONS[config.conv_activation](x_KBHWO)
 
     def activate_and_pool(x_KBHWO: Tensor, layer: str) -> Tensor:  # in the order of models.CNN
-        if config.batch_norm or config.pool == "mean":
-            pool = F.avg_pool2d if config.pool == "mean" else F.max_pool2d
-            return _pool(pool, activate(x_KBHWO, layer))
+        if config.pool == "mean":
+            return _pool(F.avg_pool2d, activate(x_KBHWO, layer))
+        if config.batch_norm:  # a negative scale changes which pixel is the largest
+            return _pool(F.max_pool2d, activate(x_KBHWO, layer))
         # A bias does not change which pixel is the largest, so it is added after pooling, to a quarter of the pixels.
         return activate(_pool(F.max_pool2d, x_KBHWO), layer)
 
