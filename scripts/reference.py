@@ -1,4 +1,4 @@
-"""Prepare results/reference for a commit: pack the records, rebuild the report and the audit, and update the READMEs.
+"""Prepare results/reference for a commit: pack the records, rebuild report and audit in both languages, update the READMEs.
 
 `make reference` runs it. The records come from these commands; each skips the committed runs and continues with the rest:
 
@@ -20,13 +20,14 @@ from pathlib import Path
 from lrsweep.analysis.findings import analyse
 from lrsweep.report.audit.build import build_audit
 from lrsweep.report.build import build
-from lrsweep.report.texts.decision import decision_en, decision_ko
+from lrsweep.report.texts.decision import decision
+from lrsweep.report.texts.language import Language, file_name, language
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.storage import store
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "results" / "reference"
-READMES = {"README.md": decision_en, "README.ko.md": decision_ko}
+READMES: dict[str, Language] = {"README.md": "en", "README.ko.md": "ko"}
 
 
 def with_block(document: str, name: str, text: str, command: str = "make reference") -> str:
@@ -41,21 +42,16 @@ def decision_table(decision: Sequence[tuple[str, str]]) -> str:
     return markdown_table(["", ""], [[f"**{question}**", answer] for question, answer in decision])
 
 
-def verdict_counts(audit: str, readme: str) -> str:
-    """How many claims have each verdict, in the language of this README, with links that work from there."""
-    is_korean = readme == "README.ko.md"
-    verdict = r"^\* \*\*(\S+) (\d+)\*\* (?:\[([^]]+)\]\((#[^)]+)\)|([^(]+)) \((.+)\)$"
-    lines, total = [], 0
-    for mark, number, linked, anchor, plain, korean in re.findall(verdict, audit, flags=re.MULTILINE):
-        name = korean if is_korean else linked or plain
-        lines.append(f"* **{mark} {number}** " + (f"[{name}](results/reference/audit.md{anchor})" if anchor else name))
-        total += int(number)
-    opening = (
-        f"문서의 주장 {total}개에 대한 판정이다."
-        if is_korean
-        else f"The documents make {total} statements. The audit says of them:"
-    )
-    return "\n".join([opening, "", *lines])
+def verdict_counts(audit: str, chosen: Language) -> str:
+    """How many claims have each verdict, from the audit in this language, with links that work from a README."""
+    file = f"results/reference/{file_name('audit.md', chosen)}"
+    lines = re.findall(r"^\* \*\*\S+ \d+\*\* .+$", audit, flags=re.MULTILINE)
+    total = sum(int(line.split("**")[1].split()[1]) for line in lines)
+    opening = {
+        "en": f"The documents make {total} statements. The audit says of them:",
+        "ko": f"문서의 주장 {total}개에 대한 판정이다.",
+    }
+    return "\n".join([opening[chosen], "", *(line.replace("](#", f"]({file}#") for line in lines)])
 
 
 def main() -> None:
@@ -74,8 +70,11 @@ def with_blocks(text: str, name: str) -> str:
     """The README with the decision of study=lr and the verdicts of the audit, from the committed records."""
     found = analyse(REFERENCE / "lr").main
     assert found is not None
-    text = with_block(text, "decision", decision_table(READMES[name](found)))
-    return with_block(text, "audit", verdict_counts((REFERENCE / "audit.md").read_text(encoding="utf-8"), name))
+    chosen = READMES[name]
+    with language(chosen):
+        text = with_block(text, "decision", decision_table(decision(found)))
+    audit = (REFERENCE / file_name("audit.md", chosen)).read_text(encoding="utf-8")
+    return with_block(text, "audit", verdict_counts(audit, chosen))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def sweep(
       None: the documents' CNN. Arguments `shape`, `in_channels` and `num_classes` are filled in from the data
     - data: (x, y) or (x, y, x_test, y_test), or a dict with these names; a function that returns these; the path of an .npz file;
       "module:function"; or the name of a data set such as "digits". None: MNIST
-    - overrides: any other setting, as for the command, e.g. "training.max_epochs=20"
+    - overrides: any other setting, as for the command, e.g. "training.max_epochs=20", or "study.delta=0.01" if only differences
+      of more than one percentage point of test accuracy matter
     - name: the study's folder in `results_dir`
     - workers: how many runs train at a time. None: one per core, or one on a GPU
 
@@ -103,7 +104,10 @@ def analyse(folder: str | Path, delta: float | None = None) -> Analysis:
 
 
 def write_report(folder: str | Path) -> Path:
-    """Write report.html, report.md and the figures into the study's folder; return the path of report.md."""
+    """Write the report into the study's folder, and return the path of report.md.
+
+    report.html and report.md are in English, report.ko.html and report.ko.md in Korean.
+    """
     from lrsweep.report.build import build
 
     return build(Path(folder))

@@ -38,7 +38,7 @@ def test_a_claim_is_complete_and_its_tests_fit_their_contrasts(claim: Claim) -> 
     assert claim.documents
     assert set(claim.documents) <= {"000", "001", "002", "003", "004"}
     assert claim.claim.endswith(".")
-    assert claim.korean
+    assert claim.quote
     assert bool(claim.test) == bool(claim.reading) != bool(claim.not_testable)
     for test in filter(None, (claim.test, *claim.also)):
         assert set(test.settings) <= set(inspect.signature(CONTRASTS[test.contrast]).parameters), test
@@ -128,11 +128,6 @@ def test_all_deciding_tests_share_the_level_even_those_not_measured() -> None:
     )
     assert (audit.level, audit.num_tests) == (LEVEL / 4, 4)
     assert levels == [SECONDARY_LEVEL, LEVEL / 4] * 4
-
-
-def test_the_caveats_of_the_claim_and_of_its_runs_stand_beside_the_verdict() -> None:
-    own = claim_of(test_of(DECISIVE, caveat="the best rate is the lowest tried"), caveat="Of one network.")
-    assert audit_of(own).judged[0].caveats == ("Of one network.", "The best rate is the lowest tried.")
 
 
 def test_a_test_judges_by_its_own_delta() -> None:

@@ -204,6 +204,7 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
         ([], [{"optimizer.name": "adam", "at": -3}]),
     ),
     ("study.name", {}, PLAIN_PATH, NOT_PLAIN, ("reference/학습률 1",)),
+    ("study.delta", {}, "a fraction above 0 and below 1", (0.0, 1.0, NAN), (None, 0.01)),
     ("study.name", {}, "another name, because study=all reports on every study", ("all",), ("all/lr",)),
     ("tracker.name", {}, "one of none, tensorboard, mlflow, wandb", ("comet",), ("mlflow", "wandb")),
 ]

@@ -1,11 +1,16 @@
 """The commands in READMEs and docs compose, the Python code runs, and links, make targets and the methods table are correct."""
 
+import contextlib
+import io
 import re
+import runpy
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import lrsweep
 from lrsweep.cli import main
 from lrsweep.config import CONF_DIR, RunConfig
 from lrsweep.fused.fusable import reason_not_fusable
@@ -28,6 +33,21 @@ def test_the_pandas_recipe_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(names["curves"]) > len(names["runs"])  # type: ignore[arg-type]
 
 
+@pytest.fixture
+def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory with the files that the pages' commands name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (example,) = blocks("docs/your-own.md", "python")
+    Path("digits_net.py").write_text(example, encoding="utf-8")
+    Path("my_nets.py").write_text(
+        "from torch import nn\n\ndef SmallResNet(num_classes, depth=1):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))\n"
+    )
+    np.savez("scans.npz", x=np.zeros((60, 28, 28), np.uint8), y=np.arange(60) % 3)
+
+
+@pytest.mark.usefixtures("own_files")
 @pytest.mark.parametrize("page", PAGES)
 def test_every_lrsweep_command_composes(page: str) -> None:
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
@@ -37,7 +57,19 @@ def test_every_lrsweep_command_composes(page: str) -> None:
         overrides = [word for word in shlex.split(command, comments=True)[1:] if not word.startswith("-")]
         first = [re.sub(r"=range\(\d+\)$", "=0", word) for word in overrides]  # the first value of a sweep
         single = [re.sub(r"=([^,]*),.*", r"=\1", word) for word in first]
-        main.to_app_config(main.compose(*single))
+        main.to_app_config(main.compose(*single, f"machine.data_dir={ROOT / 'data'}"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_files")
+def test_the_example_of_an_own_network_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = lrsweep.sweep
+    monkeypatch.setattr(lrsweep, "sweep", lambda *words, lrs, seeds, **others: sweep(*words, lrs=lrs[4:6], seeds=1, **others))
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        runpy.run_path("digits_net.py", run_name="__main__")
+    assert printed.getvalue().startswith("Which rate? Perhaps 0.00")
+    assert Path("results/digits/report.html").exists()
 
 
 @pytest.mark.parametrize("page", PAGES)

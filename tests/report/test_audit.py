@@ -18,8 +18,8 @@ from lrsweep.analysis.verdicts import Effect, judge
 from lrsweep.config import ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig, run_id
 from lrsweep.records import Outcome
 from lrsweep.report.audit.build import build_audit
-from lrsweep.report.audit.claim_texts import WORDS
-from lrsweep.report.audit.effect_figures import SCALES, plot_effects
+from lrsweep.report.audit.claim_texts import WORDS, caveat, num_planned_runs
+from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit, rows_of
 from lrsweep.report.audit.effect_texts import effect_text, loss_text, size_text
 from lrsweep.report.figures.style import new_figure
 from lrsweep.storage import store
@@ -76,16 +76,17 @@ def part(audit: str, heading: str) -> str:
 
 
 def test_every_claim_is_in_the_audit_with_its_verdict(audit: str) -> None:
-    titles = "|".join(title for _, title, _ in WORDS.values())
+    titles = "|".join(f"{re.escape(mark)} {title}" for mark, title in WORDS.values())
     for claim in read_claims():
-        assert f"\n### {claim.id}\n" in audit
-        assert re.search(rf"\| \[{claim.id}\]\(#{claim.id}\) \| \*\*. ({titles})\*\* \|", audit)
+        (verdict,) = re.findall(rf"(?m)^\*\*({titles})\*\* ", part(audit, f"### {claim.id}"))
+        told = part(audit, "## Document by document").split(f"([{claim.id}](#{claim.id}))\n")[1]
+        assert told.startswith(f"  * **{verdict}**: ")
 
 
 def test_the_opening_counts_the_verdicts_and_lists_the_claims_of_each(audit: str) -> None:
     num_listed = 0
-    for mark, title, korean in WORDS.values():
-        (num,) = re.findall(rf"\* \*\*{re.escape(mark)} (\d+)\*\* \[?{title}.*\({korean}\)", audit)
+    for mark, title in WORDS.values():
+        (num,) = re.findall(rf"\* \*\*{re.escape(mark)} (\d+)\*\* \[?{title}", audit)
         listed = re.findall(r"(?m)^\* \*\*", part(audit, f"## {title}")) if int(num) else []
         assert len(listed) == int(num)
         num_listed += len(listed)
@@ -95,13 +96,13 @@ def test_the_opening_counts_the_verdicts_and_lists_the_claims_of_each(audit: str
 def test_the_caveat_stands_beside_the_verdict_wherever_it_is_quoted(audit: str) -> None:
     for claim in (claim for claim in read_claims() if claim.caveat):
         first_words = claim.caveat[:30].split("`")[0]
-        in_opening, in_table, in_section = (
-            re.search(rf"(?m)^\* .*{re.escape(first_words)}.*\(\[{claim.id}\]", audit),
-            re.search(rf"(?m)^\| \[{claim.id}\].*{re.escape(first_words)}", audit),
-            re.search(rf"(?m)^\*\*.*{re.escape(first_words)}", part(audit, f"### {claim.id}")),
+        in_opening, in_document, in_section = (
+            re.search(rf"(?m)^\* .*\*{re.escape(first_words)}.*\(\[{claim.id}\]", audit),
+            re.search(rf"\(\[{claim.id}\]\(#{claim.id}\)\)\n  \* .*\n  \* \*{re.escape(first_words)}", audit),
+            re.search(rf"(?m)^\*\*.*\*{re.escape(first_words)}", part(audit, f"### {claim.id}")),
         )
         assert in_opening, claim.id
-        assert in_table, claim.id
+        assert in_document, claim.id
         assert in_section, claim.id
 
 
@@ -144,12 +145,13 @@ def test_an_unmeasured_claim_names_its_command_and_what_the_planned_seeds_can_sh
     assert re.search(
         r"Not measured yet\. Planned: 20 fresh seeds, which \[probably show\]\(#how.*\) a difference of 0\.23 points", section
     )
-    assert "`lrsweep study=restarts && lrsweep-confirm study=restarts`" in section
+    assert "; at most 52 runs in all: `lrsweep study=restarts && lrsweep-confirm study=restarts`." in section
+    assert section.split("Not measured yet. ")[1].splitlines()[0] in part(audit, "## Open")
 
 
 def test_a_claim_that_something_costs_nothing_names_the_loss_that_its_seeds_can_rule_out(audit: str) -> None:
     section = part(audit, "### adam-1e-3")
-    assert re.search(r"that less than 0\.20 points are lost, if the true difference is \+0\.03 points or more: `", section)
+    assert re.search(r"that less than 0\.20 points are lost, if the true difference is \+0\.03 points or more; at most", section)
 
 
 def test_the_introduction_says_which_intervals_hold_together(audit: str) -> None:
@@ -188,6 +190,33 @@ def test_texts_from_configs_are_escaped_and_the_same_records_give_the_same_bytes
     assert b'href="y"' not in pages[0]
 
 
+def test_a_decided_claim_has_a_figure_of_its_effect_and_of_the_effects_it_was_selected_from(audit: str) -> None:
+    assert "](figures/audit-claim-grow-batch.png)" in part(audit, "### grow-batch")
+    assert "](figures/" not in part(audit, "### restarts-help")  # not measured
+    parts = tuple((name, Effect(0.01, low, 0.04, "accuracy", 3, 18)) for name, low in (("a", -0.02), ("b", math.nan)))
+    effect = Effect(0.01, -0.02, 0.04, "accuracy", 3, 18, parts=parts)
+    asked = Test("Is it?", "difference")
+    one = Judged(Claim("a-claim", ("000",), "It is.", "", asked), "open", Result(asked, effect), ())
+    assert [(row.name, row.word) for row in rows_of(one)] == [("a-claim", "open"), ("a", None)]
+    figure, ax = new_figure("A title")
+    plot_effects(rows_of(one), ax)
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["a-claim", "a"]
+    plt.close(figure)
+
+
+def test_caveats_that_follow_from_the_runs_stand_beside_the_verdict() -> None:
+    effect = Effect(0.01, 0.005, 0.02, "accuracy", 3, 18, caveats=("the best rate is the lowest tried",))
+    asked = Test("Is it?", "difference")
+    claim = Claim("a-claim", ("000",), "It is.", "", asked, caveat="Of one network.")
+    assert caveat(Judged(claim, "holds", Result(asked, effect), ())) == " *Of one network. The best rate is the lowest tried.*"
+
+
+@pytest.mark.parametrize("claim", [claim for claim in read_claims() if claim.test], ids=lambda claim: claim.id)
+def test_the_runs_that_would_settle_a_claim_are_known(claim: Claim) -> None:
+    assert claim.test is not None
+    assert num_planned_runs(claim.test.commands) >= 18 or "lrsweep-find" in claim.test.commands
+
+
 def test_figures_that_the_page_no_longer_shows_are_deleted(folder: Path, audit: str) -> None:
     drawn = {path.stem for path in (folder / "figures").glob("*.png")}
     assert drawn == set(re.findall(r"\(figures/(.+)\.png\)", audit))
@@ -201,9 +230,9 @@ def drawn(unit: str, *intervals: tuple[float, float], **test: Any) -> Axes:
     for low, high in intervals:
         effect = Effect((low + high) / 2, low, high, unit, 3, 18)
         word = judge(effect, asked.delta_of(effect), asked.costs_nothing)
-        rows.append((Judged(claim, word, Result(asked, effect), ()), asked, effect))
+        rows.append(Judged(claim, word, Result(asked, effect), ()))
     figure, ax = new_figure("A title")
-    plot_effects(unit, rows, ax)
+    plot_effects(rows_by_unit(rows)[unit], ax)
     figure.draw_without_rendering()
     return ax
 
@@ -221,6 +250,7 @@ def test_legend_axis_label_and_tick_labels_do_not_overlap(unit: str, num_rows: i
 
 def test_the_axis_label_names_a_log_scale_and_ratios_have_round_ticks() -> None:
     assert drawn("accuracy", (-0.3, 0.4)).get_xlabel() == "effect (percentage points; logarithmic beyond ±1)"
+    assert drawn("accuracy", (-0.003, 0.004)).get_xlabel() == "effect (percentage points)"  # no need for a log scale
     assert drawn("share", (0.3, 0.4), delta=0.1).get_xlabel() == "effect (%)"
     ax = drawn("factor", (math.log10(0.4), math.log10(6)))
     low, high = ax.get_xlim()

@@ -33,7 +33,8 @@ from lrsweep.report.texts.decision import decision_en
 from lrsweep.storage import store
 
 GRID = log_grid(GridConfig())
-TEXTS = {"report.html", "report.md", "runs.csv", "conclusions.en.md", "conclusions.ko.md"}
+REPORTS = {"report.html", "report.md", "report.ko.html", "report.ko.md"}
+TEXTS = {*REPORTS, "runs.csv", "conclusions.en.md", "conclusions.ko.md"}
 
 
 def main_findings(folder: Path) -> Findings:
@@ -54,7 +55,7 @@ def assert_complete(folder: Path, figures: list[str]) -> str:
     """All files exist, the report shows these figures, and no text contains "nan". Returns the report."""
     image_files = {f"figures/{name}.{form}" for name in figures for form in ("png", "svg")}
     assert set(report_in(folder)) - {"expected.json"} == TEXTS | image_files
-    for name in TEXTS - {"runs.csv", "report.html"}:
+    for name in TEXTS - {"runs.csv", "report.html", "report.ko.html"}:
         assert not re.search(r"\bnan\b", (folder / name).read_text(encoding="utf-8"), re.IGNORECASE), name
     report = (folder / "report.md").read_text(encoding="utf-8")
     assert figures_in(report) == figures
@@ -86,14 +87,14 @@ def text(study: Path) -> str:
 def test_a_report_has_all_its_parts_and_figures_in_order_and_no_old_figures(study: Path) -> None:
     text = assert_complete(study, ["arms", *MAIN_FIGURES, "double-softmax-shortfall"])
     assert headings_in(text) == [
-        *("Conclusions", "결론", "Arms compared", "The evidence", "On fresh seeds", "Does early stopping decide it?"),
+        *("Conclusions", "Arms compared", "The evidence", "On fresh seeds", "Does early stopping decide it?"),
         *("All learning rates of the study", "Every run", "Also tried: double_softmax"),
         *("Longest and failed runs", "What ran", "The data", "Where it ran"),
     ]
-    for language in ("en", "ko"):
-        conclusions = (study / f"conclusions.{language}.md").read_text(encoding="utf-8")
-        assert "(cross_entropy)" in conclusions
-        assert conclusions in text
+    for conclusions, report in (("conclusions.en.md", "report.md"), ("conclusions.ko.md", "report.ko.md")):
+        concluded = (study / conclusions).read_text(encoding="utf-8")
+        assert "(cross_entropy)" in concluded
+        assert concluded in (study / report).read_text(encoding="utf-8")
     assert (
         text.count(
             "These answers are from 3 seeds; 95% intervals, simultaneous over 46 rates and paired by seed (double_softmax)"
@@ -139,7 +140,7 @@ def test_the_page_shows_the_report_and_an_explorer_of_the_main_arm(study: Path, 
 def test_a_report_quotes_fresh_seeds_and_the_fixed_budget_with_their_commands(study: Path, text: str) -> None:
     main = main_findings(study)
     assert main.headline is main.confirmation
-    assert text.splitlines()[2:6] == [f"* **{question}** {answer}" for question, answer in decision_en(main)]
+    assert text.splitlines()[4:8] == [f"* **{question}** {answer}" for question, answer in decision_en(main)]
     assert "These answers are from 4 fresh seeds, which did not choose the 9 rates that ran on them" in text
     fresh = text.split("## On fresh seeds\n")[1].split("\n## ")[0]
     assert len(re.findall(r"(?m)^\| 10\^", fresh)) == 9
@@ -258,7 +259,7 @@ def test_a_study_of_failed_runs_has_a_report_without_conclusions_and_figures(tmp
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "error.png").touch()  # from an earlier report
     text = build(tmp_path).read_text()
-    assert set(report_in(tmp_path)) == {"report.html", "report.md", "runs.csv"}
+    assert set(report_in(tmp_path)) == {*REPORTS, "runs.csv"}
     assert "No run of this study was scored yet." in text
     assert "2 runs of 1 learning rate × 2 seeds (cross_entropy): 0 ok, 0 diverged, 2 failed\n" in text
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)

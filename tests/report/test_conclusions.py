@@ -293,7 +293,7 @@ def test_if_nothing_was_learned_below_1e_5_the_document_is_right() -> None:
 @pytest.mark.parametrize(
     ("num_stopped", "count", "english", "korean"),
     [
-        (26, 26, "ended all 26 runs; in all of them the", "26회 모두 조기 종료되었다. 그중 26회는"),
+        (26, 26, "ended all 26 runs; in all of them the", "26회 모두 조기 종료되었다. 그 26회 모두"),
         (26, 25, "ended all 26 runs; in 25 of them the", "26회 모두 조기 종료되었다. 그중 25회는"),
         (22, 0, "ended 22 of 26 runs; in 0 of them the", "26회 중 22회가 조기 종료되었다. 그중 0회는"),
     ],

@@ -49,8 +49,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(folder, HOSTILE)
 
 
-def test_the_page_contains_only_its_own_scripts_headings_and_pictures(report: Path) -> None:
-    elements = Elements(report.with_suffix(".html").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", ["report.html", "report.ko.html"])
+def test_the_page_contains_only_its_own_scripts_headings_and_pictures(report: Path, name: str) -> None:
+    elements = Elements(report.with_name(name).read_text(encoding="utf-8"))
     elements.assert_loads_nothing()
     assert [script.get("type", "") for script in elements.named("script")] == ["application/json", "", "", ""]
     assert not {"iframe", "object", "embed", "form", "base"} & {tag for tag, _ in elements.tags}
@@ -60,13 +61,15 @@ def test_the_page_contains_only_its_own_scripts_headings_and_pictures(report: Pa
         assert attributes.get("id") != "k"
 
 
-def test_the_markdown_contains_no_markup_and_its_command_has_the_exact_name(report: Path) -> None:
-    text = report.read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["report.md", "report.ko.md"])
+def test_the_markdown_contains_no_markup_and_its_command_has_the_exact_name(report: Path, name: str) -> None:
+    text = report.with_name(name).read_text(encoding="utf-8")
     ((_, commands),) = re.findall(r"(?ms)^(````+)sh\n(.*?)^\1$", text)
     first, *others = commands.rstrip("\n").split("\nlrsweep ")
     assert len(others) == 1
     assert f"study.name='{HOSTILE}'" in "".join(shlex.split(first)).replace("\\'", "'")
-    assert not re.search(r"(?<!\\)<(script|img|svg)|(?<!\\)\]\((?!figures/)", text.replace(commands, ""))
+    own = text.replace(commands, "").replace("](report.", "", 1)  # the link to the other language
+    assert not re.search(r"(?<!\\)<(script|img|svg)|(?<!\\)\]\((?!figures/)", own)
 
 
 def test_a_dollar_in_a_title_starts_no_formula() -> None:

@@ -11,6 +11,8 @@ from reference_study import Study
 
 from lrsweep.report.explorer.chart import explorer_spec
 from lrsweep.report.page.render import render_page
+from lrsweep.report.texts.language import language
+from lrsweep.report.texts.wording import escaped
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="5"/>'
 EVIL = "<script>alert(1)</script>"
@@ -91,6 +93,12 @@ def test_pictures_are_embedded_as_svg_if_possible_and_captioned(folder: Path) ->
     assert '<figcaption aria-hidden="true">One &amp; all</figcaption>' in page
 
 
+def test_captions_have_no_backslashes(folder: Path) -> None:
+    page = page_of(f"![{escaped('seeds 1 ~ 3 of a_b [c] $d')}](figures/a.png)\n", folder)
+    assert Elements(page).named("img")[0]["alt"] == "seeds 1 ~ 3 of a_b [c] $d"
+    assert ">seeds 1 ~ 3 of a_b [c] $d</figcaption>" in page
+
+
 @pytest.mark.parametrize("source", ["http://example.org/a.png", "../outside.png", "/etc/passwd", "figures/none.png", "figures"])
 def test_a_picture_outside_the_report_is_replaced_by_its_alt_text(folder: Path, source: str) -> None:
     (folder.parent / "outside.png").write_bytes(b"not of this report")
@@ -106,10 +114,12 @@ def test_headings_have_unique_ids_and_the_contents_link_to_them(folder: Path) ->
     assert [link["href"] for link in elements.named("a")] == ["#report", "#data", "#data-2", "#결과-요약"]
 
 
-def test_a_korean_section_is_marked_as_korean(folder: Path) -> None:
-    elements = Elements(page_of("# A\n\n## Results\n\n### 5-2. 실험 결과\n\n글\n\n### More\n", folder))
-    assert [section.get("lang") for section in elements.named("section")] == [None, "ko", None]
+def test_the_page_names_its_language_and_that_of_a_korean_quote(folder: Path) -> None:
+    elements = Elements(page_of("# A\n\n> 학습이 전혀 진행되지 않는다.\n\n> In English.\n", folder))
+    assert [quote.get("lang") for quote in elements.named("blockquote")] == ["ko", None]
     assert elements.named("html") == [{"lang": "en"}]
+    with language("ko"):
+        assert Elements(page_of("# A\n", folder)).named("html") == [{"lang": "ko"}]
 
 
 def test_sections_nest_and_are_closed(folder: Path) -> None:
@@ -123,7 +133,7 @@ def test_sections_nest_and_are_closed(folder: Path) -> None:
         *("h1", "section", "h2", "section", "h3", "in c", "/section", "/section"),
         *("section", "h2", "details", "section", "h3", "/section", "/details", "in d", "/section"),
     ]
-    assert '<details open lang="ko"><summary>한국어</summary>' in body
+    assert "<details open><summary>한국어</summary>" in body
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from languages import english_in, numbers_in_tables
 from random_studies import NAMES, RATES, curves, records, save, save_range_tests, studies
 
 from lrsweep.analysis.claims import Claim, read_claims
@@ -56,16 +57,20 @@ def check_report(study: Study, name: str, num_expected: int | None, tests: tuple
         if num_expected is not None:
             store.expect(folder, [*planned, *map(str, range(num_expected))])
         text = report.build(folder, name).read_text(encoding="utf-8")
-        texts = [text, *(path.read_text(encoding="utf-8") for path in folder.glob("conclusions.*.md"))]
+        korean = (folder / "report.ko.md").read_text(encoding="utf-8")
+        texts = [text, korean, *(path.read_text(encoding="utf-8") for path in folder.glob("conclusions.*.md"))]
         if tests:
             suggested = suggest(tests)
             combined = score(combine(suggested), sweep_like(RunConfig(), folder))
             texts.append(table_text(combined))
         figures = set(re.findall(r"\(figures/(.+?)\.png\)", text))
         assert not list(folder.glob("figures/*")) or {path.stem for path in folder.glob("figures/*")} == figures
-        assert (folder / "report.html").stat().st_size > 1000
+        assert figures == set(re.findall(r"\(figures/(.+?)\.png\)", korean))
+        assert min((folder / page).stat().st_size for page in ("report.html", "report.ko.html")) > 1000
     for one in texts:
         assert not NOT_A_NUMBER.search(one), NOT_A_NUMBER.search(one)
+    assert not english_in(korean), english_in(korean)
+    assert numbers_in_tables(text) == numbers_in_tables(korean)
     check_facts(study[""], text, num_expected)
     return text
 
@@ -174,6 +179,10 @@ def check_audit(made: dict[str, list[RunRecord]], tests: tuple[RangeTest, ...]) 
         if tests:
             for length in (100, 300, 900):
                 save_range_tests(Path(folder) / "find" / str(length), tests)
-        text = audit.build_audit(Path(folder)).read_text(encoding="utf-8")
-    assert not NOT_A_NUMBER.search(text), NOT_A_NUMBER.search(text)
-    assert all(f"\n### {claim.id}\n" in text for claim in claims())
+        english = audit.build_audit(Path(folder))
+        text, korean = (path.read_text(encoding="utf-8") for path in (english, english.with_name("audit.ko.md")))
+    assert not english_in(korean), english_in(korean)
+    assert numbers_in_tables(text) == numbers_in_tables(korean)
+    for one in (text, korean):
+        assert not NOT_A_NUMBER.search(one), NOT_A_NUMBER.search(one)
+        assert all(f"\n### {claim.id}\n" in one for claim in claims())

@@ -93,7 +93,7 @@ def test_the_command_prints_where_the_report_is(
 def test_study_all_writes_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run_main(monkeypatch, "study=all", f"machine.results_dir={tmp_path}")
     assert capsys.readouterr().out == f"Report: {tmp_path / 'audit.md'} and {tmp_path / 'audit.html'}\n"
-    assert {path.name for path in tmp_path.glob("audit.*")} == {"audit.md", "audit.html"}
+    assert {path.name for path in tmp_path.glob("audit.*")} == {"audit.md", "audit.html", "audit.ko.md", "audit.ko.html"}
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

@@ -197,6 +197,8 @@ def _newest_record(folder: Path) -> int:
 def report_command(app: AppConfig) -> list[str]:
     """The command that builds the report in a second process: a report must not import torch, and a sweep no plotting library."""
     arguments = [f"study={app.study.name}", f"machine.results_dir={app.machine.results_dir}"]
+    if app.study.delta is not None:
+        arguments.append(f"delta={app.study.delta}")
     return [sys.executable, "-m", "lrsweep.cli.report", *arguments]
 
 

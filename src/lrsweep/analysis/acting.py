@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lrsweep.analysis.phrases import Phrase
 from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.config import ConfigError, ScheduleConfig
 from lrsweep.config.schedule import DEFAULT_LENGTH
@@ -41,7 +42,7 @@ def schedule_of(run: pd.Series) -> ScheduleConfig:
     try:
         return ScheduleConfig(**{name.removeprefix(_GROUP): _from_cell(run[name]) for name in names})
     except ConfigError as error:
-        raise NoSuchRuns(f"the stored runs have a schedule that is refused now: {error}") from None
+        raise NoSuchRuns(Phrase("the stored runs have a schedule that is refused now: {error}", error=error)) from None
 
 
 def plateau_scale(schedule: ScheduleConfig, lr: float, valid_losses: Any) -> float:

@@ -17,6 +17,7 @@ from lrsweep.analysis.acting import schedule_of
 from lrsweep.analysis.best_rate import CHANCE
 from lrsweep.analysis.fixed_budget import stopped_at
 from lrsweep.analysis.optimum import optima
+from lrsweep.analysis.phrases import Phrase
 from lrsweep.analysis.sensitivity import usable_decades
 from lrsweep.analysis.shortfall import residuals, similar_spread
 from lrsweep.analysis.study import Choice, NoSuchRuns, Study, power
@@ -80,22 +81,26 @@ class BlockDesign:
         match at:
             case "best":
                 choice = self.study.choose(arm)
-                rates, text = self._close_to(rates, [choice.lr]), f"at {power(choice.lr)}"
+                rates, text = self._close_to(rates, [choice.lr]), Phrase("at {rate}", rate=power(choice.lr))
                 if choice.is_at_edge and len(choice.rates) > 1:
-                    text += f", the {'lowest' if choice.is_lowest else 'highest'} tried"
-                    caveat = f"the best rate of {self.study.called(arm)} is {text[3:]}: a better one may lie beyond"
+                    edge = "{rate}, the lowest tried" if choice.is_lowest else "{rate}, the highest tried"
+                    rate = Phrase(edge, rate=power(choice.lr))
+                    text, called = Phrase("at {rate}", rate=rate), self.study.called(arm)
+                    caveat = Phrase("the best rate of {arm} is {rate}: a better one may lie beyond", arm=called, rate=rate)
             case "good":
                 rates = self._close_to(rates, good)
-                text = f"at {power(good[0])}" if len(good) == 1 else f"at the good rates, {power(good[0])} to {power(good[-1])}"
+                text = Phrase("at the good rates, {low} to {high}", low=power(good[0]), high=power(good[-1]))
+                if len(good) == 1:
+                    text = Phrase("at {rate}", rate=power(good[0]))
             case "all":
-                text = f"from {power(rates[0])} to {power(rates[-1])}"
+                text = Phrase("from {low} to {high}", low=power(rates[0]), high=power(rates[-1]))
             case [low, high]:
                 rates = [lr for lr in rates if low - 1e-6 <= math.log10(lr) <= high + 1e-6]
-                text = f"from 10^{low:g} to 10^{high:g}"
+                text = Phrase("from {low} to {high}", low=f"10^{low:g}", high=f"10^{high:g}")
             case _:
-                rates, text = self._close_to(rates, [10 ** float(at)]), f"at 10^{at:g}"
+                rates, text = self._close_to(rates, [10 ** float(at)]), Phrase("at {rate}", rate=f"10^{at:g}")
         if not rates:
-            raise NoSuchRuns(f"no runs {text} of {self.study.called(arm)}")
+            raise NoSuchRuns(Phrase("no runs {rates} of {arm}", rates=text, arm=self.study.called(arm)))
         values = by_rate[rates].mean(axis="columns", skipna=False)
         if self.metric == "deviation":
             values = (values - values.mean()).abs()
@@ -113,11 +118,12 @@ class BlockDesign:
         if self.metric == "shortfall":
             return self._shortfall(arm, choice)
         if self.metric == "optimum":
-            found, text = optima(self.by_rate(arm)), "best rate"
+            found, text = optima(self.by_rate(arm)), Phrase("best rate")
         else:
-            found, text = usable_decades(runs, choice.lr), f"around {power(choice.lr)}"
+            found, text = usable_decades(runs, choice.lr), Phrase("around {rate}", rate=power(choice.lr))
         num_cut = int(found["is_cut"].sum())
-        caveat = f"for {called}, {num_cut} of {len(found)} seeds reach an end of the rates tried" if num_cut else ""
+        cut = "for {arm}, {num} of {total} seeds reach an end of the rates tried"
+        caveat = Phrase(cut, arm=called, num=num_cut, total=len(found)) if num_cut else ""
         return Column(arm, found.set_index("seed").iloc[:, 0], text, runs, caveat)
 
     @cached_property
@@ -128,7 +134,7 @@ class BlockDesign:
     def by_rate(self, arm: str) -> pd.DataFrame:
         """The metric of an arm's runs, seeds × lr. Raises NoSuchRuns if all of them failed."""
         if arm not in self.table:
-            raise NoSuchRuns(f"all runs of {self.study.called(arm)} failed")
+            raise NoSuchRuns(Phrase("all runs of {arm} failed", arm=self.study.called(arm)))
         return pd.DataFrame(self.table[arm])
 
     @cached_property
@@ -156,7 +162,8 @@ class BlockDesign:
         inside = [lr for lr in choice.rates if abs(math.log10(lr / choice.lr)) <= WINDOW + 1e-6]
         by_rate = self.by_rate(arm)
         shortfall = by_rate[choice.lr] - by_rate[inside].mean(axis="columns")
-        return Column(arm, shortfall, f"around {power(choice.lr)}", self.study.runs[self.study.runs["arm"] == arm])
+        text = Phrase("around {rate}", rate=power(choice.lr))
+        return Column(arm, shortfall, text, self.study.runs[self.study.runs["arm"] == arm])
 
     def _value_per_run(self) -> pd.Series:
         runs, curves = self.study.measured, self.study.curves
@@ -194,7 +201,7 @@ class BlockDesign:
     def _recorded(self, table: pd.DataFrame) -> pd.Series:
         """The metric's column, which older records do not have."""
         if self.metric not in table or table[self.metric].isna().all():
-            raise NoSuchRuns(f"{self.metric} is not in these records")
+            raise NoSuchRuns(Phrase("{metric} is not in these records", metric=self.metric))
         return table[self.metric]
 
     def _at_scored_epoch(self, name: str) -> pd.Series:

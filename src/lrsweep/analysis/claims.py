@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml  # type: ignore[import-untyped]
 
@@ -17,6 +17,7 @@ from lrsweep.analysis.study import NoSuchRuns
 from lrsweep.analysis.verdicts import DELTA, Effect, Word, judge, seeds_to_decide
 from lrsweep.config import CONF_DIR, ConfigError
 
+T = TypeVar("T")
 LEVEL = 0.05  # probability that any of the verdicts is wrong
 SECONDARY_LEVEL = 0.05  # of each test that is shown but never decides
 CONTRASTS: dict[str, Callable[..., Effect]] = {
@@ -36,9 +37,11 @@ OWN_LEVEL = ("blank", "balance", "shape")  # exact answers, or intervals that ne
 class Test:
     asks: str  # the question, in one sentence
     contrast: str
+    asks_ko: str = ""
     costs_nothing: bool = False  # the claim says that something costs nothing that matters
     delta: float | None = None  # smallest difference that matters; None: that of the effect's unit
     because: str = ""  # why this test needs a delta of its own
+    because_ko: str = ""
     seeds: int = 0  # planned number; 0: 20 for fresh runs, 10 for others
     runs: str = ""  # the commands that make the runs, if they do not follow from the study's name
     settings: Mapping[str, Any] = field(default_factory=dict)  # arguments of the contrast
@@ -85,14 +88,28 @@ class Test:
 @dataclass(frozen=True)
 class Claim:
     id: str
-    documents: tuple[str, ...]
+    documents: tuple[str, ...]  # the quote is from the first one
     claim: str
-    korean: str
+    quote: str  # the document's own words
     test: Test | None  # it decides the verdict; None: not testable
     also: tuple[Test, ...] = ()  # they never decide
     reading: str = ""  # what the claim is taken to say
     caveat: str = ""
     not_testable: str = ""  # why there is no test
+    claim_ko: str = ""  # the same in Korean; if empty, the Korean page shows the English text
+    reading_ko: str = ""
+    caveat_ko: str = ""
+    not_testable_ko: str = ""
+
+
+@dataclass(frozen=True)
+class Document:
+    id: str
+    title: str
+    says: str  # what it is about
+    claims: tuple[str, ...]  # ids, in the order of its text
+    title_ko: str = ""
+    says_ko: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,13 +129,6 @@ class Judged:
     also: tuple[Result, ...]
 
     @property
-    def caveats(self) -> tuple[str, ...]:
-        """Remarks to show beside the verdict: the claim's own caveat, and those that follow from the runs."""
-        effect = self.result.effect if self.result else None
-        own = (self.claim.caveat,) if self.claim.caveat else ()
-        return own + tuple(f"{caveat[0].upper()}{caveat[1:]}." for caveat in (effect.caveats if effect else ()))
-
-    @property
     def num_seeds_to_decide(self) -> int | None:
         """None if unknown or more than MAX_SEEDS."""
         if self.result is None or self.result.effect is None:
@@ -136,10 +146,19 @@ class Audit:
 
 def read_claims(path: Path = CONF_DIR / "claims.yaml") -> list[Claim]:
     """ConfigError if the file is not a list of claims, or a test has a contrast or an argument that does not exist."""
+    return _read(path, "claims", _claim)
+
+
+def read_documents(path: Path = CONF_DIR / "claims.yaml") -> list[Document]:
+    """ConfigError if the file has no valid list of documents."""
+    return _read(path, "documents", lambda row: Document(claims=tuple(row.pop("claims")), **row))
+
+
+def _read(path: Path, name: str, make: Callable[[dict[str, Any]], T]) -> list[T]:
     try:
-        return [_claim(row) for row in yaml.safe_load(path.read_text(encoding="utf-8"))["claims"]]
+        return [make(row) for row in yaml.safe_load(path.read_text(encoding="utf-8"))[name]]
     except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{path} holds no valid claims ({type(error).__name__}: {' '.join(str(error).split())})") from error
+        raise ConfigError(f"{path} holds no valid {name} ({type(error).__name__}: {' '.join(str(error).split())})") from error
 
 
 def _claim(row: dict[str, Any]) -> Claim:
@@ -148,7 +167,7 @@ def _claim(row: dict[str, Any]) -> Claim:
 
 
 def _test(row: dict[str, Any]) -> Test:
-    names = ("asks", "contrast", "costs_nothing", "delta", "because", "seeds", "runs")
+    names = ("asks", "asks_ko", "contrast", "costs_nothing", "delta", "because", "because_ko", "seeds", "runs")
     fields = {name: row[name] for name in names if name in row}
     if fields["contrast"] not in CONTRASTS:
         raise ValueError(f"unknown contrast {fields['contrast']!r}; choose one of {', '.join(CONTRASTS)}")
@@ -184,4 +203,4 @@ def _result(test: Test, level: float, evidence: Evidence) -> Result:
     try:
         return Result(test, CONTRASTS[test.contrast](evidence, level, **test.settings))
     except NoSuchRuns as missing:
-        return Result(test, None, str(missing))
+        return Result(test, None, missing.args[0])

@@ -18,6 +18,7 @@ from lrsweep.analysis.block_design import METRICS, OVER_RATES, BlockDesign, Colu
 from lrsweep.analysis.edges import Edge, learning_edges
 from lrsweep.analysis.evidence import Evidence, doubts_about, settings_of
 from lrsweep.analysis.explanations import check_patience
+from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.study import NoSuchRuns, Study, described, power
 from lrsweep.analysis.verdicts import Effect, mean_effect, ranked
 
@@ -53,36 +54,42 @@ def difference(
     sign = -1.0 if direction == "less" else 1.0
     ups, idle = _without_idle(_columns(evidence, study, metric, arms, against))
     downs, idle_downs = _without_idle(_columns(evidence, study, metric, against, against))
-    names = [""]
+    names: list[str] = [""]
     weighted: list[list[tuple[float, _Side]]]
     match reduce:
         case "slope":
             x = np.log10([float(up.column.runs[over].iloc[0]) for up in ups])
             if np.ptp(x) == 0:
-                raise NoSuchRuns(f"only one value of {over}")
+                raise NoSuchRuns(Phrase("only one value of {setting}", setting=over))
             weights = sign * (x - x.mean()) / ((x - x.mean()) ** 2).sum() * np.ptp(x)
             weighted = [list(zip(weights, ups, strict=True))]
         case "mean":
             weighted = [[(sign / len(ups), up) for up in ups] + [(-sign / len(downs), down) for down in downs]]
         case _:
             pairs = [(up, down) for up in ups for down in downs if up.study is down.study]
-            names = [f"{up.name} against {down.name}" for up, down in pairs]
+            names = [Phrase("{arm} against {other}", arm=up.name, other=down.name) for up, down in pairs]
             weighted = [[(sign, up), (-sign, down)] for up, down in pairs]
     if not weighted:
-        raise NoSuchRuns("no two arms of the same study acted")
+        raise NoSuchRuns(Phrase("no two arms of the same study acted"))
     rank = {"any": len(weighted) - 1, "most": (len(weighted) - 1) // 2}.get(reduce, 0)
     chosen, parts = ranked(lambda share: [_linear(sides, share, metric) for sides in weighted], level, rank)
     sides = [*ups, *downs]
     if not chosen.num_seeds:
-        raise NoSuchRuns(f"no seed has {metric} on both sides")
-    notes = [side.column.caveat for side in sides] + [f"left out, because it never acted: {name}" for name in idle + idle_downs]
+        raise NoSuchRuns(Phrase("no seed has {metric} on both sides", metric=metric))
+    notes = [side.column.caveat for side in sides] + [
+        Phrase("left out, because it never acted: {arm}", arm=name) for name in idle + idle_downs
+    ]
     return replace(
         chosen,
         num_runs=pd.concat([side.column.runs["run_id"] for side in sides]).nunique(),
-        detail="; ".join(dict.fromkeys(side.text for side in sides)),
+        detail=joined(dict.fromkeys(side.text for side in sides)),
         parts=tuple(zip(names, parts, strict=True)) if len(parts) > 1 else (),
         doubts=doubts_about([side.study for side in sides], chosen.num_seeds)
-        + tuple(f"{side.name} acted in {side.acted:.0%} of its runs" for side in sides if side.acted < ACTED),
+        + tuple(
+            Phrase("{arm} acted in {share} of its runs", arm=side.name, share=f"{side.acted:.0%}")
+            for side in sides
+            if side.acted < ACTED
+        ),
         caveats=tuple(dict.fromkeys(note for note in notes if note)),
     )
 
@@ -108,7 +115,8 @@ def _columns(evidence: Evidence, name: str, metric: str, arms: Sequence[Arm], ag
         good = evidence.good_rates(own, settings_of(arm)) if at == "good" else ()
         column = BlockDesign(study, metric, references).column(study.find_arm(settings_of(arm)), at, good)
         called = study.called(column.arm) + ("" if own == name else f" ({own})")
-        text = f"{called} {column.rates_text}: {shown(float(column.by_seed.mean()), metric)}"
+        mean = shown(float(column.by_seed.mean()), metric)
+        text = Phrase("{arm} {rates}: {mean}", arm=called, rates=column.rates_text, mean=mean)
         acted = 1.0 if metric in OVER_RATES else share_that_acted(study, column.runs)
         sides.append(_Side(study, column, called, text, acted))
     return sides
@@ -170,7 +178,7 @@ def edge(
     return replace(
         best,
         num_runs=sum(map(len, tables)),
-        detail="; ".join(f"{name}: {part.detail}" for name, part in zip(names, parts, strict=True)),
+        detail=joined(Phrase("{arm}: {edge}", arm=name, edge=part.detail) for name, part in zip(names, parts, strict=True)),
         parts=tuple(zip(names, parts, strict=True)) if len(parts) > 1 else (),
         doubts=doubts_about([stored], best.num_seeds),
     )
@@ -179,13 +187,13 @@ def edge(
 def _edge(runs: pd.DataFrame, side: Literal["start", "end"], at: float | None, level: float) -> Effect:
     found: Edge | None = getattr(learning_edges(runs, level), side)
     if found is None:
-        raise NoSuchRuns("no rates on both sides of the edge of learning")
+        raise NoSuchRuns(Phrase("no rates on both sides of the edge of learning"))
     limit = (math.log10(runs["lr"].min()) if side == "start" else math.log10(runs["lr"].max())) if at is None else at
     middle, low, high = (math.log10(lr) - limit for lr in (found.lr, found.low, found.high))
     if side == "end":
         low, middle, high = -high, -middle, -low
     sd = (high - middle) * math.sqrt(found.num_seeds) / float(stats.t.isf(level / 2, found.num_seeds - 1))
-    text = f"half of the seeds learn at {power(found.lr)}"
+    text = Phrase("half of the seeds learn at {rate}", rate=power(found.lr))
     return Effect(middle, low, high, "decades", found.num_seeds, len(runs), level, sd, text)
 
 
@@ -207,8 +215,10 @@ def share(evidence: Evidence, level: float, *, study: str, of: str, arm: Arm | N
         holds = holds[holds[among]]
     num, num_runs, num_seeds = int(holds[of].sum()), len(holds), int(runs.loc[holds.index, "seed"].nunique())
     if not num_runs:
-        raise NoSuchRuns(f"no runs of {described(chosen)}" + (f" that are {among}" if among else ""))
-    return Effect(num / num_runs, math.nan, math.nan, "share", num_seeds, num_runs, level, detail=f"{num} of {num_runs} runs")
+        missing = "no runs of {arm} that are {among}" if among else "no runs of {arm}"
+        raise NoSuchRuns(Phrase(missing, arm=described(chosen), among=Phrase(among)))
+    detail = Phrase("{num} of {total} runs", num=num, total=num_runs)
+    return Effect(num / num_runs, math.nan, math.nan, "share", num_seeds, num_runs, level, detail=detail)
 
 
 def _conditions(study: Study, runs: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lrsweep.analysis.best_rate import Best, find_best
 from lrsweep.analysis.findings import CONFIRM, to_runs
+from lrsweep.analysis.phrases import Phrase
 from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.analysis.study import NoSuchRuns, Study, described
 from lrsweep.analysis.suggestions import suggest
@@ -24,7 +25,7 @@ class Evidence:
 
     def study(self, name: str) -> Study:
         if (study := self.read(name)) is None:
-            raise NoSuchRuns("not measured yet")
+            raise NoSuchRuns(Phrase("not measured yet"))
         return study
 
     def good_rates(self, name: str, settings: Mapping[str, Any]) -> list[float]:
@@ -75,7 +76,7 @@ def best_of(study: Study, settings: Mapping[str, Any]) -> Best:
     tried = () if study.tuning is None else tuple(map(float, study.tuning.runs_of(settings)["lr"].unique()))
     best = find_best(study.runs_of(settings), study.num_missing, tried=tried)
     if best is None:
-        raise NoSuchRuns(f"no run of {described(settings)} was scored")
+        raise NoSuchRuns(Phrase("no run of {arm} was scored", arm=described(settings)))
     return best
 
 
@@ -85,9 +86,15 @@ def settings_of(arm: Mapping[str, Any]) -> dict[str, Any]:
 
 def doubts_about(studies: Sequence[Study], num_seeds: int) -> tuple[str, ...]:
     missing = {study.name: study for study in studies if study.num_missing}
-    doubts = [f"{_num_done(study)} of {_num_done(study) + study.num_missing} runs of {study.name}" for study in missing.values()]
+    doubts = [
+        Phrase(
+            "{num} of {total} runs of {study}", num=_num_done(study), total=_num_done(study) + study.num_missing, study=study.name
+        )
+        for study in missing.values()
+    ]
     if num_seeds < MIN_SEEDS:
-        doubts.append(f"{num_seeds} seed{'' if num_seeds == 1 else 's'}; at least {MIN_SEEDS} are needed")
+        seeds = "{num} seed; at least {needed} are needed" if num_seeds == 1 else "{num} seeds; at least {needed} are needed"
+        doubts.append(Phrase(seeds, num=num_seeds, needed=MIN_SEEDS))
     return tuple(doubts)
 
 

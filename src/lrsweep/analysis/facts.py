@@ -13,6 +13,7 @@ from scipy import stats
 from lrsweep.analysis.best_rate import Best, TradeOff
 from lrsweep.analysis.block_design import BlockDesign
 from lrsweep.analysis.evidence import Evidence, best_of, doubts_about
+from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.shortfall import LEVEL
 from lrsweep.analysis.study import NoSuchRuns, power
 from lrsweep.analysis.verdicts import Effect
@@ -38,44 +39,49 @@ def blank(
     best = best_of(stored, {})
     chosen = None if answer == "range" else best.trade_off if by == "epochs" else best.fastest
     if by == "seconds" and chosen is None:
-        raise NoSuchRuns("no good rate has a run that was timed on a machine to itself")
+        raise NoSuchRuns(Phrase("no good rate has a run that was timed on a machine to itself"))
     candidates = best.rows[best.rows["dependable"]] if best.good.empty else best.good
     if candidates["shortfall_high"].isna().all():
-        raise NoSuchRuns("no rate learned on at least two seeds")
+        raise NoSuchRuns(Phrase("no rate learned on at least two seeds"))
     row = chosen.row if chosen else candidates.iloc[int(np.nanargmin(candidates["shortfall_high"].to_numpy(dtype=float)))]
     shortfall, low, high = (float(row[name]) for name in ("shortfall", "shortfall_low", "shortfall_high"))
     pair_level = LEVEL / max(1, len(best.rows) - 1)
     sd = (high - shortfall) * math.sqrt(best.num_seeds) / float(stats.t.isf(pair_level / 2, max(1, best.num_seeds - 1)))
     is_at_edge = {"at_lower_end", "at_upper_end"} & set(best.doubts)
-    edge_text = f"the good rates, or the best one, reach an end of the {len(best.rows)} rates of {study}"
+    reaches = "the good rates, or the best one, reach an end of the {num} rates of {study}"
+    edge_text = Phrase(reaches, num=len(best.rows), study=study)
     return Effect(
         -shortfall, -high, -low, "accuracy", best.num_seeds, len(stored.runs_of({})), pair_level, sd,
-        (_cost_text(best, chosen, by) if chosen else "") + _classes_text(best.rows),
+        joined(([_cost_text(best, chosen, by)] if chosen else []) + _classes_texts(best.rows)),
         doubts=doubts_about([stored], best.num_seeds), caveats=(edge_text,) if is_at_edge else (),
     )  # fmt: skip
 
 
-def _cost_text(best: Best, chosen: TradeOff, by: str) -> str:
+def _cost_text(best: Best, chosen: TradeOff, by: str) -> Phrase:
     """How long training takes at the chosen rate, and how much that saves compared with the best rate."""
     lr, best_lr = float(chosen.row["lr"]), float(best.best["lr"])
-    own = f"{power(lr)} trains for {chosen.row[f'{by}_mean']:.0f} {by}"
+    trains = "{rate} trains for {cost} epochs" if by == "epochs" else "{rate} trains for {cost} seconds"
+    own = Phrase(trains, rate=power(lr), cost=f"{chosen.row[f'{by}_mean']:.0f}")
     if lr == best_lr:
-        return f"{own}, and is the best rate too; "
+        return Phrase("{own}, and is the best rate too", own=own)
     if math.isnan(chosen.saved):  # no seed ran at both rates
-        return f"{own}; "
-    interval = f"95 %: {chosen.saved_low:.0%} to {chosen.saved_high:.0%}"
+        return own
+    interval = Phrase("95 %: {low} to {high}", low=f"{chosen.saved_low:.0%}", high=f"{chosen.saved_high:.0%}")
     if math.isnan(chosen.saved_high):
-        interval = "too few runs in common for an interval"
-    return f"{own} and saves {chosen.saved:.0%} ({interval}) against the best rate, {power(best_lr)}; "
+        interval = Phrase("too few runs in common for an interval")
+    saves = "{own} and saves {saved} ({interval}) against the best rate, {best}"
+    return Phrase(saves, own=own, saved=f"{chosen.saved:.0%}", interval=interval, best=power(best_lr))
 
 
-def _classes_text(rates: pd.DataFrame) -> str:
+def _classes_texts(rates: pd.DataFrame) -> list[Phrase]:
     texts = []
     for verdict in ("good", "undecided", "worse"):
         exponents = [f"10^{math.log10(lr):.3g}" for lr in rates.loc[rates["verdict"] == verdict, "lr"]]
-        named = ", ".join(exponents) if len(exponents) <= 11 else f"{len(exponents)} rates"
-        texts.append(f"{verdict}: {named or 'none'}")
-    return "; ".join(texts)
+        named: str = ", ".join(exponents) or Phrase("none")
+        if len(exponents) > 11:
+            named = Phrase("{num} rates", num=len(exponents))
+        texts.append(Phrase("{verdict}: {rates}", verdict=Phrase(verdict), rates=named))
+    return texts
 
 
 def balance(evidence: Evidence, level: float, *, study: str) -> Effect:
@@ -90,16 +96,20 @@ def balance(evidence: Evidence, level: float, *, study: str) -> Effect:
     counts = stored.class_counts[classes].astype(float)
     test = counts[stored.class_counts["split"] == "test"]
     if test.empty:
-        raise NoSuchRuns("no class counts of the test images")
+        raise NoSuchRuns(Phrase("no class counts of the test images"))
     shares = test.div(test.sum(axis="columns"), axis="index")
     even = 1 / len(classes)
     error = 1 - float(column.by_seed.mean())
     bound = error * max(float((even / shares).max().max()) - 1, 1 - float((even / shares).min().min()))
     ratio = float((counts.max(axis="columns") / counts.min(axis="columns")).max())
-    detail = (
-        f"test classes are {shares.min().min():.2%} to {shares.max().max():.2%} of the images; in no split is the largest more "
-        f"than {ratio:.2f} times the smallest. At {1 - error:.2%} accuracy, balanced accuracy is at most "
-        f"{bound * 100:.2f} points away, whichever classes the errors are in"
+    detail = Phrase(
+        "test classes are {low} to {high} of the images; in no split is the largest more than {ratio} times the smallest. At "
+        "{accuracy} accuracy, balanced accuracy is at most {bound} points away, whichever classes the errors are in",
+        low=f"{shares.min().min():.2%}",
+        high=f"{shares.max().max():.2%}",
+        ratio=f"{ratio:.2f}",
+        accuracy=f"{1 - error:.2%}",
+        bound=f"{bound * 100:.2f}",
     )
     return Effect(-bound, -bound, 0.0, "accuracy", len(column.by_seed), len(column.runs), detail=detail)
 
@@ -113,9 +123,12 @@ def shape(evidence: Evidence, level: float, *, schedule: dict[str, Any], shows: 
     rates = np.array([lr_at(config, 1.0, step, Pace(EPOCH_STEPS, NUM_EPOCHS)) for step in range(EPOCH_STEPS * NUM_EPOCHS)])
     value = _SHAPES[shows](rates, round(config.every * EPOCH_STEPS))
     is_so = low - 1e-9 <= value <= high + 1e-9
-    expected = f"{low:g}" if high - low < 1e-3 else f"{low:g} to {high:g}"
-    detail = f"{shows}: {value:.4g}; the document says {expected}, so the program's formula {'agrees' if is_so else 'differs'}"
-    return Effect(value, value, value, "number", 0, 0, detail=detail, doubts=() if is_so else ("the formula differs",))
+    expected = f"{low:g}" if high - low < 1e-3 else Phrase("{low} to {high}", low=f"{low:g}", high=f"{high:g}")
+    agrees = "{shows}: {value}; the document says {expected}, so the program's formula agrees"
+    differs = "{shows}: {value}; the document says {expected}, so the program's formula differs"
+    detail = Phrase(agrees if is_so else differs, shows=Phrase(shows), value=f"{value:.4g}", expected=expected)
+    doubts = () if is_so else (Phrase("the formula differs"),)
+    return Effect(value, value, value, "number", 0, 0, detail=detail, doubts=doubts)
 
 
 _SHAPES = {

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lrsweep.analysis.block_design import BlockDesign
 from lrsweep.analysis.evidence import Evidence, doubts_about
+from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.study import NoSuchRuns
 from lrsweep.analysis.verdicts import Effect, mean_effect, ranked
 
@@ -25,21 +26,28 @@ def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[s
         lr_SR = _given(evidence, name).pivot(index="seed", columns="rule", values="lr")
         ends = lr_SR[[low, high]].dropna()
         if ends.empty:
-            silent.append(f"{_length_text(name)}: no seed has both suggestions")
+            silent.append(Phrase("{length}: no seed has both suggestions", length=_length_text(name)))
             continue
         lower, upper = (np.log10(ends[end].to_numpy(dtype=float)) for end in (low, high))
         margins.append(pd.Series(np.minimum(best - lower, upper - best), index=ends.index))
         names.append(
-            f"{_length_text(name)}: from 10^{lower.mean():.2f} to 10^{upper.mean():.2f}, {(upper - lower).mean():.1f} decades; "
-            f"the best rate is inside on {int((margins[-1] > 0).sum())} of {len(lr_SR)} seeds"
+            Phrase(
+                "{length}: from {low} to {high}, {width} decades; the best rate is inside on {num} of {total} seeds",
+                length=_length_text(name),
+                low=f"10^{lower.mean():.2f}",
+                high=f"10^{upper.mean():.2f}",
+                width=f"{(upper - lower).mean():.1f}",
+                num=int((margins[-1] > 0).sum()),
+                total=len(lr_SR),
+            )
         )
     if not margins:
-        raise NoSuchRuns("; ".join(silent))
+        raise NoSuchRuns(joined(silent))
     chosen, parts = ranked(lambda share: [mean_effect(margin, share, "decades") for margin in margins], level, len(margins) - 1)
     return replace(
         chosen,
         num_runs=sum(map(len, margins)),
-        detail="; ".join([f"the best rate is 10^{best:.3g}", *silent]),
+        detail=joined([Phrase("the best rate is {rate}", rate=f"10^{best:.3g}"), *silent]),
         parts=tuple(zip(names, parts, strict=True)),
         doubts=doubts_about([stored], chosen.num_seeds),
     )
@@ -69,21 +77,26 @@ def finder(
             parts[one, name] = mean_effect(pd.Series(gain, index=seeds, dtype=float).dropna(), level, "accuracy")
             num_seeds[one, name] = len(seeds)
     if not parts[rule, length].num_seeds:
-        raise NoSuchRuns(f"{_finder_text(rule, length)}: no seed has both a suggestion and a run of {study}")
+        lacks = "{finder}: no seed has both a suggestion and a run of {study}"
+        raise NoSuchRuns(Phrase(lacks, finder=_finder_text(rule, length), study=study))
     given = [key for key, part in parts.items() if part.num_seeds]
     complete = [key for key in given if parts[key].num_seeds == num_seeds[key]]
     recommended = max(complete or given, key=lambda key: parts[key].effect)
 
     def lacking(key: tuple[str, str]) -> str:
         num = num_seeds[key] - parts[key].num_seeds
-        return f"no suggestion on {num} of {num_seeds[key]} seeds" if num else ""
+        return Phrase("no suggestion on {num} of {total} seeds", num=num, total=num_seeds[key]) if num else ""
 
     chosen, top = parts[rule, length], parts[recommended]
     half = "" if math.isnan(top.low) else f" ± {(top.high - top.effect) * 100:.2f}"
     return replace(
         chosen,
-        detail=f"the least is lost by {_finder_text(*recommended)}: {max(-top.effect, 0.0) * 100:.2f}{half} points",
-        parts=tuple((": ".join(filter(None, [_finder_text(*key), lacking(key)])), part) for key, part in parts.items()),
+        detail=Phrase(
+            "the least is lost by {finder}: {loss} points",
+            finder=_finder_text(*recommended),
+            loss=f"{max(-top.effect, 0.0) * 100:.2f}{half}",
+        ),
+        parts=tuple((joined(filter(None, [_finder_text(*key), lacking(key)]), by=": "), part) for key, part in parts.items()),
         doubts=doubts_about([stored], chosen.num_seeds) + ((lacking((rule, length)),) if lacking((rule, length)) else ()),
     )
 
@@ -91,13 +104,13 @@ def finder(
 def _given(evidence: Evidence, name: str) -> pd.DataFrame:
     given = evidence.suggestions(name)
     if given.empty:
-        raise NoSuchRuns("not measured yet")
+        raise NoSuchRuns(Phrase("not measured yet"))
     return given
 
 
-def _finder_text(rule: str, name: str) -> str:
-    return f"{rule}, {_length_text(name)}"
+def _finder_text(rule: str, name: str) -> Phrase:
+    return Phrase("{rule}, {length}", rule=rule, length=_length_text(name))
 
 
-def _length_text(name: str) -> str:
-    return f"{name.split('/')[-1]} steps"
+def _length_text(name: str) -> Phrase:
+    return Phrase("{num} steps", num=name.split("/")[-1])

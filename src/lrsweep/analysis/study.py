@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from lrsweep.analysis.phrases import Phrase
 from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 _BY_VALUE = (".name", ".activation", ".layerwise")  # settings that an arm's short name gives by value only
@@ -79,13 +80,13 @@ class Study:
         arms = self._arms
         for name, value in settings.items():
             if name not in arms:
-                raise NoSuchRuns(f"no runs of {described(settings)}")
+                raise NoSuchRuns(Phrase("no runs of {arm}", arm=described(settings)))
             arms = arms[arms[name] != "null"] if value == "not null" else arms[arms[name] == value]
         if len(arms) > 1:
             others = [name for name in self._varying if name not in settings]
             arms = arms[(arms[others] == pd.Series(DEFAULT_SETTINGS)[others]).all(axis="columns")]
         if len(arms) != 1:
-            raise NoSuchRuns(f"no runs of {described(settings)}")
+            raise NoSuchRuns(Phrase("no runs of {arm}", arm=described(settings)))
         return str(arms.index[0])
 
     def called(self, arm: str) -> str:
@@ -101,7 +102,7 @@ class Study:
             return self.tuning.choose(self._arm_of_tuning(arm))
         choice = self._choices.get(arm)  # None if all runs of the arm failed
         if choice is None:
-            raise NoSuchRuns(f"no rate of {self.called(arm)} was scored on every seed")
+            raise NoSuchRuns(Phrase("no rate of {arm} was scored on every seed", arm=self.called(arm)))
         return choice
 
     def _arm_of_tuning(self, arm: str) -> str:
@@ -109,7 +110,8 @@ class Study:
         own = dict(self._arms.loc[[arm]].iloc[0])
         same = [name for name, settings in self.tuning._arms.iterrows() if dict(settings) == own]
         if len(same) != 1:
-            raise NoSuchRuns(f"no runs of {self.called(arm)} in {self.tuning.name}, so its rate is not chosen yet")
+            message = "no runs of {arm} in {study}, so its rate is not chosen yet"
+            raise NoSuchRuns(Phrase(message, arm=self.called(arm), study=self.tuning.name))
         return str(same[0])
 
     @cached_property
@@ -151,7 +153,7 @@ def _shortened(value: object) -> str:
 
 
 def described(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in settings.items()) or "the defaults"
+    return ", ".join(f"{name}={value}" for name, value in settings.items()) or Phrase("the defaults")
 
 
 def power(lr: float) -> str:

@@ -4,12 +4,13 @@
     lrsweep-report study=all
 
 Reads the records in results/lr and writes into the same folder: report.html (one self-contained file), report.md,
-figures/*.png and *.svg, conclusions.en.md and conclusions.ko.md, runs.csv.
+the same in Korean (report.ko.html, report.ko.md), figures/*.png and *.svg, conclusions.en.md and conclusions.ko.md, runs.csv.
 
 delta: the smallest difference in test accuracy that matters, as a fraction. A rate is good if its runs show that it loses
 less than delta. The default is 0.002, which is 0.2 percentage points.
 
-study=all: write audit.html and audit.md instead, with a verdict on every claim of the documents, from all studies.
+study=all: write audit.html and audit.md instead, and the same in Korean, with a verdict on every claim of the documents, from all
+studies.
 """
 
 # Must not import torch, so that reports can be built on machines without it.

@@ -38,11 +38,12 @@ class SweptStudy:
     """
 
     folder: Path
+    delta: float | None = None
 
     @cached_property
     def analysis(self) -> Analysis:
         """All results; see `lrsweep.analyse`."""
-        return analyse(self.folder)
+        return analyse(self.folder, self.delta)
 
     @property
     def runs(self) -> pd.DataFrame:
@@ -56,7 +57,7 @@ class SweptStudy:
 
     @property
     def plateau(self) -> list[float]:
-        """The good learning rates: those that are shown to lose less than 0.2 points of test accuracy. Empty if none is."""
+        """The good learning rates: those that are shown to lose less than `delta` of test accuracy. Empty if none is."""
         return [float(lr) for lr in self._best.good["lr"]]
 
     @property
@@ -103,8 +104,8 @@ def _sweep(app: AppConfig, lrs: Sequence[float], seeds: int | Sequence[int], wor
         raise ConfigError("a sweep needs at least one learning rate and one seed")
     with lock.hold(app.folder):
         _train_missing(runs, app, workers)
-        build(app.folder, app.study.name)
-    return SweptStudy(app.folder)
+        build(app.folder, app.study.name, app.study.delta)
+    return SweptStudy(app.folder, app.study.delta)
 
 
 def _data_words(data: Data | None) -> list[str]:

@@ -32,6 +32,10 @@ class StudyConfig:
     arm: int = 0
     """Index of an arm in a sweep of `lrsweep-confirm`. It selects the values of the settings that differ between arms."""
 
+    delta: float | None = None
+    """The smallest difference in test accuracy that matters, as a fraction: a rate is good if it is shown to lose less. None: 0.002,
+    which is 0.2 percentage points. The report at the end of the sweep uses it; `lrsweep-report` takes its own."""
+
     extend: bool = False
     """Add runs whose settings, apart from seed and rate, no finished run of the study has. By default, they are refused."""
 
@@ -40,6 +44,7 @@ class StudyConfig:
         require_inside("study.name", self.name)
         require(0 <= self.fresh_seeds <= 9_999, "study.fresh_seeds", "from 0 to 9999", self.fresh_seeds)
         require(0 <= self.confirm_decades < math.inf, "study.confirm_decades", "finite and at least 0", self.confirm_decades)
+        require(self.delta is None or 0 < self.delta < 1, "study.delta", "a fraction above 0 and below 1", self.delta)
         has_rates = isinstance(self.confirm_also, list) and all(map(_names_a_rate, self.confirm_also))
         require(
             has_rates, "study.confirm_also", "a list of arms, each with an exponent from -300 to 300 as `at`", self.confirm_also

@@ -19,23 +19,32 @@ from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.report.figures.axes import lr_axis, percent_log
 from lrsweep.report.figures.files import Figure, draw
 from lrsweep.report.figures.style import LINES, MARKERS, STYLES
+from lrsweep.report.texts.language import say
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import escaped, lr_text, percent, points, seeds_text
 
-COMPARISON_NOTE = (
-    "Each arm at its own best rate; *base* has the default settings. *±*: half of a 95% interval for comparing arms. It "
-    "leaves out what all arms share on a seed, and pools the spread of all arms, so it is narrower than the interval of a "
-    f"rate alone in the tables below. *Shortfall*: the mean test accuracy of the rates within {WINDOW:g} decades of the best "
-    "rate lies so many percentage points below the best rate's. *Usable decades*: the width of the stretch of rates whose "
-    f"test accuracy is within {NEAR * 100:g} percentage point of the arm's own best, as a mean over the seeds; ≥: it reaches "
-    f"an end of the rates tried. *Rate sensitivity*: by how much the mean validation loss of the rates within {DECADES:g} "
-    "decade of the best exceeds that of the best rate; a loss counts at most as much as before training (Wortsman et al. "
-    "2023, arXiv:2309.14322). Smaller is less sensitive; –: the rates tried do not reach that far. It cannot compare arms with "
-    "different losses, such as double_softmax. *Edge*: the best rate is the lowest or highest one tried, so a better one may "
-    "lie beyond."
-)
-FRESH_NOTE = "*Fresh seeds*: test accuracy at the best rate on seeds that did not choose it, the fairer comparison."
 _COLUMNS = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall", "usable decades", "rate sensitivity"]
+
+
+def comparison_note(has_fresh: bool) -> str:
+    """How to read the table."""
+    note = say(
+        "Each arm at its own best rate; *base* has the default settings. *±*: half of a 95% interval for comparing arms. It "
+        "leaves out what all arms share on a seed, and pools the spread of all arms, so it is narrower than the interval of a "
+        "rate alone in the tables below. *Shortfall*: the mean test accuracy of the rates within {window:g} decades of the best "
+        "rate lies so many percentage points below the best rate's. *Usable decades*: the width of the stretch of rates whose "
+        "test accuracy is within {near:g} percentage point of the arm's own best, as a mean over the seeds; ≥: it reaches "
+        "an end of the rates tried. *Rate sensitivity*: by how much the mean validation loss of the rates within {decades:g} "
+        "decade of the best exceeds that of the best rate; a loss counts at most as much as before training (Wortsman et al. "
+        "2023, arXiv:2309.14322). Smaller is less sensitive; –: the rates tried do not reach that far. It cannot compare arms "
+        "with different losses, such as double_softmax. *Edge*: the best rate is the lowest or highest one tried, so a better "
+        "one may lie beyond.",
+        window=WINDOW,
+        near=NEAR * 100,
+        decades=DECADES,
+    )
+    fresh = say("*Fresh seeds*: test accuracy at the best rate on seeds that did not choose it, the fairer comparison.")
+    return f"{note} {fresh}" if has_fresh else note
 
 
 def comparison(folder: Path, study: Study, name: str, fresh: Mapping[str, Best] | None = None) -> str:
@@ -46,11 +55,11 @@ def comparison(folder: Path, study: Study, name: str, fresh: Mapping[str, Best] 
     fresh = fresh or {}
     figure = Figure(
         name,
-        f"Test error against the rate, an arm a line (study {study.name}, {_seeds_of_arms(study)})",
-        "A ring: the arm's best rate, chosen by validation accuracy.",
+        say("Test error against the rate, an arm a line (study {study}, {seeds})", study=study.name, seeds=_seeds_of_arms(study)),
+        say("A ring: the arm's best rate, chosen by validation accuracy."),
         functools.partial(plot_arms, study),
     )
-    columns = [*_COLUMNS, *(["fresh seeds"] if fresh else []), "rates × seeds", "epochs"]
+    columns = [say(name) for name in (*_COLUMNS, *(["fresh seeds"] if fresh else []), "rates × seeds", "epochs")]
     rows = [_arm_row(row, fresh) for _, row in compare(study).dropna(subset="lr").iterrows()]
     return f"{draw(folder, figure)}\n\n{markdown_table(columns, rows)}"
 
@@ -59,14 +68,14 @@ def _seeds_of_arms(study: Study) -> str:
     numbers = study.runs.groupby("arm")["seed"].nunique()
     if numbers.min() == numbers.max():
         return seeds_text(int(numbers.max()))
-    return f"{numbers.min()} to {numbers.max()} seeds an arm"
+    return say("{low} to {high} seeds an arm", low=numbers.min(), high=numbers.max())
 
 
 def _arm_row(row: pd.Series, fresh: Mapping[str, Best]) -> list[str]:
     half = (row["test_high"] - row["test"]) * 100
     return [
         escaped(row["called"]),
-        lr_text(row["lr"]) + (" (edge)" if row["is_at_edge"] else ""),
+        lr_text(row["lr"]) + (say(" (edge)") if row["is_at_edge"] else ""),
         percent(row["valid"]),
         percent(row["test"]) + ("" if math.isnan(half) else f" ± {half:.2f}"),
         f"{row['shortfall'] * 100:.2f}",

@@ -7,17 +7,17 @@ from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.confirmation import optimism
 from lrsweep.analysis.findings import Analysis, Findings, analyse
 from lrsweep.analysis.study import Study
-from lrsweep.report.arm_comparison import COMPARISON_NOTE, FRESH_NOTE, comparison
+from lrsweep.report.arm_comparison import comparison, comparison_note
 from lrsweep.report.explorer.chart import explorer_spec
 from lrsweep.report.figures.files import draw, remove_figures_not_in
-from lrsweep.report.figures.study_figures import main_figures, shortfall_figure
+from lrsweep.report.figures.study_figures import main_figures, shortfall_figure, words_in_figures
 from lrsweep.report.page.render import render_page
 from lrsweep.report.texts import markdown_tables
-from lrsweep.report.texts.answer_box import decision_lines, title_and_answer, what_ran_section
+from lrsweep.report.texts.answer_box import title, title_and_answer, what_ran_section
 from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.conclusions_en import conclusions_en
 from lrsweep.report.texts.conclusions_ko import conclusions_ko
-from lrsweep.report.texts.decision import decision_ko
+from lrsweep.report.texts.language import LANGUAGES, Language, file_name, is_korean, language, say, with_switch
 from lrsweep.report.texts.wording import counted, escaped, seeds_text
 from lrsweep.storage import files
 
@@ -29,28 +29,35 @@ RATES_NOTE = (
 
 
 def build(folder: Path, study: str | None = None, delta: float | None = None) -> Path:
-    """Write the whole report and return report.md. StoreError if there are no runs.
+    """Write the whole report in both languages and return report.md. StoreError if there are no runs.
 
     `study` is the study's name if it differs from the folder's. `delta` is the smallest difference in test accuracy that matters;
     see `find_best`.
     """
     name = study or folder.name
     tables = analyse(folder, delta)
-    report = _write_parts(folder, name, tables)
-    _write(folder / "report.html", render_page(f"{name}: which learning rate?", report, folder, _explorer(tables)))
+    _write(folder / "runs.csv", tables.runs.to_csv(index=False))
+    reports: dict[Language, str] = {}
+    for chosen in LANGUAGES:
+        with language(chosen):
+            if tables.main is not None:
+                _write(folder / f"conclusions.{chosen}.md", _conclusions(tables.main))
+            reports[chosen] = _markdown(folder, name, tables)
+            _write(folder / file_name("report.md"), with_switch(reports[chosen], "report.md"))
+    remove_figures_not_in(reports["en"], folder)
+    for chosen in reversed(LANGUAGES):  # report.html comes last: if it is new, everything is
+        with language(chosen):
+            page = render_page(title(name), reports[chosen], folder, _explorer(tables), "report.html")
+            _write(folder / file_name("report.html"), page)
     return folder / "report.md"
 
 
-def _write_parts(folder: Path, study: str, tables: Analysis) -> str:
-    """Write everything except the page, and return the report as Markdown."""
+def _markdown(folder: Path, study: str, tables: Analysis) -> str:
+    """The report in one language. Draws the figures."""
     main = tables.main
-    _write(folder / "runs.csv", tables.runs.to_csv(index=False))
-    if main is not None:
-        _write(folder / "conclusions.en.md", conclusions_en(main))
-        _write(folder / "conclusions.ko.md", conclusions_ko(main))
     parts = [
         title_and_answer(study, tables),
-        *(_conclusion_parts(main) if main is not None else []),
+        *([f"## {say('Conclusions')}\n\n{_conclusions(main).strip()}"] if main is not None else []),
         *_comparison_parts(folder, study, tables),
         *(_evidence_parts(folder, tables, main) if main is not None else []),
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
@@ -59,10 +66,11 @@ def _write_parts(folder: Path, study: str, tables: Analysis) -> str:
         markdown_tables.data_section(tables.class_counts),
         markdown_tables.environment_section(tables.runs, _commands(study, tables)),
     ]
-    report = "\n\n".join(parts) + "\n"
-    _write(folder / "report.md", report)
-    remove_figures_not_in(report, folder)
-    return report
+    return "\n\n".join(parts) + "\n"
+
+
+def _conclusions(found: Findings) -> str:
+    return conclusions_ko(found) if is_korean() else conclusions_en(found)
 
 
 def _explorer(tables: Analysis) -> dict[str, object] | None:
@@ -81,38 +89,32 @@ def _comparison_parts(folder: Path, name: str, tables: Analysis) -> list[str]:
         return []
     study = Study(name, tables.runs, tables.curves, tables.class_counts)
     fresh = {arm: found.confirmation for arm, found in tables.findings.items() if found.confirmation}
-    note = f"{COMPARISON_NOTE} {FRESH_NOTE}" if fresh else COMPARISON_NOTE
-    return [f"## Arms compared\n\n{note}\n\n{comparison(folder, study, 'arms', fresh)}"]
-
-
-def _conclusion_parts(main: Findings) -> list[str]:
-    korean = "\n".join(decision_lines(decision_ko(main)))
-    return [f"## Conclusions\n\n{conclusions_en(main).strip()}", f"## 결론\n\n{korean}\n\n{conclusions_ko(main).strip()}"]
+    return [f"## {say('Arms compared')}\n\n{comparison_note(bool(fresh))}\n\n{comparison(folder, study, 'arms', fresh)}"]
 
 
 def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]:
     """The main arm: checks, figures, tables."""
     images = [draw(folder, figure) for figure in main_figures(tables, main)]
-    checks = [f"## On fresh seeds\n\n{_fresh_text(main.best, main.confirmation)}"] if main.confirmation else []
+    checks = [f"## {say('On fresh seeds')}\n\n{_fresh_text(main.best, main.confirmation)}"] if main.confirmation else []
     if main.sensitivity:
         checks.append(markdown_tables.sensitivity_section(main.sensitivity, main.best))
-    title = "All learning rates" + (" of the study" if main.confirmation else "")
+    heading = say("All learning rates of the study") if main.confirmation else say("All learning rates")
     return [
-        "\n\n".join(["## The evidence", *images]),
+        "\n\n".join(filter(None, [f"## {say('The evidence')}", words_in_figures(), *images])),
         *checks,
-        f"## {title}\n\n{RATES_NOTE}\n\n{markdown_tables.rates_table(main.best.rows)}",
-        f"## Every run\n\nTest accuracy.\n\n{markdown_tables.seeds_table(tables.of_arm(main.best.arm))}",
+        f"## {heading}\n\n{say(RATES_NOTE)}\n\n{markdown_tables.rates_table(main.best.rows)}",
+        f"## {say('Every run')}\n\n{say('Test accuracy.')}\n\n{markdown_tables.seeds_table(tables.of_arm(main.best.arm))}",
     ]
 
 
 def _fresh_text(best: Best, fresh: Best) -> str:
-    return (
-        "The best of many noisy points looks better than it is. So "
-        f"{counted(len(fresh.rows), 'rate')} ran again on {seeds_text(fresh.num_seeds)} that did not choose them. "
-        "*Study minus fresh*: how much higher the validation accuracy was on the study's own seeds; above 0, they flattered the "
-        "rate.\n\n"
-        f"{markdown_tables.rates_table(fresh.rows, optimism(best, fresh))}"
+    note = say(
+        "The best of many noisy points looks better than it is. So {rates} ran again on {seeds} that did not choose them. *Study "
+        "minus fresh*: how much higher the validation accuracy was on the study's own seeds; above 0, they flattered the rate.",
+        rates=counted(len(fresh.rows), "rate"),
+        seeds=seeds_text(fresh.num_seeds),
     )
+    return f"{note}\n\n{markdown_tables.rates_table(fresh.rows, optimism(best, fresh))}"
 
 
 def _commands(study: str, tables: Analysis) -> str:
@@ -125,14 +127,14 @@ def _arm_part(folder: Path, tables: Analysis, arm: str) -> str:
     """The part on another arm: conclusions, main figure, table of rates, fresh seeds."""
     found = tables.findings[arm]
     parts = [
-        f"## Also tried: {escaped(arm)}",
-        conclusions_en(found).strip(),
+        f"## {say('Also tried: {arm}', arm=escaped(arm))}",
+        _conclusions(found).strip(),
         draw(folder, shortfall_figure(f"{_slug(arm)}-shortfall", found)),
-        f"### All learning rates ({escaped(arm)})",
+        f"### {say('All learning rates')} ({escaped(arm)})",
         markdown_tables.rates_table(found.best.rows),
     ]
     if found.confirmation:
-        parts += [f"### On fresh seeds ({escaped(arm)})", _fresh_text(found.best, found.confirmation)]
+        parts += [f"### {say('On fresh seeds')} ({escaped(arm)})", _fresh_text(found.best, found.confirmation)]
     return "\n\n".join(parts)
 
 

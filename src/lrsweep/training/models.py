@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 import torchinfo
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from lrsweep.config import ConfigError, DataConfig, ModelConfig, per_seed
 from lrsweep.config.targets import accepted_by, load_target
@@ -138,6 +139,10 @@ def _own_model(config: ModelConfig, data: DataConfig) -> nn.Module:
     try:
         filled_in = {name: value for name, value in of_data.items() if name in accepted_by(build)}
         model = build(**filled_in | config.args)
+        if isinstance(model, nn.Module) and any(isinstance(each, UninitializedParameter) for each in model.parameters()):
+            with torch.no_grad():  # lazy layers get their sizes, and draw their weights
+                model.eval()(torch.zeros(2, *data.shape))
+            model.train()
     except Exception as error:
         raise ConfigError(f"model.target={config.target} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):

@@ -1,4 +1,4 @@
-"""Build the audit: every claim of the documents with its verdict, on one page."""
+"""Build the audit: every claim of the documents with its verdict, on one page in each language."""
 
 import functools
 from collections.abc import Sequence
@@ -6,22 +6,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from lrsweep.analysis.claims import Judged, judge_all, read_claims
+from lrsweep.analysis.claims import Audit, Document, Judged, judge_all, read_claims, read_documents
 from lrsweep.analysis.evidence import Evidence, read_study, read_suggestions
 from lrsweep.analysis.study import Study
 from lrsweep.report.arm_comparison import comparison
-from lrsweep.report.audit.claim_texts import TITLE, claim_section, claims_table, headline, method_section
-from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit
+from lrsweep.report.audit.claim_texts import claim_section, study_heading
+from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit, rows_of
 from lrsweep.report.audit.fresh_seeds import fresh_table
+from lrsweep.report.audit.method import method_section
+from lrsweep.report.audit.overview import audit_title, document_sections, headline, verdict_sections
 from lrsweep.report.figures.files import Figure, draw, remove_figures_not_in
 from lrsweep.report.page.render import render_page
 from lrsweep.report.texts.commands import rerun_commands
+from lrsweep.report.texts.language import LANGUAGES, file_name, language, say, with_switch
 from lrsweep.report.texts.wording import counted, escaped, shell_block
 from lrsweep.storage import files
 
 
 def build_audit(folder: Path) -> Path:
-    """Write audit.md, audit.html and the figures into `folder`, and return audit.md.
+    """Write audit.md, audit.html, their Korean versions and the figures into `folder`, and return audit.md.
 
     Reads conf/claims.yaml, and the claims' studies below `folder`. A claim whose study is missing is open.
     """
@@ -30,42 +33,64 @@ def build_audit(folder: Path) -> Path:
     audit = judge_all(claims, Evidence(read, functools.cache(functools.partial(read_suggestions, folder))))
     tests = [test for claim in claims for test in (claim.test, *claim.also) if test is not None]
     studies = [study for name in dict.fromkeys(name for test in tests for name in test.studies) if (study := read(name))]
-    markdown = "\n\n".join(
-        [
-            headline(audit, studies),
-            claims_table(audit),
-            _effects_section(folder, audit.judged),
-            "## Claim by claim",
-            *(claim_section(judged, audit.level) for judged in audit.judged),
-            "## Study by study",
-            *(_study_section(folder, study) for study in studies),
-            method_section(audit),
-        ]
-    )
-    files.write_atomically(folder / "audit.md", (markdown + "\n").encode())
-    files.write_atomically(folder / "audit.html", render_page(TITLE, markdown, folder, None).encode())
+    documents = read_documents()
+    for chosen in LANGUAGES:
+        with language(chosen):
+            markdown = _markdown(folder, audit, studies, documents)
+            page = render_page(audit_title(), markdown, folder, None, "audit.html")
+            files.write_atomically(folder / file_name("audit.md"), (with_switch(markdown, "audit.md") + "\n").encode())
+            files.write_atomically(folder / file_name("audit.html"), page.encode())
     remove_figures_not_in(markdown, folder)
     return folder / "audit.md"
 
 
-def _effects_section(folder: Path, judged: Sequence[Judged]) -> str:
-    reading = "The deciding effects, by unit. A claim holds where the whole interval is to the right of its bar."
-    parts = ["## Effects at a glance", reading]
+def _markdown(folder: Path, audit: Audit, studies: Sequence[Study], documents: Sequence[Document]) -> str:
+    """The audit in one language. Draws the figures."""
+    reading = say(
+        "In each figure, the right is the claim's side. The claim holds where the whole interval is to the right of the black "
+        "line. The grey band shows differences that are too small to matter."
+    )
+    return "\n\n".join(
+        [
+            headline(audit, studies),
+            *verdict_sections(audit),
+            _effects_section(folder, audit.judged, reading),
+            document_sections(documents, audit),
+            f"## {say('Claim by claim')}",
+            reading,
+            *(claim_section(one, audit.level, _effect_figure(folder, one)) for one in audit.judged),
+            f"## {say('Study by study')}",
+            *(_study_section(folder, study) for study in studies),
+            method_section(audit),
+        ]
+    )
+
+
+def _effects_section(folder: Path, judged: Sequence[Judged], reading: str) -> str:
+    parts = [f"## {say('Effects at a glance')}", f"{say('The deciding effects, by unit.')} {reading}"]
     for unit, rows in rows_by_unit(judged).items():
-        title = f"Effects in {SCALES[unit][1]} ({counted(len(rows), 'claim')})"
-        plot = functools.partial(plot_effects, unit, rows)
-        parts.append(draw(folder, Figure(f"audit-effects-{unit}", title, "", plot)))
+        title = say("Effects in {unit} ({claims})", unit=say(SCALES[unit][1]), claims=counted(len(rows), "claim"))
+        parts.append(draw(folder, Figure(f"audit-effects-{unit}", title, "", functools.partial(plot_effects, rows))))
     return "\n\n".join(parts)
 
 
+def _effect_figure(folder: Path, one: Judged) -> str:
+    """The deciding effect of one claim against the smallest difference that matters."""
+    rows = rows_of(one)
+    if not rows:
+        return ""
+    title = say("The effect against the smallest difference that matters ({claim})", claim=one.claim.id)
+    return draw(folder, Figure(f"audit-claim-{one.claim.id}", title, "", functools.partial(plot_effects, rows)))
+
+
 def _study_section(folder: Path, study: Study) -> str:
-    missing = f" **{study.num_missing} missing.**" if study.num_missing else ""
+    missing = f" **{say('{num} missing.', num=study.num_missing)}**" if study.num_missing else ""
     return "\n\n".join(
         [
-            f"### Study: {escaped(study.name.replace('/', ', '))}",
+            f"### {escaped(study_heading(study.name))}",
             f"{counted(len(study.measured), 'run')}; {_sizes(study.runs)}.{missing}",
             _arms(folder, study),
-            "<details><summary>The commands that make these runs again</summary>",
+            f"<details><summary>{say('The commands that make these runs again')}</summary>",
             shell_block(rerun_commands(study.name, study.runs)),
             "</details>",
         ]
@@ -74,14 +99,21 @@ def _study_section(folder: Path, study: Study) -> str:
 
 def _arms(folder: Path, study: Study) -> str:
     if study.tuning is not None:
-        return f"*Chosen*: the rate that decides, which study={escaped(study.tuning.name)} chose.\n\n{fresh_table(study)}"
+        chosen = say("*Chosen*: the rate that decides, which study={study} chose.", study=escaped(study.tuning.name))
+        return f"{chosen}\n\n{fresh_table(study)}"
     return comparison(folder, study, f"audit-{study.name.replace('/', '-')}")
 
 
 def _sizes(runs: pd.DataFrame) -> str:
     first = runs.iloc[0]
     patience = str(first["training.patience"])
-    length = f"{first['training.max_epochs']} epochs" if patience == "null" else f"patience {patience}"
-    parts = {"train": "training", "valid": "validation", "test": "test"}
-    images = ", ".join(f"{first[f'data.num_{part}']:,} {word}" for part, word in parts.items())
-    return f"{images} images; {length}"
+    length = say("patience {patience}", patience=patience)
+    if patience == "null":
+        length = say("{epochs} epochs", epochs=first["training.max_epochs"])
+    return say(
+        "{train:,} training, {valid:,} validation, {test:,} test images; {length}",
+        train=first["data.num_train"],
+        valid=first["data.num_valid"],
+        test=first["data.num_test"],
+        length=length,
+    )

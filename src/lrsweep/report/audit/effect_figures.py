@@ -1,15 +1,15 @@
-"""The figures of the audit: the deciding effects of one unit, with their intervals, as a forest plot."""
+"""The figures of the audit: effects of one unit with their intervals, against the smallest difference that matters."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from lrsweep.analysis.claims import Judged, Test
+from lrsweep.analysis.claims import Judged
 from lrsweep.analysis.verdicts import Effect, Word
 
 LOOKS: dict[Word, dict[str, Any]] = {
@@ -18,38 +18,66 @@ LOOKS: dict[Word, dict[str, Any]] = {
     "no difference that matters": {"color": "#009E73", "marker": "s"},
     "open": {"color": "#767676", "marker": "D", "markerfacecolor": "white"},
 }
+_PART = {"color": "#9A9A9A", "marker": "."}  # one of the effects that the deciding one was selected from
 SCALES = {  # unit → (factor from effect to axis, axis label, value beyond which the axis is logarithmic)
     "accuracy": (100.0, "percentage points", 1.0),
     "factor": (1.0, "ratios", math.inf),  # these effects are log10 of a ratio
     "decades": (1.0, "decades of learning rate", math.inf),
     "share": (100.0, "%", math.inf),
 }
+_MAX_NAME = 60  # letters
 
-Row = tuple[Judged, Test, Effect]
+
+class Row(NamedTuple):
+    name: str
+    effect: Effect
+    word: Word | None  # None: one of several parts
+    delta: float
+    costs_nothing: bool
 
 
 def rows_by_unit(judged: Sequence[Judged]) -> dict[str, list[Row]]:
     """All claims whose deciding effect has an interval, by unit."""
     rows: dict[str, list[Row]] = {}
     for one in judged:
-        if one.result is not None and (effect := one.result.effect) is not None and math.isfinite(effect.high - effect.low):
-            rows.setdefault(effect.unit, []).append((one, one.result.test, effect))
+        if one.result is not None and one.result.effect is not None and _has_interval(one.result.effect):
+            test, effect = one.result.test, one.result.effect
+            row = Row(one.claim.id, effect, one.word, test.delta_of(effect), test.costs_nothing)
+            rows.setdefault(effect.unit, []).append(row)
     return rows
 
 
-def plot_effects(unit: str, rows: Sequence[Row], ax: Axes) -> Axes:
-    """One row per claim: effect and interval in the colour of the verdict. A band shows differences that do not matter."""
+def rows_of(one: Judged) -> list[Row]:
+    """The deciding effect of a claim, and the effects that it was selected from. Empty if it has no interval."""
+    rows = [row for own in rows_by_unit([one]).values() for row in own]
+    for row in rows[:1]:
+        rows += [
+            Row(name[:_MAX_NAME], part, None, row.delta, row.costs_nothing)
+            for name, part in row.effect.parts
+            if _has_interval(part)
+        ]
+    return rows
+
+
+def _has_interval(effect: Effect) -> bool:
+    return math.isfinite(effect.high - effect.low)
+
+
+def plot_effects(rows: Sequence[Row], ax: Axes) -> Axes:
+    """One row per effect, with its interval in the colour of the verdict. A band shows differences that do not matter."""
+    unit = rows[0].effect.unit
     scale, label, linear_to = SCALES[unit]
-    for y, (one, test, effect) in enumerate(rows):
-        look, delta = LOOKS[one.word], test.delta_of(effect) * scale
-        ax.fill_betweenx([y - 0.35, y + 0.35], -delta, 0 if test.costs_nothing else delta, color="#E0E0E0", linewidth=0)
-        ax.plot([-delta if test.costs_nothing else 0.0] * 2, [y - 0.35, y + 0.35], color="black", linewidth=1)
+    for y, (_, effect, word, size, costs_nothing) in enumerate(rows):
+        look, delta = LOOKS[word] if word else _PART, size * scale
+        ax.fill_betweenx([y - 0.35, y + 0.35], -delta, 0 if costs_nothing else delta, color="#E0E0E0", linewidth=0)
+        ax.plot([-delta if costs_nothing else 0.0] * 2, [y - 0.35, y + 0.35], color="black", linewidth=1)
         ax.plot([effect.low * scale, effect.high * scale], [y, y], color=look["color"], linewidth=1.6, solid_capstyle="butt")
         ax.plot(effect.effect * scale, y, linestyle="none", markersize=7, markeredgecolor=look["color"], **look)
     for word, look in LOOKS.items():
-        ax.plot([], [], linestyle="none", label=word, markeredgecolor=look["color"], **look)
+        if any(row.word == word for row in rows):
+            ax.plot([], [], linestyle="none", label=word, markeredgecolor=look["color"], **look)
     ax.plot([], [], linestyle="none", marker="|", markersize=11, color="black", label="the claim: to the right of this")
-    ax.set_yticks(range(len(rows)), [one.claim.id for one, _, _ in rows])
+    ax.set_yticks(range(len(rows)), [row.name for row in rows], parse_math=False)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlabel(f"effect ({label}{_set_scale(unit, linear_to, ax)})")
     figure = ax.get_figure()
@@ -69,7 +97,7 @@ def _set_scale(unit: str, linear_to: float, ax: Axes) -> str:
         ax.xaxis.set_major_locator(FixedLocator([math.log10(ratio) for ratio in ratios]))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"×{10**value:g}"))
         return "; logarithmic"
-    if math.isinf(linear_to):
+    if max(map(abs, ax.get_xlim())) <= linear_to:
         return ""
     ax.set_xscale("symlog", linthresh=linear_to)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

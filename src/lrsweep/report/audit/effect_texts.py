@@ -4,28 +4,32 @@ import math
 from dataclasses import replace
 
 from lrsweep.analysis.verdicts import Effect
+from lrsweep.report.texts.language import say
+from lrsweep.report.texts.wording import between
+
+_UNITS = {"accuracy": "{value} points", "decades": "{value} decades", "nats": "{value} nats"}
 
 
 def loss_text(effect: Effect) -> str:
     """The text of a loss, which is minus the effect."""
     if math.isnan(effect.effect):
-        return "not measured"
+        return say("not measured")
     gain = effect_text(replace(effect, effect=-effect.effect, low=-effect.high, high=-effect.low))
-    return f"loses {gain}".replace("+", "").replace("-0.00", "0.00")
+    return say("loses {loss}", loss=gain.replace("+", "").replace("-0.00", "0.00"))
 
 
 def effect_text(effect: Effect) -> str:
     """An effect and its interval."""
     if math.isnan(effect.effect):
-        return "not measured"
+        return say("not measured")
     if effect.unit == "number":
         return f"{effect.effect:.3g}"
     if effect.unit == "share" and not effect.low < 0:
         low, middle, high = (f"{value * 100:.3g} %" for value in (effect.low, effect.effect, effect.high))
     else:
         low, middle, high = (signed(value, effect.unit) for value in (effect.low, effect.effect, effect.high))
-    unit = {"accuracy": " points", "decades": " decades", "nats": " nats"}.get(effect.unit, "")
-    return f"{middle}{unit}" + ("" if not math.isfinite(effect.high - effect.low) else f" [{low} to {high}]")
+    text = say(_UNITS.get(effect.unit, "{value}"), value=middle)
+    return text + ("" if not math.isfinite(effect.high - effect.low) else f" [{between(low, high)}]")
 
 
 def signed(value: float, unit: str) -> str:
@@ -45,10 +49,10 @@ def size_text(delta: float, unit: str) -> str:
     """The smallest difference that matters."""
     match unit:
         case "accuracy":
-            return f"{delta * 100:.2f} points"
+            return say(_UNITS[unit], value=f"{delta * 100:.2f}")
         case "share":
             return f"{delta * 100:.3g} %"
         case "factor":
             return f"{(10**delta - 1) * 100:.0f} %"
         case _:
-            return f"{delta:.3g} {unit}"
+            return say(_UNITS.get(unit, "{value}"), value=f"{delta:.3g}")

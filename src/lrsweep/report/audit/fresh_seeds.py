@@ -7,10 +7,11 @@ import pandas as pd
 from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.analysis.summary import CONFIDENCE
 from lrsweep.analysis.verdicts import half_interval
+from lrsweep.report.texts.language import say
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import escaped, lr_text, number, percent
 
-_SCORES = {"test_accuracy": "test ± half of 95 %", "best_test_accuracy": "at the best epoch", "last_test_accuracy": "at the last"}
+_SCORES = {"test_accuracy": "test ± half of 95%", "best_test_accuracy": "at the best epoch", "last_test_accuracy": "at the last"}
 
 
 def fresh_table(study: Study) -> str:
@@ -22,7 +23,7 @@ def fresh_table(study: Study) -> str:
         cells = [escaped(study.called(arm)), f"{lr_text(lr)}{_remark(study, arm, lr)}"]
         cells += [*(_mean_text(runs[name]) for name in scores), *_sizes(runs)]
         rows.append((float(runs["test_accuracy"].mean()), cells))
-    header = ["arm", "rate", *scores.values(), "seeds", "learned", "epochs", "seconds"]
+    header = [say(name) for name in ("arm", "rate", *scores.values(), "seeds", "learned", "epochs", "seconds")]
     return markdown_table(header, [cells for _, cells in sorted(rows, key=lambda row: -row[0])])
 
 
@@ -31,7 +32,9 @@ def _remark(study: Study, arm: str, lr: float) -> str:
         choice = study.choose(arm)
     except NoSuchRuns:
         return ""
-    return "" if not math.isclose(choice.lr, lr, rel_tol=1e-6) else ", chosen, an edge" if choice.is_at_edge else ", chosen"
+    if not math.isclose(choice.lr, lr, rel_tol=1e-6):
+        return ""
+    return say(", chosen, an edge") if choice.is_at_edge else say(", chosen")
 
 
 def _mean_text(values: pd.Series) -> str:
@@ -40,5 +43,5 @@ def _mean_text(values: pd.Series) -> str:
 
 
 def _sizes(runs: pd.DataFrame) -> list[str]:
-    learned = f"{int(runs['learned'].sum())} of {len(runs)}"
+    learned = say("{num} of {total}", num=int(runs["learned"].sum()), total=len(runs))
     return [str(len(runs)), learned, number(runs["epochs"].mean(), ".0f"), number(runs["seconds"].mean(), ".0f")]

@@ -14,6 +14,7 @@ import pandas as pd
 from lrsweep.report.explorer.chart_axes import EXTENT, accuracy_axis, error_of, lr_axis
 from lrsweep.report.explorer.chart_tables import STEPS_PER_DECADE, json_rows, price_range, rates_table, run_rows
 from lrsweep.report.figures.style import ACCURACY, COST, TRADE_OFF
+from lrsweep.report.texts.language import say
 from lrsweep.report.texts.wording import counted, lr_text
 
 STATUSES = {"ok": ("circle", ACCURACY), "at chance": ("square", "#7F7F7F"), "diverged": ("cross", COST)}
@@ -50,7 +51,9 @@ def _chart(rows: list[dict[str, Any]], rates: pd.DataFrame, initial_lr: float | 
         _overview(rates, accuracy, choice, are_many=len(rows) > 3 * len(rates)),
         _training(accuracy, choice),
         spacing=12,
-        description=f"{counted(len(rows), 'run')}: accuracy against learning rate, and training curves of a chosen rate.",
+        description=say(
+            "{runs}: accuracy against learning rate, and training curves of a chosen rate.", runs=counted(len(rows), "run")
+        ),
         usermeta={"embedOptions": {"renderer": "svg", "patch": _fit_container()}},
     )
     chart = chart.add_params(_price(num_steps), alt.param(name="lowest", value=lowest), alt.param(name="worth", expr=_WORTH))
@@ -63,13 +66,13 @@ def _most_accurate(rates: pd.DataFrame) -> float:
 
 
 def _price(num_steps: int) -> alt.Parameter:
-    slider = alt.binding_range(min=0, max=num_steps, step=1, name="How much is an epoch worth?")
+    slider = alt.binding_range(min=0, max=num_steps, step=1, name=say("How much is an epoch worth?"))
     return alt.param(name="price", value=0, bind=slider)
 
 
 def _choice(rates: pd.DataFrame, initial: str) -> alt.Parameter:
     """The rate whose curves are shown, chosen by a click on a run or from a list, which also works with a keyboard."""
-    select = alt.binding_select(options=rates["rate"].tolist(), name="Training curves of learning rate")
+    select = alt.binding_select(options=rates["rate"].tolist(), name=say("Training curves of learning rate"))
     return alt.selection_point(
         name="rate", fields=["rate"], value=initial, bind=select, on="click", nearest=True, toggle=False, clear=False, empty=False
     )
@@ -88,12 +91,14 @@ def _with_best_trade_off(base: alt.Chart) -> alt.Chart:
 
 def _answer() -> _Layers:
     """The slider's price and the best trade-off in words, in lines short enough for a phone."""
-    price = "'An epoch is worth ' + format(worth * 100, '.2~r') + ' percentage points.'"
+    price = say("'An epoch is worth ' + {points} + ' percentage points.'", points="format(worth * 100, '.2~r')")
+    nothing = say("An epoch is worth nothing.")
+    scores = say("{valid} + ' on validation, ' + {test} + ' on test'", valid=_percent("valid"), test=_percent("test"))
     base = _with_best_trade_off(alt.Chart(alt.NamedData("rates"))).transform_calculate(
-        price=f"worth == 0 ? 'An epoch is worth nothing.' : {price}",
-        choice="(worth == 0 ? 'Most accurate: ' : 'Best at this price: ') + datum.rate",
-        scores="format(datum.valid, '.2%') + ' on validation, ' + format(datum.test, '.2%') + ' on test'",
-        cost="format(datum.epochs, '.1f') + ' epochs'",
+        price=f"worth == 0 ? '{nothing}' : {price}",
+        choice=f"(worth == 0 ? '{say('Most accurate: ')}' : '{say('Best at this price: ')}') + datum.rate",
+        scores=scores,
+        cost=say("{epochs} + ' epochs'", epochs="format(datum.epochs, '.1f')"),
     )
     star = base.mark_point(shape=_STAR, size=150, filled=True, color=TRADE_OFF, opacity=1, aria=False)
     lines = [
@@ -104,6 +109,10 @@ def _answer() -> _Layers:
         _line(base, "cost", 70),
     ]
     return alt.layer(*lines).properties(name="answer", width=_WIDTH, height=78)
+
+
+def _percent(field: str) -> str:
+    return f"format(datum.{field}, '.2%')"
 
 
 def _line(base: alt.Chart, field: str, y: int, indent: int = 0, **style: Any) -> alt.Chart:
@@ -130,19 +139,19 @@ def _overview(rates: pd.DataFrame, accuracy: alt.Y, choice: alt.Parameter, *, ar
     layers = [
         chosen,
         _points(runs, pointed_at, are_many=are_many),
-        mean.mark_line(color=ACCURACY, strokeWidth=1.5, description="Mean validation accuracy against the learning rate"),
-        star.mark_point(shape=_STAR, size=420, filled=True, color=TRADE_OFF, opacity=1, description="Best trade-off"),
+        mean.mark_line(color=ACCURACY, strokeWidth=1.5, description=say("Mean validation accuracy against the learning rate")),
+        star.mark_point(shape=_STAR, size=420, filled=True, color=TRADE_OFF, opacity=1, description=say("Best trade-off")),
         # Invisible and on top, so that the pointer finds the runs even under the star.
         runs.properties(name="targets").encode(opacity=alt.value(0), tooltip=_tooltip()).add_params(pointed_at, choice),
     ]
-    title = alt.Title("Every run, and the mean of each rate", subtitle="Click a run to see its training below")
+    title = alt.Title(say("Every run, and the mean of each rate"), subtitle=say("Click a run to see its training below"))
     return alt.layer(*layers).properties(name="overview", width=_WIDTH, height=260, title=title)
 
 
 def _points(runs: alt.Chart, pointed_at: alt.Parameter, *, are_many: bool) -> alt.Chart:
     names = list(STATUSES)
     shapes, colours = zip(*STATUSES.values(), strict=True)
-    legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1)
+    legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1, labelExpr=_status("datum.label"))
     points: alt.Chart = runs.encode(
         color=alt.Color("status:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
         shape=alt.Shape("status:N", scale=alt.Scale(domain=names, range=shapes), legend=legend),
@@ -158,16 +167,22 @@ def _tooltip() -> Any:
     With `nearest` the pointer hits a cell around the run. The run's data are then in datum.datum.
     """
     shown = {
-        "learning rate": "{}.rate",
-        "seed": "{}.seed",
-        "validation accuracy": "{0}.valid == null ? 'none' : format({0}.valid, '.2%')",
-        "test accuracy": "{0}.test == null ? 'none' : format({0}.test, '.2%')",
-        "epochs": "{}.epochs",
-        "seconds": "{0}.seconds == null ? 'not measured' : format({0}.seconds, '.4~r')",
-        "status": "{}.status",
+        "learning rate": "{0}.rate",
+        "seed": "{0}.seed",
+        "validation accuracy": "{0}.valid == null ? '{none}' : format({0}.valid, '.2%')",
+        "test accuracy": "{0}.test == null ? '{none}' : format({0}.test, '.2%')",
+        "epochs": "{0}.epochs",
+        "seconds": "{0}.seconds == null ? '{unmeasured}' : format({0}.seconds, '.4~r')",
+        "status": _status("{0}.status").replace("{'", "{{'").replace("'}", "'}}"),
     }
-    lines = (f"'{name}': {value.format('(datum.datum || datum)')}" for name, value in shown.items())
+    words = {"none": say("none"), "unmeasured": say("not measured")}
+    lines = (f"'{say(name)}': {value.format('(datum.datum || datum)', **words)}" for name, value in shown.items())
     return alt.value(alt.expr(f"{{{', '.join(lines)}}}"))
+
+
+def _status(expression: str) -> str:
+    """The name of the status that the Vega expression gives."""
+    return "{" + ", ".join(f"'{name}': '{say(name)}'" for name in STATUSES) + "}[" + expression + "]"
 
 
 def _training(accuracy: alt.Y, choice: alt.Parameter) -> _Layers:
@@ -177,17 +192,23 @@ def _training(accuracy: alt.Y, choice: alt.Parameter) -> _Layers:
     base = base.encode(
         x=alt.X(
             "e:Q",
-            title="epoch",
+            title=say("epoch"),
             scale=alt.Scale(zero=False, nice=False),
             axis=alt.Axis(tickMinStep=1, tickCount=10, format="d", grid=False),
         ),
         y=accuracy,
         detail="seed:N",
-        tooltip=[alt.Tooltip("seed:N"), alt.Tooltip("e:Q", title="epoch"), alt.Tooltip("v:Q", title="accuracy", format=".2%")],
+        tooltip=[
+            alt.Tooltip("seed:N", title=say("seed")),
+            alt.Tooltip("e:Q", title=say("epoch")),
+            alt.Tooltip("v:Q", title=say("accuracy"), format=".2%"),
+        ],
     )
     lines = base.mark_line(color=ACCURACY, strokeWidth=1.5, opacity=0.75, aria=False)
     best = base.transform_filter("datum.e == datum.best").mark_point(color=ACCURACY, filled=True, size=70, opacity=1, aria=False)
-    title = alt.Title(alt.expr("'Training at ' + rate.rate[0]"), subtitle="A line a seed, a point its best epoch")
+    title = alt.Title(
+        alt.expr(say("'Training at ' + {rate}", rate="rate.rate[0]")), subtitle=say("A line a seed, a point its best epoch")
+    )
     return alt.layer(lines, best).properties(name="training", width=_WIDTH, height=200, title=title)
 
 

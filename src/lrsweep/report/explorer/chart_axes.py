@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from lrsweep.report.texts.language import say
 from lrsweep.report.texts.wording import power_of_ten
 
 LEAST_ERROR = 1e-4  # drawn instead of zero, which a log scale cannot show
@@ -27,7 +28,7 @@ def accuracy_axis(rows: list[dict[str, Any]]) -> alt.Y:
     ticks = [m * 10**e for e in range(-4, 1) for m in (1, 2, 5) if least / 1.3 <= m * 10**e <= 1]
     axis = alt.Axis(values=ticks, labelExpr="format(1 - datum.value, '.4~%')", minExtent=EXTENT, maxExtent=EXTENT)
     scale = alt.Scale(type="log", reverse=True, domain=[least / 1.3, 1.12], nice=False)
-    return alt.Y("error:Q", title="validation accuracy", scale=scale, axis=axis)
+    return alt.Y("error:Q", title=say("validation accuracy"), scale=scale, axis=axis)
 
 
 def lr_axis(lr: pd.Series) -> alt.X:
@@ -36,4 +37,4 @@ def lr_axis(lr: pd.Series) -> alt.X:
     decades = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
     names = json.dumps({decade: power_of_ten(decade) for decade in decades})
     axis = alt.Axis(values=[10.0**decade for decade in decades], labelExpr=f"{names}[round(log(datum.value) / LN10)]")
-    return alt.X("lr:Q", title="learning rate", scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis)
+    return alt.X("lr:Q", title=say("learning rate"), scale=alt.Scale(type="log", domain=[low, high], nice=False), axis=axis)

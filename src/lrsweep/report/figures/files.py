@@ -14,6 +14,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure as MatplotlibFigure
 
 from lrsweep.report.figures.style import new_figure
+from lrsweep.report.texts.language import is_korean
 from lrsweep.report.texts.wording import escaped
 from lrsweep.storage import files
 
@@ -30,15 +31,23 @@ class Figure:
 
 
 def draw(folder: Path, figure: Figure) -> str:
-    """Draw a figure into folder/figures as PNG and SVG, and return its Markdown."""
+    """Draw a figure into folder/figures as PNG and SVG, and return its Markdown.
+
+    Both languages share the figures, whose words are English: the Korean report comes second and draws nothing.
+    """
+    if not is_korean():
+        _draw(folder, figure)
+    image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
+    return f"{image}\n\n{figure.reading}" if figure.reading else image
+
+
+def _draw(folder: Path, figure: Figure) -> None:
     drawn, ax = new_figure(figure.title)
     figure.plot(ax)
     for axes in drawn.axes:
         for points in axes.collections:
             points.set_rasterized(isinstance(points, PathCollection) and np.shape(points.get_offsets())[0] > _MAX_SVG_POINTS)
     save(drawn, folder / "figures" / figure.name)
-    image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
-    return f"{image}\n\n{figure.reading}" if figure.reading else image
 
 
 def save(drawn: MatplotlibFigure, path: Path) -> None:

@@ -6,7 +6,13 @@ from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.findings import Analysis, Findings, Target
 from lrsweep.report.figures import plots
 from lrsweep.report.figures.files import Figure
+from lrsweep.report.texts.language import is_korean, say
 from lrsweep.report.texts.wording import counted, escaped, seeds_text
+
+
+def words_in_figures() -> str:
+    """For Korean readers: the figures serve both languages, so their words are English."""
+    return say("The words in the figures") if is_korean() else ""
 
 
 def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
@@ -19,26 +25,31 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
         shortfall_figure("shortfall", main),
         Figure(
             "error",
-            f"Test error against the learning rate ({arm}, {seeds})",
-            "Lower is better; both axes are logarithmic. Every run is a point.",
+            say("Test error against the learning rate ({arm}, {seeds})", arm=arm, seeds=seeds),
+            say("Lower is better; both axes are logarithmic. Every run is a point."),
             lambda ax: plots.plot_error(runs, study, headline, main.edges, ax),
         ),
         Figure(
             "accuracy-and-epochs",
-            f"Accuracy and epochs against the learning rate ({arm}, {seeds})",
-            "The documents' figure: accuracy on the left axis, the cost of a run on the right one.",
+            say("Accuracy and epochs against the learning rate ({arm}, {seeds})", arm=arm, seeds=seeds),
+            say("The documents' figure: accuracy on the left axis, the cost of a run on the right one."),
             lambda ax: plots.plot_accuracy_and_epochs(runs, study, headline, ax),
         ),
         Figure(
             "error-and-epochs",
-            f"Test error against epochs, one point per rate ({arm}, {seeds}; bars: 95%)",
-            "Down and to the left is better: fewer errors for fewer epochs.",
+            say("Test error against epochs, one point per rate ({arm}, {seeds}; bars: 95%)", arm=arm, seeds=seeds),
+            say("Down and to the left is better: fewer errors for fewer epochs."),
             lambda ax: plots.plot_error_and_epochs(study, headline, ax),
         ),
         *([] if target is None else [_target_figure(target, headline, f"({arm}, {seeds})")]),
         Figure(
             "training-curves",
-            f"Training at {counted(len(rates), 'rate')} ({arm}, seed {first_seed}; a mark: the best epoch)",
+            say(
+                "Training at {rates} ({arm}, seed {seed}; a mark: the best epoch)",
+                rates=counted(len(rates), "rate"),
+                arm=arm,
+                seed=first_seed,
+            ),
             _reading_of_curves(runs.iloc[0]),
             lambda ax: plots.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
         ),
@@ -46,11 +57,11 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
 
 
 def _target_figure(target: Target, headline: Best, runs: str) -> Figure:
-    to_target = f"to {target.accuracy:.0%} validation accuracy"
+    to_target = f"to {target.accuracy:.0%} validation accuracy"  # the axis label
     return Figure(
         "epochs-to-target",
-        f"Epochs {to_target} {runs}",
-        "An open triangle is a run that ended before it got there; the line is broken where half of the runs did.",
+        say("Epochs to {accuracy:.0%} validation accuracy {runs}", accuracy=target.accuracy, runs=runs),
+        say("An open triangle is a run that ended before it got there; the line is broken where half of the runs did."),
         lambda ax: plots.plot_epochs_to_target(target.times, target.medians, f"epochs {to_target}", headline, ax),
     )
 
@@ -58,13 +69,16 @@ def _target_figure(target: Target, headline: Best, runs: str) -> Figure:
 def shortfall_figure(name: str, found: Findings) -> Figure:
     """The main figure of an arm."""
     best = found.headline
-    bars = "; bars: 95%, simultaneous" if best.rows["shortfall_low"].notna().any() else ""
+    bars = say("; bars: 95%, simultaneous") if best.rows["shortfall_low"].notna().any() else ""
     return Figure(
         name,
-        f"What each learning rate loses ({best.arm}, {_seeds(found)}{bars})",
-        "A rate is good if its whole bar lies below δ, worse if its whole bar lies above, and undecided otherwise. A hollow mark "
-        "has no interval: not every seed learned, or there are too few seeds. The axis is linear up to "
-        f"{best.delta * 250:g} points.",
+        say("What each learning rate loses ({arm}, {seeds}{bars})", arm=best.arm, seeds=_seeds(found), bars=bars),
+        say(
+            "A rate is good if its whole bar lies below δ, worse if its whole bar lies above, and undecided otherwise. A hollow "
+            "mark has no interval: not every seed learned, or there are too few seeds. The axis is linear up to {linear:g} "
+            "points.",
+            linear=best.delta * 250,
+        ),
         lambda ax: plots.plot_shortfall(found.best, best, found.edges, ax),
     )
 
@@ -76,4 +90,6 @@ def _seeds(found: Findings) -> str:
 
 def _reading_of_curves(run: pd.Series) -> str:
     patience, budget = escaped(run["training.patience"]), escaped(run["training.max_epochs"])
-    return f"Every run has {budget} epochs." if patience == "null" else f"A run ends after {patience} epochs without improvement."
+    if patience == "null":
+        return say("Every run has {epochs} epochs.", epochs=budget)
+    return say("A run ends after {epochs} epochs without improvement.", epochs=patience)

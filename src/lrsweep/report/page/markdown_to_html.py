@@ -16,8 +16,10 @@ from markdown_it.renderer import RendererProtocol
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
+from lrsweep.report.texts.language import say
+from lrsweep.report.texts.wording import counted
+
 EXPLORER_MARK = "<!-- explorer -->"
-EXPLORER_HEADING = "Explore the runs"
 MAX_OPEN_ROWS = 20  # longer tables are folded
 
 _FOLD = re.compile(r"<details( open)?>\s*<summary>([^<>]*)</summary>")
@@ -31,7 +33,6 @@ class Heading:
     level: int
     text: str
     id: str
-    lang: str | None  # "ko" if the text contains Hangul
 
 
 def render_sections(markdown: str, folder: Path, explorer: str | None) -> tuple[str, list[Heading]]:
@@ -54,7 +55,7 @@ def render_sections(markdown: str, folder: Path, explorer: str | None) -> tuple[
 
 
 def _with_mark(markdown: str) -> str:
-    section = f"## {EXPLORER_HEADING}\n\n{EXPLORER_MARK}\n\n"
+    section = f"## {say('Explore the runs')}\n\n{EXPLORER_MARK}\n\n"
     marked, num_marks = re.subn(r"(?m)^(?=## )", section, markdown, count=1)
     return marked if num_marks else f"{markdown}\n\n{section}"
 
@@ -107,11 +108,11 @@ class _Writer:
     def _heading(self, block: list[Token]) -> None:
         level = int(block[0].tag[1:])
         text = "".join(child.content for child in block[1].children or [])
-        heading = Heading(level, text, self._new_id(text), "ko" if _HANGUL.search(text) else None)
+        heading = Heading(level, text, self._new_id(text))
         self.headings.append(heading)
         self.close(level)
         if level > 1:
-            self._enter(level, f'<section aria-labelledby="{heading.id}"{_lang(text)}>', "</section>")
+            self._enter(level, f'<section aria-labelledby="{heading.id}">', "</section>")
         self.parts.append(f'<{block[0].tag} id="{heading.id}">{self._render(block[1:2])}</{block[0].tag}>')
 
     def _new_id(self, text: str) -> str:
@@ -121,7 +122,7 @@ class _Writer:
         return next(name for name in names if name not in taken)
 
     def _fold(self, summary: str, *, is_open: bool) -> None:
-        opening = f"<details{' open' if is_open else ''}{_lang(summary)}><summary>{escape(summary)}</summary>"
+        opening = f"<details{' open' if is_open else ''}><summary>{escape(summary)}</summary>"
         self._enter(0, opening, _FOLD_END)
 
     def _end_fold(self) -> None:
@@ -131,11 +132,13 @@ class _Writer:
 
     def _content(self, block: list[Token]) -> str:
         html = self._render(block)
+        if block[0].type == "blockquote_open" and _HANGUL.search(html):  # a Korean document's own words
+            return html.replace("<blockquote>", '<blockquote lang="ko">', 1)
         if block[0].type == "table_open":
             return self._table(html, num_rows=sum(token.type == "tr_open" for token in block) - 1)
         children = (block[1].children or []) if block[0].type == "paragraph_open" else []
         if [child.type for child in children] == ["image"] and html.startswith("<p><img"):
-            caption = escape(children[0].content)
+            caption = escape(_alt_text(children[0]))
             image = html.removeprefix("<p>").removesuffix("</p>\n")
             # Hidden from screen readers, which have just read the same text as the picture's alt text.
             return f'<figure><div class="picture">{image}</div><figcaption aria-hidden="true">{caption}</figcaption></figure>'
@@ -143,24 +146,29 @@ class _Writer:
 
     def _table(self, html: str, num_rows: int) -> str:
         """Put the table into a box that scrolls, also with the keyboard. Fold a long table."""
-        name = escape(self.headings[-1].text) if self.headings else "table"
+        name = escape(self.headings[-1].text) if self.headings else say("table")
         box = f'<div class="table" role="region" tabindex="0" aria-label="{name}">{html}</div>'
         is_folded = any(level == 0 for level, _ in self.open)
-        return box if num_rows <= MAX_OPEN_ROWS or is_folded else f"<details><summary>{num_rows} rows</summary>{box}</details>"
+        return (
+            box
+            if num_rows <= MAX_OPEN_ROWS or is_folded
+            else f"<details><summary>{counted(num_rows, 'row')}</summary>{box}</details>"
+        )
 
     def _render(self, tokens: list[Token]) -> str:
         return str(self.parser.renderer.render(tokens, self.parser.options, self.env))
 
 
-def _lang(text: str) -> str:
-    return ' lang="ko"' if _HANGUL.search(text) else ""
-
-
 def _render_image(renderer: RendererProtocol, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
     """The embedded picture, preferably as SVG; only its alt text if the picture is not in the report's folder."""
-    alt_text = escape(tokens[index].content)
+    alt_text = escape(_alt_text(tokens[index]))
     data = _data_url(env["folder"], str(tokens[index].attrs.get("src", "")))
     return alt_text if data is None else f'<img src="{data}" alt="{alt_text}">'
+
+
+def _alt_text(image: Token) -> str:
+    """Without the backslashes of the Markdown."""
+    return "".join(child.content for child in image.children or [])
 
 
 def _data_url(folder: Path, source: str) -> str | None:

@@ -12,6 +12,7 @@ import vl_convert
 from markupsafe import Markup
 
 from lrsweep.report.page.markdown_to_html import render_sections
+from lrsweep.report.texts.language import NAMES, file_name, is_korean, other, say
 
 _HERE = Path(__file__).parent
 _TEMPLATES = jinja2.Environment(
@@ -19,18 +20,24 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def render_page(title: str, body_markdown: str, folder: Path, explorer: dict[str, Any] | None, lang: str = "en") -> str:
-    """The whole page. Pictures are read from `folder`; `explorer` is the Vega-Lite specification of `explorer_spec`.
+def render_page(title: str, body_markdown: str, folder: Path, explorer: dict[str, Any] | None, file: str | None = None) -> str:
+    """The whole page, in the current language. It links to the same page in the other language if `file` names it.
+
+    Pictures are read from `folder`; `explorer` is the Vega-Lite specification of `explorer_spec`.
 
     Whatever the texts contain, the page's Content Security Policy lets the browser load nothing and run only the page's
     own scripts. markdown_to_html.py says what the Markdown may contain.
     """
-    chart = None if explorer is None else _TEMPLATES.get_template("explorer.html.j2").render(spec=Markup(_json(explorer)))
+    chart = (
+        None if explorer is None else _TEMPLATES.get_template("explorer.html.j2").render(say=say, spec=Markup(_json(explorer)))
+    )
     body, headings = render_sections(body_markdown, folder, chart)
     scripts = [_script("page.js")] if explorer is None else [_script("page.js"), _vega(), _script("explorer.js")]
     return _TEMPLATES.get_template("page.html.j2").render(
         title=title,
-        lang=lang,
+        say=say,
+        lang="ko" if is_korean() else "en",
+        switch=file and {"lang": other(), "name": NAMES[other()], "file": file_name(file, other())},
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         contents=[heading for heading in headings if heading.level == 2],
         body=Markup(body),

@@ -10,6 +10,7 @@ from lrsweep.analysis.edges import Edge, Edges
 from lrsweep.analysis.explanations import VerySmall
 from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.shortfall import MIN_SEEDS
+from lrsweep.report.texts.language import all_of_them
 from lrsweep.report.texts.wording import (
     escaped,
     interval,
@@ -65,9 +66,12 @@ def conclusions_ko(found: Findings) -> str:
             f"* 1e-5 ~ 1e-4에서는 {reference}에 비해 epoch 수가 {times(slow.epochs_ratio)}배이고 (중앙값), 테스트 정확도는 "
             f"{_points(slow.test_shortfall)} (평균)."
         )
+        improving = f"그중 {slow.num_still_improving}회는"
+        if slow.num_still_improving == slow.num_out_of_patience > 1:
+            improving = f"그 {slow.num_still_improving}회 모두"
         lines.append(
             "* 문서는 이 범위에서 정확도가 느리게 오르는 동안 patience가 다한다고 추정한다. 실제로 "
-            f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. 그중 {slow.num_still_improving}회는 정확도가 가장 높았던 "
+            f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. {improving} 정확도가 가장 높았던 "
             "epoch 뒤에도 검증 손실이 최저값을 갱신하였다."
         )
     return "\n".join(lines) + "\n"
@@ -95,6 +99,21 @@ def caution_ko(found: Findings) -> str:
     tried = "실험한" if found.headline is found.best else "새 시드로 다시 실험한"
     doubts = [DOUBTS_KO[doubt].format(tried=tried) for doubt in found.headline.doubts]
     return f"**주의: {'. '.join(doubts)}.**" if doubts else ""
+
+
+def good_rates_ko(best: Best) -> str:
+    """Like `good_rates_en`, without a full stop."""
+    if len(best.good):
+        rates = stretches_text(best.stretches("good"), "~", ", ")
+        return f"{rates} ({len(best.good)}개). 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인되었다.{_undecided(best)}".rstrip(
+            "."
+        )
+    if not best.rows["num_learned"].any():
+        return "없음 (학습된 실행이 없다)"
+    if len(best.rows) == 1:
+        return "알 수 없음 (학습률 하나만 실험했다)"
+    none = f"**없음**. 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인된 학습률이 아직 없다."
+    return f"{none}{_undecided(best)}{_needed(best)}".rstrip(".")
 
 
 def _range(best: Best) -> str:
@@ -170,7 +189,7 @@ def _seconds(best: Best, trade_off: TradeOff) -> str:
     subject = (
         "수행 시간은" if row["lr"] == trade_off.row["lr"] else f"좋은 학습률 가운데 {lr_text(row['lr'])}의 수행 시간이 가장 짧아"
     )
-    return (
+    return all_of_them(
         f"{subject} {seconds_text(row['seconds_mean'])}초이다{_between(row['seconds_low'], row['seconds_high'], '.0f')}. 컴퓨터를 혼자 쓴 "
         f"실행만 잰 값이다 ({row['num_measured']}회 중 {row['num_timed']}회)."
     )
@@ -231,7 +250,7 @@ def _no_learning(low: VerySmall) -> str:
 
 
 def _share(count: int, total: int) -> str:
-    return f"{total}회 모두" if count == total else f"{total}회 중 {count}회가"
+    return all_of_them(f"{total}회 중 {count}회가")
 
 
 def _points(shortfall: float) -> str:

@@ -15,9 +15,15 @@ from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.report.texts.conclusions_en import caution_en, disagreement_en
 from lrsweep.report.texts.conclusions_ko import caution_ko
+from lrsweep.report.texts.language import is_korean
 from lrsweep.report.texts.wording import counted, decimal_rate, percent, points, seconds_text, seeds_text
 
 NEIGHBOUR = 0.5  # decades from the chosen rate to the neighbours whose loss is quoted
+
+
+def decision(found: Findings) -> list[tuple[str, str]]:
+    """In the report's language."""
+    return decision_ko(found) if is_korean() else decision_en(found)
 
 
 def decision_en(found: Findings) -> list[tuple[str, str]]:

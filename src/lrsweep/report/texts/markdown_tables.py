@@ -11,7 +11,10 @@ from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.fixed_budget import PATIENCES, Sensitivity
 from lrsweep.analysis.summary import BUSY_FROM
 from lrsweep.report.texts.conclusions_en import good_rates_en
+from lrsweep.report.texts.conclusions_ko import good_rates_ko
+from lrsweep.report.texts.language import is_korean, say, word
 from lrsweep.report.texts.wording import (
+    between,
     counted,
     escaped,
     lr_text,
@@ -35,8 +38,9 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def rates_table(rows: pd.DataFrame, optimism: pd.Series | None = None) -> str:
     """One row per rate of one arm. `rows` is `Best.rows`; `optimism` adds a column, see `confirmation.optimism`."""
     is_timed = bool(rows["num_timed"].any())
-    header = ["learning rate", "runs", "loses (points)", "class", "test accuracy", "validation accuracy", "epochs"]
-    header += ["seconds"] * is_timed + ["study minus fresh (points)"] * (optimism is not None) + ["remarks"]
+    header = [say("learning rate"), say("runs"), say("loses (points)"), say("class"), say("test accuracy")]
+    header += [say("validation accuracy"), say("epochs"), *[say("seconds")] * is_timed]
+    header += [say("study minus fresh (points)")] * (optimism is not None) + [say("remarks")]
     table = []
     for _, row in rows.iterrows():
         cells = _rate_cells(row) + [_seconds_cell(row)] * is_timed
@@ -51,8 +55,8 @@ def _rate_cells(row: pd.Series) -> list[str]:
     return [
         lr_text(row["lr"]),
         str(row["num_runs"]),
-        "not measured" if math.isnan(row["shortfall"]) else f"{row['shortfall'] * 100:.2f}{_shortfall_interval(row)}",
-        f"**{row['verdict']}**" if row["verdict"] == "good" else str(row["verdict"]),
+        say("not measured") if math.isnan(row["shortfall"]) else f"{row['shortfall'] * 100:.2f}{_shortfall_interval(row)}",
+        f"**{say('good')}**" if row["verdict"] == "good" else word(row["verdict"]),
         _mean_and_half(row["test_mean"], math.nan if is_mixed else row["test_high"]),
         _mean_and_half(row["valid_mean"], math.nan if is_mixed else row["valid_high"]),
         number(row["epochs_mean"], ".1f") + _half(row["epochs_mean"], row["epochs_high"], ".1f"),
@@ -61,14 +65,18 @@ def _rate_cells(row: pd.Series) -> list[str]:
 
 def _shortfall_interval(row: pd.Series) -> str:
     low, high = row["shortfall_low"], row["shortfall_high"]
-    return "" if math.isnan(low) else f" ({low * 100:.2f} to {high * 100:.2f})"
+    return "" if math.isnan(low) else f" ({between(f'{low * 100:.2f}', f'{high * 100:.2f}')})"
 
 
 def _seconds_cell(row: pd.Series) -> str:
     if not row["num_timed"]:
         return "–"
     seconds = f"{row['seconds_mean']:.0f}{_half(row['seconds_mean'], row['seconds_high'], '.0f')}"
-    return f"{seconds} ({row['num_timed']} of {row['num_measured']})"
+    return f"{seconds} ({_of(row['num_timed'], row['num_measured'])})"
+
+
+def _of(num: int, total: int) -> str:
+    return say("{num} of {total}", num=num, total=total)
 
 
 def _half(mean: float, high: float, form: str) -> str:
@@ -76,19 +84,20 @@ def _half(mean: float, high: float, form: str) -> str:
 
 
 def _remarks(row: pd.Series) -> str:
-    remarks = [f"{row[f'num_{status}']} {status}" for status in ("diverged", "failed") if row[f"num_{status}"]]
+    statuses = {"diverged": "{num} diverged", "failed": "{num} failed"}
+    remarks = [say(text, num=row[f"num_{status}"]) for status, text in statuses.items() if row[f"num_{status}"]]
     num_at_chance = row["num_scored"] - row["num_learned"]
     if num_at_chance:
-        remarks.append("at chance" if num_at_chance == row["num_runs"] else f"{num_at_chance} at chance")
+        remarks.append(say("at chance") if num_at_chance == row["num_runs"] else say("{num} at chance", num=num_at_chance))
     if row["num_learned"] == row["num_ok"] == row["num_measured"] and not row["dependable"]:
-        remarks.append("varies too much between seeds to be the best")
+        remarks.append(say("varies too much between seeds to be the best"))
     return ", ".join(remarks)
 
 
 def _mean_and_half(mean: float, high: float) -> str:
     """A mean and the half-width of its 95 % interval."""
     if math.isnan(mean):
-        return "not scored"
+        return say("not scored")
     return percent(mean) + ("" if math.isnan(high) else f" ± {points(high - mean)}")
 
 
@@ -96,20 +105,20 @@ def seeds_table(runs: pd.DataFrame) -> str:
     """Test accuracy of every run of one arm: one row per rate, one column per seed. × marks a diverged run, – a missing one."""
     runs = runs.assign(cell=[_run_cell(run) for run in runs.to_dict("records")])
     cells = runs.pivot(index="lr", columns="seed", values="cell").fillna("–")
-    header = ["learning rate", *(f"seed {escaped(seed)}" for seed in cells.columns)]
+    header = [say("learning rate"), *(say("seed {seed}", seed=escaped(seed)) for seed in cells.columns)]
     return markdown_table(header, ([lr_text(float(lr)), *row] for lr, row in zip(cells.index, cells.to_numpy(), strict=True)))
 
 
 def _run_cell(run: dict[Any, Any]) -> str:
     if run["status"] == "failed":
-        return "failed"
-    mark = " ×" if run["status"] == "diverged" else ""
-    return ("not scored" if math.isnan(run["test_accuracy"]) else percent(run["test_accuracy"])) + mark
+        return say("failed")
+    return percent(run["test_accuracy"]) + (" ×" if run["status"] == "diverged" else "")
 
 
 def sensitivity_section(fixed: Sensitivity, best: Best) -> str:
     """The same rates with a fixed budget instead of early stopping, and with other patiences."""
-    header = ["learning rate", *(f"patience {p} (epochs)" for p in PATIENCES), f"{fixed.epochs} epochs, the best"]
+    header = [say("learning rate"), *(say("patience {num} (epochs)", num=p) for p in PATIENCES)]
+    header.append(say("{num} epochs, the best", num=fixed.epochs))
     rows = (
         [
             lr_text(row["lr"]),
@@ -118,50 +127,66 @@ def sensitivity_section(fixed: Sensitivity, best: Best) -> str:
         ]
         for _, row in fixed.rows.iterrows()
     )
-    return (
-        "## Does early stopping decide it?\n\n"
-        f"Early stopping gives each rate its own budget. Here each had the same, {fixed.epochs} epochs, and its best epoch was "
-        f"picked in retrospect ({seeds_text(fixed.num_seeds)}, {counted(len(fixed.rows), 'rate')}). Good rates then: "
-        f"{good_rates_en(fixed.best)}. {_best_rates_compared(fixed, best)}\n\n"
-        "Validation accuracy, and the epochs that each patience would have "
-        f"trained, by replaying the curves; +: patience did not run out.\n\n{markdown_table(header, rows)}"
+    findings = say(
+        "Early stopping gives each rate its own budget. Here each had the same, {epochs} epochs, and its best epoch was picked "
+        "in retrospect ({seeds}, {rates}). Good rates then: {good}. {compared}",
+        epochs=fixed.epochs,
+        seeds=seeds_text(fixed.num_seeds),
+        rates=counted(len(fixed.rows), "rate"),
+        good=good_rates_ko(fixed.best) if is_korean() else good_rates_en(fixed.best),
+        compared=_best_rates_compared(fixed, best),
     )
+    reading = say(
+        "Validation accuracy, and the epochs that each patience would have trained, by replaying the curves; +: patience did not "
+        "run out."
+    )
+    return "\n\n".join([f"## {say('Does early stopping decide it?')}", findings, reading, markdown_table(header, rows)])
 
 
 def _best_rates_compared(fixed: Sensitivity, best: Best) -> str:
     num_open = int((fixed.rows[f"cut_{PATIENCES[0]}"] < 1).sum())
     lr = float(fixed.best.best["lr"])
-    comparison = f"The best rate by validation accuracy is {'the same' if lr == float(best.best['lr']) else f'{lr_text(lr)}'}"
+    comparison = say("The best rate by validation accuracy is {rate}.", rate=lr_text(lr))
+    if lr == float(best.best["lr"]):
+        comparison = say("The best rate by validation accuracy is the same.")
     if not num_open:
-        return f"{comparison}."
-    return (
-        f"{comparison}. At {num_open} of {counted(len(fixed.rows), 'rate')}, a patience of {PATIENCES[0]} did not always run out "
-        f"within {fixed.epochs} epochs, so this budget cannot tell what early stopping decides there."
+        return comparison
+    limit = say(
+        "At {num} of {rates}, a patience of {patience} did not always run out within {epochs} epochs, so this budget cannot tell "
+        "what early stopping decides there.",
+        num=num_open,
+        rates=counted(len(fixed.rows), "rate"),
+        patience=PATIENCES[0],
+        epochs=fixed.epochs,
     )
+    return f"{comparison} {limit}"
 
 
 def longest_section(runs: pd.DataFrame) -> str:
     """The runs with the most epochs, and all failed runs with their errors."""
     longest = runs.sort_values("epochs", ascending=False, kind="stable").head(NUM_LONGEST)
-    header = ["learning rate", "seed", "arm", "status", "epochs", "seconds"]
+    header = [say(name) for name in ("learning rate", "seed", "arm", "status", "epochs", "seconds")]
     rows = (
         [
             lr_text(r["lr"]),
             escaped(r["seed"]),
             escaped(r["arm"]),
-            escaped(r["status"]),
+            escaped(word(r["status"])),
             str(r["epochs"]),
             "–" if math.isnan(r["seconds"]) else f"{r['seconds']:.0f}",
         ]
         for _, r in longest.iterrows()
     )
     failed = runs[runs["status"] == "failed"]
-    failures = [f"* {lr_text(run['lr'])}, seed {escaped(run['seed'])}: {escaped(run['error'])}" for _, run in failed.iterrows()]
+    failures = [
+        say("* {rate}, seed {seed}: {error}", rate=lr_text(run["lr"]), seed=escaped(run["seed"]), error=escaped(run["error"]))
+        for _, run in failed.iterrows()
+    ]
     return "\n\n".join(
         [
-            "## Longest and failed runs",
+            f"## {say('Longest and failed runs')}",
             markdown_table(header, rows),
-            "\n".join(["Failed:", "", *failures]) if failures else "No run failed.",
+            "\n".join([say("Failed:"), "", *failures]) if failures else say("No run failed."),
         ]
     )
 
@@ -175,21 +200,23 @@ def class_counts_table(counts: pd.DataFrame) -> str:
         used = [int(count) for count in _counts_of(row, digits)]
         ratio = max(used) / min(used) if min(used) else math.inf
         cells = [
-            row["split"],
+            word(str(row["split"])),
             *(row[name] for name in drawn_by),
             *("" if pd.isna(row[digit]) else int(row[digit]) for digit in digits),
         ]
         rows.append([*map(escaped, cells), f"{ratio:.2f}"])
-    return markdown_table(["split", *drawn_by, *digits, "largest / smallest"], rows)
+    drawn = [say("seed") if name == "seed" else name for name in drawn_by]
+    return markdown_table([say("split"), *drawn, *digits, say("largest / smallest")], rows)
 
 
 def data_section(class_counts: pd.DataFrame) -> str:
     if class_counts.empty:
-        return "## The data\n\nNot recorded."
-    judgement = "With classes this even, accuracy is a fair measure."
+        return f"## {say('The data')}\n\n{say('Not recorded.')}"
+    judgement = say("With classes this even, accuracy is a fair measure.")
     if not _is_even(class_counts):
-        judgement = "The classes are uneven: read accuracies with care."
-    return f"## The data\n\nImages of each class in each split. {judgement}\n\n{class_counts_table(class_counts)}"
+        judgement = say("The classes are uneven: read accuracies with care.")
+    counts = say("Images of each class in each split. {judgement}", judgement=judgement)
+    return f"## {say('The data')}\n\n{counts}\n\n{class_counts_table(class_counts)}"
 
 
 def _is_even(class_counts: pd.DataFrame) -> bool:
@@ -208,33 +235,38 @@ def _counts_of(split: dict[Any, Any], classes: list[str]) -> list[float]:
 def environment_section(runs: pd.DataFrame, command: str) -> str:
     """The machine of the runs, and the command that repeats them."""
     peak = runs["peak_memory_bytes"].max()
+    device, name, cores = (values_of(runs, column) for column in ("device", "device_name", "cores"))
     rows = [
-        ["device", f"{values_of(runs, 'device')} ({values_of(runs, 'device_name')}, {values_of(runs, 'cores')} cores)"],
-        ["workers × threads", f"{values_of(runs, 'workers')} × {values_of(runs, 'threads')}"],
-        ["engine, timing, precision", ", ".join(values_of(runs, column) for column in ("engine", "timing", "precision"))],
-        ["runs with a time", _timed_text(runs)],
-        ["peak memory of a worker", "not recorded" if pd.isna(peak) else f"{peak / 1e9:.2f} GB"],
-        ["commit", values_of(runs, "git_commit") + uncommitted_text(runs)],
+        [say("device"), say("{device} ({name}, {cores} cores)", device=device, name=name, cores=cores)],
+        [say("workers × threads"), f"{values_of(runs, 'workers')} × {values_of(runs, 'threads')}"],
+        [say("engine, timing, precision"), ", ".join(values_of(runs, column) for column in ("engine", "timing", "precision"))],
+        [say("runs with a time"), _timed_text(runs)],
+        [say("peak memory of a worker"), say("not recorded") if pd.isna(peak) else f"{peak / 1e9:.2f} GB"],
+        [say("commit"), values_of(runs, "git_commit") + uncommitted_text(runs)],
     ]
-    again = f"All of it again:\n\n{shell_block(command)}"
-    return "\n\n".join(["## Where it ran", markdown_table(["what", "value"], rows), again])
+    table = markdown_table([say("what"), say("value")], rows)
+    return "\n\n".join([f"## {say('Where it ran')}", table, say("All of it again:"), shell_block(command)])
 
 
 def _timed_text(runs: pd.DataFrame) -> str:
     num_timed = int(runs["seconds"].notna().sum())
-    return (
-        f"{num_timed} of {len(runs)} had the machine to themselves (wall time at most {BUSY_FROM:g} times CPU time, not trained "
-        "together with others)"
+    return say(
+        "{num} of {total} had the machine to themselves (wall time at most {busy:g} times CPU time, not trained together with "
+        "others)",
+        num=num_timed,
+        total=len(runs),
+        busy=BUSY_FROM,
     )
 
 
 def uncommitted_text(runs: pd.DataFrame) -> str:
     """How many runs were made from uncommitted files, in brackets; nothing if there are none."""
     num_dirty = int((runs["git_dirty"] == True).sum())  # noqa: E712  # it may be None
-    return f" ({num_dirty} of {counted(len(runs), 'run')} with uncommitted files)" if num_dirty else ""
+    text = say(" ({num} of {runs} with uncommitted files)", num=num_dirty, runs=counted(len(runs), "run"))
+    return text if num_dirty else ""
 
 
 def values_of(runs: pd.DataFrame, column: str) -> str:
     """All distinct values of a column, separated by commas."""
     values = runs[column].dropna().unique()
-    return ", ".join(f"{value:g}" if isinstance(value, float) else escaped(value) for value in values) or "not recorded"
+    return ", ".join(f"{value:g}" if isinstance(value, float) else escaped(value) for value in values) or say("not recorded")

@@ -1,8 +1,13 @@
-"""Numbers as report text: rates, shares, counts, times. `escaped` makes text from configs and machines safe for Markdown."""
+"""Numbers as report text: rates, shares, counts, times. `escaped` makes text from configs and machines safe for Markdown.
+
+Words are in the report's language.
+"""
 
 import math
 import re
 from collections.abc import Collection, Sequence
+
+from lrsweep.report.texts.language import is_korean, say
 
 MAX_STRETCHES = 3  # longer lists are hard to read
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -55,7 +60,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def percent(share: float) -> str:
-    return "not scored" if math.isnan(share) else f"{share:.2%}"
+    return say("not scored") if math.isnan(share) else f"{share:.2%}"
 
 
 def points(difference: float) -> str:
@@ -74,21 +79,26 @@ def interval(low: float, high: float, to: str = "to") -> str:
 
 
 def number(value: float, form: str) -> str:
-    return "not measured" if math.isnan(value) else format(value, form)
+    return say("not measured") if math.isnan(value) else format(value, form)
 
 
 def times(ratio: float) -> str:
     if math.isnan(ratio):
-        return "(not measured)"
+        return say("(not measured)")
     return f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
 
 
 def counted(num: int, noun: str) -> str:
-    return f"{num} {noun}" + ("" if num == 1 else "s")
+    """The number of things: 3 runs, 실행 3회."""
+    return say("{num} " + (noun if num == 1 and not is_korean() else f"{noun}s"), num=num)
 
 
 def seeds_text(num_seeds: int) -> str:
-    return "one seed" if num_seeds == 1 else f"{num_seeds} seeds"
+    return say("one seed") if num_seeds == 1 else counted(num_seeds, "seed")
+
+
+def between(low: str, high: str) -> str:
+    return say("{low} to {high}", low=low, high=high)
 
 
 def escaped(text: object) -> str:

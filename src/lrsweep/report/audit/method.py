@@ -1,0 +1,72 @@
+"""How the claims were judged: the end of the audit."""
+
+from lrsweep.analysis.claims import LEVEL, SECONDARY_LEVEL, Audit
+from lrsweep.analysis.contrasts import ACTED
+from lrsweep.analysis.plan import PAIRED_SD
+from lrsweep.analysis.verdicts import DELTA
+from lrsweep.report.audit.effect_texts import size_text
+from lrsweep.report.texts.language import say
+
+
+def method_section(audit: Audit) -> str:
+    rules = [
+        say(
+            "**Read as its author would want it read.** Each claim has a reading, and one test that decides. Other tests are "
+            "shown beside it and never decide. Some claims say that something costs nothing that matters. They are judged "
+            "against minus the smallest difference that matters."
+        ),
+        say(
+            "**The smallest difference that matters** (δ): {accuracy} of test accuracy (20 of 10,000 images; two standard errors "
+            "of one score are 0.28 points), {factor} of time or epochs, {decades} of learning rate. A claim that needs another δ "
+            "says why.",
+            accuracy=size_text(DELTA["accuracy"], "accuracy"),
+            factor=size_text(DELTA["factor"], "factor"),
+            decades=size_text(DELTA["decades"], "decades"),
+        ),
+        say(
+            "**Five verdicts.** *No difference that matters*: the whole interval lies within ±δ, on either side of zero. "
+            "Otherwise *holds here*: it lies above zero, the claim's side. *Does not hold here*: it lies below zero. *Open*: "
+            "none of these. An open claim says how many seeds would probably decide it (80 %, if effect and spread are as "
+            "estimated). *Not testable here*: a definition, or a statement about the literature."
+        ),
+        say(
+            "**What was not measured** is open, and names the planned seeds. *Probably show* means with a probability of 80 %, "
+            "if the difference of two arms has a standard deviation of {sd:.2f} points between seeds, as in the first, small "
+            "studies.",
+            sd=PAIRED_SD * 100,
+        ),
+        say(
+            "**Tuned, then confirmed.** The runs of a study choose the rate of each arm, by validation accuracy and with equal "
+            "effort. Every arm then runs at that rate on fresh seeds, the same for all arms, and only these decide. Some "
+            "studies ask where the best rate lies, or run all rates on several seeds; their own runs decide. If an arm's best "
+            "rate is the lowest or highest tried, a caveat says so."
+        ),
+        say(
+            "**Scored where it counts.** Runs of a fixed length are scored at their last epoch, because keeping the best one "
+            "hides what a falling rate does. Runs with early stopping are scored at their best epoch, as in the document."
+        ),
+        say(
+            "**Paired by seed.** A seed has the same images, initial weights and batch order in all arms. Effects are means of "
+            "differences within seeds, with Student's intervals. Times and epochs are compared as ratios."
+        ),
+        say(
+            "**Many tests.** The {num} deciding tests share a level of {level:.0%} (Bonferroni), so every interval is at "
+            "{each:.2%}. A test of several pairs divides its level among them where its question needs that. Intervals beside a "
+            "verdict are at {secondary:.0%} each. A share of runs has no interval, because the runs of a seed are alike. The two "
+            "blanks of document 003 have the intervals of the report on study=lr, which hold together over the rates at 95 %.",
+            num=audit.num_tests,
+            level=LEVEL,
+            each=1 - audit.level,
+            secondary=1 - SECONDARY_LEVEL,
+        ),
+        say(
+            "**A method must act.** Every schedule is replayed on its records. If its rate or batch moved in fewer than "
+            "{acted:.0%} of the runs, the arm gives no verdict.",
+            acted=ACTED,
+        ),
+        say(
+            "Claims and tests are data: conf/claims.yaml. `lrsweep-report study=all` makes this page from the records, always "
+            "with the same bytes."
+        ),
+    ]
+    return "\n".join([f"## {say('How it was judged')}", "", *(f"* {rule}" for rule in rules)])
