@@ -74,11 +74,15 @@ def grouped(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tenso
     return linear(ACTIVATIONS[config.activation](linear(x, "dense")), "output")
 
 
+def shipped(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
+    return forward_cnn(config, weights, {}, images_KBHW.unsqueeze(2), [], training=True)
+
+
 def by_autograd(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
     """The shipped columns, but with autograd's backward pass instead of the hand-written one."""
     columns = stacked_cnn._Columns
     with mock.patch.object(columns, "apply", partial(columns.forward, SimpleNamespace())):
-        return forward_cnn(config, weights, images_KBHW)
+        return shipped(config, weights, images_KBHW)
 
 
 def ways(*, with_compiled: bool = False) -> dict[str, Forward]:
@@ -88,7 +92,7 @@ def ways(*, with_compiled: bool = False) -> dict[str, Forward]:
     config = ModelConfig()
     model = build_model(config, torch.Generator(), torch.device("cpu"))  # functional_call replaces its weights
     forwards: dict[str, Forward] = {
-        SHIPPED: partial(forward_cnn, config),
+        SHIPPED: partial(shipped, config),
         "columns, autograd's backward": partial(by_autograd, config),
         "grouped convolutions": partial(grouped, config),
         "torch.func.vmap of the solo network": partial(mapped, model),

@@ -13,7 +13,7 @@ import pytest
 import lrsweep
 from lrsweep.cli import main
 from lrsweep.config import CONF_DIR, RunConfig
-from lrsweep.fused import scheduler
+from lrsweep.fused.fusable import reason_not_fusable
 
 ROOT = Path(__file__).parents[2]
 PAGES = ["README.md", "README.ko.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
@@ -117,6 +117,6 @@ def test_a_row_of_the_methods_table_is_true(name: str, lines: list[str], is_fuse
     for line in lines:
         run = main.to_app_config(main.compose(*shlex.split(line))).run
         assert run != RunConfig() or line == "optimizer=adamw"  # the default
-        assert (scheduler.reason_not_fusable(run) is None) == (is_fused == "yes"), line
+        assert (reason_not_fusable(run) is None) == (is_fused == "yes"), line
     for study in studies:
         assert (CONF_DIR / "study" / f"{study}.yaml").exists()

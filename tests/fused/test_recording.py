@@ -149,6 +149,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "default": {},
     "double_softmax, l1, l2": {"loss": LossConfig(name="double_softmax", l1=0.1, l2=0.1)},
     "linear network": {"model": ModelConfig(activation="linear", conv_activation="linear", pool="mean")},
+    "batch norm": {"model": ModelConfig(batch_norm=True)},
 }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lrsweep.cli import execution
-from lrsweep.config import MachineConfig, OptimizerConfig, RunConfig, ScheduleConfig, run_id
+from lrsweep.config import MachineConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, run_id
 from lrsweep.data.dataset import DataSet
 from lrsweep.fused import scheduler
 from lrsweep.fused.active_run import EpochSeconds
@@ -182,12 +182,15 @@ def test_a_run_continues_in_whatever_slots_and_company(mnist: DataSet, make_run:
         assert resumed[i].best_epoch == whole[i + 1].best_epoch
 
 
-def test_the_contents_of_a_state_belong_to_format_3(mnist: DataSet, make_run: MakeRun) -> None:
+def test_the_contents_of_a_state_belong_to_format_4(mnist: DataSet, make_run: MakeRun) -> None:
     """If you change the contents, raise checkpoints._FORMAT, so that older files are refused."""
     states: list[State] = []
-    train([make_run(max_epochs=2)], mnist, num_slots=1, on_state=lambda i, make_state: states.append(make_state()))
-    assert checkpoints._FORMAT == 3
+    run = replace(make_run(max_epochs=2), model=ModelConfig(batch_norm=True))
+    train([run], mnist, num_slots=1, on_state=lambda i, make_state: states.append(make_state()))
+    assert checkpoints._FORMAT == 4
+    statistics = [f"norm{i}.{name}" for i in (1, 2, 3) for name in ("running_mean", "running_var", "num_batches_tracked")]
+    buffers = {f"{kind} {name}" for kind in ("buffer", "best buffer") for name in statistics}
     assert {name: set(part) for name, part in states[0].items()} == {
-        "run": {"order", "stopping", "plateau", "curve", "num_finite", "last_finite_loss", "wall_seconds"},
-        "slot": {"weights", "best", "lr_scale", "train_indices", "valid_indices", "step", "exp_avg", "exp_avg_sq"},
+        "run": {"generators", "stopping", "plateau", "curve", "num_finite", "last_finite_loss", "wall_seconds"},
+        "slot": buffers | {"weights", "best", "lr_scale", "train_indices", "valid_indices", "step", "exp_avg", "exp_avg_sq"},
     }

@@ -15,7 +15,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from lrsweep.cli.execution import run_cohort
-from lrsweep.config import DataConfig, MachineConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig
+from lrsweep.config import DataConfig, MachineConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig
 from lrsweep.data import dataset
 from lrsweep.data.dataset import DataSet, Part
 from lrsweep.fused import scheduler
@@ -152,7 +152,6 @@ def test_runs_that_are_scored_and_validated_differently_share_a_program(mnist: D
 )
 def test_a_run_with_these_settings_has_the_outcome_of_solo(mnist: DataSet, make_run: MakeRun, settings: dict[str, Any]) -> None:
     run = replace(make_run(num_train=40, num_valid=30, num_test=30), **settings)
-    assert scheduler.reason_not_fusable(run) is None
     assert_close(train_fused([run], mnist)[0], train_solo(run, mnist), tolerance=1e-3)
 
 
@@ -315,7 +314,7 @@ def scripted_fused(run: RunConfig, mnist: DataSet, curve: Curve) -> Outcome:
     epochs = iter(curve)
     seen: list[tuple[float, float, float]] = []
 
-    def epoch(self: Block, order_KN: Tensor, rates_SK: Tensor, validated: list[int] | None) -> EpochResult:
+    def epoch(self: Block, order_KN: Tensor, rates_SK: Tensor, *args: Any) -> EpochResult:
         seen.append(next(epochs))
         self.rows_KP.fill_(len(seen))
         train_loss, valid_loss, valid_accuracy = (torch.tensor([value], dtype=torch.float64) for value in seen[-1])
@@ -386,8 +385,16 @@ def test_any_run_stops_when_solo_does(
 
 def test_runs_that_differ_in_rate_seed_limits_and_layer_factors_share_a_program(make_run: MakeRun) -> None:
     falling = replace(make_run(), optimizer=OptimizerConfig(layerwise="falling", layer_factor=3.0))
-    runs = [make_run(), make_run(lr=0.1, seed=3), make_run(patience=2, max_epochs=9), falling]
-    assert scheduler.cohorts(runs) == [[0, 1, 2, 3]]
+    by_name = replace(make_run(), optimizer=OptimizerConfig(rates={"conv1.": 0.1}))
+    runs = [make_run(), make_run(lr=0.1, seed=3), make_run(patience=2, max_epochs=9), falling, by_name]
+    assert scheduler.cohorts(runs) == [[0, 1, 2, 3, 4]]
+
+
+def test_runs_whose_data_are_in_different_places_share_a_program(make_run: MakeRun) -> None:
+    data = DataConfig(target="any:images", content="0", num_train=64, num_valid=100, num_test=100, path="here.npz")
+    runs = [replace(make_run(), data=data), replace(make_run(), data=replace(data, path="there.npz"))]
+    assert scheduler.cohorts(runs) == [[0, 1]]
+    assert scheduler.cohorts([runs[0], replace(runs[1], data=replace(data, content="1"))]) == [[0], [1]]
 
 
 @pytest.mark.parametrize(
@@ -401,23 +408,6 @@ def test_runs_that_differ_in_rate_seed_limits_and_layer_factors_share_a_program(
 def test_runs_that_differ_in_anything_else_do_not(make_run: MakeRun, settings: dict[str, Any]) -> None:
     other = replace(make_run(), **settings) if "optimizer" in settings else make_run(**settings)
     assert scheduler.cohorts([make_run(), other, make_run(seed=1)]) == [[0, 2], [1]]
-
-
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"model": ModelConfig(activation="elu", init="he")}, None),
-        ({"model": ModelConfig(init_from="weights.pt", new_output=True)}, None),
-        ({"training": TrainingConfig(patience=None, score="last", validate_every=5)}, None),
-        ({"schedule": ScheduleConfig(name="grow_batch")}, "schedule=grow_batch cannot be fused"),
-        ({"training": TrainingConfig(precision="bf16")}, "training.precision=bf16 cannot be fused"),
-        ({"data": DataConfig(max_shift=1.0)}, "augmentation (data.max_shift, data.max_rotation) cannot be fused"),
-        ({"model": ModelConfig(dropout=0.5)}, "model.dropout=0.5 cannot be fused"),
-        ({"model": ModelConfig(batch_norm=True)}, "model.batch_norm=true cannot be fused"),
-    ],
-)
-def test_a_run_that_cannot_be_fused_has_a_reason(settings: dict[str, Any], reason: str | None) -> None:
-    assert scheduler.reason_not_fusable(RunConfig(**settings)) == reason
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU to record CUDA graphs")

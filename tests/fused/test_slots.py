@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lrsweep.config import RunConfig, TrainingConfig
+from lrsweep.config import DataConfig, ModelConfig, RunConfig, TrainingConfig
 from lrsweep.data.dataset import DataSet
 from lrsweep.fused import scheduler
 from lrsweep.fused.active_run import EpochSeconds
@@ -56,7 +56,7 @@ class FakeBlock:
         for name, value in self.state(k).items():
             value.copy_(state[name])
 
-    def epoch(self, order_KN: Tensor, rates_SK: Tensor, validated: list[int] | None) -> EpochResult:
+    def epoch(self, order_KN: Tensor, rates_SK: Tensor, *args: Any) -> EpochResult:
         self.gpu.launched.append(self.num_slots)
         self.epoch_K += 1
         accuracies = [accuracy(seed, epoch) for seed, epoch in zip(self.seed_K.tolist(), self.epoch_K.tolist(), strict=True)]
@@ -211,3 +211,16 @@ def test_slots_are_counted_without_building_any(
     monkeypatch.setattr(scheduler, "Block", None)
     run = replace(make_run(), training=TrainingConfig(batch_size=batch_size))
     assert scheduler.num_slots_that_fit(run, mnist) in fitting
+
+
+def test_a_larger_network_or_larger_images_leave_room_for_fewer_slots(mnist: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (24 * 10**9, 0))
+
+    def num_slots(width: int, side: int) -> int:
+        model = ModelConfig(name="mlp", target="lrsweep.training.nets.mlp:MLP", source="0", args={"width": width, "depth": 1})
+        data = DataConfig(target="any:images", content="0", shape=[1, side, side], num_train=64, num_valid=64, num_test=64)
+        return scheduler.num_slots_that_fit(RunConfig(model=model, data=data), mnist)
+
+    assert num_slots(width=64, side=28) == num_slots(width=128, side=28)  # a slot counts as 16 MiB at least
+    assert num_slots(width=4096, side=28) < num_slots(width=128, side=28)
+    assert num_slots(width=64, side=56) < num_slots(width=64, side=28)

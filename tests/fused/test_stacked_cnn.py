@@ -43,14 +43,14 @@ def stack(models: list[nn.Module]) -> tuple[Weights, Tensor]:
 
 def batch_of(size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(7)
-    images_KBHW = torch.rand(NUM_RUNS, size, 28, 28, generator=random, dtype=dtype) * 2 - 1
-    return images_KBHW.to(DEVICE), torch.randint(0, 10, (NUM_RUNS, size), generator=random).to(DEVICE)
+    images_KBCHW = torch.rand(NUM_RUNS, size, 1, 28, 28, generator=random, dtype=dtype) * 2 - 1
+    return images_KBCHW.to(DEVICE), torch.randint(0, 10, (NUM_RUNS, size), generator=random).to(DEVICE)
 
 
 def losses_and_gradients(
-    weights: Weights, images_KBHW: Tensor, labels_KB: Tensor, loss: LossConfig, config: ModelConfig = DEFAULT
+    weights: Weights, images_KBCHW: Tensor, labels_KB: Tensor, loss: LossConfig, config: ModelConfig = DEFAULT
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    loss_K = losses_of(loss, forward_cnn(config, weights, images_KBHW), labels_KB)
+    loss_K = losses_of(loss, forward_cnn(config, weights, {}, images_KBCHW, [], training=True), labels_KB)
     if loss.l1 or loss.l2:
         loss_K = loss_K + penalties_of(loss, weights)
     grads = torch.autograd.grad(loss_K.sum(), list(weights.values()))
@@ -78,10 +78,10 @@ def test_losses_and_gradients_equal_those_of_the_module(
 ) -> None:
     config = ModelConfig(**fields)
     models = models_of(dtype, config)
-    images_KBHW, labels_KB = batch_of(24, dtype)
-    loss_K, grads = losses_and_gradients(stack(models)[0], images_KBHW, labels_KB, loss, config)
+    images_KBCHW, labels_KB = batch_of(24, dtype)
+    loss_K, grads = losses_and_gradients(stack(models)[0], images_KBCHW, labels_KB, loss, config)
     for k, model in enumerate(models):
-        expected = loss_of(loss, model(images_KBHW[k].unsqueeze(1)), labels_KB[k]) + penalty(loss, penalised_weights(model))
+        expected = loss_of(loss, model(images_KBCHW[k]), labels_KB[k]) + penalty(loss, penalised_weights(model))
         expected.backward()
         torch.testing.assert_close(loss_K[k], expected.detach(), rtol=tolerance, atol=0)
         for name, parameter in model.named_parameters():
@@ -98,11 +98,11 @@ def test_correct_answers_are_counted_per_run() -> None:
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 1e30])
 def test_broken_weights_of_a_run_do_not_change_the_others_by_a_bit(poison: float) -> None:
-    images_KBHW, labels_KB = batch_of(8, torch.float32)
+    images_KBCHW, labels_KB = batch_of(8, torch.float32)
     weights, rows_KP = stack(models_of(torch.float32))
-    loss_K, grads = losses_and_gradients(weights, images_KBHW, labels_KB, LossConfig())
+    loss_K, grads = losses_and_gradients(weights, images_KBCHW, labels_KB, LossConfig())
     rows_KP[1] = poison
-    broken_K, broken_grads = losses_and_gradients(weights, images_KBHW, labels_KB, LossConfig())
+    broken_K, broken_grads = losses_and_gradients(weights, images_KBCHW, labels_KB, LossConfig())
     others = [0, 2]
     assert not torch.equal(broken_K[1], loss_K[1])
     assert torch.equal(broken_K[others], loss_K[others])

@@ -30,7 +30,6 @@ from lrsweep.cli import execution
 from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import (
     AppConfig,
-    DataConfig,
     MachineConfig,
     ModelConfig,
     OptimizerConfig,
@@ -206,7 +205,7 @@ def at_rate(lr: float) -> AppConfig:
     ("apps", "num_fused", "fallback", "message"),
     [
         ([at_rate(1), at_rate(2)], 2, False, "2 runs in"),
-        ([at_rate(1), AppConfig(data=DataConfig(max_shift=1.0))], 1, False, "1 of 2 runs run solo: augmentation"),
+        ([at_rate(1), AppConfig(training=TrainingConfig(precision="bf16"))], 1, False, "1 of 2 runs run solo: training."),
         ([at_rate(1), at_rate(9), at_rate(2)], 1, False, "2 of 3 runs run solo: not even one of them fits into memory"),
         ([at_rate(1), at_rate(8)], 1, True, "1 of 2 runs run solo: the fused program failed: ZeroDivisionError: no such thing"),
         ([AppConfig(machine=MachineConfig(save_weights="w.pt"))], 0, False, "1 of 1 runs run solo: only solo runs save weights"),
@@ -265,7 +264,7 @@ def test_the_process_of_a_sweep_creates_no_context_on_the_gpu(tmp_path: Path) ->
         "_core.report_command = lambda app: ['true']; "
         "atexit.register(lambda: print('context:', torch._C._cuda_hasPrimaryContext(0))); main()"
     )
-    sweep = ["study=lr", "grid.step=4", "data.max_shift=0,1", "training.max_epochs=1", "hydra/launcher=fused", DATA]
+    sweep = ["study=lr", "grid.step=4", "training.precision=fp32,bf16", "training.max_epochs=1", "hydra/launcher=fused", DATA]
     code, out, err = lrsweep(tmp_path, *sweep, program=("-c", program), CUDA_VISIBLE_DEVICES="0")
     assert code == 0, err
     assert {record.engine for record in store.read(tmp_path / "results" / "lr")} == {"fused", "solo"}

@@ -142,10 +142,10 @@ def test_the_times_before_and_after_an_interruption_are_added(mnist: DataSet, ma
     assert outcome.cpu_seconds > last["cpu_seconds"] > 0
 
 
-def test_the_contents_of_a_state_belong_to_format_3(mnist: DataSet, make_run: MakeRun) -> None:
+def test_the_contents_of_a_state_belong_to_format_4(mnist: DataSet, make_run: MakeRun) -> None:
     """If you change the contents, raise checkpoints._FORMAT, so that older files are refused."""
     state = decode(Trained(make_run(**SIZES, max_epochs=2), mnist, interrupt=False).states[0], MADE_BY)
-    assert checkpoints._FORMAT == 3
+    assert checkpoints._FORMAT == 4
     assert {name: set(part) if isinstance(part, dict) else None for name, part in state.items() if name != "model"} == {
         "optimizer": {"state", "param_groups"},
         "best_weights": set(state["model"]),
@@ -210,7 +210,7 @@ def test_a_file_with_a_changed_byte_is_refused(at: int, mask: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "version"), [({"run_id": "b"}, 3), ({"threads": 2}, 3), ({"versions": {"torch": "3"}}, 3), ({}, 4)], ids=str
+    ("change", "version"), [({"run_id": "b"}, 4), ({"threads": 2}, 4), ({"versions": {"torch": "3"}}, 4), ({}, 5)], ids=str
 )
 def test_a_checkpoint_of_another_run_machine_or_version_is_refused(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], version: int

@@ -4,6 +4,7 @@ Shapes: B batch, C classes, D outputs of the dense layer.
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from lrsweep.config import LossConfig, ModelConfig
 from lrsweep.data.seeding import generator
+from lrsweep.training.dropout import DropoutMasks, draw_mask
 from lrsweep.training.losses import loss_of, penalised_weights, penalty
 from lrsweep.training.models import build_model, summarise_model
 
@@ -20,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 def cnn(seed: int = 0, **fields: Any) -> nn.Module:
-    return build_model(ModelConfig(**fields), generator(seed, "weights"), CPU, generator(seed, "dropout"))
+    return build_model(ModelConfig(**fields), generator(seed, "weights"), CPU)
 
 
 def documents_layers() -> nn.Sequential:
@@ -94,7 +96,8 @@ def test_initial_weights_are_uniform_within_the_published_bound(init: str, layer
 @pytest.mark.parametrize("fields", [{}, {"dropout": 0.5}, {"batch_norm": True}, {"init": "xavier"}, {"init": "he"}], ids=str)
 def test_building_and_training_leave_the_global_generator_alone(fields: dict[str, Any]) -> None:
     before = torch.get_rng_state()
-    cnn(**fields)(images(2))
+    with DropoutMasks(partial(draw_mask, generator=generator(0, "dropout"))):
+        cnn(**fields)(images(2))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -182,14 +185,15 @@ def test_an_activation_equals_torchs(name: str) -> None:
     torch.testing.assert_close(after, ACTIVATIONS[name](before[0]), rtol=1e-6, atol=0)
 
 
-def dropout_factors(model: nn.Module, batch: Tensor) -> Tensor:
+def dropout_factors(model: nn.Module, batch: Tensor, random: torch.Generator) -> Tensor:
     """[B, D]: the factor of dropout on each output of the dense layer. The outputs of a sigmoid are never 0."""
-    return dense_outputs(model.train(), batch) / dense_outputs(model.eval(), batch)
+    with DropoutMasks(partial(draw_mask, generator=random)):
+        return dense_outputs(model.train(), batch) / dense_outputs(model.eval(), batch)
 
 
 @pytest.mark.parametrize("dropout", [0.1, 0.5])
 def test_dropout_drops_the_given_fraction_and_scales_up_the_rest(dropout: float) -> None:
-    factors_BD = dropout_factors(cnn(dropout=dropout).double(), images(200, torch.float64))
+    factors_BD = dropout_factors(cnn(dropout=dropout).double(), images(200, torch.float64), generator(0, "dropout"))
     kept_BD = factors_BD > 0
     torch.testing.assert_close(factors_BD[kept_BD], torch.full_like(factors_BD[kept_BD], 1 / (1 - dropout)))
     assert (factors_BD[~kept_BD] == 0).all()
@@ -198,8 +202,9 @@ def test_dropout_drops_the_given_fraction_and_scales_up_the_rest(dropout: float)
 
 
 def test_every_step_has_a_new_dropout_mask_and_equal_seeds_give_equal_masks() -> None:
-    model, again, other, batch = cnn(dropout=0.5), cnn(dropout=0.5), cnn(seed=1, dropout=0.5), images(8)
-    masks = [dropout_factors(m, batch) > 0 for m in (model, model, again, again, other)]
+    model, batch = cnn(dropout=0.5), images(8)
+    first, again, other = (generator(seed, "dropout") for seed in (0, 0, 1))
+    masks = [dropout_factors(model, batch, random) > 0 for random in (first, first, again, again, other)]
     assert torch.equal(masks[0], masks[2])
     assert torch.equal(masks[1], masks[3])
     assert not torch.equal(masks[0], masks[1])
@@ -207,15 +212,44 @@ def test_every_step_has_a_new_dropout_mask_and_equal_seeds_give_equal_masks() ->
 
 
 def test_a_dropout_mask_does_not_depend_on_the_dtype() -> None:
-    masks = [dropout_factors(cnn(dropout=0.5).to(dtype), images(8).to(dtype)) > 0 for dtype in (torch.float32, torch.float64)]
+    masks = [
+        dropout_factors(cnn(dropout=0.5).to(dtype), images(8).to(dtype), generator(0, "dropout")) > 0
+        for dtype in (torch.float32, torch.float64)
+    ]
     assert torch.equal(*masks)
 
 
-def test_only_training_with_dropout_needs_a_generator() -> None:
-    model = build_model(ModelConfig(dropout=0.5), generator(0, "weights"), CPU)
-    assert torch.equal(model.eval()(images(8)), cnn()(images(8)))
-    with pytest.raises(AssertionError, match="needs a generator"):
-        model.train()(images(2))
+def test_stored_runs_with_dropout_drew_these_masks() -> None:
+    factors_BD = dropout_factors(cnn(dropout=0.25), images(8), generator(0, "dropout"))
+    mask_BD = torch.empty(8, 64).bernoulli_(0.75, generator=generator(0, "dropout"))
+    assert torch.equal(factors_BD > 0, mask_BD > 0)
+
+
+def test_dropout_is_off_in_evaluation() -> None:
+    assert torch.equal(cnn(dropout=0.5).eval()(images(8)), cnn()(images(8)))
+
+
+@pytest.mark.parametrize(
+    ("dropout", "shape"),
+    [
+        *((nn.Dropout(0.5), (4, 6)), (nn.Dropout(0.5, inplace=True), (4, 6)), (nn.Dropout(1.0), (4, 6))),
+        *((nn.Dropout1d(0.5), (4, 6, 5)), (nn.Dropout2d(0.5), (4, 6, 5, 3)), (nn.Dropout3d(0.5), (4, 6, 2, 3, 2))),
+    ],
+    ids=str,
+)
+def test_dropout_in_own_networks_draws_from_the_given_generator(dropout: nn.Module, shape: tuple[int, ...]) -> None:
+    """Every channel is dropped or kept as a whole by nn.Dropout1d to nn.Dropout3d, as in PyTorch."""
+    global_state = torch.get_rng_state()
+    results = []
+    for seed in (0, 0, 1):
+        with DropoutMasks(partial(draw_mask, generator=generator(seed, "dropout"))):
+            results.append(dropout(torch.ones(shape)))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2]) == (dropout.p == 1)
+    assert set(results[0].flatten().tolist()) == ({0.0} if dropout.p == 1 else {0.0, 2.0})
+    of_channel = results[0].flatten(2) if results[0].dim() > 2 else results[0].unsqueeze(2)
+    assert (of_channel == of_channel[:, :, :1]).all()
+    assert torch.equal(torch.get_rng_state(), global_state)
 
 
 def layers_with_batch_norm() -> nn.Sequential:

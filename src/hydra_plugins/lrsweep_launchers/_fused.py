@@ -19,7 +19,7 @@ from lrsweep.cli import execution
 from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.data.images import read_images
-from lrsweep.fused import scheduler
+from lrsweep.fused import fusable, scheduler
 from lrsweep.records import RunRecord
 from lrsweep.storage.files import write_atomically
 from lrsweep.training.device import prepare_device
@@ -55,7 +55,7 @@ def reason_not_fusable(job: Job) -> str | None:
     """Why this job cannot share a program; None if it can."""
     if job.app.machine.save_weights:
         return "only solo runs save weights (machine.save_weights)"
-    return scheduler.reason_not_fusable(job.run)
+    return fusable.reason_not_fusable(job.run)
 
 
 def error_file(folder: Path) -> Path:

@@ -13,15 +13,30 @@ from torch import Tensor
 from lrsweep.config import DataConfig
 
 
+def is_augmented(config: DataConfig) -> bool:
+    return config.max_shift > 0 or config.max_rotation > 0
+
+
 def augment(config: DataConfig, images_BCHW: Tensor, generator: torch.Generator, black: Sequence[float] = (-1.0,)) -> Tensor:
     """Rotate each normalised image about its centre, then shift it. Pixels from outside the image are black.
 
     `black` is that pixel in each channel, normalised.
     """
-    if config.max_shift == config.max_rotation == 0:
+    if not is_augmented(config):
         return images_BCHW
-    # Drawn on the CPU, so that a seed gives the same moves on every device.
-    fractions_B3 = 2 * torch.rand(len(images_BCHW), 3, generator=generator) - 1  # of the bounds: right, down, counterclockwise
+    return move(config, images_BCHW, draw_moves(len(images_BCHW), generator), black)
+
+
+def draw_moves(num_images: int, generator: torch.Generator) -> Tensor:
+    """[B, 3]: how far to move each image to the right, down and counterclockwise, as fractions of the bounds.
+
+    On the CPU, so that a seed gives the same moves on every device.
+    """
+    return 2 * torch.rand(num_images, 3, generator=generator) - 1
+
+
+def move(config: DataConfig, images_BCHW: Tensor, fractions_B3: Tensor, black: Sequence[float]) -> Tensor:
+    """Move each image as drawn by `draw_moves`."""
     fractions_B3 = fractions_B3.to(images_BCHW.dtype)
     shift_B21 = fractions_B3[:, :2, None] * (2 * config.max_shift / images_BCHW.shape[-1])  # in grid units an image is 2 wide
     angle_B = fractions_B3[:, 2] * math.radians(config.max_rotation)

@@ -34,7 +34,7 @@ class ActiveRun:
     position: int
     run: RunConfig
     epoch_seconds: EpochSeconds
-    order: torch.Generator = field(init=False)
+    random: dict[str, torch.Generator] = field(init=False)  # by purpose
     stopping: EarlyStopping = field(init=False)
     pace: Pace = field(init=False)
     plateau: PlateauState = field(default_factory=PlateauState)
@@ -45,14 +45,14 @@ class ActiveRun:
     stop_reason: StopReason | None = None  # None while the run continues
 
     def __post_init__(self) -> None:
-        self.order = generator(self.run.seed, "order")
+        self.random = {purpose: generator(self.run.seed, purpose) for purpose in ("order", "augmentation", "dropout")}
         self.stopping = EarlyStopping(patience=self.run.training.patience)
         self.pace = pace_of(self.run)
 
     def state(self) -> State:
         """Everything that `load_state` needs."""
         return {
-            "order": self.order.get_state(),
+            "generators": {purpose: random.get_state() for purpose, random in self.random.items()},
             "stopping": asdict(self.stopping),
             "plateau": asdict(self.plateau),
             "curve": [asdict(epoch) for epoch in self.curve],
@@ -63,7 +63,8 @@ class ActiveRun:
 
     def load_state(self, state: State) -> None:
         """Continue from the `state()` of a run with the same settings."""
-        self.order.set_state(state["order"])
+        for purpose, random in self.random.items():
+            random.set_state(state["generators"][purpose])
         self.stopping = EarlyStopping(**state["stopping"])
         self.plateau = PlateauState(**state["plateau"])
         self.curve = [EpochRecord(**epoch) for epoch in state["curve"]]
@@ -72,7 +73,7 @@ class ActiveRun:
 
     def next_order(self) -> Tensor:
         """[N]: the order of the training images in the next epoch."""
-        return torch.cat(batch_order(self.run.data.num_train, self.run.training.batch_size, self.order))
+        return torch.cat(batch_order(self.run.data.num_train, self.run.training.batch_size, self.random["order"]))
 
     def next_rates(self) -> list[float]:
         first = len(self.curve) * self.run.epoch_steps

@@ -1,10 +1,11 @@
 """A block holds the buffers of a few runs that take every step together. On a GPU, CUDA graphs replay the steps.
 
-Shapes: K runs, P floats per run, G groups of floats, N images, B batch, S steps per epoch, H × W pixels, C classes.
+Shapes: K runs, P floats per run, G groups of floats, N images, B batch, S steps per epoch, H × W pixels,
+C channels or classes.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -12,13 +13,14 @@ import torch
 from torch import Tensor
 
 from lrsweep.config import RunConfig
+from lrsweep.data.augmentation import draw_moves, is_augmented, move
 from lrsweep.data.dataset import DataSet, Part, indices_of_test, split_indices
 from lrsweep.fused.recording import Batches, check_replay
 from lrsweep.fused.row_optimizer import RowOptimizer
 from lrsweep.fused.stacked_cnn import (
     ALIGNMENT,
-    FORWARD,
     Weights,
+    forward_cnn,
     losses_of,
     num_correct,
     penalties_of,
@@ -26,6 +28,8 @@ from lrsweep.fused.stacked_cnn import (
     views,
     write_rows,
 )
+from lrsweep.fused.stacked_module import dropout_calls, forward_module, tensors_without_gradient
+from lrsweep.training.dropout import draw_mask
 from lrsweep.training.models import build_model, initial_model
 from lrsweep.training.optimizers import build_optimizer, layer_lr_scale
 from lrsweep.training.solo import Score
@@ -33,10 +37,14 @@ from lrsweep.training.solo import Score
 BLOCK_SLOTS = {"cpu": 4, "cuda": 8}  # small enough that the im2col columns of a step stay in the cache
 _EVAL_BATCH = {"cpu": 16, "cuda": 500}
 
+Random = Mapping[str, torch.Generator]  # a run's generators of training, by purpose
+
 # Each program has its own memory pool. Its first block of each size warms up and checks the recordings; the later ones need not.
 # The keys are the pool and the block size.
 _warmed_up: set[tuple[Any, int]] = set()
 _checked: set[tuple[Any, int]] = set()
+
+_UNUSED: Random = {purpose: torch.Generator() for purpose in ("augmentation", "dropout")}  # of empty slots
 
 
 class EpochResult(NamedTuple):
@@ -56,14 +64,21 @@ class Block:
         self._template, self._data_set, self._dtype = template, data_set, dtype
         self.device = data_set.train_images.device
         self.num_slots = num_slots
-        self._forward = partial(FORWARD[template.model.name], template.model)
-        self._layout = row_layout(build_model(template.model, torch.Generator(), torch.device("cpu"), data=template.data))
+        self._module = build_model(template.model, torch.Generator(), torch.device("cpu"), template.data)
+        is_own = template.model.target is not None
+        self._forward = partial(forward_module, self._module) if is_own else partial(forward_cnn, template.model)
+        self._has_masks = is_own or template.model.dropout > 0
+        self._dropout_calls: dict[int, list[tuple[float, torch.Size]]] = {}  # of a training step, by batch size
+        self._random: list[Random] = []  # of each slot, in this epoch
+        self._layout = row_layout(self._module)
         num_floats, num_steps = self._layout.num_floats, template.epoch_steps
         floats = partial(torch.zeros, dtype=dtype, device=self.device)
         indices = partial(torch.zeros, dtype=torch.int64, device=self.device)
         self.rows_KP, self._grad_KP, self._best_KP = (floats(num_slots, num_floats) for _ in range(3))
         self._lr_scale_KG = floats(num_slots, num_floats // ALIGNMENT)  # the scale of the layer to which each group belongs
         self.weights = {name: part.detach().requires_grad_() for name, part in views(self.rows_KP, self._layout).items()}
+        self.buffers = {name: self._stacked(tensor) for name, tensor in tensors_without_gradient(self._module).items()}
+        self._best_buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
         self.optimizer = RowOptimizer(lambda rows: build_optimizer(template.optimizer, rows), self.rows_KP, self._grad_KP)
         self._train_KN, self._order_KN = (indices(num_slots, template.data.num_train) for _ in range(2))
         self._valid_KN = indices(num_slots, template.data.num_valid)
@@ -77,7 +92,8 @@ class Block:
         self._training = Batches(template.data.num_train, template.training.batch_size, self.device, self._train_batch)
         self._validation = Batches(template.data.num_valid, _EVAL_BATCH[self.device.type], self.device, self._validate_batch)
         self._kind = (object() if pool is None else pool), num_slots
-        self._is_recorded = self.optimizer.can_be_recorded
+        # A recording cannot draw random numbers on the host. Whether it can replay an own network is not known.
+        self._is_recorded = self.optimizer.can_be_recorded and not (self._has_masks or is_augmented(template.data))
         if self._is_recorded:  # before any run is loaded, because the warm-up takes steps
             for batches in (self._training, self._validation):
                 batches.record(pool, is_first=self._kind not in _warmed_up)
@@ -85,11 +101,13 @@ class Block:
 
     def load(self, k: int, run: RunConfig) -> None:
         """Start this run in slot k, with the same initial weights and split as in solo."""
-        model = initial_model(run.model, run.seed, torch.device("cpu"), data=run.data)
+        model = initial_model(run.model, run.seed, torch.device("cpu"), run.data)
         with torch.no_grad():
             for name, part in views(self.rows_KP[k : k + 1], self._layout).items():
                 part[0].copy_(model.get_parameter(name))
                 self._lr_scale_KG[k, self._layout.groups(name)] = layer_lr_scale(run.optimizer, name)
+            for name, tensor in tensors_without_gradient(model).items():
+                self.buffers[name][k].copy_(tensor)
         self.optimizer.reset(k)
         train_N, valid_N = split_indices(run.data, run.seed, self._data_set.train_labels)
         self._train_KN[k].copy_(train_N)
@@ -99,6 +117,8 @@ class Block:
         """All tensors that the run in slot k needs to continue. They are views of the slot, not copies."""
         parts = {"weights": self.rows_KP, "best": self._best_KP, "lr_scale": self._lr_scale_KG}
         parts |= {"train_indices": self._train_KN, "valid_indices": self._valid_KN}
+        parts |= {f"buffer {name}": buffer for name, buffer in self.buffers.items()}
+        parts |= {f"best buffer {name}": buffer for name, buffer in self._best_buffers.items()}
         return {name: part_K[k] for name, part_K in parts.items()} | self.optimizer.state(k)
 
     def restore(self, k: int, state: dict[str, Tensor]) -> None:
@@ -106,11 +126,15 @@ class Block:
         for name, part in self.state(k).items():
             part.copy_(state[name])
 
-    def epoch(self, order_KN: Tensor, rates_SK: Tensor, validated: Sequence[int] | None = None) -> EpochResult:
+    def epoch(
+        self, order_KN: Tensor, rates_SK: Tensor, validated: Sequence[int] | None = None, random: Sequence[Random] = ()
+    ) -> EpochResult:
         """Train every slot for one epoch, then validate the slots in `validated` (None: all).
 
-        `order_KN` permutes the training images of each slot.
+        `order_KN` permutes the training images of each slot. `random` are the generators of the runs in the first slots; only
+        dropout and augmentation use them.
         """
+        self._random = [*random, *[_UNUSED] * (self.num_slots - len(random))]
         self._order_KN.copy_(self._train_KN.gather(1, _to(self.device, order_KN)))
         self._rates_SK.copy_(_to(self.device, rates_SK.to(self._dtype)))
         if self._is_recorded and self._kind not in _checked:
@@ -134,19 +158,23 @@ class Block:
     def keep_best(self, slots: Sequence[int]) -> None:
         """Save the current weights of these slots as their best weights."""
         self._best_KP[slots] = self.rows_KP[slots]
+        for name, buffer in self.buffers.items():
+            self._best_buffers[name][slots] = buffer[slots]
 
     def score_test(self, slots: Sequence[int], which: Literal["best", "last"]) -> list[Score]:
         """The score of these slots on the test set, with their best or their current weights."""
         index_KN = self._test_N.expand(len(slots), -1)
-        weights = views((self._best_KP if which == "best" else self.rows_KP)[slots], self._layout)
-        loss_K, correct_K = self._score(weights, self._data_set.test, index_KN)
+        rows_KP, buffers = (self._best_KP, self._best_buffers) if which == "best" else (self.rows_KP, self.buffers)
+        weights, buffers = views(rows_KP[slots], self._layout), {name: buffer[slots] for name, buffer in buffers.items()}
+        loss_K, correct_K = self._score(weights, buffers, self._data_set.test, index_KN)
         num_test = len(self._test_N)
         return [Score(loss, correct / num_test) for loss, correct in zip(loss_K.tolist(), correct_K.tolist(), strict=True)]
 
     def train_step(self, index_KB: Tensor, rate_K1: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step. Return each run's loss and number of correct answers, computed before the update."""
-        images_KBHW, labels_KB = self._batch(self._data_set.train, index_KB)
-        logits_KBC = self._forward(self.weights, images_KBHW)
+        images_KBCHW, labels_KB = self._batch(self._data_set.train, index_KB)
+        masks = self._draw_masks(index_KB.shape[1]) if self._has_masks else []
+        logits_KBC = self._forward(self.weights, self.buffers, self._augment(images_KBCHW), masks, training=True)
         loss_K = losses_of(self._template.loss, logits_KBC, labels_KB)
         objective_K = loss_K
         if self._template.loss.l1 or self._template.loss.l2:
@@ -166,29 +194,53 @@ class Block:
     def _validate_batch(self, _: Tensor, columns_B: Tensor) -> None:
         index_KB = self._valid_KN.index_select(1, columns_B)
         # Validation images come from the training images, too.
-        self._add_scores(self.weights, self._data_set.train, index_KB, self._valid_loss_K, self._valid_correct_K)
+        self._add_scores(self.weights, self.buffers, self._data_set.train, index_KB, self._valid_loss_K, self._valid_correct_K)
 
     @torch.inference_mode()
-    def _score(self, weights: Weights, part: Part, index_KN: Tensor) -> tuple[Tensor, Tensor]:
+    def _score(self, weights: Weights, buffers: Weights, part: Part, index_KN: Tensor) -> tuple[Tensor, Tensor]:
         """Each run's mean loss and number of correct answers."""
         total_K = torch.zeros(len(index_KN), dtype=torch.float64, device=self.device)
         correct_K = torch.zeros(len(index_KN), dtype=torch.int64, device=self.device)
         for index_KB in index_KN.split(_EVAL_BATCH[self.device.type], dim=1):
-            self._add_scores(weights, part, index_KB, total_K, correct_K)
+            self._add_scores(weights, buffers, part, index_KB, total_K, correct_K)
         return total_K / index_KN.shape[1], correct_K
 
-    def _add_scores(self, weights: Weights, part: Part, index_KB: Tensor, total_K: Tensor, correct_K: Tensor) -> None:
+    def _add_scores(
+        self, weights: Weights, buffers: Weights, part: Part, index_KB: Tensor, total_K: Tensor, correct_K: Tensor
+    ) -> None:
         """Add each run's losses and correct answers to the totals."""
-        images_KBHW, labels_KB = self._batch(part, index_KB)
-        logits_KBC = self._forward(weights, images_KBHW)
+        images_KBCHW, labels_KB = self._batch(part, index_KB)
+        logits_KBC = self._forward(weights, buffers, images_KBCHW, [], training=False)
         total_K += losses_of(self._template.loss, logits_KBC, labels_KB) * index_KB.shape[1]
         correct_K += num_correct(logits_KBC, labels_KB)
 
     def _batch(self, part: Part, index_KB: Tensor) -> tuple[Tensor, Tensor]:
-        """[K, B, H, W] and [K, B]: these images and their labels."""
+        """[K, B, C, H, W] and [K, B]: these images and their labels."""
         index_M = index_KB.flatten()
-        images_M1HW, labels_M = part.images.index_select(0, index_M), part.labels.index_select(0, index_M)
-        return images_M1HW.to(self._dtype).view(*index_KB.shape, *images_M1HW.shape[2:]), labels_M.view_as(index_KB)
+        images_MCHW, labels_M = part.images.index_select(0, index_M), part.labels.index_select(0, index_M)
+        return images_MCHW.to(self._dtype).view(*index_KB.shape, *images_MCHW.shape[1:]), labels_M.view_as(index_KB)
+
+    def _augment(self, images_KBCHW: Tensor) -> Tensor:
+        data, num_images = self._template.data, images_KBCHW.shape[1]
+        if not is_augmented(data):
+            return images_KBCHW
+        moves_M3 = torch.cat([draw_moves(num_images, random["augmentation"]) for random in self._random])
+        return move(data, images_KBCHW.flatten(0, 1), moves_M3, self._data_set.train.black).view_as(images_KBCHW)
+
+    def _draw_masks(self, num_images: int) -> list[Tensor]:
+        """The dropout masks of a step, each [K, *shape in the module], drawn for each run as in solo."""
+        if num_images not in self._dropout_calls:
+            images_BCHW = torch.zeros(num_images, *self._template.data.shape)
+            self._dropout_calls[num_images] = dropout_calls(self._module, images_BCHW)
+        return [
+            _to(self.device, torch.stack([draw_mask(*call, random["dropout"]) for random in self._random]))
+            for call in self._dropout_calls[num_images]
+        ]
+
+    def _stacked(self, tensor: Tensor) -> Tensor:
+        """Room for a tensor of each run."""
+        dtype = self._dtype if tensor.dtype == torch.float32 else tensor.dtype
+        return torch.zeros(self.num_slots, *tensor.shape, dtype=dtype, device=self.device)
 
     def _check_recordings(self) -> None:
         """Replay a few batches, run the same batches without graphs, compare the results, and undo the changes.
@@ -196,7 +248,7 @@ class Block:
         During recording, all slots were empty and all rates were 0. So if a recording still uses such an old value, the results
         differ.
         """
-        changed = self.optimizer.tensors()
+        changed = [*self.optimizer.tensors(), *self.buffers.values()]
         saved = [tensor.clone() for tensor in changed]
 
         def undo() -> None:

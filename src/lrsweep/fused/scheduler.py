@@ -7,6 +7,7 @@ as they also do between two machines.
 Shapes: K slots of a block, N images, S steps per epoch.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,9 @@ from lrsweep.config import LayerFactors, RunConfig
 from lrsweep.data.dataset import DataSet
 from lrsweep.fused.active_run import ActiveRun, EpochSeconds
 from lrsweep.fused.block import BLOCK_SLOTS, Block, EpochResult
+from lrsweep.fused.stacked_cnn import row_layout
 from lrsweep.records import Outcome, State
+from lrsweep.training.models import build_model
 from lrsweep.training.solo import Score
 
 _USABLE_MEMORY = 0.8  # fraction of the free GPU memory
@@ -27,41 +30,24 @@ _USABLE_MEMORY = 0.8  # fraction of the free GPU memory
 # about 5 MB for the weights, their gradient and the optimizer's state, and about 1 MB for its part of the block's CUDA graphs,
 # because the driver takes about 64 kB per recorded kernel (reported by users, not measured here).
 _SLOT_BYTES = 16 * 2**20
-_IMAGE_BYTES = 2**20  # temporary tensors of a step, per image and slot; measured: 0.6 MB in training, 0.2 MB in validation
+_PARAMETER_BYTES = 40  # per parameter of a larger network: seven floats with AdamW, and three to spare
+# Temporary tensors of a step, per image of 28 × 28 pixels and slot. The CNN's, measured: training 0.6 MB, validation 0.2 MB.
+_IMAGE_BYTES = 2**20
 _VALIDATED_IMAGES = 500  # at a time
 # PyTorch raises torch.OutOfMemoryError only if its own allocator fails. CUDA graphs and cuBLAS allocate memory themselves.
 _OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def reason_not_fusable(run: RunConfig) -> str | None:
-    """Why this run cannot be fused, or None if it can."""
-    if run.schedule.name == "grow_batch":
-        return "schedule=grow_batch cannot be fused"
-    if run.training.precision != "fp32":
-        return f"training.precision={run.training.precision} cannot be fused"
-    if run.data.max_shift or run.data.max_rotation:
-        return "augmentation (data.max_shift, data.max_rotation) cannot be fused"
-    if run.model.target is not None:
-        return f"model={run.model.name} cannot be fused"
-    if run.data.shape[0] != 1:
-        return f"images with {run.data.shape[0]} channels cannot be fused"
-    if run.model.dropout:
-        return f"model.dropout={run.model.dropout} cannot be fused"
-    if run.model.batch_norm:
-        return "model.batch_norm=true cannot be fused"
-    return None
-
-
 def cohorts(runs: Sequence[RunConfig]) -> list[list[int]]:
     """Group the positions of runs that can train in one program.
 
-    They may differ in learning rate, seed, schedule, layer factors, patience, max_epochs, score and validate_every, but in
-    nothing else.
+    They may differ in learning rate, seed, schedule, factors of the rate, patience, max_epochs, score and validate_every, and in
+    where their data are, but in nothing else.
     """
     groups: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
-        optimizer = replace(run.optimizer, lr=1.0, layerwise="uniform", layer_factor=2.0, layers=LayerFactors())
-        key = (run.data, run.model, run.loss, optimizer, run.training.batch_size)
+        optimizer = replace(run.optimizer, lr=1.0, layerwise="uniform", layer_factor=2.0, layers=LayerFactors(), rates={})
+        key = (replace(run.data, path=None), run.model, run.loss, optimizer, run.training.batch_size)
         groups.setdefault(repr(key), []).append(i)
     return list(groups.values())
 
@@ -129,8 +115,10 @@ def num_slots_that_fit(template: RunConfig, data_set: DataSet) -> int:
     block_slots = BLOCK_SLOTS["cuda"]
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info(data_set.train_images.device)
-    shared = block_slots * max(template.training.batch_size, _VALIDATED_IMAGES) * _IMAGE_BYTES
-    return max(block_slots, int((_USABLE_MEMORY * free - shared) / _SLOT_BYTES))
+    image_bytes = _IMAGE_BYTES * max(1, math.prod(template.data.shape) / 28**2)
+    shared = block_slots * max(template.training.batch_size, _VALIDATED_IMAGES) * image_bytes
+    num_floats = row_layout(build_model(template.model, torch.Generator(), torch.device("cpu"), template.data)).num_floats
+    return max(block_slots, int((_USABLE_MEMORY * free - shared) / max(_SLOT_BYTES, _PARAMETER_BYTES * num_floats)))
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
@@ -201,7 +189,8 @@ def _start_epoch(block: Block, runs: list[ActiveRun]) -> EpochResult:
         order_KN[k] = active.next_order()
         rates_SK[:, k] = torch.tensor(active.next_rates(), dtype=torch.float64)
     validated = [k for k, active in enumerate(runs) if active.is_validated]
-    return block.epoch(order_KN, rates_SK, None if len(validated) == len(runs) else validated)
+    random = [active.random for active in runs]
+    return block.epoch(order_KN, rates_SK, None if len(validated) == len(runs) else validated, random)
 
 
 def _finish_epoch(block: Block, runs: list[ActiveRun], result: EpochResult) -> Iterator[tuple[int, Outcome]]:

@@ -1,15 +1,16 @@
-"""The documents' CNN for K runs at once: plain functions of tensors whose first axis is the run.
+"""The documents' CNN for K runs at once: plain functions of tensors whose first axis is the run. Other networks use the same
+rows of floats and losses (stacked_module.py).
 
 A convolution is computed by im2col and a batched matrix product, in NHWC. Grouped convolutions, which vmap would also use, often
 have a slow backward pass. No operation mixes runs, so a run that diverges does not affect the others.
 
 Shapes: K runs, B batch, H × W pixels, I and O channels or features in and out, R × S pixels of a kernel, M = B·H·W rows,
-J = R·S·I columns, C classes, P floats per run, N pixels.
+J = R·S·I columns, C channels of images or classes, P floats per run, N pixels.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ _ROWS_PER_PART = 1024  # at most, in a weight gradient
 
 @dataclass(frozen=True)
 class RowLayout:
-    """Where each tensor of a model is stored in its run's row of floats. The gaps between tensors stay zero."""
+    """Where each trained parameter is stored in its run's row of floats. The gaps between them stay zero."""
 
     places: dict[str, tuple[int, torch.Size]]  # name → first float, shape
     num_floats: int
@@ -42,8 +43,9 @@ class RowLayout:
 def row_layout(model: nn.Module) -> RowLayout:
     places, end = {}, 0
     for name, parameter in model.named_parameters():
-        places[name] = end, parameter.shape
-        end += -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
+        if parameter.requires_grad:
+            places[name] = end, parameter.shape
+            end += -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
     return RowLayout(places, end)
 
 
@@ -56,7 +58,7 @@ def views(rows_KP: Tensor, layout: RowLayout) -> Weights:
             num_out, num_in, height, width = shape
             weights[name] = flat.unflatten(1, (num_out, height, width, num_in)).permute(0, 1, 4, 2, 3)
         else:
-            weights[name] = flat.unflatten(1, shape)
+            weights[name] = flat.view(len(flat), *shape)
     return weights
 
 
@@ -64,7 +66,7 @@ def write_rows(parts: Iterable[Tensor], rows_KP: Tensor) -> None:
     """The inverse of `views`: write the tensors of every run, in the order of the layout, into its row in one pass."""
     pieces = []
     for part in parts:
-        pieces.append(_as_stored(part).flatten(1))
+        pieces.append(_as_stored(part).reshape(len(part), -1))
         if gap := -pieces[-1].shape[1] % ALIGNMENT:
             pieces.append(rows_KP.new_zeros(len(rows_KP), gap))
     torch.cat(pieces, dim=1, out=rows_KP)
@@ -75,33 +77,59 @@ def _as_stored(weight: Tensor) -> Tensor:
     return weight.permute(0, 1, 3, 4, 2) if weight.dim() == 5 else weight
 
 
-def forward_cnn(config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
-    """[K, B, 28, 28] → logits [K, B, 10]. The same function as models.CNN, for each run."""
+def forward_cnn(
+    config: ModelConfig,
+    weights: Weights,
+    buffers: Weights,
+    images_KBCHW: Tensor,
+    masks: Sequence[Tensor],
+    *,
+    training: bool,
+) -> Tensor:
+    """[K, B, C, H, W] → logits [K, B, C]. The same function as models.CNN, for each run.
+
+    Training with batch norm updates the `buffers`. Training with dropout needs one mask [K, B, outputs of the dense layer].
+    """
 
     def convolve(x_KBHWI: Tensor, layer: str) -> Tensor:
         return _convolve(x_KBHWI, weights[f"{layer}.weight"])
 
     def activate(x_KBHWO: Tensor, layer: str) -> Tensor:
-        return ACTIVATIONS[config.conv_activation](x_KBHWO + weights[f"{layer}.bias"][:, None, None, None])
+        x_KBHWO = x_KBHWO + weights[f"{layer}.bias"][:, None, None, None]
+        if config.batch_norm:
+            x_KBHWO = _normalise(x_KBHWO, layer.replace("conv", "norm"), weights, buffers, training=training)
+        return ACTIVATIONS[config.conv_activation](x_KBHWO)
 
     def activate_and_pool(x_KBHWO: Tensor, layer: str) -> Tensor:  # in the order of models.CNN
         if config.pool == "mean":
             return _pool(F.avg_pool2d, activate(x_KBHWO, layer))
+        if config.batch_norm:  # a negative scale changes which pixel is the largest
+            return _pool(F.max_pool2d, activate(x_KBHWO, layer))
         # A bias does not change which pixel is the largest, so it is added after pooling, to a quarter of the pixels.
         return activate(_pool(F.max_pool2d, x_KBHWO), layer)
 
     def linear(x_KBI: Tensor, layer: str) -> Tensor:
         return _product(x_KBI, weights[f"{layer}.weight"]) + weights[f"{layer}.bias"].unsqueeze(1)
 
-    x = F.pad(images_KBHW, (1, 1, 1, 1)).unsqueeze(-1)
+    x = F.pad(images_KBCHW, (1, 1, 1, 1)).permute(0, 1, 3, 4, 2)
     x = activate_and_pool(convolve(x, "conv1"), "conv1")
     x = activate_and_pool(convolve(x, "conv2"), "conv2")
     x = activate(convolve(x, "conv3"), "conv3")
     x = x.permute(0, 1, 4, 2, 3).flatten(2)  # the module flattens in the order C, H, W
-    return linear(ACTIVATIONS[config.activation](linear(x, "dense")), "output")
+    x = ACTIVATIONS[config.activation](linear(x, "dense"))
+    if training and config.dropout:
+        x = x * masks[0].to(x) / (1 - config.dropout)
+    return linear(x, "output")
 
 
-FORWARD: dict[str, Callable[[ModelConfig, Weights, Tensor], Tensor]] = {"cnn": forward_cnn}  # by model.name
+def _normalise(x_KBHWO: Tensor, norm: str, weights: Weights, buffers: Weights, *, training: bool) -> Tensor:
+    """Batch norm with the statistics of each run."""
+    if training:
+        buffers[f"{norm}.num_batches_tracked"] += 1
+    mean_KO, var_KO = buffers[f"{norm}.running_mean"], buffers[f"{norm}.running_var"]
+    normalise = torch.vmap(partial(F.batch_norm, training=training))
+    x_KBOHW = normalise(x_KBHWO.permute(0, 1, 4, 2, 3), mean_KO, var_KO, weights[f"{norm}.weight"], weights[f"{norm}.bias"])
+    return x_KBOHW.permute(0, 1, 3, 4, 2)
 
 
 def losses_of(config: LossConfig, logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:

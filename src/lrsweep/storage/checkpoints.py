@@ -18,7 +18,7 @@ import torch
 from lrsweep.records import State
 from lrsweep.storage.files import StoreError, write_atomically
 
-_FORMAT = 3  # raise it whenever the contents of a state change
+_FORMAT = 4  # raise it whenever the contents of a state change
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 

@@ -32,9 +32,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class CNN(nn.Module):
     """[B, C, H, W] → logits [B, C]. The output layer's softmax is part of the loss."""
 
-    def __init__(
-        self, config: ModelConfig, weights: torch.Generator, dropout: torch.Generator | None = None, data: DataConfig = _MNIST
-    ) -> None:
+    def __init__(self, config: ModelConfig, weights: torch.Generator, data: DataConfig = _MNIST) -> None:
         super().__init__()
         num_channels, *sides = data.shape
         height, width = ((side // 2 - 2) // 2 - 2 for side in sides)  # of the output of conv3
@@ -54,13 +52,12 @@ class CNN(nn.Module):
         self._conv_activation = ACTIVATIONS[config.conv_activation]
         self._pool = config.pool
         self._dropout = config.dropout
-        self._dropout_generator = dropout
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         x = self._activate_and_pool(_apply_norm(self.norm1, self.conv1(images_BCHW)))
         x = self._activate_and_pool(_apply_norm(self.norm2, self.conv2(x)))
         x = self._conv_activation(_apply_norm(self.norm3, self.conv3(x)))
-        x = self._drop(self._activation(self.dense(x.flatten(1))))
+        x = F.dropout(self._activation(self.dense(x.flatten(1))), self._dropout, self.training)
         logits_BC: Tensor = self.output(x)
         return logits_BC
 
@@ -70,16 +67,6 @@ class CNN(nn.Module):
         # ReLU does not change which pixel is the largest, so pooling first gives the same bits and saves ReLU most of its work.
         # A norm with a negative scale can change which pixel is the largest, so norms come before pooling.
         return self._conv_activation(F.max_pool2d(x, 2))
-
-    def _drop(self, x: Tensor) -> Tensor:
-        """Dropout with our own generator, which nn.Dropout does not accept."""
-        if not self.training or self._dropout == 0:
-            return x
-        random, keep_probability = self._dropout_generator, 1 - self._dropout
-        assert random is not None, "training with dropout needs a generator"
-        # Draw on the generator's device, so that a seed gives the same mask for every device and dtype of x.
-        mask = torch.empty(x.shape, device=random.device).bernoulli_(keep_probability, generator=random)
-        return x * mask.to(x) / keep_probability
 
 
 def _apply_norm(norm: nn.BatchNorm2d | None, x: Tensor) -> Tensor:
@@ -129,20 +116,14 @@ def _init_large(layer: nn.Conv2d | nn.Linear, weights: torch.Generator) -> None:
 _INITS = {"pytorch": _init_as_pytorch, "xavier": _init_xavier, "he": _init_he, "zero": _init_zero, "large": _init_large}
 
 
-def build_model(
-    config: ModelConfig,
-    weights: torch.Generator,
-    device: torch.device,
-    dropout: torch.Generator | None = None,
-    data: DataConfig = _MNIST,
-) -> nn.Module:
-    """A model for these data, with weights drawn from the `weights` generator. The CNN needs `dropout` to train with dropout.
+def build_model(config: ModelConfig, weights: torch.Generator, device: torch.device, data: DataConfig = _MNIST) -> nn.Module:
+    """A model for these data, with weights drawn from the `weights` generator.
 
     The class of `model.target` draws from PyTorch's global generator. So that is seeded before and restored afterwards.
     """
     # Built on the CPU and then moved, so that a seed gives the same weights on every device.
     if config.target is None:
-        model: nn.Module = CNN(config, weights, dropout, data)
+        model: nn.Module = CNN(config, weights, data)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(weights.initial_seed())
@@ -171,18 +152,12 @@ def _own_model(config: ModelConfig, data: DataConfig) -> nn.Module:
     return model
 
 
-def initial_model(
-    config: ModelConfig,
-    seed: int,
-    device: torch.device,
-    dropout: torch.Generator | None = None,
-    data: DataConfig = _MNIST,
-) -> nn.Module:
+def initial_model(config: ModelConfig, seed: int, device: torch.device, data: DataConfig = _MNIST) -> nn.Module:
     """The model at the start of a run with this seed: fresh weights, or those in the file `config.init_from`.
 
     With `config.new_output`, only the output layer has fresh weights.
     """
-    model = build_model(config, generator(seed, "weights"), device, dropout, data)
+    model = build_model(config, generator(seed, "weights"), device, data)
     if config.init_from:
         weights = load_weights(per_seed(config.init_from, seed))
         if config.new_output:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from lrsweep.data.dataset import Part, Split, batch_order
 from lrsweep.data.seeding import generator
 from lrsweep.records import EpochRecord, Outcome, State, StopReason
 from lrsweep.training.clock import Clock
+from lrsweep.training.dropout import DropoutMasks, draw_mask
 from lrsweep.training.early_stopping import EarlyStopping
 from lrsweep.training.losses import loss_of, penalised_weights, penalty
 from lrsweep.training.models import initial_model
@@ -56,15 +58,14 @@ class Learner:
 
 
 def new_learner(run: RunConfig, device: torch.device, black: Sequence[float] = (-1.0,)) -> Learner:
-    dropout = generator(run.seed, "dropout")
-    model = initial_model(run.model, run.seed, device, dropout, run.data)
+    model = initial_model(run.model, run.seed, device, run.data)
     return Learner(
         run=run,
         model=model,
         optimizer=build_optimizer(run.optimizer, layer_groups(run.optimizer, model)),
         order=generator(run.seed, "order"),
         augmentation=generator(run.seed, "augmentation"),
-        dropout=dropout,
+        dropout=generator(run.seed, "dropout"),
         pace=pace_of(run),
         black=black,
     )
@@ -251,8 +252,8 @@ def train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
 
 @contextmanager
 def _own_draws(learner: Learner, device: torch.device) -> Iterator[None]:
-    """Whatever the network draws from PyTorch's global generators in this epoch depends on the run's seed only."""
-    if learner.run.model.target is None:  # draws from generators of its own
+    """Whatever else the network draws, from PyTorch's global generators, depends on the run's seed and the epoch only."""
+    if learner.run.model.target is None:  # draws nothing else
         yield
         return
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -283,7 +284,9 @@ def train_step(learner: Learner, images_BCHW: Tensor, labels_B: Tensor, lr: floa
     learner.optimizer.zero_grad()
     model.train()
     with _autocast(run, images_BCHW.device):
-        logits_BC = model(augment(run.data, images_BCHW, learner.augmentation, learner.black))
+        images_BCHW = augment(run.data, images_BCHW, learner.augmentation, learner.black)
+        with DropoutMasks(partial(draw_mask, generator=learner.dropout)):
+            logits_BC = model(images_BCHW)
         loss = loss_of(run.loss, logits_BC, labels_B)
     _with_penalty(run.loss, loss, model).backward()
     learner.optimizer.step()
