@@ -41,6 +41,7 @@ class Outcome:
     test_loss: float | None = None
     best_test_accuracy: float | None = None  # with the weights of the best epoch
     last_test_accuracy: float | None = None  # with the weights of the last epoch; old records have only test_accuracy
+    balanced_test_accuracy: float | None = None  # of the scored epoch, mean over the classes; None in old records
     wall_seconds: float | None = None  # training and validation, without set-up, warm-up and test
     cpu_seconds: float | None = None  # of this process; on a CPU, far less than wall_seconds means that the machine was busy
     diverged_step: int | None = None  # optimizer steps before the first loss that was not finite

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from lrsweep.config import ModelConfig, RunConfig
 from lrsweep.data.dataset import DataSet
+from lrsweep.fused import block
 from lrsweep.fused.block import Block
-from lrsweep.fused.stacked_cnn import FORWARD, Weights, row_layout, views
+from lrsweep.fused.stacked_cnn import Weights, row_layout, views
 
 pytest.importorskip("triton", reason="Triton exists for Linux only")
 from lrsweep.fused.conv2_kernel import TILINGS, Tile, Tiling, convolve_and_pool
@@ -161,7 +162,7 @@ def test_the_network_trains_as_the_stacked_one(
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     run = make_run(num_train=56, num_valid=16)  # a batch of 32 and one of 24 images
     expected_losses, expected_KP = losses_and_weights_after_two_epochs(run, mnist)
-    monkeypatch.setitem(FORWARD, run.model.name, partial(forward_with_kernel, precision, tiling))
+    monkeypatch.setattr(block, "forward_cnn", partial(forward_with_kernel, precision, tiling))
     losses, rows_KP = losses_and_weights_after_two_epochs(run, mnist)
     torch.testing.assert_close(losses, expected_losses, rtol=1e-5, atol=0)
     torch.testing.assert_close(rows_KP, expected_KP, rtol=0, atol=1e-5)  # one step of AdamW changes a weight by up to 1e-3
@@ -176,18 +177,27 @@ def losses_and_weights_after_two_epochs(run: RunConfig, mnist: DataSet) -> tuple
     return torch.stack([result.losses for result in results]), block.rows_KP
 
 
-def forward_with_kernel(precision: Any, tiling: Tiling, config: ModelConfig, weights: Weights, images_KBHW: Tensor) -> Tensor:
+def forward_with_kernel(
+    precision: Any,
+    tiling: Tiling,
+    config: ModelConfig,
+    weights: Weights,
+    buffers: Weights,
+    images_KBCHW: Tensor,
+    *args: Any,
+    **_: Any,
+) -> Tensor:
     """The documents' CNN: the kernel computes conv2 of all runs; PyTorch computes the rest, one run after the other."""
-    runs = [{name: weight[k] for name, weight in weights.items()} for k in range(len(images_KBHW))]
+    runs = [{name: weight[k] for name, weight in weights.items()} for k in range(len(images_KBCHW))]
 
     def convolve(run: Weights, layer: str, x: Tensor, padding: int) -> Tensor:
         return F.relu(F.conv2d(x, run[f"{layer}.weight"], run[f"{layer}.bias"], padding=padding))
 
     below = [
-        F.max_pool2d(convolve(run, "conv1", images_BHW.unsqueeze(1), 1), 2).permute(0, 2, 3, 1).contiguous()
-        for run, images_BHW in zip(runs, images_KBHW, strict=True)
+        F.max_pool2d(convolve(run, "conv1", images_BCHW, 1), 2).permute(0, 2, 3, 1).contiguous()
+        for run, images_BCHW in zip(runs, images_KBCHW, strict=True)
     ]
-    active_A = torch.arange(len(runs), dtype=torch.int32, device=images_KBHW.device)
+    active_A = torch.arange(len(runs), dtype=torch.int32, device=images_KBCHW.device)
     out_KBYXO = convolve_and_pool(torch.stack(below), weights["conv2.weight"], weights["conv2.bias"], active_A, precision, tiling)
     logits = []
     for run, x_BYXO in zip(runs, out_KBYXO, strict=True):

@@ -235,13 +235,15 @@ def test_class_counts_name_all_settings_that_the_splits_depend_on() -> None:
 )
 def test_the_data_section_judges_whether_the_classes_are_even(valid: list[int], is_even: bool) -> None:
     counts = counts_frame({("train", 0): [300] * 10, ("valid", 0): valid})
-    text = data_section(counts)
+    runs = pd.DataFrame({"lr": [1e-3, 1e-3], "test_accuracy": 0.9, "balanced_test_accuracy": [0.7, 0.8], "test_loss": [0.5, 0.6]})
+    text = data_section(counts, runs)
+    assert ("| 75.00% | 0.550 |" in text) == (not is_even)
     assert ("accuracy is a fair measure" in text, "read accuracies with care" in text) == (is_even, not is_even)
     assert class_counts_table(counts) in text
     chosen = counts_frame({("train", 0): [600] * 5 + [0] * 5}).assign(**{"data.classes": "[0,1,2,3,4]"})
-    assert "accuracy is a fair measure" in data_section(chosen)
+    assert "accuracy is a fair measure" in data_section(chosen, runs)
     assert rows_of(class_counts_table(chosen))[0][-1] == "1.00"
-    assert "even" not in data_section(tables.class_counts_frame([]))
+    assert "even" not in data_section(tables.class_counts_frame([]), runs)
 
 
 # Machine.

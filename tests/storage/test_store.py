@@ -60,6 +60,7 @@ outcomes = st.builds(
     curve=st.lists(epochs, max_size=3).map(tuple),
     best_epoch=st.none() | st.integers(1, 1000),
     best_test_accuracy=st.none() | any_float,
+    balanced_test_accuracy=st.none() | any_float,
     last_test_accuracy=st.none() | any_float,
     wall_seconds=st.none() | any_float,
     last_finite_loss=st.none() | any_float,

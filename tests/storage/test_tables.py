@@ -17,7 +17,7 @@ MakeRecord = Callable[..., RunRecord]
 RUN_COLUMNS = [
     *("run_id", "lr", "seed", "loss"),
     *("status", "stop_reason", "epochs", "best_epoch", "valid_accuracy", "test_accuracy", "test_loss"),
-    *("best_test_accuracy", "last_test_accuracy"),
+    *("best_test_accuracy", "last_test_accuracy", "balanced_test_accuracy"),
     *("wall_seconds", "cpu_seconds", "diverged_step", "last_finite_loss", "error"),
     *("engine", "timing"),
     *("device", "device_name", "cores", "threads", "workers", "precision", "peak_memory_bytes"),

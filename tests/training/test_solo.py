@@ -23,7 +23,7 @@ from lrsweep.records import EpochRecord, Outcome
 from lrsweep.training import solo
 from lrsweep.training.losses import loss_of
 from lrsweep.training.models import build_model, initial_model
-from lrsweep.training.solo import Learner, evaluate, new_learner, train, train_epoch
+from lrsweep.training.solo import Learner, evaluate, new_learner, score_of, train, train_epoch
 
 MakeRun = Callable[..., RunConfig]
 CPU = torch.device("cpu")
@@ -378,3 +378,10 @@ def test_weights_that_break_in_the_last_step_of_an_epoch_are_not_scored(
     outcome = train(run, split_of(mnist, run))
     assert outcome.status == "diverged"
     assert outcome.best_epoch is outcome.test_accuracy is outcome.test_loss is None
+
+
+def test_balanced_accuracy_is_the_mean_over_the_classes_that_occur() -> None:
+    labels = torch.tensor([0, 0, 0, 0, 2, 2, 3])
+    score = score_of(0.5, torch.tensor([3, 0, 1, 0]), labels)
+    assert (score.loss, score.accuracy) == (0.5, 4 / 7)
+    assert score.balanced_accuracy == pytest.approx((3 / 4 + 1 / 2 + 0) / 3)

@@ -131,6 +131,7 @@ class ActiveRun:
             test_accuracy=test.accuracy if test else None,
             best_test_accuracy=best.accuracy if best else None,
             last_test_accuracy=last.accuracy if last else None,
+            balanced_test_accuracy=test.balanced_accuracy if test else None,
             wall_seconds=self.wall_seconds,
             diverged_step=self.num_finite if is_diverged else None,
             last_finite_loss=self.last_finite_loss,

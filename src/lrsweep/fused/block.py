@@ -32,7 +32,7 @@ from lrsweep.fused.stacked_module import dropout_calls, forward_module, tensors_
 from lrsweep.training.dropout import draw_mask
 from lrsweep.training.models import build_model, initial_model
 from lrsweep.training.optimizers import build_optimizer, layer_lr_scale
-from lrsweep.training.solo import Score
+from lrsweep.training.solo import Score, score_of
 
 BLOCK_SLOTS = {"cpu": 4, "cuda": 8}  # small enough that the im2col columns of a step stay in the cache
 _EVAL_BATCH = {"cpu": 16, "cuda": 500}
@@ -166,9 +166,9 @@ class Block:
         index_KN = self._test_N.expand(len(slots), -1)
         rows_KP, buffers = (self._best_KP, self._best_buffers) if which == "best" else (self.rows_KP, self.buffers)
         weights, buffers = views(rows_KP[slots], self._layout), {name: buffer[slots] for name, buffer in buffers.items()}
-        loss_K, correct_K = self._score(weights, buffers, self._data_set.test, index_KN)
-        num_test = len(self._test_N)
-        return [Score(loss, correct / num_test) for loss, correct in zip(loss_K.tolist(), correct_K.tolist(), strict=True)]
+        loss_K, correct_KC = self._score(weights, buffers, self._data_set.test, index_KN)
+        labels_N = self._data_set.test_labels[self._test_N]
+        return [score_of(loss, correct_C, labels_N) for loss, correct_C in zip(loss_K.tolist(), correct_KC, strict=True)]
 
     def train_step(self, index_KB: Tensor, rate_K1: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step. Return each run's loss and number of correct answers, computed before the update."""
@@ -198,21 +198,29 @@ class Block:
 
     @torch.inference_mode()
     def _score(self, weights: Weights, buffers: Weights, part: Part, index_KN: Tensor) -> tuple[Tensor, Tensor]:
-        """Each run's mean loss and number of correct answers."""
+        """Each run's mean loss, and number of correct answers in each class."""
         total_K = torch.zeros(len(index_KN), dtype=torch.float64, device=self.device)
-        correct_K = torch.zeros(len(index_KN), dtype=torch.int64, device=self.device)
+        correct_KC = torch.zeros(len(index_KN), self._template.data.num_classes, dtype=torch.int64, device=self.device)
         for index_KB in index_KN.split(_EVAL_BATCH[self.device.type], dim=1):
-            self._add_scores(weights, buffers, part, index_KB, total_K, correct_K)
-        return total_K / index_KN.shape[1], correct_K
+            losses_K, is_correct_KB, labels_KB = self._answers(weights, buffers, part, index_KB)
+            total_K += losses_K
+            correct_KC.scatter_add_(1, labels_KB, is_correct_KB.long())
+        return total_K / index_KN.shape[1], correct_KC
 
     def _add_scores(
         self, weights: Weights, buffers: Weights, part: Part, index_KB: Tensor, total_K: Tensor, correct_K: Tensor
     ) -> None:
         """Add each run's losses and correct answers to the totals."""
+        losses_K, is_correct_KB, _ = self._answers(weights, buffers, part, index_KB)
+        total_K += losses_K
+        correct_K += is_correct_KB.sum(dim=1)
+
+    def _answers(self, weights: Weights, buffers: Weights, part: Part, index_KB: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The sum of each run's losses, which answers are correct, and the labels."""
         images_KBCHW, labels_KB = self._batch(part, index_KB)
         logits_KBC = self._forward(weights, buffers, images_KBCHW, [], training=False)
-        total_K += losses_of(self._template.loss, logits_KBC, labels_KB) * index_KB.shape[1]
-        correct_K += num_correct(logits_KBC, labels_KB)
+        loss_K = losses_of(self._template.loss, logits_KBC, labels_KB)
+        return loss_K * index_KB.shape[1], logits_KBC.argmax(dim=2) == labels_KB, labels_KB
 
     def _batch(self, part: Part, index_KB: Tensor) -> tuple[Tensor, Tensor]:
         """[K, B, C, H, W] and [K, B]: these images and their labels."""

@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+import pandas as pd
+
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.confirmation import optimism
 from lrsweep.analysis.findings import Analysis, Findings, analyse
@@ -63,11 +65,15 @@ def _markdown(folder: Path, study: str, tables: Analysis) -> str:
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
         markdown_tables.longest_section(tables.runs),
         what_ran_section(tables),
-        markdown_tables.data_section(tables.class_counts),
+        markdown_tables.data_section(tables.class_counts, _of_main_arm(tables)),
         *_network_part(folder),
         markdown_tables.environment_section(tables.runs, _commands(study, tables)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _of_main_arm(tables: Analysis) -> pd.DataFrame:
+    return tables.runs if tables.main is None else tables.of_arm(tables.main.best.arm)
 
 
 def _network_part(folder: Path) -> list[str]:
@@ -95,7 +101,7 @@ def _explorer(tables: Analysis) -> dict[str, object] | None:
 
 def _comparison_parts(folder: Path, name: str, tables: Analysis) -> list[str]:
     """A comparison of the arms, if there are several."""
-    if tables.runs["arm"].nunique() == 1 or not tables.findings:
+    if len(set(tables.runs["arm"])) == 1 or not tables.findings:
         return []
     study = Study(name, tables.runs, tables.curves, tables.class_counts)
     fresh = {arm: found.confirmation for arm, found in tables.findings.items() if found.confirmation}

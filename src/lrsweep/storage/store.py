@@ -28,7 +28,7 @@ from lrsweep.storage.files import StoreError, write_atomically
 _PACKED = "runs.jsonl.gz"
 _EXPECTED = "expected.json"
 # The oldest records lack these fields. A field that is None is not written, so that old records give the same bytes again.
-_LATER_FIELDS = ("best_test_accuracy", "last_test_accuracy", "highest_loss")
+_LATER_FIELDS = ("best_test_accuracy", "last_test_accuracy", "balanced_test_accuracy", "highest_loss")
 
 
 class Damaged(NamedTuple):

@@ -38,6 +38,7 @@ _GPU_EVAL_BATCH = 2_500
 class Score:
     loss: float
     accuracy: float
+    balanced_accuracy: float | None = None  # mean over the classes; None where it is not needed
 
 
 @dataclass
@@ -237,6 +238,7 @@ def _outcome(progress: _Progress, scored: dict[str, _Scored]) -> Outcome:
         test_loss=chosen.test.loss if chosen else None,
         best_test_accuracy=best.test.accuracy if best else None,
         last_test_accuracy=last.test.accuracy if last else None,
+        balanced_test_accuracy=chosen.test.balanced_accuracy if chosen else None,
         wall_seconds=progress.clock.wall_seconds,
         cpu_seconds=progress.clock.cpu_seconds,
         diverged_step=progress.num_finite if progress.has_diverged else None,
@@ -308,14 +310,21 @@ def evaluate(run: RunConfig, model: nn.Module, part: Part) -> Score:
     device = part.images.device
     size = _eval_batch(device)
     total_loss = torch.zeros((), dtype=torch.float64, device=device)
-    num_correct = torch.zeros((), dtype=torch.int64, device=device)
+    correct_C = torch.zeros(run.data.num_classes, dtype=torch.int64, device=device)
     model.eval()
     with _autocast(run, device):
         for images_BCHW, labels_B in zip(part.images.split(size), part.labels.split(size), strict=True):
             logits_BC = model(images_BCHW)
             total_loss += loss_of(run.loss, logits_BC, labels_B) * len(labels_B)
-            num_correct += (logits_BC.argmax(dim=1) == labels_B).sum()
-    return Score(loss=total_loss.item() / len(part), accuracy=num_correct.item() / len(part))
+            correct_C.index_add_(0, labels_B, (logits_BC.argmax(dim=1) == labels_B).long())
+    return score_of(total_loss.item() / len(part), correct_C, part.labels)
+
+
+def score_of(loss: float, correct_C: Tensor, labels_N: Tensor) -> Score:
+    """The score of a model that answers `correct_C` images of each class correctly."""
+    total_C = torch.bincount(labels_N, minlength=len(correct_C))
+    shares = (correct_C.double() / total_C)[total_C > 0]
+    return Score(loss, correct_C.sum().item() / len(labels_N), shares.mean().item())
 
 
 def _warm_up(run: RunConfig, split: Split) -> None:

@@ -209,14 +209,34 @@ def class_counts_table(counts: pd.DataFrame) -> str:
     return markdown_table([say("split"), *drawn, *digits, say("largest / smallest")], rows)
 
 
-def data_section(class_counts: pd.DataFrame) -> str:
+def data_section(class_counts: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """Images per class. If the classes are uneven, also the scores that tell more than accuracy; `runs` are those of one arm."""
     if class_counts.empty:
         return f"## {say('The data')}\n\n{say('Not recorded.')}"
     judgement = say("With classes this even, accuracy is a fair measure.")
     if not _is_even(class_counts):
         judgement = say("The classes are uneven: read accuracies with care.")
     counts = say("Images of each class in each split. {judgement}", judgement=judgement)
-    return f"## {say('The data')}\n\n{counts}\n\n{class_counts_table(class_counts)}"
+    parts = [f"## {say('The data')}", counts, class_counts_table(class_counts)]
+    if not _is_even(class_counts) and runs["balanced_test_accuracy"].notna().any():
+        parts += [
+            say("Balanced accuracy is the mean of the accuracies of all classes. Means over the seeds:"),
+            _balance_table(runs),
+        ]
+    return "\n\n".join(parts)
+
+
+def _balance_table(runs: pd.DataFrame) -> str:
+    means = runs.groupby("lr")[["test_accuracy", "balanced_test_accuracy", "test_loss"]].mean().reset_index()
+    rows = [
+        [
+            lr_text(row["lr"]),
+            *map(percent, (row["test_accuracy"], row["balanced_test_accuracy"])),
+            number(row["test_loss"], ".3f"),
+        ]
+        for _, row in means.iterrows()
+    ]
+    return markdown_table([say("learning rate"), say("test accuracy"), say("balanced accuracy"), say("test loss")], rows)
 
 
 def _is_even(class_counts: pd.DataFrame) -> bool:
