@@ -39,7 +39,7 @@ def make_runs(accuracy_SR: Any, *, first_seed: int = 0, **columns: Any) -> pd.Da
         seed=np.repeat(first_seed + np.arange(num_seeds), num_rates),
         run_id=[f"run{first_seed * num_rates + i}" for i in range(num_seeds * num_rates)],
         arm="cross_entropy",
-        **{"data.num_valid": 5000, "data.num_test": 10_000},
+        **{"data.num_valid": 5000, "data.num_test": 10_000, "data.num_classes": 10},
     )
     failed = runs["status"] == "failed"
     runs.loc[failed, ["valid_accuracy", "test_accuracy", "seconds"]] = np.nan

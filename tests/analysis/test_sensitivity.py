@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lrsweep.analysis.sensitivity import CHANCE_LOSS, rate_sensitivity, usable_decades
+from lrsweep.analysis.sensitivity import rate_sensitivity, usable_decades
 
 LOG_RATES = np.arange(-5.0, -0.9, 0.5)
 
@@ -17,7 +17,7 @@ def runs_of(accuracy_of: dict[int, list[float]]) -> pd.DataFrame:
         for seed, values in accuracy_of.items()
         for log, value in zip(LOG_RATES, values, strict=True)
     ]
-    return pd.DataFrame(rows).assign(run_id=lambda runs: [f"run{i}" for i in range(len(runs))])
+    return pd.DataFrame(rows).assign(**{"data.num_classes": 10}, run_id=lambda runs: [f"run{i}" for i in range(len(runs))])
 
 
 def curves_of(runs: pd.DataFrame, loss: list[float]) -> pd.DataFrame:
@@ -61,14 +61,14 @@ def test_rate_sensitivity_is_the_mean_capped_excess_within_one_decade() -> None:
     runs = runs_of({0: [0.98] * 9})
     loss = [9.0, 9.0, 0.3, 0.2, 0.1, 0.1, 99.0, 9.0, 9.0]  # the rate a decade above the best is capped at chance
     excess = rate_sensitivity(runs, curves_of(runs, loss), 1e-3)
-    assert excess.tolist() == pytest.approx([(0.2 + 0.1 + 0 + 0 + CHANCE_LOSS - 0.1) / 5])
+    assert excess.tolist() == pytest.approx([(0.2 + 0.1 + 0 + 0 + math.log(10) - 0.1) / 5])
 
 
 def test_a_diverged_run_counts_as_chance() -> None:
     runs = runs_of({0: [0.98] * 9})
     runs.loc[2, "status"] = "diverged"
     excess = rate_sensitivity(runs, curves_of(runs, [0.1] * 9), 1e-3)
-    assert excess.tolist() == pytest.approx([(CHANCE_LOSS - 0.1) / 5])
+    assert excess.tolist() == pytest.approx([(math.log(10) - 0.1) / 5])
 
 
 def test_rate_sensitivity_is_not_known_if_the_grid_is_too_short() -> None:

@@ -13,6 +13,7 @@ from lrsweep.analysis.summary import (
     BUSY_FROM,
     CHANCE_LEVEL,
     CONFIDENCE,
+    chance,
     half_interval,
     summarise,
     with_arms,
@@ -232,3 +233,8 @@ def test_the_interval_of_a_mean_agrees_with_scipy(accuracies: list[float]) -> No
         assert (row["valid_low"], row["valid_high"]) == pytest.approx((expected.low, expected.high))
         assert (row["test_low"], row["test_high"]) == (row["valid_low"], row["valid_high"])
         assert (row["num_runs"], row["num_scored"]) == (len(column), len(accuracies))
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 10])
+def test_guessing_depends_on_the_number_of_classes(num_classes: int) -> None:
+    assert chance(pd.DataFrame({"data.num_classes": [num_classes] * 3})) == pytest.approx(1 / num_classes)

@@ -12,9 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from lrsweep.analysis.shortfall import DELTA, MIN_SEEDS, Verdict, compare_with_best, seeds_needed
-from lrsweep.analysis.summary import CONFIDENCE, summarise
-
-CHANCE = 0.1  # test accuracy assumed for a run that diverged before it was tested
+from lrsweep.analysis.summary import CONFIDENCE, chance, summarise
 
 Doubt = Literal["no_rate_dependable", "at_lower_end", "at_upper_end", "runs_missing", "few_seeds", "cut_short"]
 
@@ -84,7 +82,7 @@ def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = No
     if accuracy_SR.isna().all(axis=None):
         return None
     has_run = measured.pivot(index="seed", columns="lr", values="status").notna()
-    accuracy_SR = accuracy_SR.mask(accuracy_SR.isna() & has_run, CHANCE)
+    accuracy_SR = accuracy_SR.mask(accuracy_SR.isna() & has_run, chance(runs))
     compared = compare_with_best(accuracy_SR, learned_SR, delta, resolution=1 / float(runs["data.num_test"].iloc[0]))
     compared = compared.rename(columns={"low": "shortfall_low", "high": "shortfall_high"})
     columns = ["lr", "dependable", "shortfall", "shortfall_low", "shortfall_high", "verdict"]

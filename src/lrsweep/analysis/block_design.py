@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.acting import schedule_of
-from lrsweep.analysis.best_rate import CHANCE
 from lrsweep.analysis.fixed_budget import stopped_at
 from lrsweep.analysis.optimum import optima
 from lrsweep.analysis.phrases import Phrase
 from lrsweep.analysis.sensitivity import usable_decades
 from lrsweep.analysis.shortfall import residuals, similar_spread
 from lrsweep.analysis.study import Choice, NoSuchRuns, Study, power
+from lrsweep.analysis.summary import chance
 from lrsweep.analysis.time_to_target import target_below
 from lrsweep.training.schedules import batch_size_at
 
@@ -167,11 +167,12 @@ class BlockDesign:
 
     def _value_per_run(self) -> pd.Series:
         runs, curves = self.study.measured, self.study.curves
+        guessing = chance(self.study.runs)
         match self.metric:
             case "valid_accuracy":
-                return runs["valid_accuracy"].fillna(CHANCE)
+                return runs["valid_accuracy"].fillna(guessing)
             case "best_test_accuracy" | "last_test_accuracy":
-                return self._recorded(runs).fillna(CHANCE)
+                return self._recorded(runs).fillna(guessing)
             case "seconds":
                 return _log10(runs["seconds"])
             case "gap":
@@ -189,14 +190,14 @@ class BlockDesign:
                 return _log10(runs["epochs"])
             case "epochs_to_target":
                 curves_of_run = dict(list(curves.sort_values("epoch").groupby("run_id")))
-                epochs = [_epochs_to(self.target, curves_of_run.get(run_id)) for run_id in runs["run_id"]]
+                epochs = [_epochs_to(self.target, curves_of_run.get(run_id), guessing) for run_id in runs["run_id"]]
                 return _log10(pd.Series(epochs, index=runs.index))
             case "updates":
                 return _log10(pd.Series([_num_updates(run) for _, run in runs.iterrows()], index=runs.index, dtype=float))
             case "seconds_per_epoch":
                 return _log10(runs["seconds"] / runs["epochs"])
             case _:
-                return runs["test_accuracy"].fillna(CHANCE)
+                return runs["test_accuracy"].fillna(guessing)
 
     def _recorded(self, table: pd.DataFrame) -> pd.Series:
         """The metric's column, which older records do not have."""
@@ -239,8 +240,8 @@ def _late_fall(train_loss: pd.Series) -> float:
     return float((middle - last) / (first - last)) if first > last else 0.0
 
 
-def _epochs_to(target: float, curve: pd.DataFrame | None) -> float:
-    """The epoch at which the validation accuracy first reaches the target, interpolated linearly between epochs.
+def _epochs_to(target: float, curve: pd.DataFrame | None, start: float) -> float:
+    """The epoch at which the validation accuracy, which begins at `start`, first reaches the target; linear between epochs.
 
     A run that never reached the target gets its number of epochs plus one.
     """
@@ -248,7 +249,7 @@ def _epochs_to(target: float, curve: pd.DataFrame | None) -> float:
         return 1.0
     scored = curve.dropna(subset="valid_accuracy")
     epochs = np.concatenate([[0.0], scored["epoch"].to_numpy(dtype=float)])
-    accuracy = np.concatenate([[CHANCE], scored["valid_accuracy"].to_numpy(dtype=float)])
+    accuracy = np.concatenate([[start], scored["valid_accuracy"].to_numpy(dtype=float)])
     reached = np.flatnonzero(accuracy[1:] >= target)
     if not len(reached):
         return float(curve["epoch"].iloc[-1]) + 1

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lrsweep.analysis.summary import chance
+
 NEAR = 0.01  # accuracy
 DECADES = 1.0  # on either side of the best rate
-CHANCE_LOSS = math.log(10)  # loss of guessing evenly among ten classes
 
 
 def usable_decades(runs: pd.DataFrame, best_lr: float) -> pd.DataFrame:
@@ -45,12 +46,13 @@ def _reach(log_R: np.ndarray[Any, Any], above_R: np.ndarray[Any, Any]) -> tuple[
 def rate_sensitivity(runs: pd.DataFrame, curves: pd.DataFrame, best_lr: float) -> pd.Series:
     """Mean excess loss within DECADES of the best rate, one value per seed (Wortsman et al. 2023, arXiv:2309.14322).
 
-    A run's loss is its validation loss at the best epoch, but at most CHANCE_LOSS. A diverged run has CHANCE_LOSS. The excess is
+    A run's loss is its validation loss at the best epoch, but at most that of guessing, which a diverged run has. The excess is
     the loss minus the loss at `best_lr`. NaN for all seeds if the grid does not cover these decades.
     """
     at_best = curves.merge(runs[["run_id", "best_epoch"]], on="run_id").query("epoch == best_epoch").set_index("run_id")
     loss = runs["run_id"].map(at_best["valid_loss"]).where(runs["status"] != "diverged")
-    loss_SR = _table(runs, loss.fillna(CHANCE_LOSS).clip(upper=CHANCE_LOSS))
+    of_guessing = -math.log(chance(runs))
+    loss_SR = _table(runs, loss.fillna(of_guessing).clip(upper=of_guessing))
     decades_R = np.log10(loss_SR.columns.to_numpy(dtype=float)) - math.log10(best_lr)
     if decades_R.min() > -DECADES + 1e-6 or decades_R.max() < DECADES - 1e-6:
         return pd.Series(math.nan, index=loss_SR.index)

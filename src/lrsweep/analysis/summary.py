@@ -11,6 +11,11 @@ CHANCE_LEVEL = 0.01  # significance level of the binomial test in `with_chance`
 CONFIDENCE = 0.95  # of every interval
 
 
+def chance(runs: pd.DataFrame) -> float:
+    """The accuracy of guessing evenly among the classes, assumed for a run that diverged before it was scored."""
+    return 1 / int(runs["data.num_classes"].max())
+
+
 def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
     """Add the column `learned`: is the best validation accuracy above chance?
 
