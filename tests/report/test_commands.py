@@ -3,10 +3,11 @@
 import copy
 import itertools
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
@@ -135,3 +136,26 @@ def test_a_study_with_any_name_goes_into_its_own_folder(study: str) -> None:
     (app,) = apps_of(rerun_commands(study, table_of(STUDIES["one run"])))
     assert app.study.name == study
     assert app.folder == Path("results") / study
+
+
+def test_the_command_repeats_runs_of_an_own_network_and_own_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my scans, 사진"
+    folder.mkdir()
+    np.savez(folder / "a.npz", x=np.zeros((60, 4, 4), np.uint8), y=np.arange(60) % 3)
+    (tmp_path / "net_with_odd_arguments.py").write_text(
+        "from torch import nn\n\ndef net(num_classes, **others):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(16, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    arguments = "{note: 'it''s {odd}, \"is\" it?', sizes: [1, 2.5], none: null, deep: {flag: true}}".replace("''", "\\'")
+    words = [
+        "data=arrays",
+        f"data.path='{folder / 'a.npz'}'",
+        "model.target=net_with_odd_arguments:net",
+        f"model.args={arguments}",
+    ]
+    first = main.to_app_config(main.compose(*words, "optimizer.rates={1.weight: 0.1}")).run
+    runs = [replace(first, seed=seed) for seed in (0, 3)]
+    assert first.model.args == {"note": 'it\'s {odd}, "is" it?', "sizes": [1, 2.5], "none": None, "deep": {"flag": True}}
+    (command,) = rerun_commands("mine", table_of(runs)).splitlines()
+    assert [app.run for app in apps_of(command)] == runs

@@ -1,13 +1,17 @@
 """The commands that repeat the runs of a study, derived from the settings in their records."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
-from lrsweep.config import GridConfig, log_grid
+from lrsweep.config import DICTS, GridConfig, log_grid
 from lrsweep.storage.tables import DEFAULT_SETTINGS
+
+_TEXTS = ("data.name", "data.target", "data.path", "model.name", "model.target", "model.init_from")
 
 
 def rerun_commands(study: str, runs: pd.DataFrame) -> str:
@@ -55,8 +59,19 @@ def settings(runs: pd.DataFrame) -> list[str]:
 def _setting(name: str, value: object) -> str:
     if name == "loss.name":
         return shlex.quote(f"loss={value}")  # a config group; its files set only the name
-    is_text = name == "model.init_from"  # all other values need no quotes inside Hydra
+    if name in DICTS:
+        return shlex.quote(f"{name}={_in_hydra(json.loads(str(value)))}")
+    is_text = name in _TEXTS and re.fullmatch(r"[A-Za-z][\w./:-]*", str(value), re.ASCII) is None  # other values need no quotes
     return _quoted(name, str(value)) if is_text else shlex.quote(f"{name}={value}")
+
+
+def _in_hydra(value: Any) -> str:
+    """A value of JSON in Hydra's syntax, in which keys have no quotes."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_in_hydra(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_in_hydra, value)) + "]"
+    return in_quotes(value) if isinstance(value, str) else json.dumps(value)
 
 
 def _listed(values: Iterable[object]) -> str:
