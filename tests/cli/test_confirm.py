@@ -274,3 +274,37 @@ def test_an_incomplete_study_is_refused(arms: tuple[Path, str], tmp_path: Path) 
 def test_the_study_file_says_how_many_seeds() -> None:
     assert confirm.study_config("mini_batch").fresh_seeds == 5
     assert confirm.study_config("mine") == StudyConfig(name="mine")
+
+
+@pytest.mark.parametrize("group", ["model", "data"])
+def test_code_that_only_the_records_name_does_not_run(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    make_record: Callable[..., RunRecord],
+    group: str,
+) -> None:
+    config = asdict(RunConfig())
+    config[group] |= {"target": "os:system", "args": {"command": "touch forged"}}
+    store.save(tmp_path / "mine", replace(make_record(), config=config))
+    monkeypatch.chdir(tmp_path)
+    words = ["study=mine", f"machine.results_dir={tmp_path}"]
+    with pytest.raises(SystemExit, match="2"):
+        commands_of(monkeypatch, *words)
+    message = f"the runs of mine need code that is not part of lrsweep; if you trust it, add {group}.target=os:system"
+    assert capsys.readouterr() == ("", f"ConfigError: {message}\n")
+    sweep, _ = commands_of(monkeypatch, *words, f"{group}.target=os:system")
+    assert f"{group}.target=os:system" in sweep
+
+
+def test_arms_with_different_arguments_of_a_network_keep_them(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
+    runs = [
+        main.to_app_config(main.compose("data=digits", "model=mlp", f"model.args.width={width}", "training.max_epochs=1")).run
+        for width in (16, 32)
+    ]
+    for run in runs:
+        store.save(tmp_path / "mine", replace(make_record(), run_id=run_id(run), config=asdict(run)))
+    study = confirm.read_tuning(tmp_path, "mine")
+    words = confirm.overrides(study, plan_fresh_runs(study, 0.0), 2)
+    composed = [main.to_app_config(main.compose(*words[2:], f"study.arm={arm}")).run for arm in range(2)]
+    assert sorted(map(run_id, composed)) == sorted(map(run_id, runs))

@@ -21,7 +21,7 @@ class Elements(HTMLParser):
 
     def assert_loads_nothing(self) -> None:
         for tag, attributes in self.tags:
-            if tag == "a" and re.fullmatch(r"(report|audit)(\.ko)?\.html", attributes.get("href", "")):
+            if tag == "a" and re.fullmatch(r"(report|audit)(\.ko)?\.(html|md)", attributes.get("href", "")):
                 continue  # the page in the other language
             for name in ("src", "href", "srcset", "data", "poster", "action"):
                 target = attributes.get(name, "")

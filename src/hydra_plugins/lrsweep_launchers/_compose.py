@@ -19,7 +19,8 @@ _MAX_JOBS = 100_000
 def refuse_too_many_jobs(loader: ConfigLoader, config: DictConfig) -> None:
     """Raise ConfigError if the sweep has too many jobs, before Hydra's sweeper fills the memory with a list of them."""
     params = [f"{name}={values}" for name, values in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
-    overrides = OverridesParser.create(loader).parse_overrides([*params, *config.hydra.overrides.task])
+    task = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # reading an item would resolve it
+    overrides = OverridesParser.create(loader).parse_overrides([*params, *task])  # type: ignore[misc]
     num_jobs = math.prod({override.get_key_element(): _num_values(override) for override in overrides}.values())
     if num_jobs > _MAX_JOBS:
         raise ConfigError(

@@ -8,9 +8,11 @@ conf/study/ sets the number of seeds and any further rates. The runs are stored 
 folder, and the study's report quotes them. Running the command again skips finished runs.
 
 Overrides may change how the runs are executed (hydra/launcher=fused, machine.device=cuda, tracker=tensorboard). All other
-settings come from the study's runs and cannot be changed.
+settings come from the study's runs and cannot be changed. Own code has to be named, because it runs: model.target=my_nets:Net,
+data.target=my_data:load.
 """
 
+import json
 import os
 import re
 import shlex
@@ -30,11 +32,13 @@ from lrsweep.analysis.findings import CONFIRM
 from lrsweep.analysis.fresh import FreshRuns, plan_fresh_runs
 from lrsweep.analysis.study import Study, power
 from lrsweep.cli.streams import write_any_text
-from lrsweep.config import CONF_DIR, ConfigError, MachineConfig, RunConfig, StudyConfig, require
-from lrsweep.report.texts.commands import in_quotes, settings, study_name
+from lrsweep.config import CONF_DIR, DICTS, ConfigError, MachineConfig, RunConfig, StudyConfig, require
+from lrsweep.report.texts.commands import TEXTS, in_hydra, in_quotes, settings, study_name
 from lrsweep.storage.files import StoreError
 from lrsweep.storage.tables import DEFAULT_SETTINGS
 
+OWN_CODE = ("data.target", "model.target")
+SHIPPED = ("lrsweep.data.sets.", "lrsweep.training.nets.")
 _DEFINE_RUNS = {"technique", "grid", *(field.name for field in fields(RunConfig))}
 
 
@@ -66,6 +70,19 @@ def read_tuning(results_dir: Path, name: str) -> Study:
     if study.runs["seed"].max() >= FIRST_FRESH_SEED:
         raise StoreError(f"{results_dir / name} has runs on seeds from {FIRST_FRESH_SEED} on, so no fresh seeds are left")
     return study
+
+
+def require_trust(study: Study, trusted: set[str]) -> None:
+    """Raise ConfigError if the runs name code that is not part of lrsweep, and the user has not named it.
+
+    Anyone may have written the records, and training runs this code.
+    """
+    for setting in OWN_CODE:
+        for target in study.runs[setting].unique():
+            if target != "null" and not target.startswith(SHIPPED) and f"{setting}={target}" not in trusted:
+                raise ConfigError(
+                    f"the runs of {study.name} need code that is not part of lrsweep; if you trust it, add {setting}={target}"
+                )
 
 
 def describe(study: Study, fresh: FreshRuns, num_seeds: int) -> str:
@@ -100,24 +117,32 @@ def _chosen_by_arm(values: pd.Series) -> str:
     """An expression that picks the value by `study.arm`. It lists only the arms whose value is not the most common one."""
     common = values.value_counts().index[0]
     cases = [(str(arm), value) for arm, value in enumerate(values) if value != common] + [("else", common)]
-    is_text = values.name == "model.init_from"
-    return in_quotes("${pick:${study.arm}," + ",".join(f"{key},{_literal(value, is_text)}" for key, value in cases) + "}")
+    name = str(values.name)
+    return in_quotes("${pick:${study.arm}," + ",".join(f"{key},{_literal(name, value)}" for key, value in cases) + "}")
 
 
-def _literal(value: object, is_text: bool) -> str:
-    """A table's cell as an argument of a resolver. Cells write None as `null` and lists as JSON."""
+def _literal(name: str, value: object) -> str:
+    """A table's cell as an argument of a resolver. Cells write None as `null`, and lists and dicts as JSON."""
+    if name in DICTS:
+        return in_hydra(json.loads(str(value)))
+    is_text = name in TEXTS
     is_list = isinstance(value, str) and value.startswith("[") and not is_text
     return str(value) if not isinstance(value, str) or value == "null" or is_list else in_quotes(value, '"')
 
 
-def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str]]:
-    """The study's folder, its config, the results folder, and the overrides for lrsweep. `seeds` sets fresh_seeds."""
+def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str], set[str]]:
+    """The study's folder, its config, the results folder, the overrides for lrsweep, and the code that the user trusts.
+
+    `seeds` sets fresh_seeds.
+    """
     values = {"study": "", "study.name": "", "seeds": "", "machine.results_dir": MachineConfig().results_dir}
-    rest = []
+    rest, trusted = [], set()
     for word in words:
         name, equals, value = word.partition("=")
         if equals and name in values:
             values[name] = value
+        elif name in OWN_CODE:
+            trusted.add(word)
         elif not equals and not word.startswith(("-", "~")):
             raise ConfigError(f"cannot parse {word!r}; write name=value, as in lrsweep-confirm study=schedules seeds=20")
         elif defines_runs(word):
@@ -136,7 +161,7 @@ def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str]]:
         require(re.fullmatch("[1-9][0-9]{0,3}", seeds) is not None, "seeds", "a whole number from 1 to 9999", seeds)
         config.fresh_seeds = int(seeds)
     results_dir = MachineConfig(results_dir=values["machine.results_dir"]).results_dir
-    return StudyConfig(name=values["study.name"] or study).name, config, results_dir, rest
+    return StudyConfig(name=values["study.name"] or study).name, config, results_dir, rest, trusted
 
 
 def main() -> None:
@@ -145,8 +170,9 @@ def main() -> None:
         print(__doc__)
         return
     try:
-        name, config, results_dir, rest = _arguments(sys.argv[1:])
+        name, config, results_dir, rest, trusted = _arguments(sys.argv[1:])
         study = read_tuning(Path(results_dir), name)
+        require_trust(study, trusted)
         fresh = plan_fresh_runs(study, config.confirm_decades, config.confirm_also)
         print(describe(study, fresh, config.fresh_seeds), flush=True)
         if not fresh.rates:

@@ -11,7 +11,7 @@ import pandas as pd
 from lrsweep.config import DICTS, GridConfig, log_grid
 from lrsweep.storage.tables import DEFAULT_SETTINGS
 
-_TEXTS = ("data.name", "data.target", "data.path", "model.name", "model.target", "model.init_from")
+TEXTS = ("data.name", "data.target", "data.path", "model.name", "model.target", "model.init_from")
 
 
 def rerun_commands(study: str, runs: pd.DataFrame) -> str:
@@ -60,17 +60,17 @@ def _setting(name: str, value: object) -> str:
     if name == "loss.name":
         return shlex.quote(f"loss={value}")  # a config group; its files set only the name
     if name in DICTS:
-        return shlex.quote(f"{name}={_in_hydra(json.loads(str(value)))}")
-    is_text = name in _TEXTS and re.fullmatch(r"[A-Za-z][\w./:-]*", str(value), re.ASCII) is None  # other values need no quotes
+        return shlex.quote(f"{name}={in_hydra(json.loads(str(value)))}")
+    is_text = name in TEXTS and re.fullmatch(r"[A-Za-z][\w./:-]*", str(value), re.ASCII) is None  # other values need no quotes
     return _quoted(name, str(value)) if is_text else shlex.quote(f"{name}={value}")
 
 
-def _in_hydra(value: Any) -> str:
+def in_hydra(value: Any) -> str:
     """A value of JSON in Hydra's syntax, in which keys have no quotes."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_in_hydra(each)}" for key, each in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{in_hydra(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_in_hydra, value)) + "]"
+        return "[" + ",".join(map(in_hydra, value)) + "]"
     return in_quotes(value) if isinstance(value, str) else json.dumps(value)
 
 
