@@ -144,9 +144,14 @@ def to_runs(records: list[RunRecord]) -> pd.DataFrame:
 def _confirmation(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -> Best | None:
     if not records:
         return None
-    fresh = _with_settings_of(arm_runs, to_runs(records))
-    fresh = fresh[~fresh["seed"].isin(arm_runs["seed"])]  # a seed that helped to choose cannot confirm the choice
+    fresh = fresh_runs(arm_runs, to_runs(records))
     return None if fresh.empty else confirm(best, fresh)
+
+
+def fresh_runs(arm_runs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `runs` that have the settings of an arm and fresh seeds, with the arm's name."""
+    fresh = _with_settings_of(arm_runs, runs)
+    return fresh[~fresh["seed"].isin(arm_runs["seed"])]  # a seed that helped to choose cannot confirm the choice
 
 
 def _sensitivity(records: list[RunRecord], arm_runs: pd.DataFrame) -> Sensitivity | None:

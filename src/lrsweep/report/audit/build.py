@@ -54,7 +54,7 @@ def _effects_section(folder: Path, judged: Sequence[Judged]) -> str:
     for unit, rows in rows_by_unit(judged).items():
         title = f"Effects in {SCALES[unit][1]} ({counted(len(rows), 'claim')})"
         plot = functools.partial(plot_effects, unit, rows)
-        parts.append(draw(folder, Figure(f"audit-effects-{unit}", title, "", plot)))
+        parts.append(draw(folder, Figure(f"audit-effects-{unit}", title, "", plot, has_narrow=False)))
     return "\n\n".join(parts)
 
 

@@ -1,4 +1,25 @@
-// Open everything that is folded before the page is printed.
 "use strict";
 
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((fold) => { fold.open = true; }));
+const folds = () => [...document.querySelectorAll("details:not(.explorer details)")];
+
+// Open everything that is folded before the page is printed.
+addEventListener("beforeprint", () => folds().forEach((fold) => { fold.open = true; }));
+
+// While a sweep runs, reload the page from time to time. The browser keeps the place, this keeps what is unfolded.
+function reloadWhileRunning(progress) {
+  const MOST_MINUTES = 30; // between two reports, unless runs take very long
+  (history.state?.open ?? []).forEach((isOpen, i) => { if (isOpen && folds()[i]) folds()[i].open = true; });
+  const updated = progress.querySelector("time");
+  if (Date.now() - new Date(updated.dateTime) > MOST_MINUTES * 60_000) {
+    progress.querySelector("span").textContent =
+      `No news since ${updated.textContent}. If the sweep was stopped, the same command continues it.`;
+  }
+  setInterval(() => {
+    if (document.activeElement.closest(".explorer")) return; // somebody is at work there
+    history.replaceState({ open: folds().map((fold) => fold.open) }, "");
+    location.reload();
+  }, progress.dataset.seconds * 1000);
+}
+
+const progress = document.querySelector(".progress");
+if (progress) reloadWhileRunning(progress);
