@@ -122,7 +122,7 @@ def _label_line_ends(ends: Sequence[tuple[float, float, str, str]], ax: Axes) ->
         _, _, name, colour = ends[i]
         ax.annotate(
             name, places[i], xytext=(1.03, heights[rank]), xycoords="axes fraction", textcoords="axes fraction",
-            va="center", fontsize=9, color=colour, parse_math=False,
+            va="center", fontsize=10, color=colour, parse_math=False,
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6},
         )  # fmt: skip
 

@@ -43,7 +43,7 @@ def choices(best: Best, names: dict[float, str], *, is_fresh: bool) -> list[dict
             if len(good)
             else f"No rate is shown to lose less than {words} on {seeds}."
         )
-        loss_text = f"{points(row['shortfall'])}{points_interval(row['shortfall_low'], row['shortfall_high'])}"
+        lost = f"{points(row['shortfall'])} points{points_interval(row['shortfall_low'], row['shortfall_high'])}"
         choices.append(
             {
                 "position": position,
@@ -52,8 +52,8 @@ def choices(best: Best, names: dict[float, str], *, is_fresh: bool) -> list[dict
                 "shown": bool(len(good)),
                 "allowed": f"A rate may lose {words}.",
                 "choice": f"{'★ Use' if len(good) else '○ Perhaps'} {names[row['lr']]}.",
-                "why": f"{why} Mean test accuracy {percent(row['test_mean'])}, {number(row['epochs_mean'], '.1f')} epochs, "
-                f"{loss_text} points lost.",
+                "why": f"{why} It loses {lost}, reaches {percent(row['test_mean'])} on test and takes "
+                f"{number(row['epochs_mean'], '.1f')} epochs (means).",
             }
         )
     return choices

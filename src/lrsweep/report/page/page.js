@@ -5,10 +5,9 @@ const folds = () => [...document.querySelectorAll("details:not(.explorer details
 // Open everything that is folded before the page is printed.
 addEventListener("beforeprint", () => folds().forEach((fold) => { fold.open = true; }));
 
-// While a sweep runs, reload the page from time to time. The browser keeps the place, this keeps what is unfolded.
+// While a sweep runs, reload the page from time to time. The browser keeps the place, `history.state` what is unfolded.
 function reloadWhileRunning(progress) {
   const MOST_MINUTES = 30; // between two reports, unless runs take very long
-  (history.state?.open ?? []).forEach((isOpen, i) => { if (isOpen && folds()[i]) folds()[i].open = true; });
   const updated = progress.querySelector("time");
   if (Date.now() - new Date(updated.dateTime) > MOST_MINUTES * 60_000) {
     progress.querySelector("span").textContent =
@@ -21,5 +20,6 @@ function reloadWhileRunning(progress) {
   }, progress.dataset.seconds * 1000);
 }
 
+folds().forEach((fold, i) => { fold.open ||= history.state?.open[i] ?? false; });
 const progress = document.querySelector(".progress");
 if (progress) reloadWhileRunning(progress);
