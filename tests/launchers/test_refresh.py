@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._refresh import Refresh
 from lrsweep.config import AppConfig, MachineConfig, StudyConfig, run_id
 from lrsweep.records import RunRecord
+from lrsweep.report.page.render import Progress, render_page
 
 
 class Builds:
@@ -81,6 +83,21 @@ def test_every_recorded_run_may_start_a_build(builds: Builds, tmp_path: Path, ma
     app = app_in(tmp_path)
     Job(app, app.run, run_id(app.run), refresh=Refresh(60, _last=0.0)).recorded(record)
     assert len(builds.commands) == 1
+
+
+def test_a_stopped_sweep_says_so_on_its_page(builds: Builds, tmp_path: Path) -> None:
+    page = tmp_path / "lr" / "report.html"
+    page.parent.mkdir()
+    refresh = Refresh(60, _last=0.0)
+    refresh.after_a_run(app_in(tmp_path))
+    progress = Progress(2, 18, datetime(2026, 1, 2, tzinfo=UTC), 60)
+    page.write_text(render_page("lr", "# lr\n", tmp_path, None, progress=progress), encoding="utf-8")
+    refresh.stop()
+    assert "The sweep has stopped: 2 of 18 runs are finished." in page.read_text(encoding="utf-8")
+    page.write_text(render_page("lr", "# lr\n", tmp_path, None), encoding="utf-8")
+    before = page.read_bytes()
+    refresh.stop()
+    assert page.read_bytes() == before
 
 
 def test_a_refresh_that_is_stopped_leaves_no_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from hydra_plugins.lrsweep_launchers._compose import compose_each
-from hydra_plugins.lrsweep_launchers._refresh import Refresh, report_command
+from hydra_plugins.lrsweep_launchers._refresh import Refresh, is_of_running_sweep, report_command
 from lrsweep.cli import execution, main
 from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, run_id
@@ -195,8 +195,8 @@ def _report(job: Job, *, has_run: bool) -> bool:
 
 
 def _is_current(page: Path, newest: int) -> bool:
-    """Is every record older than the report's last file? A sweep may have been killed before it wrote the report."""
-    return page.exists() and page.stat().st_mtime_ns >= newest
+    """Is every record older than the report's last file? A sweep may have been killed before it wrote its last report."""
+    return page.exists() and page.stat().st_mtime_ns >= newest and not is_of_running_sweep(page)
 
 
 def _newest_record(folder: Path) -> int:

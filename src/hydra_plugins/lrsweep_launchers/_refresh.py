@@ -9,10 +9,17 @@ from pathlib import Path
 from time import monotonic, time
 
 from lrsweep.config import AppConfig
+from lrsweep.storage.files import write_atomically
 
 RELOAD_SECONDS = 60  # how often the page of a running sweep reloads itself
+_RUNNING = b"The sweep is running:"  # in page.html.j2
 _REST = 5  # times as long as the last build, until the next one
 _NICENESS = "12"  # takes at most 7 % of a core from a run, which is too little to spoil the measurement of its time
+
+
+def is_of_running_sweep(page: Path) -> bool:
+    """Was this page built while the sweep ran? It lacks the last runs."""
+    return page.exists() and b'class="progress"' in page.read_bytes()
 
 
 def report_command(app: AppConfig) -> list[str]:
@@ -44,9 +51,12 @@ class Refresh:
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
 
     def stop(self) -> None:
+        """End the build, if there is one, and say on the page that the sweep has stopped. The last report may follow."""
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)  # the whole group, because the report may start processes
             self._process.wait()
+        if self._process is not None and is_of_running_sweep(self._page):
+            write_atomically(self._page, self._page.read_bytes().replace(_RUNNING, b"The sweep has stopped:", 1))
 
     def _build_seconds(self) -> float:
         """How long the last build took. The page is the last file that it writes."""
