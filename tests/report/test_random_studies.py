@@ -20,7 +20,7 @@ from lrsweep.records import RangeTest, RunRecord
 from lrsweep.report import arm_comparison
 from lrsweep.report import build as report
 from lrsweep.report.audit import build as audit
-from lrsweep.report.figures.files import Figure
+from lrsweep.report.figures.files import NARROW, Figure
 from lrsweep.report.range_test import draw as draw_range_tests
 from lrsweep.report.range_test import sweep_like, table_text
 from lrsweep.storage import store
@@ -62,7 +62,9 @@ def check_report(study: Study, name: str, num_expected: int | None, tests: tuple
             combined = score(combine(suggested), sweep_like(RunConfig(), folder))
             texts.append(table_text(combined))
         figures = set(re.findall(r"\(figures/(.+?)\.png\)", text))
-        assert not list(folder.glob("figures/*")) or {path.stem for path in folder.glob("figures/*")} == figures
+        assert (
+            not list(folder.glob("figures/*")) or {path.stem.removesuffix(NARROW) for path in folder.glob("figures/*")} == figures
+        )
         assert (folder / "report.html").stat().st_size > 1000
     for one in texts:
         assert not NOT_A_NUMBER.search(one), NOT_A_NUMBER.search(one)
