@@ -375,6 +375,12 @@ def test_the_page_of_a_running_sweep_reloads_in_place_until_the_sweep_is_done(dr
         WebDriverWait(page.driver, 5).until(lambda _: page.evaluate("window.isOld !== true"))
 
 
+def test_the_korean_page_of_a_running_sweep_says_so_too(driver: webdriver.Chrome, running: Path) -> None:
+    page = Page(driver).open(running / "report.ko.html", PHONE)
+    assert page.find(".progress span").text.startswith("실험이 진행 중이다: 실행 25회 중 22회가 끝났다.")
+    assert page.find("#explorer-runs summary").text.startswith("모든 실행의 표")
+
+
 def test_a_running_page_keeps_what_is_unfolded_and_waits_while_the_explorer_is_used(
     driver: webdriver.Chrome, running: Path
 ) -> None:
