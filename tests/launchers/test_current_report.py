@@ -26,13 +26,17 @@ def test_the_report_is_built_once(
     written = time.time_ns() - age
     os.utime(path, ns=(written, written))
     builds = tmp_path / "builds"
-    command = f"echo >> {builds}; touch {app.folder}/report.md {app.folder}/report.html"
+    command = f"echo >> {builds}; touch {app.folder}/report.md; echo > {app.folder}/report.html"
     monkeypatch.setattr(_core, "report_command", lambda app: ["sh", "-c", command])
     job = Job(app, app.run, run_id(app.run))
     for _ in range(3):
         assert _core._report(job, has_run=False)
     assert builds.read_text() == "\n"
+    (app.folder / "report.html").write_text('<p class="progress">')  # of a sweep that was killed while it ran
+    os.utime(app.folder / "report.html", ns=(time.time_ns() + HOUR,) * 2)
+    assert _core._report(job, has_run=False)
+    assert builds.read_text() == "\n\n"
     later = time.time_ns() + 2 * HOUR
     os.utime(path, ns=(later, later))
     assert _core._report(job, has_run=False)
-    assert builds.read_text() == "\n\n"
+    assert builds.read_text() == "\n\n\n"

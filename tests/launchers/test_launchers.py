@@ -1,13 +1,9 @@
 """The launchers' decisions around training: which runs, in which order, and with which engine. Nothing is trained here."""
 
-import math
-import os
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,36 +111,6 @@ def test_a_worker_can_use_cuda_and_has_already_imported_all_that_an_optimizer_ne
     worker = Worker(_describe_process)
     assert worker.receive() == (set(), False)
     worker.end()
-
-
-def test_the_report_is_refreshed_every_refresh_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[Any] = []
-    now = [100.0]
-    monkeypatch.setattr(_pool, "monotonic", lambda: now[0])
-    monkeypatch.setattr(
-        _pool.subprocess, "Popen", lambda command, **_: started.append(command) or SimpleNamespace(poll=lambda: 0)
-    )
-    refresh = _pool._Refresh(every_seconds=60, _last=100.0)
-    for seconds, num_started in ((0, 0), (59, 0), (60, 1), (61, 1), (120, 2)):
-        now[0] = 100.0 + seconds
-        refresh.after_a_run(*grid(1, 1))
-        assert len(started) == num_started
-    assert started[0][-2:] == ["study=single", "machine.results_dir=results"]
-
-
-def test_a_refresh_that_is_stopped_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report starts a second process. The test replaces it by a program that also starts one."""
-    reader, writer = os.pipe()  # the pipe ends when no process holds its writer
-    forks = f"import os, time; os.fork(); os.write({writer}, b'.'); time.sleep(60); os.write({writer}, b'!')"
-    monkeypatch.setattr(_pool, "report_command", lambda app: [sys.executable, "-c", forks])
-    monkeypatch.setattr(_pool.subprocess, "Popen", partial(subprocess.Popen, pass_fds=[writer]))
-    refresh = _pool._Refresh(every_seconds=60, _last=-math.inf)
-    refresh.after_a_run(*grid(1, 1))
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        assert pipe.read(2) == b".."
-        refresh.stop()
-        assert pipe.read() == b""
 
 
 # The fused launcher.

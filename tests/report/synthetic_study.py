@@ -13,7 +13,7 @@ from lrsweep.records import EpochRecord, Outcome, RunRecord
 from lrsweep.storage import store
 
 ARMS = ("cross_entropy", "double_softmax")
-MAIN_FIGURES = ("shortfall", "error", "accuracy-and-epochs", "error-and-epochs", "epochs-to-target", "training-curves")
+MAIN_FIGURES = ("shortfall", "error", "price", "training-curves")
 MACHINE = {
     **{"device": "cpu", "device_name": "a processor", "cores": 2, "threads": 1, "workers": 2, "peak_memory_bytes": 4.6e8},
     **{"git_commit": "abcdef1234567890", "git_dirty": False},

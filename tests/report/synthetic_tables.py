@@ -25,7 +25,7 @@ def tables_of(records: list[RunRecord], main_findings: Findings | None = None, e
     runs = runs_of(records)
     findings = {} if main_findings is None else {main_findings.best.arm: main_findings}
     counts, curves = tables.class_counts_frame(records), tables.curves_frame(records)
-    return Analysis(runs, curves, counts, summarise(runs), findings, None, expected)
+    return Analysis(runs, curves, counts, summarise(runs), findings, expected)
 
 
 def cells_of(table: str) -> list[list[str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_study import ARMS, DIVERGED, fill, fill_budget, record_of, scored
+from synthetic_study import ARMS, fill, fill_budget
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.findings import Findings, analyse
@@ -144,15 +144,3 @@ def test_missing_runs_are_a_doubt(tmp_path: Path) -> None:
     for expected, is_missing in ((run_ids, False), ([*run_ids, "missing"], True)):
         store.expect(tmp_path, expected)
         assert ("runs_missing" in main_findings(tmp_path).best.doubts) == is_missing
-
-
-def test_runs_that_diverged_in_epoch_0_count_in_the_median_but_are_not_drawn(tmp_path: Path) -> None:
-    """A log axis has no place for 0 epochs."""
-    fill(tmp_path, [10**-3.5, 10**-2.5], range(3))
-    for seed, outcome in enumerate((scored(0.97), DIVERGED, DIVERGED)):
-        store.save(tmp_path, record_of(1e-2, outcome, seed=seed))
-    target = analyse(tmp_path).target
-    assert target is not None
-    assert target.times["lr"].value_counts()[1e-2] == 1
-    assert target.medians["num_runs"].tolist() == [3, 3, 3]
-    assert target.medians["epochs_to_target"].isna().tolist()[-1]

@@ -1,6 +1,7 @@
 """The page in a real browser: it opens from a file, draws the chart, and its controls work."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,16 +10,20 @@ from typing import Any
 import pytest
 from reference_study import Study
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
+from synthetic_study import fill
 
-from lrsweep.report.explorer.chart import explorer_spec
-from lrsweep.report.explorer.chart_tables import STEPS_PER_DECADE, price_range, rates_table, run_rows
-from lrsweep.report.page.render import render_page
-from lrsweep.report.texts.wording import lr_text
+from lrsweep.config import GridConfig, log_grid
+from lrsweep.report.build import build
+from lrsweep.report.explorer.chart_tables import allowed_losses
+from lrsweep.report.texts.decision import chosen
+from lrsweep.report.texts.wording import decimal_rate
+from lrsweep.storage import store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -27,7 +32,10 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no Chromium and chromedriver (Debian: chromium, chromium-driver)"),
 ]
 
-DESKTOP, PHONE = (1280, 1000), (390, 844)
+DESKTOP, TABLET, PHONE = (1400, 1000), (768, 1024), (390, 844)
+SIZES = {"phone": PHONE, "tablet": TABLET, "desktop": DESKTOP}
+PAPER = (718, 1000)  # as wide as A4 without its margins, in CSS pixels
+DARK_PAPER = "rgb(22, 25, 29)"
 OFFLINE = {"offline": True, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
 
 
@@ -42,7 +50,7 @@ class Page:
         self.resize(*size)
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         self.driver.get(path.as_uri())
-        self.wait(lambda: "Most accurate" in self.answer)
+        self.wait(lambda: self.answer)
         return self
 
     def wait(self, condition: Callable[[], Any]) -> None:
@@ -57,17 +65,19 @@ class Page:
     def evaluate(self, script: str) -> Any:
         return self.driver.execute_script(f"return {script}")
 
-    @property
-    def select(self) -> Select:
-        return Select(self.find("#explorer-controls select"))
+    def list_named(self, label: str) -> Select:
+        """The first list with this label that still shows `none`, or the first of all."""
+        lists = [bind for bind in self.find_all("#explorer-controls .vega-bind") if bind.text.startswith(label)]
+        selects = [Select(bind.find_element(By.TAG_NAME, "select")) for bind in lists]
+        return next((select for select in selects if select.first_selected_option.text == "none"), selects[0])
 
     @property
     def slider(self) -> WebElement:
-        return self.find("#explorer-controls input[type=range]")
+        return self.find("#explorer-slider input[type=range]")
 
     @property
     def answer(self) -> str:
-        return " ".join(line.text for line in self.find_all("#explorer-chart .answer_group text"))
+        return self.find("#explorer-answer").text
 
     @property
     def points(self) -> list[WebElement]:
@@ -75,13 +85,23 @@ class Page:
         return self.find_all("#explorer-chart .mark-symbol[class*=targets_] path")
 
     @property
+    def legend(self) -> list[str]:
+        """The rates whose curves are shown."""
+        return [text.text for text in self.find_all("#explorer-chart .training_group .role-legend-label text")]
+
+    @property
     def training_title(self) -> str:
         return self.find("#explorer-chart .training_group .role-title-text").text
 
     @property
-    def curve_lengths(self) -> list[int]:
-        lines = self.find_all("#explorer-chart .training_group .mark-line path")
-        return [line.get_attribute("d").count("L") + 1 for line in lines]
+    def num_curves(self) -> int:
+        return len(self.find_all("#explorer-chart .training_group .mark-line path"))
+
+    @property
+    def star_x(self) -> float:
+        """The middle of the star, which only the colour tells from the other points."""
+        (star,) = self.find_all('#explorer-chart path[fill="#CC79A7"]')
+        return float(star.rect["x"] + star.rect["width"] / 2)
 
     def resize(self, width: int, height: int) -> None:
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
@@ -99,11 +119,13 @@ class Page:
 
 @pytest.fixture(scope="module")
 def path(reference: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    explorer = explorer_spec(reference.runs, reference.curves)
-    report = (reference.folder / "report.md").read_text(encoding="utf-8")
-    path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(render_page("lr: which learning rate?", report, reference.folder, explorer), encoding="utf-8")
-    return path
+    """The page of the committed study, built anew, because no SVG is committed."""
+    folder = tmp_path_factory.mktemp("page") / "lr"
+    for name in (".", "confirm", "budget"):
+        (folder / name).mkdir(exist_ok=True)
+        shutil.copy(reference.folder / name / "runs.jsonl.gz", folder / name)
+    build(folder)
+    return folder / "report.html"
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +152,8 @@ def test_the_page_draws_all_runs_and_figures_loads_nothing_and_logs_nothing(page
     page.keep_screenshot("desktop")
     assert page.driver.get_log("browser") == []
     assert page.evaluate("performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length") == 0
-    assert len(page.points) == len(reference.runs)
-    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert len(page.points) == len(reference.runs) + len(reference.fresh)
+    assert len(page.find_all("figure")) == len([svg for svg in page.find_all("figure svg") if svg.is_displayed()]) == 8
 
 
 def test_the_policy_blocks_other_scripts(page: Page) -> None:
@@ -142,82 +164,161 @@ def test_the_policy_blocks_other_scripts(page: Page) -> None:
     assert "Content Security Policy" in page.driver.get_log("browser")[0]["message"]
 
 
-@pytest.mark.parametrize("lr_index", [0, 35])
+@pytest.mark.parametrize("lr_index", [8, 35])
 def test_a_rate_chosen_from_the_list_shows_its_curves(page: Page, reference: Study, lr_index: int) -> None:
-    rate = lr_text(sorted(reference.runs["lr"].unique())[lr_index])
-    page.select.select_by_visible_text(rate)
-    page.wait(lambda: page.training_title.startswith(f"Training at {rate}"))
-    rows = [row for row in run_rows(reference.runs, reference.curves) if row["rate"] == rate]
-    page.wait(lambda: page.curve_lengths == [len(row["e"]) for row in rows])
+    rate = decimal_rate(sorted(reference.runs["lr"].unique())[lr_index])
+    page.list_named("Training at").select_by_visible_text(rate)
+    page.wait(lambda: page.legend == [rate])
+    assert page.num_curves == reference.runs["seed"].nunique()
+
+
+def test_several_rates_are_overlaid_by_loss_and_by_seconds(page: Page, reference: Study) -> None:
+    first = page.list_named("Training at").first_selected_option.text
+    for rate in ("0.00063", "0.0063"):
+        page.list_named("and at").select_by_visible_text(rate)
+    page.wait(lambda: set(page.legend) == {first, "0.00063", "0.0063"})
+    assert page.num_curves == 3 * reference.runs["seed"].nunique()
+    page.list_named("Curves of").select_by_visible_text("loss")
+    page.wait(lambda: page.training_title.startswith("Validation loss against epochs"))
+    page.keep_screenshot("overlaid")
+    page.list_named("against").select_by_visible_text("seconds")
+    page.wait(lambda: page.training_title.startswith("Validation loss against seconds"))
 
 
 def test_a_click_on_a_run_shows_its_curves(page: Page, reference: Study) -> None:
-    rate = lr_text(sorted(reference.runs["lr"])[20])
-    ActionChains(page.driver).scroll_to_element(page.points[20]).move_to_element(page.points[20]).perform()
+    rate = decimal_rate(sorted(reference.runs["lr"].unique())[10])
+    index = 10 * reference.runs["seed"].nunique()
+    ActionChains(page.driver).scroll_to_element(page.points[index]).move_to_element(page.points[index]).perform()
     page.wait(lambda: page.find_all("#vg-tooltip-element.visible"))
     assert rate in page.find("#vg-tooltip-element").text
     page.keep_screenshot("pointed-at")
     ActionChains(page.driver).click().perform()
-    page.wait(lambda: page.training_title.startswith(f"Training at {rate}"))
-    assert page.select.first_selected_option.text == rate
+    page.wait(lambda: page.legend == [rate])
+    assert page.list_named("Training at").first_selected_option.text == rate
 
 
-def test_the_slider_moves_the_best_trade_off_to_the_one_that_pandas_finds(page: Page, reference: Study) -> None:
-    rates = rates_table(reference.runs)
-    lowest, num_steps = price_range(rates)
-    for position in (num_steps, num_steps // 2, 0):
-        worth = 10 ** (lowest + (position - 1) / STEPS_PER_DECADE) / 100 if position else 0
-        best = rates.loc[(rates["valid"] - worth * rates["epochs"]).where(rates["learned"]).idxmax()]
-        page.set_slider(position)
-        sentence = f"{'Best at this price' if position else 'Most accurate'}: {best['rate']}"
-        page.wait(lambda sentence=sentence: sentence in page.answer)
-        assert f"{best['valid']:.2%} on validation" in page.answer
-        page.keep_screenshot(f"price-{position}")
-    assert "An epoch is worth nothing." in page.answer
+def test_the_star_is_the_rate_of_the_reports_answer(page: Page, reference: Study) -> None:
+    rate = decimal_rate(chosen(reference.found.headline)["lr"])
+    assert page.find(".answer li strong + strong").text == rate
+    assert page.answer.startswith(f"★ Use {rate}.")
+    dashes = page.find('#explorer-chart line[stroke-dasharray="4,4"]').rect  # at the rate whose curves are shown
+    assert page.list_named("Training at").first_selected_option.text == rate
+    assert page.star_x == pytest.approx(dashes["x"], abs=2)
+
+
+def test_the_slider_has_a_scale_and_moves_the_star(page: Page, reference: Study) -> None:
+    losses = allowed_losses(reference.found.best.delta)
+    assert page.find("#explorer-slider .scale").text.split() == [f"{loss * 100:g}" for loss in losses]
+    place = page.star_x
+    page.set_slider(len(losses) - 1)
+    page.wait(lambda: page.star_x > place)
+    rows = reference.found.headline.rows
+    cheapest = rows.loc[rows["epochs_mean"].idxmin()]
+    assert page.answer.startswith(f"★ Use {decimal_rate(cheapest['lr'])}.")
+    page.keep_screenshot("slider-at-its-end")
 
 
 def test_a_screen_reader_gets_the_slider_in_words(page: Page) -> None:
-    page.set_slider(10)
-    page.wait(lambda: (page.slider.get_attribute("aria-valuetext") or "").startswith("An epoch is worth 0."))
-    assert "Best at this price" in page.evaluate("document.getElementById('explorer-answer').textContent")
-    for control in (page.slider, page.find("#explorer-controls select")):
+    assert page.slider.get_attribute("aria-valuetext") == "A rate may lose 0.2 points (δ)."
+    page.set_slider(0)
+    page.wait(lambda: page.slider.get_attribute("aria-valuetext") == "A rate may lose 0.05 points.")
+    assert page.find("#explorer-answer").tag_name == "output"  # a live region: changes are read out
+    for control in (page.slider, *page.find_all("#explorer-controls select")):
         assert control.accessible_name
 
 
 def test_the_keyboard_reaches_and_moves_the_controls(page: Page) -> None:
-    reached = []
+    reached: list[WebElement] = []
     for _ in range(40):
         ActionChains(page.driver).send_keys(Keys.TAB).perform()
-        reached.append(page.driver.switch_to.active_element.tag_name)
-        if page.driver.switch_to.active_element == page.slider:
+        reached.append(page.driver.switch_to.active_element)
+        if len(reached) > 1 and reached[-1].tag_name == "summary":
             break
-    assert "select" in reached
-    assert reached[-1] == "input"
-    before = page.answer
+    assert [each.tag_name for each in reached if each.tag_name in ("input", "select")] == ["input", *["select"] * 5]
+    before = page.slider.get_attribute("aria-valuetext")
     page.slider.send_keys(Keys.ARROW_RIGHT)
-    page.wait(lambda: page.answer != before)
+    page.wait(lambda: page.slider.get_attribute("aria-valuetext") != before)
+    first = page.list_named("Training at")
     page.find("#explorer-controls select").send_keys(Keys.ARROW_DOWN)
-    page.wait(lambda: page.select.first_selected_option.text in page.training_title)
+    page.wait(lambda: page.legend == [first.first_selected_option.text])
 
 
-def test_in_dark_mode_the_text_is_light(driver: webdriver.Chrome, path: Path) -> None:
-    page = Page(driver).open(path, dark=True)
-    page.keep_screenshot("dark")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 25, 29)"
-    for selector in ("body", "#explorer-chart .answer_group text", "#explorer-chart .role-axis-label text"):
-        style = "fill" if "text" in selector else "color"
-        assert page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).{style}") == "rgb(230, 232, 235)"
+# The table of runs.
 
 
-def test_on_a_phone_nothing_scrolls_sideways_and_the_chart_fits_when_it_is_turned(driver: webdriver.Chrome, path: Path) -> None:
-    page = Page(driver).open(path, PHONE)
-    page.keep_screenshot("phone")
+def test_the_table_of_runs_sorts_filters_and_shows_settings(page: Page, reference: Study) -> None:
+    def column(index: int) -> list[str]:
+        return [cell.text for cell in page.find_all(f"#explorer-runs tbody tr td:nth-child({index})")]
+
+    page.find("#explorer-runs summary").click()
+    num_runs = len(reference.runs) + len(reference.fresh)
+    page.wait(lambda: len(page.find_all("#explorer-runs tbody tr")) == num_runs)
+    assert page.find("#explorer-runs output").text == f"{num_runs} of {num_runs} runs"
+    button = page.find("#explorer-runs th:nth-child(6) button")
+    for order, sign in (("ascending", 1), ("descending", -1)):
+        button.send_keys(Keys.ENTER)
+        epochs = [int(text) for text in column(6)]
+        assert epochs == sorted(epochs, key=lambda value, sign=sign: sign * value)  # type: ignore[misc]
+        assert page.find("#explorer-runs th:nth-child(6)").get_attribute("aria-sort") == order
+    page.find("#explorer-runs input").send_keys("0.0025 fresh")
+    page.wait(lambda: set(column(1)) == {"0.0025"})
+    assert len(column(1)) == (reference.fresh["lr"].map(decimal_rate) == "0.0025").sum()
+    page.find("#explorer-runs tbody summary").click()
+    run = reference.fresh[reference.fresh["run_id"].map(lambda run_id: run_id in page.find("#explorer-runs tbody").text)].iloc[0]
+    assert f"optimizer.lr={run['lr']} seed={run['seed']}" in page.find("#explorer-runs tbody code").text
+    page.keep_screenshot("table")
+
+
+# Sizes, dark mode and print.
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_scrolls_sideways_and_all_text_of_figures_is_visible(
+    driver: webdriver.Chrome, path: Path, size: tuple[int, int], dark: bool
+) -> None:
+    page = Page(driver).open(path, size, dark=dark)
+    page.keep_screenshot(f"{size[0]}-{'dark' if dark else 'light'}")
     page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
-    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth") == PHONE[0]
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("innerWidth") == size[0]
     chart = page.find("#explorer-chart svg").rect
-    assert chart["x"] + chart["width"] <= PHONE[0]
-    width = page.evaluate("document.querySelector('#explorer-chart svg').viewBox.baseVal.width")
-    assert width == pytest.approx(chart["width"], abs=8)
+    assert chart["x"] + chart["width"] <= size[0]
+    kind = "narrow" if size == PHONE else "wide"
+    assert {each.get_attribute("class") for each in page.find_all(".picture") if each.is_displayed()} == {f"picture {kind}"}
+    # Letters are large enough, and inside their picture.
+    letters = page.evaluate(
+        "[...document.querySelectorAll('.picture svg text')].filter(text => text.checkVisibility()).map(text => {"
+        " const box = text.getBoundingClientRect(), all = text.ownerSVGElement.getBoundingClientRect();"
+        " const scale = all.width / text.ownerSVGElement.viewBox.baseVal.width;"
+        " return [parseFloat(getComputedStyle(text).fontSize) * scale, box.left >= all.left - 1 && box.right <= all.right + 1] })"
+    )
+    assert len(letters) > 50
+    assert min(height for height, _ in letters) > 10
+    assert all(is_inside for _, is_inside in letters)
+
+
+def test_in_dark_mode_text_and_figures_are_light_on_dark(driver: webdriver.Chrome, path: Path) -> None:
+    page = Page(driver).open(path, dark=True)
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == DARK_PAPER
+    light = "rgb(230, 232, 235)"
+    for selector in ("body", "#explorer-chart .role-axis-label text", ".picture svg text"):
+        style = "fill" if "text" in selector else "color"
+        assert page.evaluate(f"getComputedStyle(document.querySelector('{selector}')).{style}") == light
+    assert page.evaluate("getComputedStyle(document.querySelector('.picture svg path')).fill") == DARK_PAPER
+
+
+def test_on_a_phone_the_answer_is_in_the_first_screen_and_tables_scroll_by_themselves(
+    driver: webdriver.Chrome, path: Path
+) -> None:
+    page = Page(driver).open(path, PHONE)
+    first = page.find(".answer li").rect
+    assert first["y"] + first["height"] < PHONE[1]
+    boxes = page.evaluate("[...document.querySelectorAll('.table')].map(box => getComputedStyle(box).overflowX)")
+    assert set(boxes) == {"auto"}
+
+
+def test_the_chart_fits_when_a_phone_is_turned(driver: webdriver.Chrome, path: Path) -> None:
+    page = Page(driver).open(path, PHONE)
 
     def room_left() -> float:
         return page.find("#explorer-chart").rect["width"] - page.find("#explorer-chart svg").rect["width"]
@@ -227,9 +328,77 @@ def test_on_a_phone_nothing_scrolls_sideways_and_the_chart_fits_when_it_is_turne
         page.wait(lambda: 0 <= room_left() < 20)  # the last axis label may need half of its width
 
 
-def test_in_print_all_folds_are_open_and_the_controls_are_hidden(page: Page) -> None:
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    assert page.evaluate("getComputedStyle(document.getElementById('explorer-controls')).display") == "none"
-    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
-    page.driver.execute_cdp_cmd("Page.printToPDF", {})
-    assert page.evaluate("[...document.querySelectorAll('details')].every(fold => fold.open)")
+def test_print_is_light_and_has_no_controls_no_scrolling_and_nothing_folded(driver: webdriver.Chrome, path: Path) -> None:
+    page = Page(driver).open(path, PAPER, dark=True)
+    dark = {"name": "prefers-color-scheme", "value": "dark"}
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": [dark]})
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate("[...document.querySelectorAll('details:not(.explorer details)')].every(fold => fold.open)")
+    for hidden in ("nav", "#explorer-controls", "#explorer-slider", "#explorer-runs"):
+        assert not page.find(hidden).is_displayed(), hidden
+    assert page.evaluate("getComputedStyle(document.querySelector('.picture svg path')).fill") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    # No box is cut: each is as wide as its content, and ends inside the page.
+    cut = page.evaluate(
+        "[...document.querySelectorAll('main *')].filter(each => each.checkVisibility() && !each.closest('svg') &&"
+        " (each.getBoundingClientRect().right > innerWidth + 1 || ['auto', 'scroll'].includes(getComputedStyle(each).overflowX)))"
+        ".map(each => each.outerHTML.slice(0, 80))"
+    )
+    assert cut == []
+    assert page.evaluate("[...document.querySelectorAll('figure')].every(f => getComputedStyle(f).breakInside === 'avoid')")
+
+
+# A sweep that still runs.
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Path:
+    """A study with 22 of its 25 runs. Tables of 22 rows are folded."""
+    folder = fill(tmp_path / "running", log_grid(GridConfig())[20:42], [0])
+    store.expect(folder, [*(path.stem for path in (folder / "runs").glob("*.json")), "a", "b", "c"])
+    build(folder, reload_seconds=3)
+    return folder
+
+
+def test_the_page_of_a_running_sweep_reloads_in_place_until_the_sweep_is_done(driver: webdriver.Chrome, running: Path) -> None:
+    page = Page(driver).open(running / "report.html", PHONE)
+    assert page.find(".progress span").text.startswith("The sweep is running: 22 of 25 runs are finished.")
+    page.keep_screenshot("running")
+    page.evaluate("document.querySelector('details:not(.explorer details)').open = true")
+    page.evaluate("scrollTo(0, 1500)")
+    store.expect(running, [path.stem for path in (running / "runs").glob("*.json")])
+    build(running)  # the sweep ends
+    page.wait(lambda: page.find_all(".progress") == [] and page.evaluate("document.readyState === 'complete'"))
+    page.wait(lambda: page.evaluate("scrollY") == 1500)
+    page.evaluate("window.isOld = true")
+    with pytest.raises(TimeoutException):  # it reloads no more
+        WebDriverWait(page.driver, 5).until(lambda _: page.evaluate("window.isOld !== true"))
+
+
+def test_the_korean_page_of_a_running_sweep_says_so_too(driver: webdriver.Chrome, running: Path) -> None:
+    page = Page(driver).open(running / "report.ko.html", PHONE)
+    assert page.find(".progress span").text.startswith("실험이 진행 중이다: 실행 25회 중 22회가 끝났다.")
+    assert page.find("#explorer-runs summary").text.startswith("모든 실행의 표")
+
+
+def test_a_running_page_keeps_what_is_unfolded_and_waits_while_the_explorer_is_used(
+    driver: webdriver.Chrome, running: Path
+) -> None:
+    page = Page(driver).open(running / "report.html")
+    page.find("#explorer-slider input").send_keys(Keys.ARROW_RIGHT)
+    page.evaluate("document.querySelector('details:not(.explorer details)').open = true")
+    page.evaluate("window.isOld = true")
+    with pytest.raises(TimeoutException):
+        WebDriverWait(page.driver, 5).until(lambda _: page.evaluate("window.isOld !== true"))
+    page.evaluate("document.activeElement.blur()")
+    page.wait(lambda: page.evaluate("window.isOld !== true && document.readyState === 'complete'"))
+    assert page.evaluate("document.querySelector('details:not(.explorer details)').open")
+
+
+def test_a_page_that_is_no_longer_updated_says_so(driver: webdriver.Chrome, running: Path) -> None:
+    path = running / "report.html"
+    text, num = re.subn('datetime="[^"]*"', 'datetime="2020-01-01T00:00:00+00:00"', path.read_text(encoding="utf-8"))
+    assert num == 1
+    path.write_text(text, encoding="utf-8")
+    page = Page(driver).open(path)
+    assert page.find(".progress span").text.startswith("No news since")

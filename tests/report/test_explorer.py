@@ -1,4 +1,4 @@
-"""The interactive chart: its data, its parameters, and the best trade-off that its transforms find."""
+"""The interactive chart: its data, its parameters, and the rate that it says to use."""
 
 import json
 import math
@@ -15,9 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference_study import Study
 
-from lrsweep.report.explorer.chart import STATUSES, explorer_spec
-from lrsweep.report.explorer.chart_tables import MAX_POINTS, STEPS_PER_DECADE, price_range, rates_table, run_rows, thin_curve
-from lrsweep.report.texts.wording import lr_text
+from lrsweep.analysis.best_rate import find_best
+from lrsweep.analysis.edges import Edges
+from lrsweep.analysis.findings import Findings
+from lrsweep.report.explorer.chart import FRESH, LOOKS, explorer_spec
+from lrsweep.report.explorer.chart_tables import MAX_POINTS, allowed_losses, rate_names, run_rows, thin_curve
+from lrsweep.report.texts.decision import chosen, decision_en
+from lrsweep.report.texts.wording import decimal_rate
+
+FIXED = {"arm": "a", "data.num_test": 10_000, "training.patience": "5", "training.max_epochs": 100, "stop_reason": "patience"}
 
 
 def tables_of(
@@ -26,109 +32,166 @@ def tables_of(
     """Runs and curves of one arm. `outcome` overrides fields of the run with this rate and seed."""
     usual = {"status": "ok", "learned": True, "valid_accuracy": 0.9, "test_accuracy": 0.89, "epochs": num_epochs, "seconds": 10.0}
     runs = pd.DataFrame(
-        {"run_id": f"{lr}-{seed}", "lr": lr, "seed": seed} | usual | outcome(lr, seed)
+        {"run_id": f"{lr}-{seed}", "lr": lr, "seed": seed} | FIXED | usual | outcome(lr, seed)
         for lr in rates
         for seed in range(num_seeds)
     )
     curves = runs[["run_id", "lr", "seed", "valid_accuracy"]].merge(
         pd.DataFrame({"epoch": range(1, num_epochs + 1)}), how="cross"
     )
-    return runs, curves.assign(valid_accuracy=curves["valid_accuracy"] * (1 - 0.5 / curves["epoch"]))
+    accuracy = curves["valid_accuracy"] * (1 - 0.5 / curves["epoch"])
+    return runs, curves.assign(valid_accuracy=accuracy, valid_loss=2 / curves["epoch"])
 
 
-def texts_at(spec: dict[str, Any], price: int) -> str:
-    """All texts of the chart with the slider at `price`, as drawn by Vega."""
-    params = [param | {"value": price} if param["name"] == "price" else param for param in spec["params"]]
-    drawn = vl_convert.vegalite_to_svg(spec | {"params": params})
-    return " | ".join(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))
+def found_of(runs: pd.DataFrame) -> Findings:
+    best = find_best(runs)
+    assert best is not None
+    return Findings(best, Edges(None, None), None, None)
+
+
+def spec_of(runs: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Any]:
+    return explorer_spec(found_of(runs), runs, curves)
+
+
+def drawn(spec: dict[str, Any], **values: Any) -> str:
+    """The chart as SVG, with these values of its parameters."""
+    params = [param | {"value": values.get(param["name"], param.get("value"))} for param in spec["params"]]
+    params = [{name: value for name, value in param.items() if value is not None} for param in params]
+    return vl_convert.vegalite_to_svg(spec | {"params": params})
+
+
+def texts(svg: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
 def params_of(spec: dict[str, Any]) -> dict[str, Any]:
     return {param["name"]: param for param in spec["params"]}
 
 
-def best_lr(runs: pd.DataFrame, worth: float) -> float:
-    """The best trade-off, computed with pandas."""
-    groups = runs[runs["status"] != "failed"].groupby("lr")
-    score = groups["valid_accuracy"].mean() - worth * groups["epochs"].mean()
-    return float(score[groups["learned"].any()].idxmax())
+def at_delta(spec: dict[str, Any]) -> dict[str, Any]:
+    choice: dict[str, Any] = spec["datasets"]["choices"][params_of(spec)["position"]["value"]]
+    return choice
 
 
 @pytest.fixture(scope="module")
 def spec(reference: Study) -> dict[str, Any]:
-    return explorer_spec(reference.runs, reference.curves)
+    return reference.spec
 
 
 def test_the_specification_is_valid_vega_lite_and_always_the_same(reference: Study, spec: dict[str, Any]) -> None:
     assert alt.VConcatChart.from_dict(spec, validate=True).to_dict() == spec
-    assert json.dumps(explorer_spec(reference.runs, reference.curves)) == json.dumps(spec)
+    assert json.dumps(reference.spec) == json.dumps(spec)
 
 
-def test_at_price_zero_the_star_is_the_most_accurate_rate(reference: Study, spec: dict[str, Any]) -> None:
-    text = texts_at(spec, 0)
-    means = reference.runs.groupby("lr")["valid_accuracy"].mean()
-    assert "An epoch is worth nothing." in text
-    assert f"Most accurate: {lr_text(float(means.idxmax()))}" in text
-    assert f"{means.max():.2%} on validation" in text
+# The rate to use.
 
 
-@pytest.mark.parametrize("position", [0.1, 0.4, 0.7, 0.85, 1.0])
-def test_the_transforms_find_the_same_trade_off_as_pandas(reference: Study, spec: dict[str, Any], position: float) -> None:
-    params = params_of(spec)
-    price = round(position * params["price"]["bind"]["max"])
-    worth = 10 ** (params["lowest"]["value"] + (price - 1) / STEPS_PER_DECADE) / 100
-    assert f"Best at this price: {lr_text(best_lr(reference.runs, worth))}" in texts_at(spec, price)
+def test_at_delta_the_star_is_the_rate_of_the_reports_answer(reference: Study, spec: dict[str, Any]) -> None:
+    choice = at_delta(spec)
+    lr = chosen(reference.found.headline)["lr"]
+    assert choice["lr"] == lr
+    assert choice["choice"] == f"★ Use {decimal_rate(lr)}."
+    assert f"Use **{decimal_rate(lr)}**." in decision_en(reference.found)[0][1]
+    num_seeds = reference.fresh["seed"].nunique()
+    assert f"shown to lose less than 0.2 points (δ) on {num_seeds} fresh seeds" in choice["why"]
 
 
-def test_the_slider_covers_all_prices_at_which_the_trade_off_changes(reference: Study) -> None:
-    lowest, num_steps = price_range(rates_table(reference.runs))
-    first, last = (10 ** (lowest + step / STEPS_PER_DECADE) / 100 for step in (0, num_steps - 1))
-    assert best_lr(reference.runs, first) == best_lr(reference.runs, 0)
-    assert best_lr(reference.runs, last) == best_lr(reference.runs, 10 * last) != best_lr(reference.runs, first)
+def test_a_larger_loss_allows_a_rate_with_no_more_epochs(reference: Study, spec: dict[str, Any]) -> None:
+    rows = reference.found.headline.rows.set_index("lr")
+    choices = spec["datasets"]["choices"]
+    assert [choice["position"] for choice in choices] == list(range(len(allowed_losses(0.002))))
+    epochs = [rows.loc[choice["lr"], "epochs_mean"] for choice in choices if choice["shown"]]
+    assert epochs == sorted(epochs, reverse=True)
+    for choice, loss in zip(choices, allowed_losses(0.002), strict=True):
+        good = rows[rows["shortfall_high"] < loss]
+        assert choice["shown"] == (len(good) > 0)
+        if len(good):
+            assert choice["lr"] == good["epochs_mean"].idxmin()
 
 
-def test_a_rate_that_learns_nothing_is_never_the_best_trade_off() -> None:
+def test_a_rate_at_which_a_seed_failed_to_learn_is_never_to_be_used() -> None:
+    """It has the fewest epochs, and its other seeds are the most accurate."""
+
     def outcome(lr: float, seed: int) -> dict[str, Any]:
-        return {"learned": False, "valid_accuracy": 0.1, "epochs": 1} if lr == 1e-6 else {}
+        if lr == 1e-2:
+            return {"epochs": 1} | ({"learned": False, "test_accuracy": 0.1} if seed == 0 else {"test_accuracy": 0.99})
+        return {"epochs": 5 if lr == 1e-3 else 9, "test_accuracy": 0.89 + seed / 1e4}
 
-    spec = explorer_spec(*tables_of(outcome, [1e-6, 1e-3], num_seeds=2))
-    for price in (0, params_of(spec)["price"]["bind"]["max"]):
-        assert ": 10^-3 (0.001) |" in texts_at(spec, price)
-
-
-def test_of_equal_rates_the_smallest_is_the_best_trade_off_even_without_errors() -> None:
-    for accuracy in (0.9, 1.0):
-        spec = explorer_spec(*tables_of(lambda lr, seed, a=accuracy: {"valid_accuracy": a}, [1e-4, 1e-3, 1e-2], num_seeds=1))  # type: ignore[misc]
-        text = texts_at(spec, 0)
-        assert "Most accurate: 10^-4 (0.0001)" in text
-        assert f"{accuracy:.2%} on validation" in text
+    spec = spec_of(*tables_of(outcome, [1e-4, 1e-3, 1e-2], num_seeds=4))
+    assert {choice["lr"] for choice in spec["datasets"]["choices"] if choice["shown"]} == {1e-3}
 
 
-def test_without_a_run_that_learned_there_is_no_chart() -> None:
-    with pytest.raises(ValueError, match="no run has learned"):
-        explorer_spec(*tables_of(lambda lr, seed: {"learned": False}, [1e-3], num_seeds=2))
+def test_without_a_good_rate_there_is_a_ring_and_no_star() -> None:
+    spec = spec_of(*tables_of(lambda lr, seed: {"valid_accuracy": 0.9 + lr}, [1e-4, 1e-3], num_seeds=1))
+    choice = at_delta(spec)
+    assert (choice["shown"], choice["choice"]) == (False, "○ Perhaps 0.001.")
+    assert "No rate is shown to lose less than 0.2 points (δ) on one seed." in choice["why"]
+    assert "#CC79A7" not in drawn(spec)
 
 
-def test_the_first_curves_are_of_the_given_rate_or_of_the_most_accurate_one(reference: Study) -> None:
-    most_accurate = lr_text(float(reference.runs.groupby("lr")["valid_accuracy"].mean().idxmax()))
-    for initial_lr, expected in ((None, most_accurate), (1e-3, "10^-3 (0.001)")):
-        spec = explorer_spec(reference.runs, reference.curves, initial_lr)
-        assert params_of(spec)["rate"]["value"] == expected
-        assert f"Training at {expected}" in texts_at(spec, 0)
+def test_the_star_moves_with_the_slider(reference: Study, spec: dict[str, Any]) -> None:
+    def place(position: int) -> str:
+        (star,) = re.findall(r'transform="translate\(([^)]*)\)"[^>]*fill="#CC79A7"', drawn(spec, position=position))
+        return str(star)
+
+    choices = spec["datasets"]["choices"]
+    positions = [choice["position"] for choice in choices if choice["shown"]]
+    assert choices[positions[0]]["lr"] != choices[positions[-1]]["lr"]
+    assert place(positions[0]) != place(positions[-1])
 
 
-def test_a_run_without_a_time_says_so() -> None:
+def test_a_delta_of_its_own_is_a_position_of_the_slider() -> None:
+    assert allowed_losses(0.004) == sorted([*allowed_losses(0.002), 0.004])
+    assert allowed_losses(0.002).count(0.002) == 1
+
+
+# What the chart shows.
+
+
+def test_good_rates_are_shaded_and_fresh_seeds_have_a_marker(reference: Study, spec: dict[str, Any]) -> None:
+    svg = drawn(spec)
+    assert len(re.findall('fill="#009E73"[^>]*opacity="0.15"', svg)) == len(reference.found.headline.stretches("good"))
+    rows = spec["datasets"]["runs"]
+    assert sum(row["look"] == FRESH for row in rows) == len(reference.fresh)
+    assert len(rows) == len(reference.runs) + len(reference.fresh)
+
+
+def test_three_rates_can_be_overlaid_by_accuracy_or_loss_against_epochs_or_seconds(spec: dict[str, Any]) -> None:
+    first = params_of(spec)["rate"]["value"]
+    chosen_rates = {"rate2": "0.00063", "rate3": "0.0063"}
+    svgs = {
+        (measure, by): drawn(spec, measure=measure, by=by, **chosen_rates)
+        for measure in ("accuracy", "loss")
+        for by in ("epochs", "seconds")
+    }
+    for (measure, by), svg in svgs.items():
+        assert f"Validation {measure} against {by}" in texts(svg)
+        assert {first, "0.00063", "0.0063"} <= set(texts(svg))
+    assert len(set(svgs.values())) == 4
+    assert "0.00063" not in texts(drawn(spec))
+
+
+def test_without_a_measured_time_there_is_no_axis_of_seconds() -> None:
     runs, curves = tables_of(lambda lr, seed: {"seconds": math.nan}, [1e-3], num_seeds=1)
-    assert run_rows(runs, curves)[0]["seconds"] is None
-    assert "not measured" in json.dumps(explorer_spec(runs, curves))
+    assert run_rows(runs, curves, rate_names(runs["lr"]))[0]["seconds"] is None
+    spec = spec_of(runs, curves)
+    assert params_of(spec)["by"]["bind"]["options"] == ["epochs"]
+    assert "not measured" in json.dumps(spec)
 
 
-def test_a_list_offers_every_rate(reference: Study, spec: dict[str, Any]) -> None:
-    params = params_of(spec)
-    select = params["rate"]["bind"]
-    assert select["input"] == "select"
-    assert select["options"] == [lr_text(lr) for lr in sorted(reference.runs["lr"].unique())]
-    assert params["price"]["bind"]["name"] == "How much is an epoch worth?"
+def test_the_first_curves_are_of_the_rate_to_use(reference: Study, spec: dict[str, Any]) -> None:
+    assert params_of(spec)["rate"]["value"] == decimal_rate(chosen(reference.found.headline)["lr"])
+
+
+def test_a_list_offers_every_rate_of_the_study(reference: Study, spec: dict[str, Any]) -> None:
+    rates = [decimal_rate(lr) for lr in sorted(reference.runs["lr"].unique())]
+    assert params_of(spec)["rate"]["bind"]["options"] == rates
+    assert params_of(spec)["rate2"]["bind"]["options"] == ["none", *rates]
+
+
+def test_rates_that_would_have_the_same_text_have_all_their_digits() -> None:
+    assert list(rate_names(pd.Series([0.001, 0.0025])).values()) == ["0.001", "0.0025"]
+    assert list(rate_names(pd.Series([0.00101, 0.00102])).values()) == ["0.00101", "0.00102"]
 
 
 def test_each_status_has_its_marker_and_failed_runs_are_left_out() -> None:
@@ -140,11 +203,21 @@ def test_each_status_has_its_marker_and_failed_runs_are_left_out() -> None:
         {"status": "failed", "learned": False, "valid_accuracy": math.nan},
     ]
     runs, curves = tables_of(lambda lr, seed: outcomes[seed], [1e-3], num_seeds=5)
-    rows = run_rows(runs, curves)
+    rows = run_rows(runs, curves, rate_names(runs["lr"]))
     assert [row["status"] for row in rows] == ["ok", "at chance", "diverged", "diverged"]
-    assert {row["status"] for row in rows} == set(STATUSES)
+    assert {row["status"] for row in rows} | {FRESH} == set(LOOKS)
     assert (rows[2]["valid"], rows[2]["test"], rows[2]["e"], rows[2]["best"]) == (None, None, [], None)
-    assert "diverged" in texts_at(explorer_spec(runs, curves), 0)
+    assert "diverged" in texts(drawn(spec_of(runs, curves)))
+
+
+def test_the_settings_of_a_run_repeat_it_exactly(reference: Study, spec: dict[str, Any]) -> None:
+    rows = spec["datasets"]["runs"]
+    assert {row["lr"] for row in rows} == {*reference.runs["lr"], *reference.fresh["lr"]}  # all digits
+    assert {row["id"] for row in rows} == {*reference.runs["run_id"], *reference.fresh["run_id"]}
+    assert spec["usermeta"]["command"].startswith("lrsweep")
+
+
+# The size of the data.
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=1000), st.integers(3, 80))
@@ -157,16 +230,18 @@ def test_thinning_keeps_the_first_best_and_last_point(accuracies: list[float], m
 
 def test_a_long_curve_is_thinned_and_keeps_its_best_epoch() -> None:
     runs, curves = tables_of(lambda lr, seed: {}, [1e-3], num_seeds=1, num_epochs=700)
-    (row,) = run_rows(runs, curves.assign(valid_accuracy=np.where(curves["epoch"] == 333, 0.99, 0.5)))
-    assert len(row["e"]) == len(row["v"]) <= MAX_POINTS
+    curves = curves.assign(valid_accuracy=np.where(curves["epoch"] == 333, 0.99, 0.5))
+    (row,) = run_rows(runs, curves, rate_names(runs["lr"]))
+    assert len(row["e"]) == len(row["v"]) == len(row["l"]) <= MAX_POINTS
     assert row["best"] == 333
     assert row["v"][row["e"].index(333)] == 0.99
 
 
-def test_the_chart_of_1000_runs_is_below_1_5_megabytes() -> None:
+def test_the_chart_of_1000_runs_is_below_2_megabytes() -> None:
     noise = np.random.default_rng(0)
     rates = [10 ** (-6 + i / 10) for i in range(46)]
     runs, curves = tables_of(lambda lr, seed: {"valid_accuracy": noise.uniform(0.1, 1)}, rates, 22, num_epochs=50)
-    spec = explorer_spec(runs, curves.assign(valid_accuracy=noise.uniform(0, 1, len(curves))))
+    scores = {name: noise.uniform(0, 1, len(curves)) for name in ("valid_accuracy", "valid_loss")}
+    spec = spec_of(runs, curves.assign(**scores))
     assert len(spec["datasets"]["runs"]) == 1012
-    assert len(json.dumps(spec, separators=(",", ":"))) < 1_500_000
+    assert len(json.dumps(spec, separators=(",", ":"))) < 2_000_000

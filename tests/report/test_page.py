@@ -3,14 +3,16 @@
 import base64
 import hashlib
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from html_elements import Elements
 from reference_study import Study
 
-from lrsweep.report.explorer.chart import explorer_spec
-from lrsweep.report.page.render import render_page
+from lrsweep.report.figures.files import Figure, draw
+from lrsweep.report.figures.style import ACCURACY
+from lrsweep.report.page.render import Progress, render_page
 from lrsweep.report.texts.language import language
 from lrsweep.report.texts.wording import escaped
 
@@ -34,8 +36,7 @@ def page_of(markdown: str, folder: Path, title: str = "a study") -> str:
 @pytest.fixture(scope="module")
 def report_page(reference: Study) -> str:
     """The committed report with its explorer."""
-    explorer = explorer_spec(reference.runs, reference.curves)
-    return render_page("lr", (reference.folder / "report.md").read_text(encoding="utf-8"), reference.folder, explorer)
+    return render_page("lr", (reference.folder / "report.md").read_text(encoding="utf-8"), reference.folder, reference.spec)
 
 
 def test_a_report_loads_nothing(report_page: str) -> None:
@@ -79,24 +80,72 @@ def test_no_text_becomes_markup(folder: Path, markdown: str) -> None:
     assert not [link for link in elements.named("a") if link["href"].startswith("javascript")]
 
 
+def test_a_page_of_a_running_sweep_says_how_far_it_is(folder: Path) -> None:
+    updated = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    page = render_page("a", "# A\n", folder, None, progress=Progress(57, 138, updated, 60))
+    assert 'data-state="running"' in page
+    assert "The sweep is running:" in page
+    assert "57 of 138 runs are finished." in page
+    assert '<time datetime="2026-01-02T03:04:00+00:00">2026-01-02 03:04</time>' in page
+    assert '<noscript><meta http-equiv="refresh" content="60"></noscript>' in page
+    with language("ko"):
+        korean = render_page("a", "# A\n", folder, None, progress=Progress(57, 138, updated, 60))
+    assert "실행 138회 중 57회가 끝났다." in korean
+    finished = page_of("# A\n", folder)
+    assert "running" not in finished.split("</style>")[1].split("<script>")[0]
+    assert 'http-equiv="refresh' not in finished
+
+
 def test_no_text_of_the_chart_ends_its_script_element(folder: Path) -> None:
     page = render_page("a", "# A\n", folder, {"description": f"</script>{EVIL}"})
     assert len(Elements(page).named("script")) == 4  # data, Vega, two scripts of the page
     assert "\\u003c/script>" in page
 
 
-def test_pictures_are_embedded_as_svg_if_possible_and_captioned(folder: Path) -> None:
+def test_an_svg_becomes_part_of_the_page_and_a_png_is_embedded(folder: Path) -> None:
     page = page_of("![One & all](figures/a.png)\n\n![Two](figures/b.png)\n", folder)
-    first, second = Elements(page).named("img")
-    assert first == {"src": "data:image/svg+xml;base64," + base64.b64encode(SVG.encode()).decode(), "alt": "One & all"}
-    assert second == {"src": "data:image/png;base64," + base64.b64encode(b"another picture").decode(), "alt": "Two"}
-    assert '<figcaption aria-hidden="true">One &amp; all</figcaption>' in page
+    elements = Elements(page)
+    pictures = [attributes for _, attributes in elements.tags if attributes.get("role") == "img"]
+    assert [(picture["class"], picture["aria-label"]) for picture in pictures] == [("picture only", "One & all")]
+    assert len(elements.named("svg")) == 1
+    (image,) = elements.named("img")
+    assert image == {"src": "data:image/png;base64," + base64.b64encode(b"another picture").decode(), "alt": "Two"}
+
+
+def test_a_picture_with_a_narrow_version_has_both(folder: Path) -> None:
+    (folder / "figures" / "a-narrow.svg").write_text(SVG)
+    elements = Elements(page_of("![One](figures/a.png)\n", folder))
+    pictures = [attributes["class"] for _, attributes in elements.tags if attributes.get("role") == "img"]
+    assert pictures == ["picture wide", "picture narrow"]
+    assert len(elements.named("svg")) == 2
+
+
+def test_a_figure_takes_the_colours_of_the_page_and_no_id_twice(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        draw(tmp_path, Figure(name, name, "", lambda ax: ax.plot([1, 2], color=ACCURACY, marker="o", label="a < b & c") and ax))
+    page = page_of("![One](figures/one.png)\n\n![Two](figures/two.png)\n", tmp_path)
+    body = page.split("<main")[1]
+    assert "var(--blue)" in body
+    assert "#0072b2" not in body
+    assert "<style" not in body
+    ids = [attributes["id"] for _, attributes in Elements(body).tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    assert "font-family" not in body
+
+
+def test_the_title_is_not_repeated_for_a_screen_reader(folder: Path) -> None:
+    page = page_of("![One](figures/a.png)\\\n**One.** Read *it* so.\n", folder)
+    assert '<figcaption><strong aria-hidden="true">One.</strong> Read <em>it</em> so.</figcaption></figure>' in page
+    assert page.count("<br") == 0
+    assert "<figcaption" not in page_of("![One](figures/a.png)\n", folder).split("<main")[1]
 
 
 def test_captions_have_no_backslashes(folder: Path) -> None:
-    page = page_of(f"![{escaped('seeds 1 ~ 3 of a_b [c] $d')}](figures/a.png)\n", folder)
-    assert Elements(page).named("img")[0]["alt"] == "seeds 1 ~ 3 of a_b [c] $d"
-    assert ">seeds 1 ~ 3 of a_b [c] $d</figcaption>" in page
+    title = escaped("seeds 1 ~ 3 of a_b [c] $d")
+    page = page_of(f"![{title}](figures/a.png)\\\n**{title}.** So.\n", folder)
+    (picture,) = [attributes for _, attributes in Elements(page).tags if attributes.get("role") == "img"]
+    assert picture["aria-label"] == "seeds 1 ~ 3 of a_b [c] $d"
+    assert ">seeds 1 ~ 3 of a_b [c] $d.</strong> So.</figcaption>" in page
 
 
 @pytest.mark.parametrize("source", ["http://example.org/a.png", "../outside.png", "/etc/passwd", "figures/none.png", "figures"])

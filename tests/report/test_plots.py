@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -19,10 +20,10 @@ from matplotlib.patches import Rectangle
 
 from lrsweep.analysis.best_rate import Best, find_best
 from lrsweep.analysis.edges import Edge, Edges, learning_edges
-from lrsweep.analysis.time_to_target import median_to_target
+from lrsweep.analysis.fixed_budget import Sensitivity
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.figures import plots
-from lrsweep.report.figures.style import CLASSES, GOOD, lr_label, mark_good, new_figure
+from lrsweep.report.figures.style import CLASSES, GOOD, PALE, mark_good, new_figure
 
 ARM = "cross_entropy"
 RATES = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
@@ -130,17 +131,6 @@ def shades(ax: Axes) -> list[tuple[float, float]]:
 # Style.
 
 
-@pytest.mark.parametrize(
-    ("lr", "label"),
-    [
-        *((1e-3, "$10^{-3}$"), (10**-3.25, "$10^{-3.25}$"), (1.0, "$10^{0}$"), (10**0.5, "$10^{0.5}$")),
-        *((10**-10.25, "$10^{-10.25}$"), (3e-4, "0.0003"), (5e-7, "5e-07"), (0.123456, "0.123")),
-    ],
-)
-def test_a_rate_is_labelled_as_a_power_of_ten_if_its_exponent_is_short(lr: float, label: str) -> None:
-    assert lr_label(lr) == label
-
-
 def test_a_long_title_is_wrapped_and_stays_inside_the_figure() -> None:
     figure, ax = new_figure("Runs that diverged or stayed at chance " + "(cross_entropy, training.batch_size=64) " * 4)
     figure.draw_without_rendering()
@@ -186,7 +176,8 @@ def test_tick_labels_of_the_rate_axis_equal_their_values(rates: list[float], ax:
     assert labels
     plain = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
     for value, label in labels.items():
-        read = float(label) if "⁻" not in label else 10.0 ** int(label.translate(plain).removeprefix("10"))
+        mantissa, _, exponent = label.translate(plain).rpartition("10-")
+        read = float(mantissa.removesuffix("×") or 1) * 10.0 ** -int(exponent) if "⁻" in label else float(label)
         assert read == pytest.approx(value)
 
 
@@ -224,9 +215,18 @@ def test_a_rate_that_did_not_learn_on_every_seed_is_hollow(best: Best, ax: Axes)
 def test_fresh_seeds_show_the_classes_and_the_study_is_grey(best: Best, ax: Axes) -> None:
     fresh = best_of(runs_of(seeds=(1000, 1001, 1002, 1003, 1004)).query("lr in (1e-4, 1e-3)"), tried=best.tried)
     plots.plot_shortfall(best, fresh, NO_EDGES, ax)
-    assert legend(ax)[0] == "the study's own 4 seeds"
+    (own,) = [drawn for drawn in ax.lines if drawn.get_label() == "own 4 seeds"]
+    assert own.get_color() == PALE
+    assert list(own.get_xdata()) == [1e-4, 1e-3]
     assert intervals(ax, "good")[0] == [1e-4, 1e-3]
     assert "worse" not in legend(ax)
+
+
+def test_the_main_figure_is_no_wider_than_what_it_compares(best: Best, ax: Axes) -> None:
+    plots.plot_shortfall(best, best, NO_EDGES, ax)
+    low, high = ax.get_xlim()
+    assert 1e-6 < low < 1e-5  # no run learned at 10^-6, nor at 10^-1
+    assert 1e-2 < high < 1e-1
 
 
 def test_the_figure_has_a_line_at_delta(ax: Axes) -> None:
@@ -243,7 +243,9 @@ def test_the_edges_are_lines_with_their_intervals(runs: pd.DataFrame, best: Best
     plots.plot_shortfall(best, best, edges, ax)
     positions = [drawn.get_xdata()[0] for drawn in ax.lines if drawn.get_linestyle() == ":"]  # type: ignore[index]
     assert positions == [edges.start.lr, edges.end.lr]
-    assert "half of the seeds learn (95%)" in legend(ax)
+    low, high = ax.get_xlim()
+    assert low < positions[0] < positions[1] < high
+    assert "half the seeds learn" in legend(ax)
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2])
@@ -270,10 +272,14 @@ def test_the_error_figure_draws_every_run_the_means_and_the_answer(seeds: tuple[
     assert plots.plot_error(runs, best, best, NO_EDGES, ax) is ax
     rows, single = best.rows, of_arm(runs)
     assert_line(line(ax, "mean"), rows["lr"], 1 - rows["test_mean"])
-    for label, chosen in (("a run", single[single["learned"]]), ("at chance level", single[single["lr"] == 1e-6])):
-        np.testing.assert_allclose(points(ax, label), np.column_stack([chosen["lr"], 1 - chosen["test_accuracy"]]))
-    assert points(ax, "diverged") == [[1e-1, 1.0]] * len(seeds)  # it has no accuracy
-    star = "best trade-off, $10^{-3}$" if len(seeds) > 1 else "best rate so far, $10^{-3}$"
+    learned = single[single["learned"]]
+    np.testing.assert_allclose(points(ax, "a run"), np.column_stack([learned["lr"], 1 - learned["test_accuracy"]]))
+    top = ax.get_ylim()[1]
+    assert top == pytest.approx(1.4 * (1 - learned["test_accuracy"].min()))
+    # These have larger errors than the axis shows, or none.
+    assert points(ax, "at chance level") == [[1e-6, top]] * len(seeds)
+    assert points(ax, "diverged") == [[1e-1, top]] * len(seeds)
+    star = "best trade-off, 0.001" if len(seeds) > 1 else "best rate so far, 0.001"
     assert_line(line(ax, star), [1e-3], [1 - rows["test_mean"].iloc[3]])
     assert {"a run", "at chance level", "diverged", "mean", star} <= set(legend(ax))
     assert ("good rates" in legend(ax)) == ("95% interval" in legend(ax)) == (len(seeds) > 1)
@@ -310,98 +316,52 @@ def test_a_failed_run_is_not_drawn(ax: Axes) -> None:
     assert 1e-6 not in [point[0] for point in points(ax, "diverged")]
 
 
-# Time to a target.
+def test_without_a_run_that_learned_the_error_axis_ends_at_all_wrong(ax: Axes) -> None:
+    runs = runs_of().query("lr in (1e-6, 1e-1)")
+    plots.plot_error(runs, best_of(runs), best_of(runs), NO_EDGES, ax)
+    assert ax.get_ylim()[1] == 1
+    assert points(ax, "at chance level") == [[1e-6, pytest.approx(0.89, abs=0.001)]]
 
 
-def times_of() -> pd.DataFrame:
-    """Two seeds. At the first rate none reaches the target, at the second one, at the third both."""
-    return pd.DataFrame(
-        {
-            **{"run_id": list("abcdef"), "lr": [1e-5, 1e-5, 1e-4, 1e-4, 1e-3, 1e-3], "seed": [0, 1] * 3},
-            "reached": [False, False, True, False, True, True],
-            "epochs_to_target": [60.0, 62.0, 11.0, 30.0, 4.0, 6.0],
-        }
-    )
+# The price of accuracy.
 
 
-def test_epochs_to_target_draws_runs_censored_runs_and_medians(best: Best, ax: Axes) -> None:
-    times = times_of()
-    medians = median_to_target(times)
-    assert plots.plot_epochs_to_target(times, medians, "time to 96%", best, ax) is ax
-    column = "epochs_to_target"
-    assert points(ax, "a run") == times.loc[times["reached"], ["lr", column]].to_numpy().tolist()
-    assert points(ax, "ended before (censored)") == times.loc[~times["reached"], ["lr", column]].to_numpy().tolist()
-    assert_line(line(ax, "median"), medians["lr"], medians[column])
-    assert np.isnan(line(ax, "median").get_ydata()).tolist() == [True, True, False]
-    assert (ax.get_xscale(), ax.get_yscale(), ax.get_ylabel()) == ("log", "log", "time to 96%")
-    assert {"a run", "ended before (censored)", "median"} <= set(legend(ax))
-
-
-@pytest.mark.parametrize(("reached", "missing"), [(True, "ended before (censored)"), (False, "a run")])
-def test_a_kind_of_run_without_runs_is_not_in_the_legend(reached: bool, missing: str, best: Best, ax: Axes) -> None:
-    times = times_of().assign(reached=reached)
-    plots.plot_epochs_to_target(times, median_to_target(times), "epochs", best, ax)
-    assert missing not in legend(ax)
-
-
-# Accuracy and epochs.
-
-
-def test_accuracy_and_epochs_draws_means_and_the_answer(runs: pd.DataFrame, best: Best, ax: Axes) -> None:
-    assert plots.plot_accuracy_and_epochs(runs, best, best, ax) is ax
-    rows, right = best.rows, right_of(ax)
-    assert_line(line(ax, "test accuracy"), rows["lr"], rows["test_mean"])
-    assert_line(line(right, "epochs of a run"), rows["lr"], rows["epochs_mean"])
-    assert_line(line(ax, "best trade-off"), [1e-3], [rows["test_mean"].iloc[3]])
-    assert len(shades(ax)) == 1
-    assert {"test accuracy", "good rates", "best trade-off, $10^{-3}$"} <= set(legend(ax))
-    assert (ax.get_xscale(), ax.get_yscale(), right.get_yscale()) == ("log", "linear", "log")
-    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_ylim()) == ("learning rate (optimizer.lr)", "test accuracy", (0, 1.02))
-    assert right.get_ylabel().startswith("epochs of a run")
-    assert ax.yaxis.get_major_formatter()(0.8, 0) == "80%"
-    assert [right.yaxis.get_major_formatter()(value, 0) for value in (0.5, 2, 1000)] == ["0.5", "2", "1000"]
-
-
-@pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)], ids=["one seed", "three seeds"])
-def test_single_runs_are_drawn_only_if_the_lines_are_means(seeds: tuple[int, ...], ax: Axes) -> None:
-    runs = runs_of(seeds=seeds)
-    plots.plot_accuracy_and_epochs(runs, best_of(runs), best_of(runs), ax)
-    for axes, column in ((ax, "test_accuracy"), (right_of(ax), "epochs")):
-        clouds = [each.get_offsets() for each in axes.collections if each.get_label() != "diverged"]
-        drawn = [list(point) for cloud in clouds for point in cloud if not np.ma.is_masked(point)]
-        assert drawn == ([] if len(seeds) == 1 else runs[["lr", column]].dropna().to_numpy().tolist())
-
-
-def test_a_diverged_run_is_a_cross_at_its_accuracy_or_at_zero(ax: Axes) -> None:
-    runs = runs_of()
-    runs.loc[runs["lr"] == 1e-2, ["status", "test_accuracy"]] = ["diverged", 0.55]
-    plots.plot_accuracy_and_epochs(runs, best_of(runs), best_of(runs), ax)
-    assert points(ax, "diverged") == [[1e-2, 0.55], [1e-1, 0.0]]
-    assert "diverged" in legend(ax)
-
-
-def test_without_diverged_runs_there_is_no_cross_in_figure_and_legend(ax: Axes) -> None:
-    runs = runs_of().iloc[:-1]
-    plots.plot_accuracy_and_epochs(runs, best_of(runs), best_of(runs), ax)
-    assert points(ax, "diverged") == []
-    assert "diverged" not in legend(ax)
-
-
-# Error against epochs.
-
-
-def test_error_against_epochs_draws_the_rates_that_learned_by_class(best: Best, ax: Axes) -> None:
-    assert plots.plot_error_and_epochs(best, best, ax) is ax
-    rows = best.rows
-    for verdict, indices in (("good", [2, 3]), ("worse", [1, 4])):
-        (container,) = [container for container in ax.containers if container.get_label() == verdict]
-        drawn = container.lines[0]
-        assert drawn.get_xdata().tolist() == rows["epochs_mean"].iloc[indices].tolist()
-        assert drawn.get_ydata().tolist() == (1 - rows["test_mean"].iloc[indices]).tolist()
-    assert_line(line(ax, "best trade-off"), [10.0], [1 - rows["test_mean"].iloc[3]])
-    assert {text.get_text() for text in ax.texts} == {lr_label(lr) for lr in RATES[1:5]}
+def test_the_figure_of_prices_draws_and_labels_the_rates_that_lose_little(best: Best, ax: Axes) -> None:
+    assert plots.plot_price(best, best, ax) is ax
+    (good,) = [container for container in ax.containers if container.get_label() == "good"]
+    rows = best.rows[best.rows["verdict"] == "good"]
+    assert good.lines[0].get_xdata().tolist() == rows["epochs_mean"].tolist()
+    assert good.lines[0].get_ydata().tolist() == (1 - rows["test_mean"]).tolist()
+    assert_line(line(ax, "best trade-off"), [10.0], [1 - best.rows["test_mean"].iloc[3]])
+    assert {text.get_text() for text in ax.texts} == {"0.0001", "0.001"}
+    assert "worse" not in legend(ax)  # 10^-5 and 10^-2 lose 15 and 42 points
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epochs of a run (mean)", "test error (1 - accuracy)")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epochs of a run (mean)", "test accuracy")
+    bottom, top = ax.get_ylim()
+    assert bottom > top  # errors: the highest accuracy is on top
+    assert ax.yaxis.get_major_formatter()(0.02, 0) == "98%"
+
+
+def test_with_fresh_seeds_the_other_rates_of_the_study_are_grey(ax: Axes) -> None:
+    near = runs_of(seeds=SEEDS).assign(test_accuracy=lambda table: 0.97 + 0.001 * table["seed"], learned=True, status="ok")
+    study = best_of(near.assign(epochs=20.0))
+    fresh = best_of(near.assign(seed=near["seed"] + 1000, epochs=15.0).query("lr in (1e-4, 1e-3)"), tried=study.tried)
+    plots.plot_price(study, fresh, ax)
+    grey = line(ax, "own 4 seeds")
+    assert grey.get_color() == PALE
+    assert list(grey.get_xdata()) == [20.0] * 4
+
+
+def test_labels_of_rates_overlap_no_other_label(ax: Axes) -> None:
+    template = runs_of().iloc[2].to_dict()
+    runs = pd.DataFrame(
+        template | {"lr": 10 ** (-3 + i / 20), "epochs": 20 + i / 10, "test_accuracy": 0.97 + i % 3 / 1e4} for i in range(20)
+    )
+    plots.plot_price(best_of(runs), best_of(runs), ax)
+    ax.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert 2 <= len(boxes) < 20
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 @pytest.mark.parametrize(
@@ -411,9 +371,9 @@ def test_error_against_epochs_draws_the_rates_that_learned_by_class(best: Best, 
 )
 def test_the_error_axis_has_at_least_two_labels(errors: list[float], ax: Axes) -> None:
     runs = runs_of().iloc[1 : 1 + len(errors)].assign(test_accuracy=[1 - error for error in errors])
-    plots.plot_error_and_epochs(best_of(runs), best_of(runs), ax)
+    plots.plot_price(best_of(runs), best_of(runs), ax)
     ax.figure.draw_without_rendering()
-    low, high = ax.get_ylim()
+    high, low = ax.get_ylim()
     assert low < min(errors) < max(errors) < high
     ticks = [*ax.yaxis.get_major_ticks(), *ax.yaxis.get_minor_ticks()]
     labels = {tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high} - {""}
@@ -436,29 +396,27 @@ def curves_of(arm: str = ARM, seed: int = 0) -> pd.DataFrame:
 def test_training_curves_show_the_chosen_rates_of_one_arm_and_seed(ax: Axes) -> None:
     curves = pd.concat([curves_of(seed=1), curves_of("double_softmax"), curves_of()], ignore_index=True)
     assert plots.plot_training_curves(curves, [1e-6, 1e-3, 1e-1], ARM, 0, ax) is ax
-    assert_line(line(ax, "$10^{-6}$"), [1, 2], [0.1, 0.1])
-    assert_line(line(ax, "$10^{-3}$"), [1, 2, 3, 4], [0.5, 0.97, 0.96, 0.97])
-    assert legend(ax) == ["$10^{-6}$", "$10^{-3}$"]  # 10^-1 has no curve
-    assert (ax.get_xscale(), ax.get_xlabel(), ax.get_ylabel()) == ("log", "epoch (log scale)", "validation accuracy")
+    assert_line(line(ax, "1×10⁻⁶"), [1, 2], [0.9, 0.9])
+    assert_line(line(ax, "0.001"), [1, 2, 3, 4], [0.5, 1 - 0.97, 1 - 0.96, 1 - 0.97])
+    assert legend(ax) == ["1×10⁻⁶", "0.001"]  # 10^-1 has no curve
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_xlabel()) == ("log", "log", "epoch (log scale)")
+    assert ax.get_ylabel() == "validation error (1 - accuracy)"
     assert ax.yaxis.get_major_formatter()(0.5, 0) == "50%"
     assert ax.xaxis.get_major_formatter()(20, 0) == "20"
 
 
 def test_a_marker_shows_the_first_best_epoch_of_each_curve(ax: Axes) -> None:
     plots.plot_training_curves(curves_of(), [1e-6, 1e-3, 1e-2], ARM, 0, ax)
-    marks = [drawn for drawn in ax.lines if len(drawn.get_xdata()) == 1]
-    assert [(mark.get_xdata()[0], mark.get_ydata()[0]) for mark in marks] == [(1, 0.1), (2, 0.97), (1, 0.3)]
-    assert len({mark.get_marker() for mark in marks}) == 3  # distinguishable without colours
-    assert len({drawn.get_linestyle() for drawn in ax.lines if drawn not in marks}) == 3
+    assert [(drawn.get_xdata()[drawn.get_markevery()[0]]) for drawn in ax.lines] == [1, 2, 1]  # type: ignore[index]
+    assert len({drawn.get_marker() for drawn in ax.lines}) == 3  # distinguishable without colours
+    assert len({drawn.get_linestyle() for drawn in ax.lines}) == 3
 
 
 def test_a_training_curve_joins_the_epochs_that_were_validated(ax: Axes) -> None:
     curves = curves_of()
     curves.loc[curves["epoch"].isin([1, 3]), "valid_accuracy"] = math.nan
     plots.plot_training_curves(curves, [1e-3, 1e-2], ARM, 0, ax)
-    assert_line(line(ax, "$10^{-3}$"), [2, 4], [0.97, 0.97])
-    marks = [(mark.get_xdata()[0], mark.get_ydata()[0]) for mark in ax.lines if mark.get_marker() not in ("None", None)]
-    assert marks == [(2, 0.97), (2, 0.2)]
+    assert_line(line(ax, "0.001"), [2, 4], [1 - 0.97, 1 - 0.97])
 
 
 def test_a_seed_without_curves_at_these_rates_gives_an_empty_figure(ax: Axes) -> None:
@@ -487,9 +445,11 @@ def test_rates_can_be_as_far_apart_as_a_grid_allows() -> None:
     assert plots.representative_rates(best_of(runs)) == [1e-300, 1.0, 1e300]
 
 
-def test_representative_rates_contain_the_trade_off(best: Best) -> None:
+def test_representative_rates_learned_and_contain_the_trade_off(best: Best) -> None:
     assert best.trade_off is not None
-    assert best.trade_off.row["lr"] in plots.representative_rates(best)
+    chosen = plots.representative_rates(best)
+    assert best.trade_off.row["lr"] in chosen
+    assert chosen == [1e-5, 1e-4, 1e-3, 1e-2]  # no run learned at 10^-6 and 10^-1
 
 
 def test_the_other_representative_rates_are_the_farthest_from_the_chosen_ones() -> None:
@@ -498,3 +458,24 @@ def test_the_other_representative_rates_are_the_farthest_from_the_chosen_ones() 
     grid = log_grid(GridConfig())
     runs = pd.DataFrame(template | {"lr": lr, "valid_accuracy": 0.9 if lr == 1e-2 else 0.5} for lr in grid)
     assert plots.representative_rates(best_of(runs)) == [1e-6, 1e-5, 1e-4, 1e-2, 10**-1.5]
+
+
+# Fresh seeds, and early stopping.
+
+
+def test_fresh_seeds_are_drawn_beside_the_study_at_the_rates_that_ran_on_both(best: Best, ax: Axes) -> None:
+    fresh = best_of(runs_of(seeds=(1000, 1001, 1002)).query("lr in (1e-4, 1e-3)"), tried=best.tried)
+    assert plots.plot_fresh_seeds(best, fresh, ax) is ax
+    assert legend(ax) == ["own 4 seeds", "3 fresh seeds"]
+    for container, of in zip(ax.containers, (best, fresh), strict=True):
+        rows = of.rows[of.rows["lr"].isin([1e-4, 1e-3])]
+        assert list(container.lines[0].get_ydata()) == pytest.approx(rows["valid_mean"].tolist())
+        assert list(container.lines[0].get_xdata()) == pytest.approx([1e-4, 1e-3], rel=0.02)
+    assert ax.yaxis.get_major_formatter()(0.975, 0) == "97.5%"
+
+
+def test_early_stopping_is_drawn_against_the_whole_budget(best: Best, ax: Axes) -> None:
+    rows = pd.DataFrame({"lr": RATES[:3], "valid_5": [0.1, 0.8, 0.96], "full": [0.5, 0.9, 0.96]})
+    assert plots.plot_early_stopping(Sensitivity(rows, 60, 1, best), ax) is ax
+    assert_line(line(ax, "stopped with patience 5"), rows["lr"], 1 - rows["valid_5"])
+    assert_line(line(ax, "all 60 epochs"), rows["lr"], 1 - rows["full"])

@@ -46,11 +46,11 @@ def test_each_seed_has_a_curve_with_markers_at_the_suggestions(ax: Axes) -> None
     first, second = ax.lines[:2]
     assert tuple(first.get_xdata()) == RATES  # type: ignore[arg-type]
     assert tuple(second.get_ydata()) == TESTS[1].smoothed  # type: ignore[arg-type]
-    (markers,) = [line for line in ax.lines if line.get_label() == "valley: 3.2e-03"]
+    (markers,) = [line for line in ax.lines if line.get_label() == "valley: 0.0032"]
     np.testing.assert_allclose(markers.get_xdata(), [1e-3, 1e-2])
     np.testing.assert_allclose(markers.get_ydata(), [1.5, 2.0])
     labels = [text.get_text() for text in ax.get_legend().get_texts()]  # type: ignore[union-attr]
-    assert labels == ["2 seeds", "valley: 3.2e-03", "slide: no suggestion"]
+    assert labels == ["2 seeds", "valley: 0.0032", "slide: no suggestion"]
 
 
 def test_the_good_rates_of_the_sweep_are_shaded(ax: Axes, tmp_path: Path) -> None:

@@ -18,20 +18,21 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ("results/lr", "lr", None)),
-        (["study=lr_loss"], ("results/lr_loss", "lr_loss", None)),
-        (["study.name=lr_loss"], ("results/lr_loss", "lr_loss", None)),
-        (["machine.results_dir=/else where", "study=연구"], ("/else where/연구", "연구", None)),
-        (["study=a/b"], ("results/a/b", "a/b", None)),
-        (["study=a=b"], ("results/a=b", "a=b", None)),
-        (["study=first", "study=last"], ("results/last", "last", None)),
-        (["delta=0.002"], ("results/lr", "lr", 0.002)),
-        (["delta=1e-3", "study=a"], ("results/a", "a", 0.001)),
-        (["delta="], ("results/lr", "lr", None)),
+        ([], ("results/lr", "lr", None, None)),
+        (["study=lr_loss"], ("results/lr_loss", "lr_loss", None, None)),
+        (["study.name=lr_loss"], ("results/lr_loss", "lr_loss", None, None)),
+        (["machine.results_dir=/else where", "study=연구"], ("/else where/연구", "연구", None, None)),
+        (["study=a/b"], ("results/a/b", "a/b", None, None)),
+        (["study=a=b"], ("results/a=b", "a=b", None, None)),
+        (["study=first", "study=last"], ("results/last", "last", None, None)),
+        (["delta=0.002"], ("results/lr", "lr", 0.002, None)),
+        (["delta=1e-3", "study=a"], ("results/a", "a", 0.001, None)),
+        (["delta="], ("results/lr", "lr", None, None)),
+        (["study=a", "reload_seconds=60"], ("results/a", "a", None, 60)),
     ],
 )
-def test_the_arguments_set_folder_study_and_delta(
-    arguments: list[str], expected: tuple[str, str, float | None], monkeypatch: pytest.MonkeyPatch
+def test_the_arguments_set_folder_study_delta_and_seconds(
+    arguments: list[str], expected: tuple[str, str, float | None, int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     builds = []
     monkeypatch.setattr(report, "build", lambda *values: builds.append(values) or Path("report.md"))
@@ -52,6 +53,10 @@ def test_the_arguments_set_folder_study_and_delta(
                 f"ConfigError: delta must be a fraction above 0 and below 1 (0.002 means 0.20%), got {value!r}",
             )
             for value in ("x", "0.2%", "-0.1", "0", "1", "nan", "inf", " ")
+        ),
+        *(
+            (f"reload_seconds={value}", "ConfigError: reload_seconds must be a whole number above 0")
+            for value in ("x", "0", "-1")
         ),
         ("study=missing", "StoreError: {folder}/missing holds no records to report"),
         ("study=empty", "StoreError: {folder}/empty holds no records to report"),

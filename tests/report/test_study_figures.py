@@ -3,14 +3,14 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
-from matplotlib.text import Text
 from matplotlib.transforms import Bbox
-from synthetic_study import ARMS, AT_CHANCE, MAIN_FIGURES, fill, record_of, scored
+from synthetic_study import ARMS, AT_CHANCE, MAIN_FIGURES, fill, fill_budget, record_of, scored
 
 from lrsweep.analysis.findings import analyse
 from lrsweep.config import GridConfig, log_grid
@@ -35,6 +35,7 @@ def save_long_names(folder: Path) -> None:
 def save_with_fresh_seeds(folder: Path) -> None:
     fill(folder, GRID, range(3))
     fill(folder / "confirm", GRID[30:41], range(1000, 1005))
+    fill_budget(folder / "budget", GRID[20:40], [0])
 
 
 STUDIES: dict[str, Callable[[Path], object]] = {
@@ -48,7 +49,7 @@ STUDIES: dict[str, Callable[[Path], object]] = {
     "all equal": lambda folder: save(folder, scored(0.9)),
     "all diverged late": lambda folder: save(folder, scored(0.9) | {"status": "diverged"}),
     "arms with long names": save_long_names,
-    "fresh seeds": save_with_fresh_seeds,
+    "fresh seeds and a fixed budget": save_with_fresh_seeds,
 }
 
 
@@ -58,30 +59,37 @@ def figures_of(folder: Path) -> dict[str, Figure]:
     return {figure.name: figure for figure in main_figures(tables, tables.main)}
 
 
-def test_titles_name_arm_seeds_and_target(tmp_path: Path) -> None:
+def test_titles_name_arm_and_seeds(tmp_path: Path) -> None:
     figures = figures_of(fill(tmp_path / "three", GRID[20::3], range(3), ARMS))
     assert tuple(figures) == MAIN_FIGURES
     for figure in figures.values():
         assert f"(cross_entropy, {'seed 0' if figure.name == 'training-curves' else '3 seeds'}" in figure.title
         assert figure.reading.endswith(".")
+        assert figure.title not in figure.reading
     assert figures["shortfall"].title.startswith("What each learning rate loses (cross_entropy, 3 seeds; bars: 95%, simultaneous")
-    assert figures["epochs-to-target"].title.startswith("Epochs to 95% validation accuracy")
     assert "(cross_entropy, one seed)" in figures_of(fill(tmp_path / "one", GRID[::5], [0]))["error"].title
 
 
-def test_without_validation_of_every_epoch_there_is_no_time_to_a_target(tmp_path: Path) -> None:
+def test_fresh_seeds_and_a_fixed_budget_add_their_figures(tmp_path: Path) -> None:
+    fill(tmp_path, GRID[20::3], range(3))
+    fill(tmp_path / "confirm", GRID[20::3], range(1000, 1004))
+    fill_budget(tmp_path / "budget", GRID[20:38:3], range(2))
+    figures = figures_of(tmp_path)
+    assert tuple(figures) == (*MAIN_FIGURES, "fresh-seeds", "early-stopping")
+    assert "(cross_entropy, 2 seeds)" in figures["early-stopping"].title
+
+
+def test_a_run_that_is_rarely_validated_is_drawn_too(tmp_path: Path) -> None:
     for seed in range(3):
         outcome = scored(0.9 + seed / 100)
         *earlier, last = outcome["curve"]
         curve = (*(replace(epoch, valid_loss=None, valid_accuracy=None) for epoch in earlier), last)
         settings = {"patience": None, "max_epochs": 7, "validate_every": 7}
         store.save(tmp_path, record_of(1e-3, outcome | {"curve": curve, "best_epoch": 7}, seed=seed, **settings))
-    assert analyse(tmp_path).target is None
-    figures = figures_of(tmp_path)
-    assert tuple(figures) == tuple(name for name in MAIN_FIGURES if "to-target" not in name)
-    for figure in figures.values():
-        drawn, ax = new_figure(figure.title)
+    for figure in figures_of(tmp_path).values():
+        drawn, ax = new_figure()
         figure.plot(ax)
+        drawn.draw_without_rendering()
         plt.close(drawn)
 
 
@@ -99,11 +107,12 @@ def test_the_reading_of_the_curves_names_the_patience(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("is_narrow", [False, True], ids=["wide", "narrow"])
 @pytest.mark.parametrize("study", STUDIES)
-def test_all_text_is_inside_the_figure_and_the_legend_is_below_the_axes(tmp_path: Path, study: str) -> None:
+def test_all_text_is_inside_the_figure_and_the_legend_is_below_the_axes(tmp_path: Path, study: str, is_narrow: bool) -> None:
     STUDIES[study](tmp_path)
     for figure in figures_of(tmp_path).values():
-        drawn, ax = new_figure(figure.title)
+        drawn, ax = new_figure(is_narrow=is_narrow)
         figure.plot(ax)
         drawn.draw_without_rendering()  # warnings are errors
         legend = ax.get_legend()
@@ -111,11 +120,13 @@ def test_all_text_is_inside_the_figure_and_the_legend_is_below_the_axes(tmp_path
         box = legend.get_window_extent()
         assert_inside(drawn.bbox, box, f"{figure.name}: legend")
         assert box.y1 <= ax.get_window_extent().y0, figure.name
-        for text in (ax.xaxis.label, *(label for label in ax.get_xticklabels() if label.get_text())):
-            assert not box.overlaps(text.get_window_extent()), (figure.name, text.get_text())
-        titles = [text for text in ax.findobj(Text) if text.get_text() and text.get_text() == ax.get_title(loc="left")]
-        assert len(titles) == 1
-        for text in (*titles, *(axis.label for axes in drawn.axes for axis in (axes.xaxis, axes.yaxis) if axis.label.get_text())):
+        low, high = ax.get_xlim()
+        ticks = [tick.label1.get_window_extent() for tick in ax.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+        for extent in (ax.xaxis.label.get_window_extent(), *ticks):
+            assert not box.overlaps(extent), figure.name
+        for left, right in pairwise(sorted(ticks, key=lambda tick: tick.x0)):
+            assert left.x1 < right.x0, f"{figure.name}: labels of ticks overlap"
+        for text in (*ax.texts, ax.xaxis.label, ax.yaxis.label):
             assert_inside(drawn.bbox, text.get_window_extent(), f"{figure.name}: {text.get_text()}")
         plt.close(drawn)
 
@@ -129,22 +140,25 @@ def test_a_figure_becomes_png_svg_and_markdown_and_the_same_bytes_each_time(tmp_
     figure = Figure("mine", "a | title <b>", "Read it so.", lambda ax: ax.plot([1, 2], label="$10^{-3}$") and ax)
     pictures = []
     for _ in range(2):
-        assert draw(tmp_path, figure) == "![a \\| title \\<b\\>](figures/mine.png)\n\nRead it so."
-        pictures.append([(tmp_path / "figures" / f"mine.{form}").read_bytes() for form in ("png", "svg")])
+        markdown = draw(tmp_path, figure)
+        assert markdown == "![a \\| title \\<b\\>](figures/mine.png)\\\n**a \\| title \\<b\\>.** Read it so."
+        pictures.append([(tmp_path / "figures" / name).read_bytes() for name in ("mine.png", "mine.svg", "mine-narrow.svg")])
     assert pictures[0] == pictures[1]
     assert pictures[0][0].startswith(b"\x89PNG\r\n\x1a\n")
-    assert ET.fromstring(pictures[0][1]).tag == "{http://www.w3.org/2000/svg}svg"
+    wide, narrow = (ET.fromstring(picture) for picture in pictures[0][1:])
+    assert wide.tag == narrow.tag == "{http://www.w3.org/2000/svg}svg"
+    assert float(wide.attrib["viewBox"].split()[2]) > 2 * float(narrow.attrib["viewBox"].split()[2])
     assert plt.get_fignums() == []  # all figures are closed
-    assert draw(tmp_path, Figure("mine", "title", "", lambda ax: ax)) == "![title](figures/mine.png)"
+    assert draw(tmp_path, Figure("mine", "title", "", lambda ax: ax)) == "![title](figures/mine.png)\\\n**title.**"
 
 
 def test_figures_that_the_report_does_not_show_are_removed(tmp_path: Path) -> None:
     remove_figures_not_in("", tmp_path)  # no folder
     (tmp_path / "figures").mkdir()
-    for name in ("error.png", "error.svg", "old-error.png", "old-error.svg", "notes.txt"):
+    for name in ("error.png", "error.svg", "error-narrow.svg", "old-error.png", "old-error-narrow.svg", "notes.txt"):
         (tmp_path / "figures" / name).touch()
     remove_figures_not_in("![An error](figures/error.png)\n", tmp_path)
-    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"error.png", "error.svg", "notes.txt"}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"error.png", "error.svg", "error-narrow.svg", "notes.txt"}
 
 
 @pytest.mark.parametrize(("num_points", "is_bitmap"), [(2_000, False), (2_001, True)])

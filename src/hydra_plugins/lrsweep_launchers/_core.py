@@ -15,6 +15,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict
 
 from hydra_plugins.lrsweep_launchers._compose import compose_each
+from hydra_plugins.lrsweep_launchers._refresh import Refresh, is_of_running_sweep, report_command
 from lrsweep.cli import execution, main
 from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, run_id
@@ -33,6 +34,7 @@ class Job:
     overrides: Sequence[str] = ()
     number: int = 0  # Hydra's job number
     tracking: Tracking = field(default_factory=lambda: Tracking(AppConfig()))  # shared by the jobs of a study
+    refresh: Refresh = field(default_factory=lambda: Refresh(0))  # shared by the jobs of a sweep
 
     @property
     def folder(self) -> Path:
@@ -48,8 +50,15 @@ class Job:
         """True if the run's `.hydra` folder is where conf/config.yaml puts it. A folder elsewhere counts as missing."""
         return (self.folder / "hydra" / self.run_id / ".hydra" / "overrides.yaml").exists()
 
+    def recorded(self, record: RunRecord) -> None:
+        """To be called when the job's record has been stored."""
+        self.tracking.log_run(record)
+        self.refresh.after_a_run(self.app)
 
-def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
+
+def compose(
+    context: HydraContext, config: DictConfig, job_overrides: Sequence[Sequence[str]], first: int, refresh: Refresh
+) -> list[Job]:
     """Compose and check the config of every job, before any of them runs."""
     setup_globals()
     jobs = []
@@ -60,7 +69,7 @@ def compose(context: HydraContext, config: DictConfig, job_overrides: Sequence[S
         execution.check_files(app.run, app.machine)
         if app.folder not in trackings:
             trackings[app.folder] = Tracking(app)
-        jobs.append(Job(app, app.run, run_id(app.run), overrides, number, trackings[app.folder]))
+        jobs.append(Job(app, app.run, run_id(app.run), overrides, number, trackings[app.folder], refresh))
     refuse_shared_weights(jobs)
     return jobs
 
@@ -186,20 +195,12 @@ def _report(job: Job, *, has_run: bool) -> bool:
 
 
 def _is_current(page: Path, newest: int) -> bool:
-    """Is every record older than the report's last file? A sweep may have been killed before it wrote the report."""
-    return page.exists() and page.stat().st_mtime_ns >= newest
+    """Is every record older than the report's last file? A sweep may have been killed before it wrote its last report."""
+    return page.exists() and page.stat().st_mtime_ns >= newest and not is_of_running_sweep(page)
 
 
 def _newest_record(folder: Path) -> int:
     return max((path.stat().st_mtime_ns for path in folder.glob("runs/*.json")), default=0)
-
-
-def report_command(app: AppConfig) -> list[str]:
-    """The command that builds the report in a second process: a report must not import torch, and a sweep no plotting library."""
-    arguments = [f"study={app.study.name}", f"machine.results_dir={app.machine.results_dir}"]
-    if app.study.delta is not None:
-        arguments.append(f"delta={app.study.delta}")
-    return [sys.executable, "-m", "lrsweep.cli.report", *arguments]
 
 
 def _job_return(context: HydraContext, hydra_config: DictConfig, job: Job, record: RunRecord) -> JobReturn:

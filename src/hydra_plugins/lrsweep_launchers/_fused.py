@@ -122,7 +122,7 @@ def _run_fused(
             def on_record(i: int, record: RunRecord, cohort: list[Job] = cohort) -> None:
                 records[cohort[i].key] = record
                 progress.recorded(record)
-                cohort[i].tracking.log_run(record)
+                cohort[i].recorded(record)
 
             callbacks: dict[str, Callable[..., None]] = {
                 "on_record": on_record,

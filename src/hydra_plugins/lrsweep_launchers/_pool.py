@@ -2,17 +2,13 @@
 
 import gc
 import math
-import os
-import signal
-import subprocess
 from collections import Counter, deque
-from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from hydra_plugins.lrsweep_launchers._core import Job, report_command
+from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._processes import Failure, Sweep, Worker, end_all
 from hydra_plugins.lrsweep_launchers._progress import Progress, label
 from lrsweep.cli import execution
@@ -33,19 +29,12 @@ def num_workers(wanted: int | None, machine: MachineConfig) -> int:
     return wanted or (1 if device.type == "cuda" else num_cores())
 
 
-def check(jobs: list[Job], workers: int | None, refresh_seconds: int, run_seconds: float | None) -> None:
+def check(jobs: list[Job], workers: int | None, run_seconds: float | None) -> None:
     num_workers(workers, jobs[0].app.machine)
-    require(refresh_seconds >= 0, "hydra.launcher.refresh_seconds", "at least 0", refresh_seconds)
     require(run_seconds is None or 0 < run_seconds < math.inf, "hydra.launcher.run_seconds", "positive and finite", run_seconds)
 
 
-def run_all(
-    jobs: list[Job],
-    done: list[RunRecord],
-    workers: int | None = None,
-    refresh_seconds: int = 0,
-    run_seconds: float | None = None,
-) -> None:
+def run_all(jobs: list[Job], done: list[RunRecord], workers: int | None = None, run_seconds: float | None = None) -> None:
     """Run every job and store its record; a failed run leaves a failed record. KeyboardInterrupt ends all processes first.
 
     `done` are the records of the sweep's finished runs. A run that takes longer than `run_seconds` has failed.
@@ -61,7 +50,6 @@ def run_all(
     active: dict[Worker, _Training] = {}
     idle: list[Worker] = []
     tries: Counter[str] = Counter()
-    refresh = _Refresh(refresh_seconds)
     progress = Progress(len(jobs), done, f"{workers} workers", num_lines=min(workers, len(jobs)))
     try:
         while waiting or active:
@@ -96,12 +84,10 @@ def run_all(
                     if execution.is_done(news):
                         progress.write(f"{label(job.run.optimizer.lr, job.run.seed)}: {reason}; its earlier record is kept")
                 progress.ended(job.key, news)
-                job.tracking.log_run(news)
-                refresh.after_a_run(job)
+                job.recorded(news)
     finally:
         end_all()
         progress.close()
-        refresh.stop()
 
 
 class _Training(NamedTuple):
@@ -135,26 +121,3 @@ def _train_each(sweep: Sweep, workers: int, has_own_process: bool) -> None:
         )
         sweep.send(record)
         gc.collect()  # frees optimizers, which refer to themselves; the next run's peak GPU memory must not include their tensors
-
-
-@dataclass
-class _Refresh:
-    """Rebuilds the report in the background from time to time, so that a long sweep can be watched."""
-
-    every_seconds: int
-    _last: float = field(default_factory=monotonic)  # so that a short sweep gets a report only at its end
-    _process: subprocess.Popen[bytes] | None = None
-
-    def after_a_run(self, job: Job) -> None:
-        is_busy = self._process is not None and self._process.poll() is None
-        if self.every_seconds and not is_busy and monotonic() - self._last >= self.every_seconds:
-            self._last = monotonic()
-            command = ["nice", *report_command(job.app)]  # it must not slow the runs down
-            self._process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-            )
-
-    def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)  # the whole group, because the report draws figures in another process
-            self._process.wait()

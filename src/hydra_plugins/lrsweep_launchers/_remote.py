@@ -74,4 +74,4 @@ def fetch_and_store(job: Job, fetch: Callable[[], RunRecord], progress: Progress
 def store_record(job: Job, record: RunRecord, progress: Progress) -> None:
     store.save(job.folder, record)  # if the folder is shared, this writes the same bytes again
     progress.recorded(record)
-    job.tracking.log_run(record)
+    job.recorded(record)

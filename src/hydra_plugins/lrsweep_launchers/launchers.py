@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 class PoolConf:
     _target_: str = "hydra_plugins.lrsweep_launchers.launchers.PoolLauncher"
     workers: int | None = None  # processes; None: one per core, or one if there is a GPU
-    refresh_seconds: int = 300  # time between two refreshes of the report during the sweep; 0: only one report, at the end
+    refresh_seconds: int = 60  # least time between two reports during the sweep; 0: only one report, at the end
     run_seconds: float | None = None  # a run that takes longer is ended and recorded as failed; None: no limit
     measure: bool = False  # repeat fused runs, whose time was not measured
 
@@ -26,6 +26,7 @@ class PoolConf:
 class FusedConf:
     _target_: str = "hydra_plugins.lrsweep_launchers.launchers.FusedLauncher"
     runs: int | None = None  # number of runs that train at a time; None: as many as fit into GPU memory, or 8 on a CPU
+    refresh_seconds: int = 60  # as above
     fallback: bool = False  # if a program fails, its unfinished runs run solo; otherwise the sweep ends
 
 
@@ -57,7 +58,8 @@ class _StoreLauncher(Launcher):
     module: str
     measure = False  # repeat runs whose time was not measured?
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, refresh_seconds: int, **settings: Any) -> None:
+        self.refresh_seconds = refresh_seconds
         self.settings = {
             name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
             for name, value in settings.items()
@@ -71,16 +73,23 @@ class _StoreLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from hydra_plugins.lrsweep_launchers import _core
+        from hydra_plugins.lrsweep_launchers import _core, _refresh
+        from lrsweep.config import require
 
+        is_time = type(self.refresh_seconds) is int and self.refresh_seconds >= 0  # some launchers' configs have no schema
+        require(is_time, "hydra.launcher.refresh_seconds", "a whole number of at least 0", self.refresh_seconds)
         module = import_module(f"hydra_plugins.lrsweep_launchers.{self.module}")
-        jobs = _core.compose(self.hydra_context, self.config, job_overrides, initial_job_idx)
+        refresh = _refresh.Refresh(self.refresh_seconds)
+        jobs = _core.compose(self.hydra_context, self.config, job_overrides, initial_job_idx, refresh)
         module.check(jobs, **self.settings)
         with _core.hold_studies(jobs):
             pending, done = _core.split_by_store(jobs, measure=self.measure)
             if pending:
                 _core.write_model_summaries(jobs)
-                module.run_all(pending, done, **self.settings)
+                try:
+                    module.run_all(pending, done, **self.settings)
+                finally:
+                    refresh.stop()
             return _core.finish(self.hydra_context, self.config, jobs, pending)
 
 
@@ -90,7 +99,7 @@ class PoolLauncher(_StoreLauncher):
     module = "_pool"
 
     def __init__(self, workers: int | None, refresh_seconds: int, run_seconds: float | None, measure: bool) -> None:
-        super().__init__(workers=workers, refresh_seconds=refresh_seconds, run_seconds=run_seconds)
+        super().__init__(refresh_seconds, workers=workers, run_seconds=run_seconds)
         self.measure = measure
 
 
@@ -99,8 +108,8 @@ class FusedLauncher(_StoreLauncher):
 
     module = "_fused"
 
-    def __init__(self, runs: int | None, fallback: bool) -> None:
-        super().__init__(num_slots=runs, fallback=fallback)
+    def __init__(self, runs: int | None, refresh_seconds: int, fallback: bool) -> None:
+        super().__init__(refresh_seconds, num_slots=runs, fallback=fallback)
 
 
 class RayLauncher(_StoreLauncher):
@@ -108,8 +117,8 @@ class RayLauncher(_StoreLauncher):
 
     module = "_ray"
 
-    def __init__(self, ray: DictConfig, fused: int | None, fallback: bool) -> None:
-        super().__init__(num_slots=fused, fallback=fallback, init=ray.init, remote=ray.remote)
+    def __init__(self, ray: DictConfig, fused: int | None, refresh_seconds: int, fallback: bool) -> None:
+        super().__init__(refresh_seconds, num_slots=fused, fallback=fallback, init=ray.init, remote=ray.remote)
 
 
 class SlurmLauncher(_StoreLauncher):

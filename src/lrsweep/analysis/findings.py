@@ -11,7 +11,6 @@ from lrsweep.analysis.edges import Edges, learning_edges
 from lrsweep.analysis.explanations import Small, VerySmall, check_patience, explain_small, explain_very_small
 from lrsweep.analysis.fixed_budget import Sensitivity, analyse_budget
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
-from lrsweep.analysis.time_to_target import median_to_target, target_below, time_to_target
 from lrsweep.config import WITHOUT_EFFECT
 from lrsweep.records import RunRecord
 from lrsweep.storage import files, store, tables
@@ -46,19 +45,6 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Target:
-    """How many epochs training takes to reach the validation accuracy `accuracy`.
-
-    - times: one row per run that finished at least one epoch, see `time_to_target`
-    - medians: one row per rate, over all its runs, see `median_to_target`
-    """
-
-    accuracy: float
-    times: pd.DataFrame
-    medians: pd.DataFrame
-
-
-@dataclass(frozen=True)
 class Analysis:
     """A study, analysed. An arm is a loss together with every other setting that varies in the study, except rate and seed.
 
@@ -68,8 +54,6 @@ class Analysis:
     - class_counts: images per class, one row per data split
     - summary: one row per arm and learning rate, see `summarise`
     - findings: arm → results, the main arm first; arms without a scored rate are left out
-    - target: epochs to reach one percentage point below the best validation accuracy, in the main arm; None if no arm was scored,
-      or if not every epoch was validated
     - expected: run_ids of all runs that the last sweep planned; None if it was not recorded
     - quoted: "confirm" or "budget" → runs of that subfolder, if the findings use them
     """
@@ -79,7 +63,6 @@ class Analysis:
     class_counts: pd.DataFrame
     summary: pd.DataFrame
     findings: dict[str, Findings]
-    target: Target | None
     expected: set[str] | None
     quoted: dict[str, pd.DataFrame] = field(default_factory=dict)
 
@@ -122,14 +105,12 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
                 confirmation=_confirmation(subfolders[CONFIRM], best, arm_runs),
                 sensitivity=_sensitivity(subfolders[BUDGET], arm_runs) if is_main else None,
             )
-    main = next(iter(findings.values()), None)
-    target = None if main is None else _target(runs[runs["arm"] == main.best.arm], curves, main.best)
     is_quoted = {
         CONFIRM: any(found.confirmation for found in findings.values()),
         BUDGET: any(found.sensitivity for found in findings.values()),
     }
     quoted = {name: to_runs(subfolders[name]) for name in subfolders if is_quoted[name]}
-    return Analysis(runs, curves, tables.class_counts_frame(records), summarise(runs), findings, target, expected, quoted)
+    return Analysis(runs, curves, tables.class_counts_frame(records), summarise(runs), findings, expected, quoted)
 
 
 def _arms_by_num_changes(runs: pd.DataFrame) -> list[str]:
@@ -148,9 +129,14 @@ def to_runs(records: list[RunRecord]) -> pd.DataFrame:
 def _confirmation(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -> Best | None:
     if not records:
         return None
-    fresh = _with_settings_of(arm_runs, to_runs(records))
-    fresh = fresh[~fresh["seed"].isin(arm_runs["seed"])]  # a seed that helped to choose cannot confirm the choice
+    fresh = fresh_runs(arm_runs, to_runs(records))
     return None if fresh.empty else confirm(best, fresh)
+
+
+def fresh_runs(arm_runs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `runs` that have the settings of an arm and fresh seeds, with the arm's name."""
+    fresh = _with_settings_of(arm_runs, runs)
+    return fresh[~fresh["seed"].isin(arm_runs["seed"])]  # a seed that helped to choose cannot confirm the choice
 
 
 def _sensitivity(records: list[RunRecord], arm_runs: pd.DataFrame) -> Sensitivity | None:
@@ -164,11 +150,3 @@ def _with_settings_of(arm_runs: pd.DataFrame, runs: pd.DataFrame, ignored: tuple
     """The rows of `runs` that have the settings of an arm, with the arm's name."""
     settings = [name for name in arm_runs.columns if (name == "loss" or "." in name) and name not in (*ignored, *WITHOUT_EFFECT)]
     return runs[(runs[settings] == arm_runs[settings].iloc[0]).all(axis="columns")].assign(arm=arm_runs["arm"].iloc[0])
-
-
-def _target(arm_runs: pd.DataFrame, curves: pd.DataFrame, best: Best) -> Target | None:
-    if curves.loc[curves["run_id"].isin(arm_runs["run_id"]), "valid_accuracy"].isna().any():
-        return None
-    accuracy = target_below(float(best.best["valid_mean"]))
-    times = time_to_target(arm_runs, curves, accuracy)
-    return Target(accuracy, times[times["epochs_to_target"] > 0], median_to_target(times))

@@ -9,6 +9,8 @@ the same in Korean (report.ko.html, report.ko.md), figures/*.png and *.svg, conc
 delta: the smallest difference in test accuracy that matters, as a fraction. A rate is good if its runs show that it loses
 less than delta. The default is 0.002, which is 0.2 percentage points.
 
+reload_seconds: the page says how far the sweep is, and reloads itself so often. A running sweep builds its reports with it.
+
 study=all: write audit.html and audit.md instead, and the same in Korean, with a verdict on every claim of the documents, from all
 studies.
 """
@@ -27,9 +29,9 @@ from lrsweep.report.texts.wording import percent
 from lrsweep.storage import files
 
 
-def _parse(arguments: list[str]) -> tuple[Path, str, float | None]:
-    """The study's folder, its name, and delta."""
-    values = {"study": "lr", "machine.results_dir": MachineConfig().results_dir, "delta": ""}
+def _parse(arguments: list[str]) -> tuple[Path, str, float | None, int | None]:
+    """The study's folder, its name, delta, and the seconds after which the page reloads itself."""
+    values = {"study": "lr", "machine.results_dir": MachineConfig().results_dir, "delta": "", "reload_seconds": ""}
     for argument in arguments:
         name, equals, value = argument.partition("=")
         name = "study" if name == "study.name" else name
@@ -40,7 +42,7 @@ def _parse(arguments: list[str]) -> tuple[Path, str, float | None]:
         values[name] = value
     study = values["study"] if values["study"] == ALL_STUDIES else StudyConfig(name=values["study"]).name
     results_dir = MachineConfig(results_dir=values["machine.results_dir"]).results_dir
-    return Path(results_dir) / study, study, _to_delta(values["delta"])
+    return Path(results_dir) / study, study, _to_delta(values["delta"]), _to_seconds(values["reload_seconds"])
 
 
 def _to_delta(text: str) -> float | None:
@@ -55,14 +57,22 @@ def _to_delta(text: str) -> float | None:
     return delta
 
 
+def _to_seconds(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise ConfigError(f"reload_seconds must be a whole number above 0, got {text!r}")
+    return int(text)
+
+
 def main() -> None:
     write_any_text()
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return
     try:
-        folder, study, delta = _parse(sys.argv[1:])
-        report = build_audit(folder.parent) if study == ALL_STUDIES else build(folder, study, delta)
+        folder, study, delta, reload_seconds = _parse(sys.argv[1:])
+        report = build_audit(folder.parent) if study == ALL_STUDIES else build(folder, study, delta, reload_seconds)
         print(f"Report: {report} and {report.with_suffix('.html')}")
     except (ConfigError, files.StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

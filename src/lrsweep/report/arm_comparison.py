@@ -16,9 +16,9 @@ from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.block_design import WINDOW, BlockDesign
 from lrsweep.analysis.sensitivity import DECADES, NEAR
 from lrsweep.analysis.study import NoSuchRuns, Study
-from lrsweep.report.figures.axes import lr_axis, percent_log
+from lrsweep.report.figures.axes import error_axis, legend_below, lr_axis
 from lrsweep.report.figures.files import Figure, draw
-from lrsweep.report.figures.style import LINES, MARKERS, STYLES
+from lrsweep.report.figures.style import LINES, MARKERS, STYLES, is_narrow
 from lrsweep.report.texts.language import say
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import escaped, lr_text, percent, points, seeds_text
@@ -103,16 +103,22 @@ def plot_arms(study: Study, ax: Axes) -> Axes:
     for i, arm in enumerate(arms):
         error = 1 - design.table[arm].mean()
         colour, style = LINES[i % len(LINES)], STYLES[(i // len(LINES)) % len(STYLES)]
-        ax.plot(error.index, error, linestyle=style, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.4)
+        ax.plot(
+            error.index, error, linestyle=style, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.4,
+            label=study.called(arm),
+        )  # fmt: skip
         with contextlib.suppress(NoSuchRuns):
             best = study.choose(arm).lr
             ax.plot(best, error[best], "o", markersize=11, fillstyle="none", color=colour)
         ends.append((float(error.index[-1]), float(error.iloc[-1]), study.called(arm), colour))
     ax.set_yscale("log")
-    percent_log(ax)
+    error_axis(ax)
     ax.set_ylabel("test error (1 - accuracy)")
     lr_axis(ax)
-    _label_line_ends(ends, ax)
+    if is_narrow(ax):
+        legend_below(ax, ncols=2)
+    else:
+        _label_line_ends(ends, ax)
     return ax
 
 
@@ -125,7 +131,7 @@ def _label_line_ends(ends: Sequence[tuple[float, float, str, str]], ax: Axes) ->
         _, _, name, colour = ends[i]
         ax.annotate(
             name, places[i], xytext=(1.03, heights[rank]), xycoords="axes fraction", textcoords="axes fraction",
-            va="center", fontsize=9, color=colour, parse_math=False,
+            va="center", fontsize=10, color=colour, parse_math=False,
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6},
         )  # fmt: skip
 

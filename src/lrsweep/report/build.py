@@ -1,19 +1,21 @@
 """Build the report of a study: read its records, and write texts, tables and figures into its folder."""
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
 
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.confirmation import optimism
-from lrsweep.analysis.findings import Analysis, Findings, analyse
+from lrsweep.analysis.findings import CONFIRM, Analysis, Findings, analyse, fresh_runs
 from lrsweep.analysis.study import Study
 from lrsweep.report.arm_comparison import comparison, comparison_note
 from lrsweep.report.explorer.chart import explorer_spec
 from lrsweep.report.figures.files import draw, remove_figures_not_in
 from lrsweep.report.figures.study_figures import main_figures, shortfall_figure, words_in_figures
-from lrsweep.report.page.render import render_page
+from lrsweep.report.page.render import Progress, render_page
+from lrsweep.report.range_test import finder_figure
 from lrsweep.report.texts import markdown_tables
 from lrsweep.report.texts.answer_box import title, title_and_answer, what_ran_section
 from lrsweep.report.texts.commands import rerun_commands
@@ -30,14 +32,15 @@ RATES_NOTE = (
 )
 
 
-def build(folder: Path, study: str | None = None, delta: float | None = None) -> Path:
+def build(folder: Path, study: str | None = None, delta: float | None = None, reload_seconds: int | None = None) -> Path:
     """Write the whole report in both languages and return report.md. StoreError if there are no runs.
 
     `study` is the study's name if it differs from the folder's. `delta` is the smallest difference in test accuracy that matters;
-    see `find_best`.
+    see `find_best`. `reload_seconds` is for a sweep that still runs: the page reloads itself so often.
     """
     name = study or folder.name
     tables = analyse(folder, delta)
+    progress = None if reload_seconds is None else _progress(tables, reload_seconds)
     _write(folder / "runs.csv", tables.runs.to_csv(index=False))
     reports: dict[Language, str] = {}
     for chosen in LANGUAGES:
@@ -49,7 +52,7 @@ def build(folder: Path, study: str | None = None, delta: float | None = None) ->
     remove_figures_not_in(reports["en"], folder)
     for chosen in reversed(LANGUAGES):  # report.html comes last: if it is new, everything is
         with language(chosen):
-            page = render_page(title(name), reports[chosen], folder, _explorer(tables), "report.html")
+            page = render_page(title(name), reports[chosen], folder, _explorer(tables), "report.html", progress)
             _write(folder / file_name("report.html"), page)
     return folder / "report.md"
 
@@ -89,14 +92,18 @@ def _conclusions(found: Findings) -> str:
     return conclusions_ko(found) if is_korean() else conclusions_en(found)
 
 
+def _progress(tables: Analysis, reload_seconds: int) -> Progress:
+    finished, expected = set(tables.runs["run_id"]), tables.expected or set()
+    return Progress(len(expected & finished), len(expected), datetime.now().astimezone(), reload_seconds)
+
+
 def _explorer(tables: Analysis) -> dict[str, object] | None:
     """The chart of the main arm; None if none of its runs learned."""
     if tables.main is None or not tables.of_arm(tables.main.best.arm)["learned"].any():
         return None
     runs = tables.of_arm(tables.main.best.arm)
-    curves = tables.curves[tables.curves["run_id"].isin(runs["run_id"])]
-    best = tables.main.headline
-    return explorer_spec(runs, curves, float((best.trade_off.row if best.trade_off else best.best)["lr"]))
+    fresh = fresh_runs(runs, tables.quoted[CONFIRM]) if tables.main.confirmation else None
+    return explorer_spec(tables.main, runs, tables.curves, fresh)
 
 
 def _comparison_parts(folder: Path, name: str, tables: Analysis) -> list[str]:
@@ -110,7 +117,8 @@ def _comparison_parts(folder: Path, name: str, tables: Analysis) -> list[str]:
 
 def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]:
     """The main arm: checks, figures, tables."""
-    images = [draw(folder, figure) for figure in main_figures(tables, main)]
+    finder = finder_figure(folder, main.headline)
+    images = [draw(folder, figure) for figure in (*main_figures(tables, main), *([finder] if finder else []))]
     checks = [f"## {say('On fresh seeds')}\n\n{_fresh_text(main.best, main.confirmation)}"] if main.confirmation else []
     if main.sensitivity:
         checks.append(markdown_tables.sensitivity_section(main.sensitivity, main.best))

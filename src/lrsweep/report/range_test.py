@@ -11,13 +11,16 @@ from matplotlib.axes import Axes
 
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.findings import analyse
+from lrsweep.analysis.suggestions import combine, suggest
 from lrsweep.config import RunConfig, flatten
 from lrsweep.records import RangeTest
 from lrsweep.report.figures.axes import legend_below, lr_axis
-from lrsweep.report.figures.files import save
+from lrsweep.report.figures.files import Figure, save
 from lrsweep.report.figures.style import LINES, MARKERS, mark_good, new_figure
-from lrsweep.report.texts.wording import number, seeds_text
+from lrsweep.report.texts.language import say
+from lrsweep.report.texts.wording import decimal_rate, number, seeds_text
 from lrsweep.storage import store
+from lrsweep.storage.range_tests import has_range_tests, read_range_tests
 from lrsweep.storage.tables import setting_cell
 
 _MAX_LOSS_RATIO = 1.5  # the y axis ends at this multiple of the first loss, because every curve explodes beyond it
@@ -53,7 +56,7 @@ def plot_range_tests(
         losses = [np.interp(math.log(x), *curve_of_seed[seed]) for x, seed in zip(given["lr"], given["seed"], strict=True)]
         if not np.isnan(lr):
             ax.axvline(lr, color=LINES[i], linewidth=1, linestyle="--")
-        label = f"{rule}: " + ("no suggestion" if np.isnan(lr) else f"{lr:.1e}")
+        label = f"{rule}: " + ("no suggestion" if np.isnan(lr) else decimal_rate(lr))
         ax.plot(given["lr"], losses, MARKERS[i], color=LINES[i], markersize=7, markeredgecolor="white", label=label)
     if best is not None:
         mark_good(best, ax)
@@ -71,6 +74,20 @@ def draw(
     drawn, ax = new_figure(title)
     plot_range_tests(tests, by_seed, combined, best, ax)
     save(drawn, folder / "finder")
+
+
+def finder_figure(folder: Path, best: Best) -> Figure | None:
+    """The range tests of `lrsweep-find` in a study's folder, against its sweep; None if there are none."""
+    if not has_range_tests(folder):
+        return None
+    found = read_range_tests(folder)
+    by_seed = suggest(found.tests)
+    return Figure(
+        "finder",
+        say("What the learning-rate finder suggests ({seeds})", seeds=seeds_text(len(found.tests))),
+        say("Each rule reads a rate off the training loss while the rate rises at every step; a dashed line is a rule's median."),
+        lambda ax: plot_range_tests(found.tests, by_seed, combine(by_seed), best, ax),
+    )
 
 
 def table_text(suggestions: pd.DataFrame) -> str:

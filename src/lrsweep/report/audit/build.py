@@ -70,7 +70,8 @@ def _effects_section(folder: Path, judged: Sequence[Judged], reading: str) -> st
     parts = [f"## {say('Effects at a glance')}", f"{say('The deciding effects, by unit.')} {reading}"]
     for unit, rows in rows_by_unit(judged).items():
         title = say("Effects in {unit} ({claims})", unit=say(SCALES[unit][1]), claims=counted(len(rows), "claim"))
-        parts.append(draw(folder, Figure(f"audit-effects-{unit}", title, "", functools.partial(plot_effects, rows))))
+        plot = functools.partial(plot_effects, rows)
+        parts.append(draw(folder, Figure(f"audit-effects-{unit}", title, "", plot, has_narrow=False)))
     return "\n\n".join(parts)
 
 
@@ -80,7 +81,8 @@ def _effect_figure(folder: Path, one: Judged) -> str:
     if not rows:
         return ""
     title = say("The effect against the smallest difference that matters ({claim})", claim=one.claim.id)
-    return draw(folder, Figure(f"audit-claim-{one.claim.id}", title, "", functools.partial(plot_effects, rows)))
+    plot = functools.partial(plot_effects, rows)
+    return draw(folder, Figure(f"audit-claim-{one.claim.id}", title, "", plot, has_narrow=False))
 
 
 def _study_section(folder: Path, study: Study) -> str:

@@ -1,160 +1,165 @@
-"""The interactive chart of one arm, as a Vega-Lite specification: all runs, their training curves, the best trade-off.
+"""The interactive chart of one arm, as a Vega-Lite specification: all runs, the report's choice, and training curves.
 
-The reader sets two Vega-Lite parameters. `rate` (click or list) chooses the training curves. `price` (slider) says how much
-accuracy an epoch must bring; Vega-Lite transforms find the best trade-off at that price. Texts and axes are drawn in
-`currentColor`, so the page sets them for light and dark mode.
+The reader sets Vega-Lite parameters: `rate` (click or list), `rate2` and `rate3` choose the training curves, `measure` and `by`
+their axes. `position` (slider) says how much accuracy a rate may lose; `choices` holds the rate to use at every position. Texts
+and axes are drawn in `currentColor`, so the page sets them for light and dark mode.
 """
 
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
-from lrsweep.report.explorer.chart_axes import EXTENT, accuracy_axis, error_of, lr_axis
-from lrsweep.report.explorer.chart_tables import STEPS_PER_DECADE, json_rows, price_range, rates_table, run_rows
-from lrsweep.report.figures.style import ACCURACY, COST, TRADE_OFF
-from lrsweep.report.texts.language import say
-from lrsweep.report.texts.wording import counted, lr_text
+from lrsweep.analysis.findings import Findings
+from lrsweep.report.explorer.chart_axes import EXTENT, MOST_LOSS, SHOWS_LOSS, accuracy_axis, error_of, lr_axis, measure_axis
+from lrsweep.report.explorer.chart_tables import allowed_losses, choices, means, rate_names, run_rows
+from lrsweep.report.figures.style import ACCURACY, COST, GOOD, LINES, SOFT, TRADE_OFF, good_stretches
+from lrsweep.report.texts.commands import settings
+from lrsweep.report.texts.decision import chosen
+from lrsweep.report.texts.language import say, word
+from lrsweep.report.texts.wording import counted
 
-STATUSES = {"ok": ("circle", ACCURACY), "at chance": ("square", "#7F7F7F"), "diverged": ("cross", COST)}
+FRESH = "fresh seed"
+LOOKS = {"ok": ("circle", ACCURACY), "at chance": ("square", SOFT), "diverged": ("cross", COST), FRESH: ("diamond", "#56B4E9")}
+NO_RATE = "none"
+_MEASURES = ["accuracy", "loss"]
+_BY = ["epochs", "seconds"]
+_WORDS = [  # of explorer.js
+    *("learning rate", "seed", "status", "validation", "test", "epochs", "seconds", "settings", "record", "fresh"),
+    *("none", "not measured", "ok", "at chance", "diverged"),
+]
 
 _Layers = alt.LayerChart | alt.FacetChart  # Altair's return type of `layer`; here always a LayerChart
 _INK = "currentColor"
 _WIDTH = 600  # pixels per plot, if the width of the container is unknown
 _LEFT, _RIGHT = EXTENT + 16, 24  # pixels: axis labels and title; half a label and the padding
-# The accuracy (a fraction) that an epoch must bring. The lowest slider position means zero; the others are logarithmic.
-_WORTH = f"price == 0 ? 0 : pow(10, lowest + (price - 1) / {STEPS_PER_DECADE}) / 100"
 _STAR = "M0,-1L0.225,-0.309L0.951,-0.309L0.363,0.118L0.588,0.809L0,0.382L-0.588,0.809L-0.363,0.118L-0.951,-0.309L-0.225,-0.309Z"
 
 
-def explorer_spec(runs: pd.DataFrame, curves: pd.DataFrame, initial_lr: float | None = None) -> dict[str, Any]:
-    """The chart of one arm, without its failed runs. ValueError if no run has learned anything.
+def explorer_spec(found: Findings, runs: pd.DataFrame, curves: pd.DataFrame, fresh: pd.DataFrame | None = None) -> dict[str, Any]:
+    """The chart of one arm, without its failed runs.
 
-    `initial_lr` is the rate whose curves are shown first; None means the most accurate rate.
+    `runs` and `curves` are the arm's own; `fresh` has its runs on fresh seeds, if there are any.
     """
-    rows, rates = run_rows(runs, curves), rates_table(runs)
-    chart = _chart(rows, rates, initial_lr)
+    shown = runs if fresh is None else pd.concat([runs, fresh], ignore_index=True)
+    names = rate_names(shown["lr"])
+    rows = [row | {"look": row["status"]} for row in run_rows(runs, curves, names)]
+    if fresh is not None:
+        rows += [row | {"look": FRESH} for row in run_rows(fresh, curves[:0], names)]
+    best = found.headline
+    chart = _chart(rows, [names[lr] for lr in sorted(runs["lr"].unique())], names[chosen(best)["lr"]], best.delta)
     spec: dict[str, Any] = chart.to_dict(validate=False)  # slow; a test validates the chart
-    return spec | {"datasets": {"runs": rows, "rates": json_rows(rates, digits=6)}}
+    for_script = {
+        "losses": [f"{loss * 100:g}" for loss in allowed_losses(best.delta)],
+        "command": " ".join(["lrsweep", *settings(runs)]),
+        "words": {text: word(text) for text in _WORDS},
+        "count": say("{shown} of {total} runs", shown="{shown}", total="{total}"),
+    }
+    data = {
+        "runs": rows,
+        "means": means(runs, names),
+        "fresh": [] if fresh is None else means(fresh, names),
+        "good": [{"low": low, "high": high} for low, high in good_stretches(best)],
+        "choices": choices(best, names, is_fresh=best is not found.best),
+    }
+    return spec | {"usermeta": spec["usermeta"] | for_script, "datasets": data}
 
 
-def _chart(rows: list[dict[str, Any]], rates: pd.DataFrame, initial_lr: float | None) -> alt.VConcatChart:
+def _chart(rows: list[dict[str, Any]], rates: list[str], initial: str, delta: float) -> alt.VConcatChart:
     """The chart without its data, because Altair is slow with data."""
-    if not rates["learned"].any():
-        raise ValueError("no run has learned anything, so there is no rate to choose")
-    lowest, num_steps = price_range(rates)
-    accuracy = accuracy_axis(rows)
-    choice = _choice(rates, lr_text(_most_accurate(rates) if initial_lr is None else initial_lr))
+    choice, others = _rates(rates, initial)
     chart = alt.vconcat(
-        _answer(),
-        _overview(rates, accuracy, choice, are_many=len(rows) > 3 * len(rates)),
-        _training(accuracy, choice),
+        _overview(rows, choice, are_many=len(rows) > 3 * len(rates)),
+        _training(),
         spacing=12,
         description=say(
-            "{runs}: accuracy against learning rate, and training curves of a chosen rate.", runs=counted(len(rows), "run")
+            "{runs}: accuracy against learning rate, and training curves of chosen rates.", runs=counted(len(rows), "run")
         ),
         usermeta={"embedOptions": {"renderer": "svg", "patch": _fit_container()}},
     )
-    chart = chart.add_params(_price(num_steps), alt.param(name="lowest", value=lowest), alt.param(name="worth", expr=_WORTH))
-    configured: alt.VConcatChart = chart.resolve_legend(color="independent", shape="independent").configure(**_config())
+    is_timed = any(row["seconds"] and row["e"] for row in rows)
+    measure = _list("measure", _MEASURES, say("Curves of"))
+    by = _list("by", _BY if is_timed else _BY[:1], say("against"))
+    chart = chart.add_params(_position(delta), *others, measure, by)
+    chart = chart.resolve_scale(color="independent", shape="independent", strokeDash="independent")
+    configured: alt.VConcatChart = chart.configure(**_config())
     return configured
 
 
-def _most_accurate(rates: pd.DataFrame) -> float:
-    return float(rates["lr"].to_numpy()[np.nanargmax(rates["valid"].to_numpy())])
+def _rates(rates: list[str], initial: str) -> tuple[alt.Parameter, list[alt.Parameter]]:
+    """Up to three rates whose curves are shown. The first can also be chosen by a click on a run."""
+    bound = alt.binding_select(options=rates, name=say("Training at learning rate"))
+    look: dict[str, Any] = {"on": "click", "nearest": True, "toggle": False, "clear": False, "empty": False}
+    first = alt.selection_point(name="rate", fields=["rate"], value=initial, bind=bound, **look)
+    return first, [_list(name, [NO_RATE, *rates], say("and at")) for name in ("rate2", "rate3")]
 
 
-def _price(num_steps: int) -> alt.Parameter:
-    slider = alt.binding_range(min=0, max=num_steps, step=1, name=say("How much is an epoch worth?"))
-    return alt.param(name="price", value=0, bind=slider)
+def _list(name: str, options: list[str], label: str) -> alt.Parameter:
+    labels = [word(option) for option in options]
+    return alt.param(name=name, value=options[0], bind=alt.binding_select(options=options, labels=labels, name=label))
 
 
-def _choice(rates: pd.DataFrame, initial: str) -> alt.Parameter:
-    """The rate whose curves are shown, chosen by a click on a run or from a list, which also works with a keyboard."""
-    select = alt.binding_select(options=rates["rate"].tolist(), name=say("Training curves of learning rate"))
-    return alt.selection_point(
-        name="rate", fields=["rate"], value=initial, bind=select, on="click", nearest=True, toggle=False, clear=False, empty=False
-    )
+def _position(delta: float) -> alt.Parameter:
+    losses = allowed_losses(delta)
+    slider = alt.binding_range(min=0, max=len(losses) - 1, step=1, name=say("How many points of test accuracy may a rate lose?"))
+    slider["element"] = "#explorer-slider"
+    return alt.param(name="position", value=losses.index(delta), bind=slider)
 
 
-def _with_best_trade_off(base: alt.Chart) -> alt.Chart:
-    """The row of `rates` with the highest valid - worth * epochs; the smallest rate if several are equal."""
-    return (
-        base.transform_filter("datum.learned")
-        .transform_calculate(score="datum.valid - worth * datum.epochs")
-        .transform_aggregate(top="argmax(score)")
-        .transform_calculate(**{name: f"datum.top.{name}" for name in ("lr", "rate", "valid", "test", "epochs")})
-        .transform_calculate(error=error_of("valid"))
-    )
+def _marks(rate: alt.X, accuracy: alt.Y) -> list[alt.Chart]:
+    """A star at the rate to use, or a ring if no rate is shown to be good enough."""
+    base = alt.Chart(alt.NamedData("choices")).transform_filter("datum.position == position")
+    base = base.transform_calculate(error=error_of("valid")).encode(x=rate, y=accuracy)
+    look: dict[str, Any] = {"size": 420, "opacity": 1, "description": say("The rate to use")}
+    star = base.transform_filter("datum.shown").mark_point(shape=_STAR, filled=True, color=TRADE_OFF, **look)
+    ring = base.transform_filter("!datum.shown").mark_point(filled=False, color=_INK, strokeWidth=2, **look)
+    return [star, ring]
 
 
-def _answer() -> _Layers:
-    """The slider's price and the best trade-off in words, in lines short enough for a phone."""
-    price = say("'An epoch is worth ' + {points} + ' percentage points.'", points="format(worth * 100, '.2~r')")
-    nothing = say("An epoch is worth nothing.")
-    scores = say("{valid} + ' on validation, ' + {test} + ' on test'", valid=_percent("valid"), test=_percent("test"))
-    base = _with_best_trade_off(alt.Chart(alt.NamedData("rates"))).transform_calculate(
-        price=f"worth == 0 ? '{nothing}' : {price}",
-        choice=f"(worth == 0 ? '{say('Most accurate: ')}' : '{say('Best at this price: ')}') + datum.rate",
-        scores=scores,
-        cost=say("{epochs} + ' epochs'", epochs="format(datum.epochs, '.1f')"),
-    )
-    star = base.mark_point(shape=_STAR, size=150, filled=True, color=TRADE_OFF, opacity=1, aria=False)
-    lines = [
-        star.encode(x=alt.value(7 - _LEFT), y=alt.value(28)),
-        _line(base, "price", 6),
-        _line(base, "choice", 28, indent=20, fontSize=14, fontWeight="bold"),
-        _line(base, "scores", 50),
-        _line(base, "cost", 70),
-    ]
-    return alt.layer(*lines).properties(name="answer", width=_WIDTH, height=78)
-
-
-def _percent(field: str) -> str:
-    return f"format(datum.{field}, '.2%')"
-
-
-def _line(base: alt.Chart, field: str, y: int, indent: int = 0, **style: Any) -> alt.Chart:
-    look: dict[str, Any] = {"align": "left", "fontSize": 13, "color": _INK} | style
-    text = alt.Text(field, type="nominal")
-    line: alt.Chart = base.mark_text(**look).encode(text=text, x=alt.value(indent - _LEFT), y=alt.value(y))
-    return line
-
-
-def _overview(rates: pd.DataFrame, accuracy: alt.Y, choice: alt.Parameter, *, are_many: bool) -> _Layers:
-    """Accuracy against the rate: runs, means, the best trade-off (star), and the chosen rate (dashed line)."""
-    base = alt.Chart(alt.NamedData("rates")).encode(x=lr_axis(rates["lr"]))
-    chosen = base.transform_filter(choice).mark_rule(color=_INK, strokeDash=[4, 4], aria=False)
-    mean = base.transform_calculate(error=f"datum.valid == null ? null : {error_of('valid')}").encode(y=accuracy)
-    star = _with_best_trade_off(base).encode(y=accuracy)
+def _overview(rows: list[dict[str, Any]], choice: alt.Parameter, *, are_many: bool) -> _Layers:
+    """Accuracy against the rate: good rates (shade), runs, means, the rate to use (star), and the first chosen rate (dashes)."""
+    accuracy, lrs = accuracy_axis(rows), [row["lr"] for row in rows]
+    rate = lr_axis(min(lrs), max(lrs))
+    good = alt.Chart(alt.NamedData("good")).mark_rect(color=GOOD, opacity=0.15, aria=False)
     # aria=False: a screen reader would read out up to 1,000 points. The report's tables hold the same numbers.
     runs = alt.Chart(alt.NamedData("runs")).mark_point(filled=True, aria=False, cursor="pointer")
-    runs = runs.transform_calculate(error=f"datum.valid == null ? 1 : {error_of('valid')}").encode(
-        x=lr_axis(rates["lr"]), y=accuracy
-    )
+    runs = runs.transform_calculate(error=f"datum.valid == null ? 1 : {error_of('valid')}").encode(x=rate, y=accuracy)
     pointed_at = alt.selection_point(
-        name="pointed_at", fields=["rate", "seed"], on="pointerover", nearest=True, clear="pointerout", empty=False
+        name="pointed_at", fields=["id"], on="pointerover", nearest=True, clear="pointerout", empty=False
     )
     layers = [
-        chosen,
+        good.encode(x=lr_axis(min(lrs), max(lrs), "low"), x2="high"),
+        alt.Chart(alt.NamedData("means"))
+        .transform_filter(choice)
+        .mark_rule(color=_INK, strokeDash=[4, 4], aria=False)
+        .encode(x=rate),
         _points(runs, pointed_at, are_many=are_many),
-        mean.mark_line(color=ACCURACY, strokeWidth=1.5, description=say("Mean validation accuracy against the learning rate")),
-        star.mark_point(shape=_STAR, size=420, filled=True, color=TRADE_OFF, opacity=1, description=say("Best trade-off")),
+        _mean("means", ACCURACY, say("Mean validation accuracy against the learning rate")).encode(x=rate, y=accuracy),
+        _mean("fresh", LOOKS[FRESH][1], say("The same on fresh seeds")).encode(x=rate, y=accuracy),
+        *_marks(rate, accuracy),
         # Invisible and on top, so that the pointer finds the runs even under the star.
         runs.properties(name="targets").encode(opacity=alt.value(0), tooltip=_tooltip()).add_params(pointed_at, choice),
     ]
-    title = alt.Title(say("Every run, and the mean of each rate"), subtitle=say("Click a run to see its training below"))
+    title = alt.Title(
+        say("Every run, and the mean at each rate"), subtitle=say("Shade: good rates. Click a run for its training.")
+    )
     return alt.layer(*layers).properties(name="overview", width=_WIDTH, height=260, title=title)
 
 
+def _mean(data: str, colour: str, description: str) -> alt.Chart:
+    base = alt.Chart(alt.NamedData(data)).transform_calculate(error=f"datum.valid == null ? null : {error_of('valid')}")
+    mean: alt.Chart = base.mark_line(color=colour, strokeWidth=1.5, description=description)
+    return mean
+
+
 def _points(runs: alt.Chart, pointed_at: alt.Parameter, *, are_many: bool) -> alt.Chart:
-    names = list(STATUSES)
-    shapes, colours = zip(*STATUSES.values(), strict=True)
-    legend = alt.Legend(orient="top", direction="horizontal", title=None, symbolOpacity=1, labelExpr=_status("datum.label"))
+    names = list(LOOKS)
+    shapes, colours = zip(*LOOKS.values(), strict=True)
+    look: dict[str, Any] = {"orient": "top", "title": None, "symbolOpacity": 1, "columns": alt.expr("width < 400 ? 2 : 4")}
+    legend = alt.Legend(**look, labelExpr=_named(list(LOOKS), "datum.label"))
     points: alt.Chart = runs.encode(
-        color=alt.Color("status:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
-        shape=alt.Shape("status:N", scale=alt.Scale(domain=names, range=shapes), legend=legend),
+        color=alt.Color("look:N", scale=alt.Scale(domain=names, range=colours), legend=legend),
+        shape=alt.Shape("look:N", scale=alt.Scale(domain=names, range=shapes), legend=legend),
         size=alt.when(pointed_at).then(alt.value(170)).otherwise(alt.value(22 if are_many else 50)),
         opacity=alt.when(pointed_at).then(alt.value(1)).otherwise(alt.value(0.45 if are_many else 0.8)),
     )
@@ -173,43 +178,49 @@ def _tooltip() -> Any:
         "test accuracy": "{0}.test == null ? '{none}' : format({0}.test, '.2%')",
         "epochs": "{0}.epochs",
         "seconds": "{0}.seconds == null ? '{unmeasured}' : format({0}.seconds, '.4~r')",
-        "status": _status("{0}.status").replace("{'", "{{'").replace("'}", "'}}"),
+        "status": _named(list(LOOKS), "{0}.status").replace("{'", "{{'").replace("'}", "'}}"),
     }
     words = {"none": say("none"), "unmeasured": say("not measured")}
     lines = (f"'{say(name)}': {value.format('(datum.datum || datum)', **words)}" for name, value in shown.items())
     return alt.value(alt.expr(f"{{{', '.join(lines)}}}"))
 
 
-def _status(expression: str) -> str:
-    """The name of the status that the Vega expression gives."""
-    return "{" + ", ".join(f"'{name}': '{say(name)}'" for name in STATUSES) + "}[" + expression + "]"
+def _named(names: list[str], expression: str) -> str:
+    """The name in the page's language that the Vega expression gives."""
+    return "{" + ", ".join(f"'{name}': '{word(name)}'" for name in names) + "}[" + expression + "]"
 
 
-def _training(accuracy: alt.Y, choice: alt.Parameter) -> _Layers:
-    """Validation accuracy against the epoch at the chosen rate: one line per seed, a point at its best epoch."""
-    at_rate = alt.Chart(alt.NamedData("runs")).transform_filter(choice)
-    base = at_rate.transform_flatten(["e", "v"]).transform_calculate(error=error_of("v"))
-    base = base.encode(
-        x=alt.X(
-            "e:Q",
-            title=say("epoch"),
-            scale=alt.Scale(zero=False, nice=False),
-            axis=alt.Axis(tickMinStep=1, tickCount=10, format="d", grid=False),
-        ),
-        y=accuracy,
+def _training() -> _Layers:
+    """Accuracy or loss against epochs or seconds at the chosen rates: one line per seed, a point at its best epoch.
+
+    Seconds are the run's mean time per epoch, times the epoch. Runs whose time was not measured have none.
+    """
+    base = alt.Chart(alt.NamedData("runs")).transform_filter("indexof([rate.rate[0], rate2, rate3], datum.rate) >= 0")
+    base = base.transform_flatten(["e", "v", "l"]).transform_calculate(
+        x="by == 'seconds' ? datum.e * datum.seconds / datum.epochs : datum.e",
+        y=f"{SHOWS_LOSS} ? min(datum.l, {MOST_LOSS}) : {error_of('v')}",
+    )
+    base = base.transform_filter("datum.y > 0 && datum.x > 0").encode(
+        x=alt.X("x:Q", title=None, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~g", grid=False)),
+        y=measure_axis(),
+        color=alt.Color("rate:N", scale=alt.Scale(range=LINES[:3]), legend=alt.Legend(orient="top", title=None, symbolOpacity=1)),
         detail="seed:N",
         tooltip=[
+            alt.Tooltip("rate:N", title=say("rate")),
             alt.Tooltip("seed:N", title=say("seed")),
             alt.Tooltip("e:Q", title=say("epoch")),
             alt.Tooltip("v:Q", title=say("accuracy"), format=".2%"),
+            alt.Tooltip("l:Q", title=say("loss"), format=".3~r"),
         ],
     )
-    lines = base.mark_line(color=ACCURACY, strokeWidth=1.5, opacity=0.75, aria=False)
-    best = base.transform_filter("datum.e == datum.best").mark_point(color=ACCURACY, filled=True, size=70, opacity=1, aria=False)
-    title = alt.Title(
-        alt.expr(say("'Training at ' + {rate}", rate="rate.rate[0]")), subtitle=say("A line a seed, a point its best epoch")
+    lines = base.mark_line(strokeWidth=1.5, opacity=0.75, clip=True, aria=False).encode(
+        strokeDash=alt.StrokeDash("rate:N", legend=None)
     )
-    return alt.layer(lines, best).properties(name="training", width=_WIDTH, height=200, title=title)
+    best = base.transform_filter("datum.e == datum.best").mark_point(filled=True, size=70, opacity=1, clip=True, aria=False)
+    names = {"measure": _named(_MEASURES, "measure"), "by": _named(_BY, "by")}
+    heading = alt.expr(say("'Validation ' + {measure} + ' against ' + {by}", **names))
+    title = alt.Title(heading, subtitle=say("A line per seed, a point at its best epoch."))
+    return alt.layer(lines, best).properties(name="training", width=_WIDTH, height=220, title=title)
 
 
 def _fit_container() -> list[dict[str, Any]]:

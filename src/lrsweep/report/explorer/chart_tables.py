@@ -6,40 +6,71 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrsweep.report.texts.wording import lr_text
+from lrsweep.analysis.best_rate import Best
+from lrsweep.report.texts.decision import chosen
+from lrsweep.report.texts.language import is_korean, say
+from lrsweep.report.texts.wording import counted, decimal_rate, number, percent, points, points_interval, seeds_text
 
 MAX_POINTS = 60  # per curve; the chart is too narrow to show more
-STEPS_PER_DECADE = 10  # slider positions per factor of ten in price
+LOSSES = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05)  # of test accuracy; the positions of the slider
 
 
-def rates_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per learning rate, ascending: lr, rate (its text), valid and test (mean accuracies), epochs (mean), learned.
+def rate_names(lrs: pd.Series) -> dict[float, str]:
+    """A text for each rate, as in the report's answer. If two rates would have the same text, all have their full numbers."""
+    names = {lr: decimal_rate(lr) for lr in sorted(lrs.unique())}
+    return names if len(set(names.values())) == len(names) else {lr: str(lr) for lr in names}
 
-    `learned` is true if any run of the rate learned. Only such a rate can be the best trade-off.
+
+def allowed_losses(delta: float) -> list[float]:
+    """The accuracies that a rate may lose, one per slider position, and delta among them."""
+    return sorted({*LOSSES, delta})
+
+
+def choices(best: Best, names: dict[float, str], *, is_fresh: bool) -> list[dict[str, Any]]:
+    """One row per slider position: the rate to use if a rate may lose so much accuracy, and why, in words.
+
+    It is the rate with the fewest epochs among those that are shown to lose less than that, as in the report's answer, which
+    allows `best.delta`. Where none is shown to, it is the rate with the highest validation accuracy, and `shown` is false.
     """
-    measured = runs[runs["status"] != "failed"]
-    table = measured.groupby("lr", sort=True).agg(
-        valid=("valid_accuracy", "mean"),
-        test=("test_accuracy", "mean"),
-        epochs=("epochs", "mean"),
-        learned=("learned", "any"),
-    )
-    return table.reset_index().assign(rate=lambda rates: rates["lr"].map(lr_text))
+    rows = best.rows
+    seeds = counted(best.num_seeds, "fresh seed") if is_fresh else seeds_text(best.num_seeds)
+    choices = []
+    for position, loss in enumerate(allowed_losses(best.delta)):
+        good = rows[(rows["num_learned"] == rows["num_measured"]) & (rows["shortfall_high"] < loss)]
+        row = good.sort_values("epochs_mean", kind="stable").iloc[0] if len(good) else chosen(best)
+        allowed = say("{value} points", value=f"{loss * 100:g}") + (" (δ)" if loss == best.delta else "")
+        lost = say("{value} points", value=points(row["shortfall"]))
+        shown = {"rates": counted(len(good), "rate"), "loss": allowed, "seeds": seeds}
+        why = (
+            say("It takes the fewest epochs of {rates} shown to lose less than {loss} on {seeds}.", **shown)
+            if len(good)
+            else say("No rate is shown to lose less than {loss} on {seeds}.", **shown)
+        )
+        numbers = say(
+            "It loses {lost}, reaches {test} on test and takes {epochs} epochs (means).",
+            lost=lost + points_interval(row["shortfall_low"], row["shortfall_high"], "~" if is_korean() else "to"),
+            test=percent(row["test_mean"]),
+            epochs=number(row["epochs_mean"], ".1f"),
+        )
+        name = names[row["lr"]]
+        choices.append(
+            {
+                "position": position,
+                "lr": row["lr"],
+                "valid": _rounded(row["valid_mean"], 6),
+                "shown": bool(len(good)),
+                "allowed": say("A rate may lose {loss}.", loss=allowed),
+                "choice": say("★ Use {rate}.", rate=name) if len(good) else say("○ Perhaps {rate}.", rate=name),
+                "why": f"{why} {numbers}",
+            }
+        )
+    return choices
 
 
-def price_range(rates: pd.DataFrame) -> tuple[float, int]:
-    """The slider's range: the exponent of its lowest price above zero (percentage points per epoch), and its number of steps.
-
-    The range starts just below the lowest price at which the best trade-off changes, and ends just above the highest.
-    """
-    learned = rates[rates["learned"]]
-    exponents = np.round(np.arange(-6, 4, 1 / STEPS_PER_DECADE), 6)
-    scores = learned["valid"].to_numpy() - 10.0 ** exponents[:, None] / 100 * learned["epochs"].to_numpy()
-    changes = np.flatnonzero(np.diff(scores.argmax(axis=1)))
-    if not len(changes):
-        return -3.0, 3 * STEPS_PER_DECADE + 1  # the most accurate rate also takes the fewest epochs: any range will do
-    first, last = max(0, changes[0] - 3), min(len(exponents) - 1, changes[-1] + 4)
-    return float(exponents[first]), int(last - first + 1)
+def means(runs: pd.DataFrame, names: dict[float, str]) -> list[dict[str, Any]]:
+    """The mean validation accuracy of each rate, ascending; None if no run was validated."""
+    table = runs[runs["status"] != "failed"].groupby("lr", sort=True)["valid_accuracy"].mean()
+    return json_rows(table.rename("valid").reset_index().assign(rate=lambda rows: rows["lr"].map(names)), digits=6)
 
 
 def thin_curve(accuracies: list[float], max_points: int = MAX_POINTS) -> list[int]:
@@ -50,17 +81,16 @@ def thin_curve(accuracies: list[float], max_points: int = MAX_POINTS) -> list[in
     return sorted({*kept, int(np.argmax(accuracies))})
 
 
-def run_rows(runs: pd.DataFrame, curves: pd.DataFrame) -> list[dict[str, Any]]:
-    """One row per run that did not fail, with its tooltip's values and its curve as two lists: epochs `e`, accuracies `v`.
+def run_rows(runs: pd.DataFrame, curves: pd.DataFrame, names: dict[float, str]) -> list[dict[str, Any]]:
+    """One row per run that did not fail, with its tooltip's values and its curve as lists.
 
-    Lists take a third of the space of one row per epoch.
+    The lists are epochs `e`, accuracies `v` and losses `l`. They take a third of the space of one row per epoch.
     """
     shown = runs[runs["status"] != "failed"].sort_values(["lr", "seed"])
     learned_or_diverged = (shown["status"] == "diverged") | shown["learned"]
     table = pd.DataFrame(
         {
-            "lr": shown["lr"],
-            "rate": shown["lr"].map(lr_text),
+            "rate": shown["lr"].map(names),
             "seed": shown["seed"],
             "status": shown["status"].where(learned_or_diverged, "at chance"),
             "valid": shown["valid_accuracy"],
@@ -70,21 +100,22 @@ def run_rows(runs: pd.DataFrame, curves: pd.DataFrame) -> list[dict[str, Any]]:
         }
     )
     scored = curves[np.isfinite(curves["valid_accuracy"])].sort_values("epoch")
-    by_run: dict[str, list[tuple[int, float]]] = {}
-    for run_id, epoch, accuracy in zip(scored["run_id"], scored["epoch"], scored["valid_accuracy"], strict=True):
-        by_run.setdefault(run_id, []).append((epoch, accuracy))
-    rows = zip(shown["run_id"], json_rows(table, digits=4), strict=True)
-    return [row | _curve(by_run.get(run_id, [])) for run_id, row in rows]
+    by_run: dict[str, list[tuple[int, float, float]]] = {}
+    for run_id, *point in zip(*(scored[name] for name in ("run_id", "epoch", "valid_accuracy", "valid_loss")), strict=True):
+        by_run.setdefault(run_id, []).append(tuple(point))
+    rows = zip(shown["run_id"], shown["lr"], json_rows(table, digits=4), strict=True)
+    return [{"id": run_id, "lr": lr} | row | _curve(by_run.get(run_id, [])) for run_id, lr, row in rows]
 
 
-def _curve(points: list[tuple[int, float]]) -> dict[str, Any]:
-    if not points:
-        return {"e": [], "v": [], "best": None}
-    epochs, accuracies = map(list, zip(*points, strict=True))
+def _curve(curve: list[tuple[int, float, float]]) -> dict[str, Any]:
+    if not curve:
+        return {"e": [], "v": [], "l": [], "best": None}
+    epochs, accuracies, losses = map(list, zip(*curve, strict=True))
     kept = thin_curve(accuracies)
     return {
         "e": [epochs[i] for i in kept],
         "v": [_rounded(accuracies[i], 4) for i in kept],
+        "l": [_rounded(losses[i], 4) for i in kept],
         "best": epochs[int(np.argmax(accuracies))],
     }
 

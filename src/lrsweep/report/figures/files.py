@@ -18,49 +18,66 @@ from lrsweep.report.texts.language import is_korean
 from lrsweep.report.texts.wording import escaped
 from lrsweep.storage import files
 
+NARROW = "-narrow"  # ends the name of the version for phones
 PIXELS_PER_INCH = 150
 _MAX_SVG_POINTS = 2_000  # a scatter plot with more points becomes a bitmap inside the SVG
+_NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
 @dataclass(frozen=True)
 class Figure:
     name: str
     title: str
-    reading: str  # how to read it, in one sentence; may be empty
+    reading: str  # how to read it, in a few sentences; may be empty
     plot: Callable[[Axes], Axes]
+    has_narrow: bool = True  # False: on a phone, the wide version scrolls sideways
 
 
 def draw(folder: Path, figure: Figure) -> str:
-    """Draw a figure into folder/figures as PNG and SVG, and return its Markdown.
+    """Draw a figure into folder/figures, and return its Markdown: the picture, and below it title and reading.
 
-    Both languages share the figures, whose words are English: the Korean report comes second and draws nothing.
+    Writes a PNG, an SVG and a narrow SVG, which the page shows on phones. Both languages share the figures, whose words are
+    English: the Korean report comes second and draws nothing.
     """
     if not is_korean():
         _draw(folder, figure)
-    image = f"![{escaped(figure.title)}](figures/{figure.name}.png)"
-    return f"{image}\n\n{figure.reading}" if figure.reading else image
+    title = escaped(figure.title)
+    return f"![{title}](figures/{figure.name}.png)\\\n**{title}.** {figure.reading}".rstrip()
 
 
 def _draw(folder: Path, figure: Figure) -> None:
-    drawn, ax = new_figure(figure.title)
+    path = folder / "figures" / figure.name
+    save(_drawn(figure, is_narrow=False), path)
+    if figure.has_narrow:
+        save_svg(_drawn(figure, is_narrow=True), path.with_name(f"{path.name}{NARROW}.svg"))
+
+
+def _drawn(figure: Figure, *, is_narrow: bool) -> MatplotlibFigure:
+    drawn, ax = new_figure(is_narrow=is_narrow)
     figure.plot(ax)
     for axes in drawn.axes:
         for points in axes.collections:
             points.set_rasterized(isinstance(points, PathCollection) and np.shape(points.get_offsets())[0] > _MAX_SVG_POINTS)
-    save(drawn, folder / "figures" / figure.name)
+    return drawn
 
 
 def save(drawn: MatplotlibFigure, path: Path) -> None:
     """Write `path`.png and `path`.svg, and close the figure."""
-    png, svg = BytesIO(), BytesIO()
+    png = BytesIO()
     # Not savefig, which draws every figure twice per file. No date or version, so that the same data give the same bytes.
     drawn.set_dpi(PIXELS_PER_INCH)
     FigureCanvasAgg(drawn).print_png(png, metadata={"Software": None})
-    drawn.set_layout_engine("none")  # the layout of the PNG serves the SVG too
-    FigureCanvasSVG(drawn).print_svg(svg, metadata={"Date": None})
-    plt.close(drawn)
     files.write_atomically(path.with_name(f"{path.name}.png"), png.getvalue())
-    files.write_atomically(path.with_name(f"{path.name}.svg"), svg.getvalue())
+    drawn.set_layout_engine("none")  # the layout of the PNG serves the SVG too
+    save_svg(drawn, path.with_name(f"{path.name}.svg"))
+
+
+def save_svg(drawn: MatplotlibFigure, path: Path) -> None:
+    svg = BytesIO()
+    with plt.rc_context({"svg.hashsalt": path.name}):  # without it, the ids in an SVG are random
+        FigureCanvasSVG(drawn).print_svg(svg, metadata=_NO_METADATA)
+    plt.close(drawn)
+    files.write_atomically(path, svg.getvalue())
 
 
 def remove_figures_not_in(report: str, folder: Path) -> None:
@@ -68,5 +85,5 @@ def remove_figures_not_in(report: str, folder: Path) -> None:
     for place in (folder, folder / "figures"):
         files.remove_leftovers(place)
     for path in (folder / "figures").glob("*.*"):
-        if f"(figures/{path.stem}.png)" not in report and path.suffix in (".png", ".svg"):
+        if f"(figures/{path.stem.removesuffix(NARROW)}.png)" not in report and path.suffix in (".png", ".svg"):
             path.unlink()

@@ -14,57 +14,68 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.edges import Edges
-from lrsweep.report.figures.axes import legend_below, log_limits, lr_axis, percent_axis, percent_log, plain_log
+from lrsweep.analysis.fixed_budget import PATIENCES, Sensitivity
+from lrsweep.report.figures.axes import error_axis, legend_below, log_limits, lr_axis, plain_log
 from lrsweep.report.figures.style import (
     ACCURACY,
     CLASSES,
     COST,
     GOOD,
+    INK,
     LINES,
     MARKERS,
+    PALE,
+    SOFT,
     STYLES,
-    lr_label,
     mark_choice,
     mark_edges,
     mark_good,
 )
+from lrsweep.report.texts.wording import counted, decimal_rate, seeds_text
 
-_LABELLED = 8  # rates, at most, in the figure of error against epochs
+_MARGIN = 10**0.2  # between the outermost rates and the ends of the axis
+_MAX_LOSS = 5  # times delta; rates that lose more are left out of the figure of prices
+_LETTER, _LINE, _DOT = 6.5, 12.0, 4.0  # points; the size of a label, and half of a mark
 
 
 def plot_shortfall(study: Best, headline: Best, edges: Edges, ax: Axes) -> Axes:
     """What each rate loses: shortfalls with their intervals, and delta. `headline` gives the classes, maybe from fresh seeds.
 
     The y axis is linear up to 2.5 times delta and logarithmic above. If `headline` is not the study itself, the study's own
-    shortfalls are drawn in grey. A rate that did not learn on every seed has no interval.
+    shortfalls are drawn in grey, without intervals. A rate that did not learn on every seed has no interval. The x axis ends
+    where no run of `headline` learned.
     """
     is_fresh = headline is not study
     handles: list[Any] = []
-    if is_fresh:
-        rows = study.rows[study.rows["shortfall"].notna()]
-        look: dict[str, Any] = {"color": "#B8B8B8", "markersize": 3.5, "linewidth": 0.8, "zorder": 1.5}
-        handles.append(_draw_shortfalls(rows, ax, "o", f"the study's own {study.num_seeds} seeds", **look))
     for verdict, (colour, marker) in CLASSES.items():
         rows = headline.rows[(headline.rows["verdict"] == verdict) & headline.rows["shortfall"].notna()]
         if len(rows):
-            look = {"color": colour, "markersize": 6.5 if is_fresh else 5.5, "linewidth": 1.4, "zorder": 3}
+            look: dict[str, Any] = {"color": colour, "markersize": 6.5 if is_fresh else 5.5, "linewidth": 1.4, "zorder": 3}
             handles.append(_draw_shortfalls(rows, ax, marker, verdict, **look))
+    learned = headline.rows[headline.rows["num_learned"] > 0]
+    shown = (learned if len(learned) else headline.rows)["lr"]
+    ends = [edge.lr for edge in (edges.start, edges.end) if edge is not None and not is_fresh]
+    ax.set_xscale("log")
+    ax.set_xlim(min([*shown, *ends]) / _MARGIN, max([*shown, *ends]) * _MARGIN)
+    tops = [headline.rows.loc[headline.rows["lr"].isin(shown), name].max() for name in ("shortfall", "shortfall_high")]
+    if is_fresh:
+        near = study.rows[study.rows["lr"].between(*ax.get_xlim()) & study.rows["shortfall"].notna()]
+        own = f"own {seeds_text(study.num_seeds)}"
+        handles += ax.plot(near["lr"], near["shortfall"] * 100, "o", color=PALE, markersize=5, zorder=2, label=own)
+        tops.append(near["shortfall"].max())
     limit = headline.delta * 100
     ax.axhspan(-limit, limit, color=GOOD, alpha=0.09, linewidth=0, zorder=0)
-    line = ax.axhline(limit, color="#222222", linestyle="--", linewidth=1.1, zorder=2, label=f"δ = {limit:g} points")
+    line = ax.axhline(limit, color=INK, linestyle="--", linewidth=1.1, zorder=2, label=f"δ = {limit:g} points")
     handles += [line, mark_edges(edges, ax)]
     ax.set_yscale("symlog", linthresh=2.5 * limit, linscale=2.2)
-    top = max(
-        10 * limit, *(best.rows[name].max() * 100 for best in (study, headline) for name in ("shortfall", "shortfall_high"))
-    )
-    ax.set_ylim(-0.12 * limit, 1.6 * (10 * limit if math.isnan(top) else top))
+    ax.set_ylim(-0.12 * limit, 1.3 * max([5 * limit, *(100 * top for top in tops if not math.isnan(top))]))
     ticks = [digit * 10.0**power for power in range(-4, 3) for digit in (1, 2, 5)]
     ax.yaxis.set_major_locator(FixedLocator([0, limit / 2, limit, *(tick for tick in ticks if tick >= 2.49 * limit)]))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     lr_axis(ax)
     ax.set_ylabel("points of test accuracy lost")
-    legend_below(ax, [handle for handle in handles if handle is not None], ncols=3)
+    legend_below(ax, handles, ncols=3)
     return ax
 
 
@@ -82,18 +93,20 @@ def _draw_shortfalls(rows: pd.DataFrame, ax: Axes, marker: str, label: str, **lo
 def plot_error(runs: pd.DataFrame, study: Best, headline: Best, edges: Edges, ax: Axes) -> Axes:
     """Test error against the rate: all runs, their mean and t interval. Diverged and at-chance runs have their own markers.
 
-    A run that diverged before its first evaluation is drawn at 100 %.
+    The axis ends above the largest error of a run that learned; larger errors are drawn at its upper end.
     """
     rows = study.rows
     single = runs[(runs["arm"] == study.arm) & (runs["status"] != "failed")]
     is_scored, test_error = single["test_accuracy"].notna(), _error(single["test_accuracy"].fillna(0))
+    largest = test_error[single["learned"] & is_scored].max()
+    top = 1.0 if math.isnan(largest) else min(1.0, 1.4 * largest)
     kinds: tuple[tuple[str, pd.Series, dict[str, Any]], ...] = (
         ("a run", single["learned"], {"s": 14, "color": ACCURACY, "alpha": 0.5, "linewidths": 0}),
         ("at chance level", ~single["learned"] & is_scored, {"s": 22, "facecolors": "none", "edgecolors": COST, "marker": "s"}),
-        ("diverged", single["status"] == "diverged", {"s": 45, "color": "black", "marker": "x", "zorder": 4}),
+        ("diverged", single["status"] == "diverged", {"s": 45, "color": INK, "marker": "x", "zorder": 4}),
     )
     handles: list[Any] = [
-        ax.scatter(single.loc[is_kind, "lr"], test_error[is_kind], label=name, **look)
+        ax.scatter(single.loc[is_kind, "lr"], test_error[is_kind].clip(upper=top), label=name, clip_on=False, **look)
         for name, is_kind, look in kinds
         if is_kind.any()
     ]
@@ -102,17 +115,16 @@ def plot_error(runs: pd.DataFrame, study: Best, headline: Best, edges: Edges, ax
     if rows["test_low"].notna().any():
         high, low = _error(rows["test_low"]), _error(rows["test_high"])
         handles.append(ax.fill_between(rows["lr"], low, high, color=ACCURACY, alpha=0.18, linewidth=0, label="95% interval"))
+    lr_axis(ax)
     handles += [
         mark_good(headline, ax),
         mark_choice(headline, rows, ax, lambda row: (row["lr"], float(_error(row["test_mean"])))),
         mark_edges(edges, ax),
     ]
-    lr_axis(ax)
-    ax.set_ylim(float(test_error.min()) / 1.25, 1)  # shows all runs; wide intervals may be cut off
-    ax.set_yscale("log")
-    percent_log(ax)
+    ax.set_ylim(float(test_error.min()) / 1.25, top)  # shows all runs; wide intervals may be cut off
+    error_axis(ax)
     ax.set_ylabel("test error (1 - accuracy)")
-    legend_below(ax, [handle for handle in handles if handle is not None], ncols=4)
+    legend_below(ax, handles, ncols=4)
     return ax
 
 
@@ -121,72 +133,18 @@ def _error(accuracy: Any) -> Any:
     return np.clip(1 - accuracy, 1e-4, 1)
 
 
-def plot_epochs_to_target(times: pd.DataFrame, medians: pd.DataFrame, label: str, headline: Best, ax: Axes) -> Axes:
-    """epochs_to_target against the rate: runs and medians. An open triangle is a run that ended before the target."""
-    for is_reached, name, look in (
-        (True, "a run", {"s": 14, "color": COST, "alpha": 0.5, "linewidths": 0}),
-        (False, "ended before (censored)", {"s": 26, "facecolors": "none", "edgecolors": "#767676", "marker": "^"}),
-    ):
-        chosen = times[times["reached"] == is_reached]
-        if len(chosen):
-            ax.scatter(chosen["lr"], chosen["epochs_to_target"], label=name, **look)  # type: ignore[arg-type]
-    ax.plot(medians["lr"], medians["epochs_to_target"], "-", color=COST, linewidth=1.4, label="median")
-    mark_good(headline, ax)
-    lr_axis(ax)
-    ax.set_yscale("log")
-    plain_log(ax.yaxis)
-    ax.set_ylabel(label)
-    legend_below(ax, ncols=4)
-    return ax
+def plot_price(study: Best, headline: Best, ax: Axes) -> Axes:
+    """Test accuracy against epochs, a labelled point per rate: the price of an accuracy.
 
-
-def plot_accuracy_and_epochs(runs: pd.DataFrame, study: Best, headline: Best, ax: Axes) -> Axes:
-    """The documents' figure with epochs as the cost: test accuracy (left axis) and epochs (right axis) against the rate.
-
-    The lines show means over the seeds. Small points are single runs, crosses are diverged runs.
+    Colours and markers show the classes of `headline`, bars its t intervals. If `headline` is not the study itself, the study's
+    other rates are grey. Rates that did not learn on every seed, or that lose more than 5 times delta, would squeeze all other
+    points together; they are left out unless nothing else is left.
     """
-    rows, single = study.rows, runs[runs["arm"] == study.arm]
-    right = ax.twinx()
-    right.grid(visible=False)
-    right.spines["top"].set_visible(False)
-    right.set_yscale("log")
-    plain_log(right.yaxis)
-    right.set_ylabel("epochs of a run (log scale)", color=COST)
-    right.tick_params(axis="y", which="both", colors=COST)
-    if study.num_seeds > 1:
-        ax.scatter(single["lr"], single["test_accuracy"], s=10, color=ACCURACY, alpha=0.45, linewidths=0)
-        right.scatter(single["lr"], single["epochs"], s=10, color=COST, alpha=0.35, linewidths=0, marker="s")
-    diverged = single[single["status"] == "diverged"]
-    lines: list[Any] = [
-        ax.plot(rows["lr"], rows["test_mean"], "-o", color=ACCURACY, markersize=4, label="test accuracy")[0],
-        right.plot(rows["lr"], rows["epochs_mean"], "--s", color=COST, markersize=3.5, label="epochs of a run")[0],
-        mark_good(headline, ax),
-    ]
-    if len(diverged):
-        height = diverged["test_accuracy"].fillna(0)
-        lines.append(ax.scatter(diverged["lr"], height, marker="x", s=45, color="black", label="diverged", zorder=4))
-    lines.append(mark_choice(headline, rows, ax, lambda row: (row["lr"], row["test_mean"])))
-    lr_axis(ax)
-    percent_axis(ax)
-    ax.set_ylim(0, 1.02)
-    ax.set_ylabel("test accuracy", color=ACCURACY)
-    ax.tick_params(axis="y", colors=ACCURACY)
-    legend_below(ax, [line for line in lines if line is not None], ncols=3)
-    return ax
-
-
-def plot_error_and_epochs(study: Best, headline: Best, ax: Axes) -> Axes:
-    """Test error against epochs in the study, one point per rate that learned on every seed; some rates are labelled.
-
-    Colours and markers show the class of a rate, as `headline` gives it if the rate ran there. Bars are t intervals over the
-    seeds. The other rates are left out, because their large errors would squeeze all other points together.
-    """
-    scored = study.rows[study.rows["test_mean"].notna()]
-    again = headline.rows.set_index("lr")["verdict"]
-    scored = scored.assign(verdict=scored["lr"].map(again).fillna(scored["verdict"]))
-    has_learned = scored["num_learned"] == scored["num_measured"]
-    rows = scored[has_learned] if has_learned.any() else scored
-    ax.plot(rows["epochs_mean"], _error(rows["test_mean"]), "-", color="#CCCCCC", linewidth=1, zorder=1)
+    rows, others = _near(headline.rows, headline.delta), _near(study.rows, headline.delta)
+    others = others[~others["lr"].isin(headline.rows["lr"])]
+    if len(others):
+        own = f"own {seeds_text(study.num_seeds)}"
+        ax.plot(others["epochs_mean"], _error(others["test_mean"]), "o", color=PALE, markersize=5, label=own)
     for verdict, (colour, marker) in CLASSES.items():
         chosen = rows[rows["verdict"] == verdict]
         if len(chosen):
@@ -194,24 +152,31 @@ def plot_error_and_epochs(study: Best, headline: Best, ax: Axes) -> Axes:
             ax.errorbar(
                 chosen["epochs_mean"], error,
                 xerr=_half_bars(chosen, "epochs"), yerr=np.nan_to_num([error - low, high - error]),
-                color=colour, marker=marker, markersize=5.5, linestyle="none", label=verdict,
-                ecolor=to_rgba(colour, 0.3), elinewidth=0.7,
+                color=colour, marker=marker, markersize=6, linestyle="none", label=verdict,
+                ecolor=to_rgba(colour, 0.25), elinewidth=0.8,
             )  # fmt: skip
-    for _, row in rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(_LABELLED, len(rows))).round().astype(int))].iterrows():
-        place = (row["epochs_mean"], float(_error(row["test_mean"])))
-        ax.annotate(lr_label(row["lr"]), place, xytext=(5, 8), textcoords="offset points")
-    mark_choice(headline, scored, ax, lambda row: (row["epochs_mean"], float(_error(row["test_mean"]))))
-    log_limits([max(1.0, epochs) for epochs in (*rows["epochs_mean"], study.best["epochs_mean"])], ax.set_xlim)
-    errors = [float(error) for error in (*_error(rows["test_mean"]), _error(study.best["test_mean"]))]
-    log_limits([max(min(errors) - study.delta, min(errors) / 2), max(errors) + study.delta], ax.set_ylim)
+    mark_choice(headline, headline.rows, ax, lambda row: (row["epochs_mean"], float(_error(row["test_mean"]))))
+    chosen_lr = float((headline.trade_off.row if headline.trade_off else headline.best)["lr"])
+    shown = pd.concat([headline.rows[headline.rows["lr"] == chosen_lr], rows[rows["lr"] != chosen_lr], others])
+    log_limits(shown["epochs_mean"].clip(lower=1).tolist(), ax.set_xlim)
+    errors = _error(shown["test_mean"])
+    log_limits([max(errors.min() - headline.delta / 2, errors.min() / 2), errors.max() + headline.delta / 2], ax.set_ylim)
     ax.set_xscale("log")
-    ax.set_yscale("log")
-    plain_log(ax.xaxis)
-    percent_log(ax, digits=(1, 1.5, 2, 3, 5, 7))  # the errors of the rates that learned lie close together
+    plain_log(ax.xaxis, digits=(1, 1.5, 2, 3, 5, 7))
+    error_axis(ax, (1, 1.2, 1.5, 1.8, 2, 2.2, 2.5, 3, 4, 5, 7), shows_accuracy=True)
     ax.set_xlabel("epochs of a run (mean)")
-    ax.set_ylabel("test error (1 - accuracy)")
-    legend_below(ax, ncols=4)
+    ax.set_ylabel("test accuracy")
+    legend_below(ax, ncols=5)
+    _label_rates(shown, ax)
     return ax
+
+
+def _near(rows: pd.DataFrame, delta: float) -> pd.DataFrame:
+    """The rates that learned on every seed and lose little; if there are none, those that learned; else all with a score."""
+    scored = rows[rows["test_mean"].notna()]
+    learned = scored[scored["num_learned"] == scored["num_measured"]]
+    near = learned[learned["shortfall"] <= _MAX_LOSS * delta]
+    return next((table for table in (near, learned) if len(table) > 1), scored)
 
 
 def _half_bars(rows: pd.DataFrame, name: str) -> np.ndarray[Any, Any]:
@@ -220,9 +185,36 @@ def _half_bars(rows: pd.DataFrame, name: str) -> np.ndarray[Any, Any]:
     return np.array([half.clip(upper=0.9 * rows[f"{name}_mean"]), half])
 
 
+def _label_rates(rows: pd.DataFrame, ax: Axes) -> None:
+    """Write the rates at their points, the first rows first, but none over another point or label or outside the axes."""
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)  # moves the axes to their final place
+    points = rows["epochs_mean"].to_numpy(dtype=float), _error(rows["test_mean"].to_numpy(dtype=float))
+    to_points = 72 / figure.dpi
+    places = ax.transData.transform(np.column_stack(points)) * to_points
+    x_min, y_min, x_max, y_max = (edge * to_points for edge in ax.get_window_extent().extents)
+    taken = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in places]
+    for x, y, epochs, error, lr in zip(*places.T, *points, rows["lr"], strict=True):
+        text = decimal_rate(lr)
+        width = _LETTER * len(text)
+        for dx, dy in ((7, 3), (-7 - width, 3), (7, -3 - _LINE), (-7 - width, -3 - _LINE)):
+            left, low, right, top = box = (x + dx, y + dy, x + dx + width, y + dy + _LINE)
+            is_inside = x_min <= left and right <= x_max and y_min <= low and top <= y_max
+            if is_inside and not any(left < x1 and x0 < right and low < y1 and y0 < top for x0, y0, x1, y1 in taken):
+                ax.annotate(text, (epochs, error), xytext=(dx, dy + 3), textcoords="offset points", fontsize=10)
+                taken.append(box)
+                break
+
+
 def representative_rates(best: Best) -> list[float]:
-    """At most five rates: both ends of the grid, the best rate, the best trade-off, then the rates farthest from those."""
-    rates = best.rows["lr"].tolist()
+    """At most five rates that learned on every seed: the lowest, the highest, the best, the best trade-off, and between them.
+
+    If no rate did, they come from all rates.
+    """
+    learned = best.rows[(best.rows["num_learned"] == best.rows["num_measured"]) & (best.rows["num_learned"] > 0)]
+    rates = (learned if len(learned) else best.rows)["lr"].tolist()
     chosen = {rates[0], rates[-1], float(best.best["lr"])}
     if best.trade_off is not None:
         chosen.add(float(best.trade_off.row["lr"]))
@@ -232,22 +224,53 @@ def representative_rates(best: Best) -> list[float]:
 
 
 def plot_training_curves(curves: pd.DataFrame, rates: list[float], arm: str, seed: int, ax: Axes) -> Axes:
-    """Validation accuracy against the epoch at a few rates, for one seed. A marker shows the best epoch."""
+    """Validation error against the epoch at a few rates, for one seed. A marker shows the best epoch."""
     chosen = curves[(curves["arm"] == arm) & (curves["seed"] == seed) & curves["valid_accuracy"].notna()]
     for i, rate in enumerate(rates):
         curve = chosen[chosen["lr"] == rate]
         if curve.empty:
             continue
-        style, colour = STYLES[i % len(STYLES)], LINES[i % len(LINES)]
-        ax.plot(curve["epoch"], curve["valid_accuracy"], linestyle=style, color=colour, label=lr_label(rate))
-        top = curve.iloc[int(curve["valid_accuracy"].to_numpy().argmax())]
-        ax.plot(top["epoch"], top["valid_accuracy"], MARKERS[i % len(MARKERS)], color=colour, markersize=7)
+        style, colour, marker = STYLES[i % len(STYLES)], LINES[i % len(LINES)], MARKERS[i % len(MARKERS)]
+        best_epoch = [int(curve["valid_accuracy"].to_numpy().argmax())]
+        ax.plot(
+            curve["epoch"], _error(curve["valid_accuracy"]),
+            linestyle=style, color=colour, marker=marker, markersize=7, markevery=best_epoch, label=decimal_rate(rate),
+        )  # fmt: skip
     ax.set_xscale("log")
     plain_log(ax.xaxis)
     ax.set_xlabel("epoch (log scale)")
-    ax.set_ylabel("validation accuracy")
-    percent_axis(ax)
-    ax.set_ylim(0, 1.02)
+    ax.set_ylabel("validation error (1 - accuracy)")
     if ax.lines:  # none if this seed has no run at these rates
-        legend_below(ax, ncols=len(rates), title="learning rate")
+        log_limits(np.concatenate([line.get_ydata() for line in ax.lines]).tolist(), ax.set_ylim)
+        legend_below(ax, ncols=len(rates), title="learning rate; a mark: the best epoch")
+    error_axis(ax)
+    return ax
+
+
+def plot_fresh_seeds(study: Best, fresh: Best, ax: Axes) -> Axes:
+    """Validation accuracy with t intervals on the study's own seeds and on the fresh ones, at the rates that ran on both."""
+    both = study.rows[study.rows["lr"].isin(fresh.rows["lr"])], fresh.rows
+    looks = ((SOFT, "o", f"own {seeds_text(study.num_seeds)}"), (ACCURACY, "D", counted(fresh.num_seeds, "fresh seed")))
+    for rows, shift, (colour, marker, label) in zip(both, (0.985, 1.015), looks, strict=True):
+        bars = rows["valid_high"] - rows["valid_mean"]
+        ax.errorbar(rows["lr"] * shift, rows["valid_mean"], yerr=bars, color=colour, marker=marker, linestyle="none", label=label)
+    log_limits(fresh.rows["lr"].tolist(), ax.set_xlim)
+    lr_axis(ax)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value * 100:.4g}%"))
+    ax.set_ylabel("validation accuracy")
+    legend_below(ax, ncols=2)
+    return ax
+
+
+def plot_early_stopping(fixed: Sensitivity, ax: Axes) -> Axes:
+    """Validation error against the rate, stopped early and with the whole budget. The shade shows the difference."""
+    rates, patience = fixed.rows["lr"], PATIENCES[0]
+    stopped, whole = _error(fixed.rows[f"valid_{patience}"]), _error(fixed.rows["full"])
+    ax.fill_between(rates, whole, stopped, color=COST, alpha=0.15, linewidth=0)
+    ax.plot(rates, stopped, "--s", color=COST, markersize=4, label=f"stopped with patience {patience}")
+    ax.plot(rates, whole, "-o", color=ACCURACY, markersize=4, label=f"all {fixed.epochs} epochs")
+    lr_axis(ax)
+    error_axis(ax)
+    ax.set_ylabel("validation error (1 - accuracy)")
+    legend_below(ax, ncols=2)
     return ax

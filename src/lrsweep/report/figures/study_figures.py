@@ -1,9 +1,10 @@
-"""The list of figures in a report, in reading order, each with its title, one sentence on how to read it, and its plot."""
+"""The list of figures in a report, in reading order, each with its title, how to read it, and its plot."""
 
 import pandas as pd
 
 from lrsweep.analysis.best_rate import Best
-from lrsweep.analysis.findings import Analysis, Findings, Target
+from lrsweep.analysis.findings import Analysis, Findings
+from lrsweep.analysis.fixed_budget import Sensitivity
 from lrsweep.report.figures import plots
 from lrsweep.report.figures.files import Figure
 from lrsweep.report.texts.language import is_korean, say
@@ -17,7 +18,7 @@ def words_in_figures() -> str:
 
 def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
     study, headline = main.best, main.headline
-    runs, target = tables.of_arm(study.arm), tables.target
+    runs = tables.of_arm(study.arm)
     seeds, arm = seeds_text(study.num_seeds), study.arm
     rates = plots.representative_rates(study)
     first_seed = int(runs.loc[runs["epochs"] > 0, "seed"].min())
@@ -26,43 +27,50 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
         Figure(
             "error",
             say("Test error against the learning rate ({arm}, {seeds})", arm=arm, seeds=seeds),
-            say("Lower is better; both axes are logarithmic. Every run is a point."),
+            say(
+                "Lower is better. Both axes are logarithmic, and every run is a point. Runs at the upper edge learned nothing or "
+                "diverged: their errors are larger than the axis."
+            ),
             lambda ax: plots.plot_error(runs, study, headline, main.edges, ax),
         ),
         Figure(
-            "accuracy-and-epochs",
-            say("Accuracy and epochs against the learning rate ({arm}, {seeds})", arm=arm, seeds=seeds),
-            say("The documents' figure: accuracy on the left axis, the cost of a run on the right one."),
-            lambda ax: plots.plot_accuracy_and_epochs(runs, study, headline, ax),
+            "price",
+            say("What accuracy costs, a point per rate ({arm}, {seeds})", arm=arm, seeds=_seeds(main)),
+            say(
+                "Up and to the left is better: more accuracy for fewer epochs. The numbers are learning rates; thin bars are 95% "
+                "intervals. Rates that lose more than five times δ are left out."
+            ),
+            lambda ax: plots.plot_price(study, headline, ax),
         ),
-        Figure(
-            "error-and-epochs",
-            say("Test error against epochs, one point per rate ({arm}, {seeds}; bars: 95%)", arm=arm, seeds=seeds),
-            say("Down and to the left is better: fewer errors for fewer epochs."),
-            lambda ax: plots.plot_error_and_epochs(study, headline, ax),
-        ),
-        *([] if target is None else [_target_figure(target, headline, f"({arm}, {seeds})")]),
         Figure(
             "training-curves",
-            say(
-                "Training at {rates} ({arm}, seed {seed}; a mark: the best epoch)",
-                rates=counted(len(rates), "rate"),
-                arm=arm,
-                seed=first_seed,
-            ),
-            _reading_of_curves(runs.iloc[0]),
+            say("Training at {rates} ({arm}, seed {seed})", rates=counted(len(rates), "rate"), arm=arm, seed=first_seed),
+            f"{say('Lower is better.')} {_reading_of_curves(runs.iloc[0])}",
             lambda ax: plots.plot_training_curves(tables.curves, rates, arm, first_seed, ax),
         ),
+        *([_fresh_figure(study, main.confirmation)] if main.confirmation else []),
+        *([_early_stopping_figure(main.sensitivity, arm)] if main.sensitivity else []),
     ]
 
 
-def _target_figure(target: Target, headline: Best, runs: str) -> Figure:
-    to_target = f"to {target.accuracy:.0%} validation accuracy"  # the axis label
+def _fresh_figure(study: Best, fresh: Best) -> Figure:
     return Figure(
-        "epochs-to-target",
-        say("Epochs to {accuracy:.0%} validation accuracy {runs}", accuracy=target.accuracy, runs=runs),
-        say("An open triangle is a run that ended before it got there; the line is broken where half of the runs did."),
-        lambda ax: plots.plot_epochs_to_target(target.times, target.medians, f"epochs {to_target}", headline, ax),
+        "fresh-seeds",
+        say("Fresh seeds against the study's own ({arm})", arm=study.arm),
+        say(
+            "The study's own seeds chose the best rate; the fresh seeds did not. Where the grey mark is higher, the own seeds "
+            "flattered the rate. Bars are 95% intervals."
+        ),
+        lambda ax: plots.plot_fresh_seeds(study, fresh, ax),
+    )
+
+
+def _early_stopping_figure(fixed: Sensitivity, arm: str) -> Figure:
+    return Figure(
+        "early-stopping",
+        say("What early stopping hides ({arm}, {seeds})", arm=arm, seeds=seeds_text(fixed.num_seeds)),
+        say("Lower is better. Both lines are from the same runs. The shade between them is what early stopping gives up."),
+        lambda ax: plots.plot_early_stopping(fixed, ax),
     )
 
 

@@ -16,6 +16,8 @@ from markdown_it.renderer import RendererProtocol
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
+from lrsweep.report.figures.files import NARROW
+from lrsweep.report.page.inline_svg import inline_svg
 from lrsweep.report.texts.language import say
 from lrsweep.report.texts.wording import counted
 
@@ -25,7 +27,7 @@ MAX_OPEN_ROWS = 20  # longer tables are folded
 _FOLD = re.compile(r"<details( open)?>\s*<summary>([^<>]*)</summary>")
 _FOLD_END = "</details>"
 _HANGUL = re.compile("[가-힣]")
-_MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+_PICTURES = '<p><div class="picture '
 
 
 @dataclass(frozen=True)
@@ -137,12 +139,7 @@ class _Writer:
         if block[0].type == "table_open":
             return self._table(html, num_rows=sum(token.type == "tr_open" for token in block) - 1)
         children = (block[1].children or []) if block[0].type == "paragraph_open" else []
-        if [child.type for child in children] == ["image"] and html.startswith("<p><img"):
-            caption = escape(_alt_text(children[0]))
-            image = html.removeprefix("<p>").removesuffix("</p>\n")
-            # Hidden from screen readers, which have just read the same text as the picture's alt text.
-            return f'<figure><div class="picture">{image}</div><figcaption aria-hidden="true">{caption}</figcaption></figure>'
-        return html
+        return _figure(html) if children and children[0].type == "image" and html.startswith(_PICTURES) else html
 
     def _table(self, html: str, num_rows: int) -> str:
         """Put the table into a box that scrolls, also with the keyboard. Fold a long table."""
@@ -159,21 +156,31 @@ class _Writer:
         return str(self.parser.renderer.render(tokens, self.parser.options, self.env))
 
 
+def _figure(html: str) -> str:
+    """A paragraph that begins with a picture, as a figure. The rest of the paragraph, if any, is its caption.
+
+    The title in the caption is hidden from screen readers, which have just read it as the picture's name.
+    """
+    pictures, _, caption = html.removeprefix("<p>").removesuffix("</p>\n").partition("<br />\n")
+    caption = caption.replace("<strong>", '<strong aria-hidden="true">', 1)
+    return f"<figure>{pictures}{caption and f'<figcaption>{caption}</figcaption>'}</figure>"
+
+
 def _render_image(renderer: RendererProtocol, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-    """The embedded picture, preferably as SVG; only its alt text if the picture is not in the report's folder."""
-    alt_text = escape(_alt_text(tokens[index]))
-    data = _data_url(env["folder"], str(tokens[index].attrs.get("src", "")))
-    return alt_text if data is None else f'<img src="{data}" alt="{alt_text}">'
-
-
-def _alt_text(image: Token) -> str:
-    """Without the backslashes of the Markdown."""
-    return "".join(child.content for child in image.children or [])
-
-
-def _data_url(folder: Path, source: str) -> str | None:
-    picture = (folder / source).resolve()
-    for path in (picture.with_suffix(".svg"), picture):
-        if path.is_relative_to(folder) and path.suffix in _MEDIA_TYPES and path.is_file():
-            return f"data:{_MEDIA_TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
-    return None
+    """The embedded picture, wide and narrow if it is an SVG; only its alt text if the picture is not in the report's folder."""
+    # Without the backslashes of the Markdown.
+    name = escape("".join(child.content for child in tokens[index].children or []))
+    picture = (env["folder"] / str(tokens[index].attrs.get("src", ""))).resolve()
+    if not picture.is_relative_to(env["folder"]) or picture.suffix != ".png":
+        return name
+    wide, narrow = picture.with_suffix(".svg"), picture.with_name(f"{picture.stem}{NARROW}.svg")
+    if wide.is_file():
+        versions = {"wide": wide, "narrow": narrow} if narrow.is_file() else {"only": wide}
+        return "".join(
+            f'<div class="picture {version}" role="img" aria-label="{name}">{inline_svg(path)}</div>'
+            for version, path in versions.items()
+        )
+    if picture.is_file():
+        data = base64.b64encode(picture.read_bytes()).decode()
+        return f'<div class="picture only"><img src="data:image/png;base64,{data}" alt="{name}"></div>'
+    return name

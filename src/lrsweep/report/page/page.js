@@ -1,4 +1,22 @@
-// Open everything that is folded before the page is printed.
 "use strict";
 
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((fold) => { fold.open = true; }));
+const folds = () => [...document.querySelectorAll("details:not(.explorer details)")];
+
+// Open everything that is folded before the page is printed.
+addEventListener("beforeprint", () => folds().forEach((fold) => { fold.open = true; }));
+
+// While a sweep runs, reload the page from time to time. The browser keeps the place, `history.state` what is unfolded.
+function reloadWhileRunning(progress) {
+  const MOST_MINUTES = 30; // between two reports, unless runs take very long
+  const updated = new Date(progress.querySelector("time").dateTime);
+  if (Date.now() - updated > MOST_MINUTES * 60_000) progress.querySelector("span").textContent = progress.dataset.silent;
+  setInterval(() => {
+    if (document.activeElement.closest(".explorer")) return; // somebody is at work there
+    history.replaceState({ open: folds().map((fold) => fold.open) }, "");
+    location.reload();
+  }, progress.dataset.seconds * 1000);
+}
+
+folds().forEach((fold, i) => { fold.open ||= history.state?.open[i] ?? false; });
+const progress = document.querySelector(".progress");
+if (progress) reloadWhileRunning(progress);

@@ -4,6 +4,8 @@ import base64
 import functools
 import hashlib
 import json
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,28 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def render_page(title: str, body_markdown: str, folder: Path, explorer: dict[str, Any] | None, file: str | None = None) -> str:
+@dataclass(frozen=True)
+class Progress:
+    """How far a running sweep is."""
+
+    num_finished: int
+    num_expected: int
+    updated: datetime
+    reload_seconds: int
+
+
+def render_page(
+    title: str,
+    body_markdown: str,
+    folder: Path,
+    explorer: dict[str, Any] | None,
+    file: str | None = None,
+    progress: Progress | None = None,
+) -> str:
     """The whole page, in the current language. It links to the same page in the other language if `file` names it.
 
-    Pictures are read from `folder`; `explorer` is the Vega-Lite specification of `explorer_spec`.
+    Pictures are read from `folder`; `explorer` is the Vega-Lite specification of `explorer_spec`. `progress` is for the page of a
+    sweep that still runs.
 
     Whatever the texts contain, the page's Content Security Policy lets the browser load nothing and run only the page's
     own scripts. markdown_to_html.py says what the Markdown may contain.
@@ -41,6 +61,7 @@ def render_page(title: str, body_markdown: str, folder: Path, explorer: dict[str
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         contents=[heading for heading in headings if heading.level == 2],
         body=Markup(body),
+        progress=progress,
         scripts=[Markup(script) for script in scripts],
         policy=_policy(scripts),
     )
