@@ -13,7 +13,8 @@ import torch
 
 import lrsweep
 from lrsweep.cli.main import compose, to_app_config, with_own_groups
-from lrsweep.config import AppConfig, run_id
+from lrsweep.config import AppConfig, ConfigError, run_id
+from lrsweep.config.targets import source_hash
 from lrsweep.data.images import forget_images
 from lrsweep.storage import store
 
@@ -48,6 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory. Modules that are imported from it are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python takes an edit within a second for the old file
     before = set(sys.modules)
     forget_images()
     yield tmp_path
@@ -75,6 +77,16 @@ WRONG_NETS = {
     "no such class": (NET, "my_nets:Nett", "my_nets has no class or function Nett; it has Net"),
     "a syntax error": ("class Net(:", "my_nets:Net", "my_nets cannot be imported (SyntaxError: "),
     "a module that exits": ("raise SystemExit(3)", "my_nets:Net", "my_nets cannot be imported (SystemExit: 3)"),
+    "a constructor that exits": (
+        NET.replace("super().__init__()", "super().__init__(); raise SystemExit(0)"),
+        "my_nets:Net",
+        "cannot be built: SystemExit: 0",
+    ),
+    "a forward pass that exits": (
+        NET.replace("        return", "        raise SystemExit(0)\n        return"),
+        "my_nets:Net",
+        "SystemExit: 0",
+    ),
     "no colon": (NET, "my_nets.Net", "model.target must be module:name, such as my_nets:Net, got 'my_nets.Net'"),
     "not a module": ("Net = dict", "my_nets:Net", "must give an nn.Module, got dict"),
     "an unknown argument": (
@@ -143,6 +155,8 @@ WRONG_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "one-hot labels": ({"y": np.eye(3)[LABELS]}, "y must be whole numbers [N], got float64 [60, 3]"),
     "too few labels": ({"y": LABELS[:50]}, "x holds 60 images, but y 50 labels"),
     "a class missing from training": ({"num_classes": 5}, "of 5 classes, these have no training image: 3, 4"),
+    "a number of classes that is no number": ({"num_classes": "three"}, "num_classes must be a whole number"),
+    "a complex mean": ({"mean": 1j}, "mean must be one number"),
     "one class": ({"y": LABELS * 0}, "there must be 2 to 10000 classes, got 1"),
     "no images": ({"x": IMAGES[:0], "y": LABELS[:0]}, "no images are left for training"),
     "test images of another size": ({"x_test": IMAGES[:, :, :4], "y_test": LABELS}, "only their numbers of images may differ"),
@@ -245,8 +259,6 @@ def test_a_run_depends_on_the_code_of_its_network_and_of_what_that_imports(folde
     def name_of_the_run(**files: str) -> str:
         for file, text in files.items():
             (folder / f"{file}.py").write_text(text)
-        for module in ("my_nets", "my_layers"):
-            sys.modules.pop(module, None)
         return run_id(app("data=arrays", "data.path=scans.npz", "model.target=my_nets:Net").run)
 
     first = name_of_the_run(my_nets=code)
@@ -268,6 +280,51 @@ def test_a_run_depends_on_the_code_of_its_network_and_of_what_that_imports(folde
 )
 def test_a_target_alone_chooses_its_group(words: str, expected: str) -> None:
     assert with_own_groups(words.split()) == expected.split()
+
+
+CLASS = """
+def double(x):
+    return 2 * x
+
+class Base:
+    size = 3
+
+class Net(Base):
+    def __init__(self, width=4):
+        self.width = double(width)
+
+    @staticmethod
+    def of():
+        return 1
+"""
+
+
+def hash_in_a_notebook(code: str) -> str:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(code, names)
+    return source_hash("__main__:Net", names["Net"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("width=4", "width=5"), ("2 * x", "3 * x"), ("size = 3", "size = 4"), ("return 1", "return 2"), ("Net(Base)", "Net")],
+)
+def test_a_class_of_a_notebook_depends_on_all_of_its_code(old: str, new: str) -> None:
+    assert hash_in_a_notebook(CLASS) == hash_in_a_notebook(f"# moved\n\n{CLASS}")
+    assert hash_in_a_notebook(CLASS) != hash_in_a_notebook(CLASS.replace(old, new))
+
+
+def test_installed_packages_in_the_folder_do_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = folder / ".venv" / "lib" / "site-packages"
+    (installed / "big_package").mkdir(parents=True)
+    monkeypatch.syspath_prepend(installed)
+    write_arrays(folder / "scans.npz")
+    (folder / "my_nets.py").write_text(NET + "\nimport big_package\n")
+    sources = []
+    for text in ("size = 1", "size = 22"):
+        (installed / "big_package" / "__init__.py").write_text(text)
+        sources.append(app("data=arrays", "data.path=scans.npz", "model.target=my_nets:Net").model.source)
+    assert sources[0] == sources[1]
 
 
 # Whole sweeps.
@@ -307,7 +364,6 @@ def test_an_edited_network_does_not_add_to_the_old_runs(
     words = ["data=arrays", "data.path=scans.npz", "model.target=my_nets:Net", "study.name=mine", "training.max_epochs=1"]
     assert lrsweep_command(*words) == 0
     (folder / "my_nets.py").write_text(NET.replace("0.2", "0.3"))
-    del sys.modules["my_nets"]
     capsys.readouterr()
     assert lrsweep_command(*words, "seed=1") == 2
     assert "results/mine holds runs with other settings: model.source " in capsys.readouterr().err
@@ -337,3 +393,36 @@ def test_building_a_network_leaves_the_global_random_numbers_alone(folder: Path)
     torch.manual_seed(5)
     app("data=arrays", "data.path=scans.npz", "model.target=my_nets:Net")
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lrs": 0.1}, "lrs must be numbers, and seeds a whole number or several"),
+        ({"lrs": []}, "a sweep needs at least one learning rate and one seed"),
+        ({"model": 5}, "model must be a class, a function that builds the network, or a name, not int"),
+        ({"model": torch.nn.Linear(1, 1)}, "because each run starts from new weights"),
+        ({"data": "digitz"}, "data must be one of arrays, "),
+        ({"name": "../out"}, "study.name must be a plain relative path"),
+    ],
+)
+def test_a_mistake_in_python_is_a_config_error_of_one_line(folder: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        lrsweep.sweep(**{"lrs": [1e-3], "data": (IMAGES, LABELS), "model": "mlp"} | arguments)
+    assert message in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_names_may_hold_any_letters(folder: Path) -> None:
+    swept = lrsweep.sweep(
+        "training.max_epochs=1",
+        model="mlp",
+        data=(IMAGES, LABELS),
+        lrs=[1e-3],
+        seeds=1,
+        name="이름",
+        results_dir="내 결과, {1}",
+        workers=1,
+    )
+    assert swept.folder == Path("내 결과, {1}") / "이름"
+    assert "lrsweep.sweep again" in (swept.folder / "report.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrsweep.config import (
+    WITHOUT_EFFECT,
     AppConfig,
     ConfigError,
     DataConfig,
@@ -164,7 +165,7 @@ def test_every_nth_epoch_and_the_last_one_are_validated(every: int, max_epochs: 
 
 def test_every_setting_changes_the_run_id() -> None:
     names = [run_id(RunConfig())]
-    for setting in flatten(asdict(RunConfig())).keys() - {"data.path"}:  # the content counts, not the place
+    for setting in flatten(asdict(RunConfig())).keys() - set(WITHOUT_EFFECT):  # the content counts, not its place or name
         run = RunConfig()
         *groups, name = setting.split(".")
         setattr(reduce(getattr, groups, run), name, "another value")  # run_id does not check it

@@ -50,14 +50,16 @@ def _try_a_step(run: RunConfig, folder: Path) -> None:
     try:
         with torch.no_grad():
             logits_BC = learner.model(part.images)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{model} fails on images of the shape {shape}: {type(error).__name__}: {error}") from error
     wanted = [len(part), run.data.num_classes]
     if not isinstance(logits_BC, torch.Tensor) or list(logits_BC.shape) != wanted or not logits_BC.is_floating_point():
-        got = list(logits_BC.shape) if isinstance(logits_BC, torch.Tensor) else type(logits_BC).__name__
+        got = type(logits_BC).__name__
+        if isinstance(logits_BC, torch.Tensor):
+            got = f"{list(logits_BC.shape)}" + ("" if logits_BC.is_floating_point() else f" of {logits_BC.dtype}")
         raise ConfigError(f"{model} must give floats of the shape {wanted} (images, classes) for images {shape}, got {got}")
     try:
         train_step(learner, part.images, part.labels, run.optimizer.lr)
         evaluate(run, learner.model, part)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{model} cannot be trained: {type(error).__name__}: {error}") from error

@@ -1,9 +1,11 @@
 """A sweep from Python, also of networks and data that exist only in a notebook."""
 
+import functools
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,15 @@ from tqdm.auto import tqdm
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.findings import Analysis, analyse
 from lrsweep.cli import execution
+from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.cli.main import compose, to_app_config
 from lrsweep.config import AppConfig, ConfigError, RunConfig, run_id
 from lrsweep.config.targets import forget_own, register_own
+from lrsweep.data.download import DataError
 from lrsweep.data.images import forget_images
 from lrsweep.records import RunRecord
 from lrsweep.report.build import build
+from lrsweep.report.texts.commands import in_quotes
 from lrsweep.report.texts.decision import decision_en
 from lrsweep.storage import lock, store
 from lrsweep.training.device import describe, num_cores, prepare_device
@@ -90,16 +95,33 @@ def sweep(
 ) -> SweptStudy:
     """See `lrsweep.sweep`."""
     forget_images()
-    words = [f"study.name={name}", f"machine.results_dir={results_dir}", *_data_words(data), *_model_words(model), *overrides]
     try:
-        return _sweep(to_app_config(compose(*words)), lrs, seeds, workers)
+        rates, numbers = (
+            [float(lr) for lr in lrs],
+            list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds],
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"lrs must be numbers, and seeds a whole number or several: {error}") from error
+    words = [f"study.name={in_quotes(name)}", f"machine.results_dir={in_quotes(str(results_dir))}"]
+    try:
+        return _sweep(_config(*words, *_data_words(data), *_model_words(model), *overrides), rates, numbers, workers)
     finally:
         forget_own()
 
 
-def _sweep(app: AppConfig, lrs: Sequence[float], seeds: int | Sequence[int], workers: int | None) -> SweptStudy:
-    numbers = range(seeds) if isinstance(seeds, int) else seeds
-    runs = [replace(app.run, seed=seed, optimizer=replace(app.optimizer, lr=float(lr))) for seed in numbers for lr in lrs]
+def _config(*words: str) -> AppConfig:
+    try:
+        return to_app_config(compose(*words))
+    except (ConfigError, DataError):
+        raise
+    except Exception as error:
+        if not is_user_error(error):
+            raise
+        raise ConfigError(explain(error).partition(": ")[2]) from None
+
+
+def _sweep(app: AppConfig, lrs: list[float], seeds: list[int], workers: int | None) -> SweptStudy:
+    runs = [replace(app.run, seed=seed, optimizer=replace(app.optimizer, lr=lr)) for seed in seeds for lr in lrs]
     if not runs:
         raise ConfigError("a sweep needs at least one learning rate and one seed")
     with lock.hold(app.folder):
@@ -114,9 +136,10 @@ def _data_words(data: Data | None) -> list[str]:
     if isinstance(data, str | Path):
         if ":" in str(data):
             return [f"data.target={data}"]
-        return ["data=arrays", f"data.path='{data}'"] if str(data).endswith(".npz") else [f"data={data}"]
-    function = data if callable(data) else lambda: data
-    return [f"data.target={register_own(function, 'data')}"]
+        return ["data=arrays", f"data.path={in_quotes(str(data))}"] if str(data).endswith(".npz") else [f"data={data}"]
+    # The images are hashed, so it does not matter which function returns them.
+    target = register_own(data if callable(data) else functools.partial(lambda: data), "arrays")
+    return [f"data.target={target}", f"data.name={target.split(':')[1]}"]
 
 
 def _model_words(model: Model | None) -> list[str]:
@@ -126,7 +149,10 @@ def _model_words(model: Model | None) -> list[str]:
         raise ConfigError("model must be a class or a function that builds the network, because each run starts from new weights")
     if isinstance(model, str):
         return [f"model.target={model}" if ":" in model else f"model={model}"]
-    return [f"model.target={register_own(model, 'model')}"]
+    if not callable(model):
+        raise ConfigError(f"model must be a class, a function that builds the network, or a name, not {type(model).__name__}")
+    target = register_own(model, "network")
+    return [f"model.target={target}", f"model.name={target.split(':')[1]}"]
 
 
 def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int | None) -> None:
@@ -139,7 +165,7 @@ def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int | None) -
     missing = [run for run in runs if (record := records.get(run_id(run))) is None or not execution.is_done(record)]
     device = prepare_device(app.machine)
     workers = min(workers or (1 if device.type == "cuda" else num_cores()), max(len(missing), 1))
-    train = partial(_train, app=app, workers=workers)
+    train = functools.partial(_train, app=app, workers=workers)
     with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", desc=app.study.name) as bar:
         for record in _each(train, missing, workers):
             bar.update()
@@ -156,8 +182,13 @@ def _each(train: Callable[[RunConfig], RunRecord], runs: list[RunConfig], worker
         yield from map(train, runs)
         return
     _Forked.train = train
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
+    with multiprocessing.get_context("fork").Pool(workers, _ignore_interrupts) as pool:
         yield from pool.imap_unordered(_Forked.call, runs)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C ends the pool; its processes need not say so, too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Forked:

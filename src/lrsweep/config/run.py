@@ -17,7 +17,7 @@ _MAX_BATCH = 60_000  # all training images of MNIST
 # Settings that are one value, although they are dicts.
 DICTS = ("data.args", "model.args", "optimizer.rates")
 # Settings that do not change a run.
-WITHOUT_EFFECT = ("data.path",)
+WITHOUT_EFFECT = ("data.path", "data.name", "model.name")
 
 
 @dataclass(kw_only=True)

@@ -5,6 +5,8 @@ Shapes: N images, C channels, H × W pixels.
 
 import hashlib
 import json
+import stat
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -88,9 +90,12 @@ def forget_images() -> None:
 
 def _change_time(path: str) -> int:
     try:
-        return Path(path).stat().st_mtime_ns
-    except OSError as error:
-        raise DataError(f"data.path={path} cannot be read: {error.strerror}") from error
+        found = Path(path).stat()
+    except (OSError, ValueError) as error:
+        raise DataError(f"data.path={path} cannot be read: {getattr(error, 'strerror', error)}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"data.path={path} is not a file")
+    return found.st_mtime_ns
 
 
 @lru_cache(maxsize=2)
@@ -100,13 +105,15 @@ def _read_target(target: str, args: str, path: str | None, changed: int | None, 
     given = json.loads(args) | ({} if path is None else {"path": path})
     if "folder" in accepted_by(function):
         given.setdefault("folder", folder)
+    if path is not None and "path" not in accepted_by(function):
+        raise DataError(f"data.path is not used by data.target={target}, which has no argument `path`")
     try:
-        found = function(**given)
+        with warnings.catch_warnings(action="ignore"):  # of NumPy, about numbers that are checked here
+            return _checked(where, _as_dict(where, function(**given)))
     except DataError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"{where}: {type(error).__name__}: {error}") from error
-    return _checked(where, _as_dict(where, found))
 
 
 def _as_dict(where: str, found: Any) -> dict[str, Any]:
@@ -140,7 +147,10 @@ def _checked(where: str, found: dict[str, Any]) -> Images:
     if x.shape[1:] != x_test.shape[1:] or x.dtype != x_test.dtype:
         raise DataError(f"{where}: x is {_shape(x)} and x_test {_shape(x_test)}; only their numbers of images may differ")
     largest = int(max(y.max(), y_test.max()))
-    num_classes = int(found.get("num_classes", largest + 1))
+    given = np.asarray(found.get("num_classes", largest + 1))
+    if given.ndim or not np.issubdtype(given.dtype, np.integer):
+        raise DataError(f"{where}: num_classes must be a whole number, got {_shape(given)}")
+    num_classes = int(given)
     if not 2 <= num_classes <= _MAX_CLASSES:
         raise DataError(f"{where}: there must be 2 to {_MAX_CLASSES} classes, got {num_classes}")
     if largest >= num_classes:
@@ -203,7 +213,8 @@ def _per_channel(where: str, name: str, found: dict[str, Any], x: Array) -> tupl
     num_channels = x.shape[1]
     if name in found:
         values = np.asarray(found[name])
-        if values.dtype == object or values.size not in (1, num_channels) or not np.isfinite(values.astype(float)).all():
+        is_real = np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)
+        if not is_real or values.size not in (1, num_channels) or not np.isfinite(values.astype(float)).all():
             raise DataError(f"{where}: {name} must be one number, or one per channel ({num_channels})")
         values = np.broadcast_to(values.astype(float).ravel(), num_channels)
     else:

@@ -143,7 +143,7 @@ def _own_model(config: ModelConfig, data: DataConfig) -> nn.Module:
             with torch.no_grad():  # lazy layers get their sizes, and draw their weights
                 model.eval()(torch.zeros(2, *data.shape))
             model.train()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"model.target={config.target} cannot be built: {type(error).__name__}: {error}") from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model.target={config.target} must give an nn.Module, got {type(model).__name__}")

@@ -13,9 +13,13 @@ from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 TEXTS = ("data.name", "data.target", "data.path", "model.name", "model.target", "model.init_from")
 
+_IN_PROGRAM = "__main__:"  # a target in a notebook or in the script that ran
+
 
 def rerun_commands(study: str, runs: pd.DataFrame) -> str:
     """One line per arm. All but the first line extend the study, because their settings differ from those of the first."""
+    if any(target.startswith(_IN_PROGRAM) for target in runs[["data.target", "model.target"]].to_numpy().flat):
+        return "# Call lrsweep.sweep again: the network or the images are in the program that called it."
     first, *others = (_command(study, arm_runs) for _, arm_runs in runs.groupby("arm", sort=True))
     return "\n".join([first, *(f"{other} study.extend=true" for other in others)])
 
