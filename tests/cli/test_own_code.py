@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working directory. Modules that are imported from it are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # Python takes an edit within a second for the old file
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # it would hide an edit that is made within the same second
     before = set(sys.modules)
     forget_images()
     yield tmp_path

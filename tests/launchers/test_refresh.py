@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from at_work import until
 
 from hydra_plugins.lrsweep_launchers import _refresh
 from hydra_plugins.lrsweep_launchers._core import Job
@@ -123,3 +124,18 @@ def test_a_refresh_that_is_stopped_leaves_no_process(monkeypatch: pytest.MonkeyP
         assert pipe.read(2) == b".."
         refresh.stop()
         assert pipe.read() == b""
+
+
+def test_a_build_gives_way_to_the_runs_and_ends_with_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux shares the CPU equally among sessions, whatever their niceness. So the build must be in the session of the runs."""
+    monkeypatch.setattr(_refresh, "report_command", lambda app: [sys.executable, "-c", "while True: pass"])
+    refresh = Refresh(1, _last=-1e9)
+    refresh.after_a_run(app_in(tmp_path))
+    process = refresh._process
+    assert process is not None
+    try:
+        until(lambda: os.getpriority(os.PRIO_PROCESS, process.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 12))
+        assert os.getsid(process.pid) == os.getsid(0)
+    finally:
+        refresh.stop()
+    assert process.poll() is not None

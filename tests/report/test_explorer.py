@@ -23,7 +23,8 @@ from lrsweep.report.explorer.chart_tables import MAX_POINTS, allowed_losses, rat
 from lrsweep.report.texts.decision import chosen, decision_en
 from lrsweep.report.texts.wording import decimal_rate
 
-FIXED = {"arm": "a", "data.num_test": 10_000, "training.patience": "5", "training.max_epochs": 100, "stop_reason": "patience"}
+FIXED = {"arm": "a", "data.num_test": 10_000, "data.num_classes": 10, "training.patience": "5", "training.max_epochs": 100}
+FIXED |= {"stop_reason": "patience"}
 
 
 def tables_of(

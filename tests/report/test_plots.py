@@ -49,7 +49,7 @@ def runs_of(*, seeds: tuple[int, ...] = (0,), arm: str = ARM) -> pd.DataFrame:
             **{"run_id": f"{arm}-{seed}-{lr}", "arm": arm, "lr": lr, "seed": seed, "status": status, "epochs": epochs},
             **{"stop_reason": "patience", "training.patience": "5", "training.max_epochs": 1000},
             **{"valid_accuracy": valid + 0.001 * seed, "test_accuracy": test + 0.001 * seed + noise.normal(0, 1e-4)},
-            **{"learned": valid > 0.2, "seconds": 10.0, "data.num_valid": 5000, "data.num_test": 10_000},
+            **{"learned": valid > 0.2, "seconds": 10.0, "data.num_valid": 5000, "data.num_test": 10_000, "data.num_classes": 10},
         }
         for seed in seeds
         for lr, (status, valid, test, epochs) in zip(RATES, RUNS, strict=True)

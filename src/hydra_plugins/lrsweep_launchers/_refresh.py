@@ -14,7 +14,7 @@ from lrsweep.storage.files import write_atomically
 RELOAD_SECONDS = 60  # how often the page of a running sweep reloads itself
 _RUNNING, _STOPPED = (b'class="progress" data-state="%s"' % state for state in (b"running", b"stopped"))  # in page.html.j2
 _REST = 5  # times as long as the last build, until the next one
-_NICENESS = "12"  # takes at most 7 % of a core from a run, which is too little to spoil the measurement of its time
+_NICENESS = "12"  # beside a run on the same core, a build got 6 % of it (measured); its time still counts as measured
 
 
 def is_of_running_sweep(page: Path) -> bool:
@@ -50,7 +50,8 @@ class Refresh:
             return
         self._last, self._started, self._page = monotonic(), time(), app.folder / "report.html"
         command = ["nice", "-n", _NICENESS, *report_command(app), f"reload_seconds={RELOAD_SECONDS}"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        # Not in a new session: Linux gives each session an equal share of the CPU, and `nice` counts only within a session.
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
 
     def stop(self) -> None:
         """End the build, if there is one, and say on the pages that the sweep has stopped. The last report may follow."""

@@ -23,7 +23,7 @@ _tried: set[str] = set()
 
 
 def with_own_code(app: AppConfig) -> AppConfig:
-    """The settings, with those that the data and the code determine. Raises ConfigError or DataError if they cannot be used."""
+    """The settings, completed with what the data and the code determine. ConfigError or DataError if they cannot be used."""
     folder = Path(app.machine.data_dir)
     data, model = filled_in(app.data, folder), app.model
     if model.target is not None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -213,5 +212,5 @@ def _train(run: RunConfig, app: AppConfig, workers: int) -> RunRecord:
             has_own_process=False,
         )
     except Exception as error:  # one bad run must not end the sweep
-        environment = describe(torch.device(prepare_device(app.machine)), workers)
+        environment = describe(prepare_device(app.machine), workers)
         return execution.record_failure(run, app.folder, environment, f"{type(error).__name__}: {error}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 from lrsweep.config.targets import require_target
-from lrsweep.config.validation import ConfigError, convert_floats, require, require_path
+from lrsweep.config.validation import ConfigError, convert_floats, default_of, require, require_path
 
 # Images of each digit.
 _MNIST_TRAIN = (5_923, 6_742, 5_958, 6_131, 5_842, 5_421, 5_918, 6_265, 5_851, 5_949)
@@ -16,17 +16,18 @@ _VALID_SHARE = 0.2  # of the training images, if no number of them is set
 
 @dataclass(kw_only=True)
 class DataConfig:
-    """Which images to use. If `target` is None, they are MNIST, and the settings from `name` on keep their defaults."""
+    """Which images to use. Without `target`, they are MNIST's, and the settings from `name` on must keep their defaults."""
 
     num_train: int = 3_000
-    """Training images, drawn from those of the data set. 0, except for MNIST: all that are left."""
+    """Training images, drawn from those of the data set. 0 means all that are left, but is not allowed for MNIST."""
 
     num_valid: int = 5_000
-    """Validation images, drawn from the other training images of the data set. 0, except for MNIST: a fifth of them."""
+    """Validation images, drawn from the other training images of the data set. 0 means a fifth of them, but is not
+    allowed for MNIST."""
 
     num_test: int = sum(_MNIST_TEST)
     """Test images. Use fewer only for a quick try. With `classes`, the default is all test images of these classes.
-    0, except for MNIST: all test images."""
+    0 means all test images, but is not allowed for MNIST."""
 
     skip: int = 0
     """Leave out this many images at the start of the seed's shuffled order. 8,000 are all images of the default split."""
@@ -98,8 +99,8 @@ class DataConfig:
         if self.name != "mnist":
             raise ConfigError(f"data.name={self.name} is not a data set; choose data=… or, for your own, data.target=…")
         for setting in fields(self):
-            default = setting.default_factory() if callable(setting.default_factory) else setting.default
-            if setting.name in ("args", "path", "shape", "num_classes", "content") and getattr(self, setting.name) != default:
+            is_of_others = setting.name in ("args", "path", "shape", "num_classes", "content")
+            if is_of_others and getattr(self, setting.name) != default_of(setting):
                 raise ConfigError(f"data.{setting.name} needs data=arrays or data.target=module:function")
 
     def _sort_classes(self) -> None:

@@ -11,7 +11,8 @@ _ONLY_CNN = ("activation", "conv_activation", "pool", "dropout", "batch_norm", "
 
 @dataclass(kw_only=True)
 class ModelConfig:
-    """`target` None means the documents' CNN. The settings from `activation` to `init`, and `new_output`, are only for it."""
+    """The network. Without `target`, it is the documents' CNN. Only that one uses the settings from `activation` to `init`, and
+    `new_output`."""
 
     name: str = "cnn"
     """What reports call the network."""

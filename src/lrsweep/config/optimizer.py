@@ -64,8 +64,8 @@ class OptimizerConfig:
     """A further factor for each layer by name, in addition to `layerwise`."""
 
     rates: dict[str, float] = field(default_factory=dict)
-    """Factors for the learning rates of parameters whose names start as given, e.g. {features.: 0.1}. If several starts fit, the
-    longest one counts. 0 freezes the parameters."""
+    """Factors for the learning rates of all parameters whose names begin with a text, e.g. {features.: 0.1}. If several texts
+    fit, the longest one counts. 0 freezes the parameters."""
 
     def __post_init__(self) -> None:
         convert_floats("optimizer", self)

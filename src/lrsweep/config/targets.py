@@ -127,7 +127,7 @@ def _text_of(thing: Any, module: str, seen: dict[int, Any]) -> str:
 
 
 def accepted_by(function: Callable[..., Any]) -> frozenset[str]:
-    """The names of its arguments; nothing for built-in functions that do not tell."""
+    """The names of its arguments. Empty for some built-in functions, whose arguments Python does not know."""
     try:
         return frozenset(inspect.signature(function).parameters)
     except (TypeError, ValueError):

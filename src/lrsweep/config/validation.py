@@ -1,7 +1,7 @@
 """Checks of settings. An error is one line with the setting's name, its bound and the value it got."""
 
 from collections.abc import Iterable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -26,12 +26,15 @@ def require_choices(group: str, config: Any) -> None:
             require_one_of(f"{group}.{field.name}", get_args(field.type), getattr(config, field.name))
 
 
+def default_of(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
 def require_used(group: str, config: Any, uses: dict[str, tuple[str, ...]]) -> None:
     """Refuse a changed setting that the chosen optimizer or schedule does not use: it would silently have no effect."""
     unused = {name for names in uses.values() for name in names} - set(uses[config.name])
     for field in fields(config):
-        default = field.default if field.default_factory is MISSING else field.default_factory()
-        if field.name in unused and getattr(config, field.name) != default:
+        if field.name in unused and getattr(config, field.name) != default_of(field):
             users = ", ".join(user for user, names in uses.items() if field.name in names)
             raise ConfigError(f"{group}.{field.name} is not used by {group}={config.name}, only by {users}")
 

@@ -67,7 +67,7 @@ def read_images(config: DataConfig, folder: Path) -> Images:
 
 
 def filled_in(config: DataConfig, folder: Path) -> DataConfig:
-    """The settings, with those that the images determine."""
+    """The settings, completed with what the images determine: their shape, classes, numbers and hash."""
     if config.target is None:
         return config
     images = read_images(config, folder)
@@ -100,13 +100,11 @@ def _change_time(path: str) -> int:
 
 @lru_cache(maxsize=2)
 def _read_target(target: str, args: str, path: str | None, changed: int | None, folder: Path) -> Images:
-    where = f"data.target={target}" if path is None else f"data.path={path}"
+    where = f"data.path={path}" if path and target.startswith("lrsweep.") else f"data.target={target}"
     function = load_target("data.target", target)
     given = json.loads(args) | ({} if path is None else {"path": path})
     if "folder" in accepted_by(function):
         given.setdefault("folder", folder)
-    if path is not None and "path" not in accepted_by(function):
-        raise DataError(f"data.path is not used by data.target={target}, which has no argument `path`")
     try:
         with warnings.catch_warnings(action="ignore"):  # of NumPy, about numbers that are checked here
             return _checked(where, _as_dict(where, function(**given)))

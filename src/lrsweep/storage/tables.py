@@ -90,9 +90,8 @@ def run_key(record: RunRecord) -> dict[str, Any]:
 def split_key(record: RunRecord) -> dict[str, Any]:
     """The settings in DRAWN_BY."""
     data = record.config["data"]
-    content, skip, classes = (
-        data.get(name, getattr(DataConfig, name)) for name in ("content", "skip", "classes")
-    )  # old records lack these
+    # Old records lack these three.
+    content, skip, classes = (data.get(name, getattr(DataConfig, name)) for name in ("content", "skip", "classes"))
     sizes = data["num_train"], data["num_valid"], data["num_test"]
     values = record.config["seed"], setting_cell(content), skip, *sizes, setting_cell(classes)
     return dict(zip(DRAWN_BY, values, strict=True))

@@ -13,7 +13,7 @@ from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 TEXTS = ("data.name", "data.target", "data.path", "model.name", "model.target", "model.init_from")
 
-_IN_PROGRAM = "__main__:"  # a target in a notebook or in the script that ran
+_IN_PROGRAM = "__main__:"  # how targets begin that were defined in a notebook or in the script that ran
 
 
 def rerun_commands(study: str, runs: pd.DataFrame) -> str:
