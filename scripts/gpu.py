@@ -178,7 +178,7 @@ def main() -> None:
     carried = None if machine["git_commit"] or not arguments.wheelhouse else read_commit(arguments.wheelhouse)
     commit = machine["git_commit"] or carried
     if not (work / "state.json").exists():
-        write_atomically(work / "state.json", json.dumps(_new_state(card or "no GPU", commit)).encode())
+        write_atomically(work / "state.json", json.dumps(_new_state(card or "CPU (dry run)", commit)).encode())
     environment = os.environ | {"LRSWEEP_TEST_DEVICE": "cpu" if dry_run else "cuda"}
     # Plugins of other installed packages could raise warnings, and our tests treat a warning as an error.
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"

@@ -117,7 +117,7 @@ def test_a_column_is_the_mean_over_its_rates(at: Any, rates: list[int]) -> None:
 def test_a_best_rate_at_the_edge_is_a_caveat_unless_it_is_the_only_rate() -> None:
     study = make_study(ACCURACY[:, :, :2], rates=RATES[:2])
     column = BlockDesign(study, "test_accuracy").column(study.find_arm({}))
-    assert column.caveat == "the best rate of base is 10^-2.5, the highest tried: a better one may lie beyond"
+    assert column.caveat == "the best rate of base is 0.0032, the highest tried: a better one may lie beyond"
     only = make_study(ACCURACY[:, :, :1], rates=RATES[:1])
     assert not BlockDesign(only, "test_accuracy").column(only.find_arm({})).caveat
 
@@ -132,7 +132,7 @@ def test_fresh_seeds_are_read_at_the_rate_that_the_study_chose() -> None:
 
 def test_without_a_fresh_run_at_the_chosen_rate_there_is_no_column() -> None:
     fresh = replace(make_study(ACCURACY[:, :, :1], rates=RATES[:1]), tuning=make_study(ACCURACY))
-    with pytest.raises(NoSuchRuns, match=r"no runs at 10\^-2.5"):
+    with pytest.raises(NoSuchRuns, match=r"no runs at 0\.0032"):
         BlockDesign(fresh, "test_accuracy").column(fresh.find_arm({}))
 
 

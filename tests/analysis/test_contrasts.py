@@ -137,7 +137,7 @@ def test_less_is_more_with_the_opposite_sign() -> None:
 def test_the_rate_is_chosen_by_validation_accuracy_and_reported_by_test_accuracy() -> None:
     accuracy = np.tile([0.7, 0.8, 0.9], (3, 2, 1))
     effect = compared(study_of(accuracy, test_SAR=accuracy[:, :, ::-1]))
-    assert "10^-2, the highest tried: 70.00%" in effect.detail
+    assert "0.01, the highest tried: 70.00%" in effect.detail
 
 
 def test_good_rates_are_those_that_fresh_seeds_show_to_be_good() -> None:

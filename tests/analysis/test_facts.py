@@ -26,20 +26,20 @@ def study_of(sd: float, num_seeds: int = 10, **columns: Any) -> Study:
 
 def test_the_good_rates_fill_the_blank() -> None:
     effect = blank(evidence_of(study_of(2e-4)), 0.001, study="made", answer="range")
-    assert effect.detail == "good: 10^-3, 10^-2.5; undecided: none; worse: 10^-3.5, 10^-2"
+    assert effect.detail == "good: 0.001 to 0.0032; undecided: none; worse: 0.00032, 0.01"
     assert judge(effect, 0.002, costs_nothing=True) == "holds"
     assert not effect.caveats
 
 
 def test_the_trade_off_is_the_good_rate_with_the_fewest_epochs() -> None:
     effect = blank(evidence_of(study_of(2e-4)), 0.001, study="made", answer="trade-off")
-    assert effect.detail.startswith("10^-2.5 trains for 20 epochs and saves 50% (95 %: 50% to 50%) against the best rate, 10^-3;")
+    assert effect.detail.startswith("0.0032 trains for 20 epochs and saves 50% (95 %: 50% to 50%) against the best rate, 0.001;")
     assert effect.effect == pytest.approx(-0.0005)
 
 
 @pytest.mark.parametrize(
     ("timed", "saved"),
-    [([0], " and saves 50% (too few runs in common for an interval) against the best rate, 10^-3;"), ([], ";")],
+    [([0], " and saves 50% (too few runs in common for an interval) against the best rate, 0.001;"), ([], ";")],
 )
 def test_a_saving_of_few_runs_has_no_interval(timed: list[int], saved: str) -> None:
     """The good rate was timed on seed 0, and the best rate on the seeds in `timed`."""
@@ -48,7 +48,7 @@ def test_a_saving_of_few_runs_has_no_interval(timed: list[int], saved: str) -> N
     is_timed = runs["lr"].eq(RATES[2]) & runs["seed"].eq(0) | runs["lr"].eq(RATES[1]) & runs["seed"].isin(timed)
     runs["seconds"] = runs["epochs"].astype(float).where(is_timed)
     effect = blank(evidence_of(study), 0.001, study="made", answer="trade-off", by="seconds")
-    assert effect.detail.startswith(f"10^-2.5 trains for 20 seconds{saved}")
+    assert effect.detail.startswith(f"0.0032 trains for 20 seconds{saved}")
 
 
 @pytest.mark.parametrize("answer", ["range", "trade-off"])

@@ -22,9 +22,9 @@ def test_rates_near_the_best_run_too() -> None:
 
 
 def test_a_best_rate_at_an_end_of_the_rates_is_named() -> None:
-    text = "the best rate of sgd, 10^-1.5, is the highest that was tried; a higher one may be better"
+    text = "the best rate of sgd, 0.032, is the highest that was tried; a higher one may be better"
     assert plan_fresh_runs(TWO, 0.0).at_edge == [text]
-    assert plan_fresh_runs(study_of(adam=[[0.9]]), 0.0).at_edge == ["base was tried at one rate only, 10^-3"]
+    assert plan_fresh_runs(study_of(adam=[[0.9]]), 0.0).at_edge == ["base was tried at one rate only, 0.001"]
 
 
 @pytest.mark.parametrize(("at", "rates"), [(-3, [10**-3.0, 10**-2.0]), (-2.7, [10**-2.7, 10**-2.0]), (-2, [10**-2.0])])

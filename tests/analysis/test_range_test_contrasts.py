@@ -85,7 +85,7 @@ def test_a_range_test_without_a_suggestion_is_named_and_gives_no_number() -> Non
     both = {"find/100": none, "find/300": ends}
     effect = bracket(evidence_of(STUDY, suggestions=both), 0.05, finders=list(both), **settings)
     assert effect.effect == pytest.approx(0.5)
-    assert effect.detail == "the best rate is 10^-2.5; 100 steps: no seed has both suggestions"
+    assert effect.detail == "the best rate is 0.0032; 100 steps: no seed has both suggestions"
     with pytest.raises(NoSuchRuns, match="100 steps: no seed has both suggestions"):
         bracket(evidence_of(STUDY, suggestions={"find/100": none}), 0.05, finders=["find/100"], **settings)
     with pytest.raises(NoSuchRuns, match="valley, 100 steps: no seed has both a suggestion and a run of made"):

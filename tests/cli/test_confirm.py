@@ -246,8 +246,8 @@ def test_every_arm_runs_at_its_best_rate_on_the_same_fresh_seeds(arms: tuple[Pat
 
 @pytest.mark.slow
 def test_the_output_names_arms_rates_and_the_edge(arms: tuple[Path, str]) -> None:
-    assert "  cosine_restarts, period=20: 10^-2\n" in arms[1]
-    assert "Warning: the best rate of cosine, 10^-2, is the highest that was tried; a higher one may be better\n" in arms[1]
+    assert "  cosine_restarts, period=20: 0.01\n" in arms[1]
+    assert "Warning: the best rate of cosine, 0.01, is the highest that was tried; a higher one may be better\n" in arms[1]
 
 
 @pytest.mark.slow

@@ -103,6 +103,14 @@ def test_a_mistake_prints_one_line_before_anything_runs(
     assert not list(tmp_path.glob("results/*/runs"))
 
 
+def test_in_a_debugger_a_mistake_is_one_line_too(
+    lrsweep: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OC_CAUSE", "1")  # as in a debugger, OmegaConf keeps causes, which may form a circle
+    assert lrsweep("optimizer={rate: 1}") == 2
+    assert capsys.readouterr().err == "ConfigError: optimizer.rate is not a setting; did you mean optimizer.rates?\n"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -54,7 +54,7 @@ def test_the_table_lists_the_best_arm_first(study: Study, tmp_path: Path) -> Non
     text = comparison(tmp_path, study, "arms")
     assert (tmp_path / "figures" / "arms.png").exists()
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
-    assert [row[1] for row in rows] == ["10^-2.5 (0.00316)", "10^-3 (0.001)"]
+    assert [row[1] for row in rows] == ["0.0032 (10⁻²·⁵)", "0.001 (10⁻³)"]
     header = next(line for line in text.splitlines() if line.startswith("| arm")).split(" | ")
     assert [row[header.index("rates × seeds")] for row in rows] == ["5 × 3", "5 × 3"]
     assert rows[1][3].startswith("95.50%")

@@ -127,16 +127,16 @@ def test_fresh_seeds_decide_and_are_shown_at_the_rate_that_the_study_chose(audit
         in section
     )
     rows = [
-        line for line in part(audit, "### Study: grow_batch, confirm").splitlines() if "10^-2.5" in line and line.startswith("|")
+        line for line in part(audit, "### Study: grow_batch, confirm").splitlines() if "0.0032" in line and line.startswith("|")
     ]
     assert len(rows) == 2
-    assert all("10^-2.5 (0.00316), chosen |" in row and "| 10 | 10 of 10 |" in row for row in rows)
+    assert all("0.0032 (10⁻²·⁵), chosen |" in row and "| 10 | 10 of 10 |" in row for row in rows)
 
 
 def test_the_blanks_are_filled_with_rates_and_their_losses(audit: str) -> None:
     section = part(audit, "### best-range")
     assert re.search(r"Loses 0\.\d\d points \[0\.00 to 0\.\d\d\]; 132 runs, 12 fresh seeds", section)
-    assert re.search(r"Good: 10\^-2\.\d.*; undecided: .*; worse: 10\^-3\.1, ", section)
+    assert re.search(r"Good: 0\.0025, 0\.004; undecided: .*; worse: 0\.00079 to 0\.0016, ", section)
 
 
 def test_an_unmeasured_claim_names_its_command_and_what_the_planned_seeds_can_show(audit: str) -> None:

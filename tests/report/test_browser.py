@@ -18,11 +18,12 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select, WebDriverWait
 from synthetic_study import fill
 
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.build import build
 from lrsweep.report.explorer.chart_tables import allowed_losses
+from lrsweep.report.page.render import render_page
 from lrsweep.report.texts.decision import chosen
-from lrsweep.report.texts.wording import decimal_rate
 from lrsweep.storage import store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -346,6 +347,22 @@ def test_print_is_light_and_has_no_controls_no_scrolling_and_nothing_folded(driv
     )
     assert cut == []
     assert page.evaluate("[...document.querySelectorAll('figure')].every(f => getComputedStyle(f).breakInside === 'avoid')")
+
+
+def test_a_link_to_a_section_unfolds_it(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    fold = "<details><summary>How</summary>\n\nFolded text\n\n</details>"
+    path = tmp_path / "page.html"
+    path.write_text(render_page("t", f"# T\n\n[to b](#b)\n\n## A\n\n{fold}\n\n## B\n\n{fold}", tmp_path, None), encoding="utf-8")
+
+    def is_open() -> list[bool]:
+        return [fold.find_element(By.TAG_NAME, "p").is_displayed() for fold in driver.find_elements(By.TAG_NAME, "details")]
+
+    driver.get(path.as_uri())
+    assert is_open() == [False, False]
+    driver.find_element(By.LINK_TEXT, "to b").click()
+    WebDriverWait(driver, 5).until(lambda _: is_open() == [False, True])
+    driver.get(f"{path.as_uri()}?#a")  # opened with such a link
+    assert is_open() == [True, False]
 
 
 # A sweep that still runs.

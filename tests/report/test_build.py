@@ -27,10 +27,10 @@ from synthetic_study import (
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.findings import Findings, analyse
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.build import build
 from lrsweep.report.texts.decision import chosen, decision_en
-from lrsweep.report.texts.wording import decimal_rate
 from lrsweep.storage import store
 
 GRID = log_grid(GridConfig())
@@ -167,7 +167,7 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_small_study_has_a_complete_report(small_study: Path) -> None:
     text = assert_complete(small_study, list(MAIN_FIGURES))
-    assert "| 10^-1.6 (0.0251) | 1 | 86.06 | worse | not scored | 20.00% | 2.0 | 1 (1 of 1) | 1 diverged |" in text
+    assert "| 0.025 (10⁻¹·⁶) | 1 | 86.06 | worse | not scored | 20.00% | 2.0 | 1 (1 of 1) | 1 diverged |" in text
     assert "**none** is shown yet to lose less than 5 percentage points" in text
 
 

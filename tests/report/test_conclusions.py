@@ -49,17 +49,17 @@ ENGLISH = (
     "\n"
     "These answers are from 4 seeds; 95% intervals, simultaneous over 5 rates and paired by seed (cross_entropy).\n"
     "\n"
-    "* The accuracy is highest for learning rates **10^-2.9 (0.00126) to 10^-2.6 (0.00251)**, as far as 4 "
+    "* The accuracy is highest for learning rates **0.0013 (10⁻²·⁹) to 0.0025 (10⁻²·⁶)**, as far as 4 "
     "seeds can show. Each of these 2 rates is "
     "shown to lose less than 0.2 percentage points of test accuracy against the best rate; test accuracy 97.98% to "
-    "98.12%. Undecided: 1 rate, 10^-3.4 (0.000398); the other 2 are worse.\n"
-    "* The best rate by validation accuracy is 10^-2.9 (0.00126): test accuracy 98.12% (95%: 98.01% to 98.23%).\n"
-    "* Weighing accuracy against cost, the best learning rate is **10^-2.6 (0.00251)**, the good rate with the fewest "
+    "98.12%. Undecided: 1 rate, 0.0004 (10⁻³·⁴); the other 2 are worse.\n"
+    "* The best rate by validation accuracy is 0.0013 (10⁻²·⁹): test accuracy 98.12% (95%: 98.01% to 98.23%).\n"
+    "* Weighing accuracy against cost, the best learning rate is **0.0025 (10⁻²·⁶)**, the good rate with the fewest "
     "epochs: 17.0 epochs (95%: 15.5 to 18.5), 53% fewer than at the best rate (95%: 48% to 57%). It takes 43 s (95%: 40 "
     "to 46; seconds of runs that had the machine to themselves, 2 of 4).\n"
-    "* Where learning starts and ends: at least half of the seeds learn between 5.2e-06 (95%: 3.7e-06 to 7.2e-06; 4 "
+    "* Where learning starts and ends: at least half of the seeds learn between 5.2×10⁻⁶ (95%: 3.7×10⁻⁶ to 7.2×10⁻⁶; 4 "
     "seeds) and 0.011 (95%: 0.01 to 0.013; 4 seeds).\n"
-    "* Below 1e-5, says the document, nothing is learned: 8 of the 23 runs there learned, from 10^-5.4 (3.98e-06) on; "
+    "* Below 1e-5, says the document, nothing is learned: 8 of the 23 runs there learned, from 4×10⁻⁶ (10⁻⁵·⁴) on; "
     "the best of them reaches 34.57% on the test set.\n"
     "\n"
     "### 5-3. Why\n"
@@ -79,17 +79,17 @@ KOREAN = (
     "(cross_entropy).\n"
     "\n"
     "* 시드 4개로 확인된 범위에서, "
-    "정확도가 가장 높은 학습률 구간은 **10^-2.9 (0.00126) ~ 10^-2.6 (0.00251)이다**. 이 구간의 학습률 2개는 모두 가장 "
+    "정확도가 가장 높은 학습률 구간은 **0.0013 (10⁻²·⁹) ~ 0.0025 (10⁻²·⁶)이다**. 이 구간의 학습률 2개는 모두 가장 "
     "좋은 학습률과의 테스트 정확도 차이가 0.2%p 미만임이 확인되었다. 테스트 정확도는 97.98% ~ 98.12%이다. 아직 판단할 "
-    "수 없는 학습률은 1개이다 (10^-3.4 (0.000398)). 나머지 2개는 나쁜 학습률이다.\n"
-    "* 검증 정확도가 가장 높은 학습률은 10^-2.9 (0.00126)이다. 테스트 정확도는 98.12% (95%: 98.01% ~ 98.23%)이다.\n"
-    "* 성능 (정확도) 과 비용의 trade-off 를 고려할 때, 최적의 학습률은 **10^-2.6 (0.00251)이다**. 좋은 학습률 가운데 "
+    "수 없는 학습률은 1개이다 (0.0004 (10⁻³·⁴)). 나머지 2개는 나쁜 학습률이다.\n"
+    "* 검증 정확도가 가장 높은 학습률은 0.0013 (10⁻²·⁹)이다. 테스트 정확도는 98.12% (95%: 98.01% ~ 98.23%)이다.\n"
+    "* 성능 (정확도) 과 비용의 trade-off 를 고려할 때, 최적의 학습률은 **0.0025 (10⁻²·⁶)이다**. 좋은 학습률 가운데 "
     "epoch 수가 가장 적어 평균 17.0회이다 (95%: 15.5 ~ 18.5). 검증 정확도가 가장 높은 학습률보다 53% 적다 (95%: 48% ~ "
     "57%). 수행 시간은 43초이다 (95%: 40 ~ 46). 컴퓨터를 혼자 쓴 실행만 잰 값이다 (4회 중 2회).\n"
-    "* 학습이 시작되는 학습률 (시드의 절반이 학습되는 값) 은 5.2e-06이다 (95%: 3.7e-06 ~ 7.2e-06, 시드 4개). 학습이 더 "
+    "* 학습이 시작되는 학습률 (시드의 절반이 학습되는 값) 은 5.2×10⁻⁶이다 (95%: 3.7×10⁻⁶ ~ 7.2×10⁻⁶, 시드 4개). 학습이 더 "
     "이상 되지 않는 학습률은 0.011이다 (95%: 0.01 ~ 0.013, 시드 4개).\n"
-    "* 문서는 학습률이 1e-5 미만이면 학습이 전혀 진행되지 않는다고 한다. 그러나 이 범위의 23회 중 8회는 10^-5.4 "
-    "(3.98e-06)부터 학습되었고, 그중 가장 높은 테스트 정확도는 34.57%이다.\n"
+    "* 문서는 학습률이 1e-5 미만이면 학습이 전혀 진행되지 않는다고 한다. 그러나 이 범위의 23회 중 8회는 4×10⁻⁶ "
+    "(10⁻⁵·⁴)부터 학습되었고, 그중 가장 높은 테스트 정확도는 34.57%이다.\n"
     "\n"
     "### 5-3. 실험 결과에 대한 이유 분석\n"
     "\n"
@@ -150,11 +150,11 @@ def test_few_seeds_give_cautious_answers() -> None:
     assert_in(
         texts,
         "Good rates: **none** is shown yet to lose less than 0.2 percentage points of test accuracy against the best rate. "
-        "Undecided: 4 rates, 10^-3.4 (0.000398) to 10^-2 (0.01); the other 1 is worse. "
+        "Undecided: 4 rates, 0.0004 (10⁻³·⁴) to 0.01 (10⁻²); the other 1 is worse. "
         "About 18 seeds would probably show which rates are good.",
         "가장 좋은 학습률과의 테스트 정확도 차이가 0.2%p 미만임이 확인된 학습률이 없다. 아직 판단할 수 없는 학습률은 4개이다",
     )
-    assert_in(texts, "The best rate by validation accuracy is **10^-2.9 (0.00126)**", "**10^-2.9 (0.00126)이다**")
+    assert_in(texts, "The best rate by validation accuracy is **0.0013 (10⁻²·⁹)**", "**0.0013 (10⁻²·⁹)이다**")
     assert_in(
         texts, "the best learning rate is not known, because no rate is shown to be good", "최적의 학습률은 아직 알 수 없다"
     )
@@ -189,12 +189,12 @@ def test_if_the_trade_off_is_the_best_no_saving_is_claimed() -> None:
     texts = both(FINDINGS["the trade-off is the best"])
     assert_in(
         texts,
-        "**10^-2.9 (0.00126)**, the best rate itself, because no good rate trains for fewer epochs: 36.0 epochs (95%: 33.0 to "
+        "**0.0013 (10⁻²·⁹)**, the best rate itself, because no good rate trains for fewer epochs: 36.0 epochs (95%: 33.0 to "
         "39.0).",
         "검증 정확도가 가장 높은 바로 그 학습률이며, epoch 수도 좋은 학습률 가운데 가장 적어 평균 36.0회이다 (95%: 33.0 ~ 39.0).",
     )
     assert_not_in(texts, "fewer than at the best rate", "적다")
-    assert_in(texts, "The least time is at 10^-2.6 (0.00251): 43 s", "10^-2.6 (0.00251)의 수행 시간이 가장 짧아 43초이다")
+    assert_in(texts, "The least time is at 0.0025 (10⁻²·⁶): 43 s", "0.0025 (10⁻²·⁶)의 수행 시간이 가장 짧아 43초이다")
 
 
 def test_time_that_was_not_measured_is_not_claimed() -> None:
@@ -231,10 +231,10 @@ def test_a_disagreement_is_written_in_one_sentence() -> None:
     texts = both(FINDINGS["fresh seeds disagree"])
     assert_in(
         texts,
-        "* The study's own 4 seeds said otherwise: their best rate, 10^-2.9 (0.00126), is worse on the fresh "
-        "seeds, where it loses 0.00 percentage points (95%: 0.00 to 0.09), and they called 10^-2.6 (0.00251) good, which the "
-        "fresh seeds show to be worse, and they called 10^-3.4 (0.000398) worse, which the fresh seeds show to be good.\n",
-        "그 시드에서는 좋았으나 새 시드에서 나쁜 것으로 확인된 학습률은 10^-2.6 (0.00251)이다.",
+        "* The study's own 4 seeds said otherwise: their best rate, 0.0013 (10⁻²·⁹), is worse on the fresh "
+        "seeds, where it loses 0.00 percentage points (95%: 0.00 to 0.09), and they called 0.0025 (10⁻²·⁶) good, which the "
+        "fresh seeds show to be worse, and they called 0.0004 (10⁻³·⁴) worse, which the fresh seeds show to be good.\n",
+        "그 시드에서는 좋았으나 새 시드에서 나쁜 것으로 확인된 학습률은 0.0025 (10⁻²·⁶)이다.",
     )
 
 
@@ -252,9 +252,7 @@ def test_one_rate_on_fresh_seeds_does_not_replace_the_comparison() -> None:
 def test_good_rates_with_undecided_rates_between_them_are_listed_one_by_one() -> None:
     best = best_of(["good", "undecided", "good", "undecided", "good"])
     texts = both(replace(FOUND, best=best))
-    assert_in(
-        texts, "**10^-5 (1e-05), 10^-2.9 (0.00126) and 10^-2 (0.01)**", "**10^-5 (1e-05), 10^-2.9 (0.00126), 10^-2 (0.01)이다**"
-    )
+    assert_in(texts, "**10⁻⁵, 0.0013 (10⁻²·⁹) and 0.01 (10⁻²)**", "**10⁻⁵, 0.0013 (10⁻²·⁹), 0.01 (10⁻²)이다**")
 
 
 # Where learning starts and ends, and why.
@@ -265,8 +263,8 @@ def test_an_edge_beyond_the_grid_is_not_an_estimate() -> None:
     texts = both(replace(FOUND, best=best, edges=Edges(None, EDGES.end)))
     assert_in(
         texts,
-        "between a rate below 1e-05 (the lowest tried) and 0.011 (95%: 0.01 to 0.013; 4 seeds)",
-        "실험한 가장 작은 학습률보다 작다 (1e-05)",
+        "between a rate below 10⁻⁵ (the lowest tried) and 0.011 (95%: 0.01 to 0.013; 4 seeds)",
+        "실험한 가장 작은 학습률보다 작다 (10⁻⁵)",
     )
     assert RATES[0] == 1e-5
 
@@ -276,8 +274,8 @@ def test_edges_beyond_the_grid_on_both_sides_share_one_sentence() -> None:
     texts = both(replace(FOUND, best=best, edges=Edges(None, None)))
     assert_in(
         texts,
-        "* Where learning starts and ends: beyond the rates tried, 10^-5 (1e-05) to 10^-2 (0.01).",
-        "* 학습이 시작되고 끝나는 학습률은 실험한 범위 (10^-5 (1e-05) ~ 10^-2 (0.01)) 밖에 있다.",
+        "* Where learning starts and ends: beyond the rates tried, 10⁻⁵ to 0.01 (10⁻²).",
+        "* 학습이 시작되고 끝나는 학습률은 실험한 범위 (10⁻⁵ ~ 0.01 (10⁻²)) 밖에 있다.",
     )
 
 

@@ -9,8 +9,8 @@ from synthetic_findings import EDGES, FOUND, NO_GOOD_RATE, best_of, with_fresh
 
 from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.findings import Findings
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.report.texts.decision import decision_en, decision_ko
-from lrsweep.report.texts.wording import decimal_rate
 
 
 def english(found: Findings) -> list[str]:
@@ -76,7 +76,7 @@ def test_if_nothing_learned_no_rate_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("lr", "text"),
-    [(10**-2.6, "0.0025"), (0.1, "0.1"), (1.0, "1"), (25.0, "25"), (1e-4, "0.0001"), (5.24e-6, "5.2×10⁻⁶"), (1e-6, "1×10⁻⁶")],
+    [(10**-2.6, "0.0025"), (0.1, "0.1"), (1.0, "1"), (25.0, "25"), (1e-4, "0.0001"), (5.24e-6, "5.2×10⁻⁶"), (1e-6, "10⁻⁶")],
 )
 def test_a_rate_has_two_digits(lr: float, text: str) -> None:
     assert decimal_rate(lr) == text

@@ -18,10 +18,10 @@ from reference_study import Study
 from lrsweep.analysis.best_rate import find_best
 from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.findings import Findings
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.report.explorer.chart import FRESH, LOOKS, explorer_spec
 from lrsweep.report.explorer.chart_tables import MAX_POINTS, allowed_losses, rate_names, run_rows, thin_curve
 from lrsweep.report.texts.decision import chosen, decision_en
-from lrsweep.report.texts.wording import decimal_rate
 
 FIXED = {"arm": "a", "data.num_test": 10_000, "data.num_classes": 10, "training.patience": "5", "training.max_epochs": 100}
 FIXED |= {"stop_reason": "patience"}

@@ -64,12 +64,16 @@ def rates_of(records: list[RunRecord]) -> list[list[str]]:
         ([scored(0.9, 0.88)], ["1", "0.00", "undecided", "88.00%", "90.00%", "3.0", "2 (1 of 1)", ""]),
         (
             [scored(0.9, 0.88, 2.0), scored(0.8, 0.84, 5.0)],
-            ["2", "0.00", "undecided", "86.00% ± 25.41", "85.00% ± 63.53", "3.0 ± 0.0", "4 ± 19 (2 of 2)", ""],
+            ["2", "0.00", "undecided", "86.00%", "85.00%", "3.0", "4 (2 of 2)", ""],
+        ),
+        (
+            [scored(0.9, 0.88, 2.0), scored(0.8, 0.84, 5.0), scored(0.85, 0.86)],
+            ["3", "0.00", "undecided", "86.00% ± 4.97", "85.00% ± 12.42", "3.0 ± 0.0", "3 ± 4 (3 of 3)", ""],
         ),
         ([scored(0.1, 0.11)], ["1", "not measured", "worse", "11.00%", "10.00%", "3.0", "2 (1 of 1)", "at chance"]),
         (
             [scored(0.1, 0.11), scored(0.9, 0.91)],
-            ["2", "not measured", "worse", "51.00%", "50.00%", "3.0 ± 0.0", "2 ± 0 (2 of 2)", "1 at chance"],
+            ["2", "not measured", "worse", "51.00%", "50.00%", "3.0", "2 (2 of 2)", "1 at chance"],
         ),
         (
             [{"status": "diverged"} | scored(0.4, 0.41)],
@@ -80,12 +84,12 @@ def rates_of(records: list[RunRecord]) -> list[list[str]]:
             ["2", "0.00", "undecided", "88.00%", "90.00%", "3.0", "2 (1 of 1)", "1 failed"],
         ),
     ],
-    ids=["ok", "two seeds", "at chance", "one of two at chance", "diverged late", "one of two failed"],
+    ids=["ok", "two seeds", "three seeds", "at chance", "one of two at chance", "diverged late", "one of two failed"],
 )
 def test_the_row_of_a_rate_summarises_its_runs(make_record: MakeRecord, outcomes: list[dict[str, Any]], cells: list[str]) -> None:
     records = [make_record(lr=10**-3.2, seed=seed, **outcome) for seed, outcome in enumerate(outcomes)]
     _, row = rates_of(records)
-    assert row == ["10^-3.2 (0.000631)", *cells]
+    assert row == ["0.00063 (10⁻³·²)", *cells]
 
 
 def test_the_rows_show_what_each_rate_loses_and_its_class() -> None:
@@ -123,7 +127,7 @@ def test_rates_are_sorted_and_one_that_varies_wildly_is_marked(make_record: Make
         for seed in range(5)
     ]
     _, *rows = rates_of(records[::-1])
-    assert [row[0] for row in rows] == ["10^-4 (0.0001)", "10^-3 (0.001)", "10^-2 (0.01)"]
+    assert [row[0] for row in rows] == ["0.0001 (10⁻⁴)", "0.001 (10⁻³)", "0.01 (10⁻²)"]
     assert [row[-1] for row in rows] == ["", "", "varies too much between seeds to be the best"]
 
 
@@ -140,9 +144,9 @@ def test_every_run_has_a_cell(make_record: MakeRecord) -> None:
     ]
     assert cells_of(seeds_table(runs_of(records))) == [
         ["learning rate", "seed 0", "seed 7"],
-        ["10^-4 (0.0001)", "–", "failed"],
-        ["10^-3 (0.001)", "98.10%", "98.25%"],
-        ["10^-2 (0.01)", "not scored ×", "40.00% ×"],
+        ["0.0001 (10⁻⁴)", "–", "failed"],
+        ["0.001 (10⁻³)", "98.10%", "98.25%"],
+        ["0.01 (10⁻²)", "not scored ×", "40.00% ×"],
     ]
 
 
@@ -155,7 +159,7 @@ def test_the_five_longest_runs_are_listed_longest_first(make_record: MakeRecord)
     header, *rows = cells_of(table)
     assert heading == "## Longest and failed runs"
     assert header == ["learning rate", "seed", "arm", "status", "epochs", "seconds"]
-    assert rows[0] == ["10^-5 (1e-05)", "0", "cross_entropy", "ok", "30", "99"]
+    assert rows[0] == ["10⁻⁵", "0", "cross_entropy", "ok", "30", "99"]
     assert [row[4] for row in rows] == ["30", "12", "9", "8", "7"]
     assert [row[5] for row in rows] == ["99", "–", "99", "99", "99"]
     assert failures == "No run failed."
@@ -166,7 +170,7 @@ def test_a_failed_run_is_listed_with_its_escaped_error(make_record: MakeRecord) 
     records = [make_record(), make_record(lr=1e-2, seed=4, status="failed", error=error)]
     _, table, failures, line = longest_section(runs_of(records)).split("\n\n")
     assert failures == "Failed:"
-    assert line == r"* 10^-2 (0.01), seed 4: Traceback: RuntimeError: \<b\> \| \`x\` \# out of \*memory\*"
+    assert line == r"* 0.01 (10⁻²), seed 4: Traceback: RuntimeError: \<b\> \| \`x\` \# out of \*memory\*"
     assert [row[3:] for row in rows_of(table)] == [["ok", "3", "3"], ["failed", "0", "–"]]
 
 
@@ -192,8 +196,8 @@ def test_the_sensitivity_section_has_the_good_rates_and_all_patiences() -> None:
     assert "+: patience did not run out" in how
     assert cells_of(table) == [
         ["learning rate", *(f"patience {p} (epochs)" for p in (5, 10, 20, 40)), "200 epochs, the best"],
-        ["10^-5 (1e-05)", "97.00% (17)", "97.10% (18)", "97.20% (19)", "97.30% (20+)", "98.72%"],
-        ["10^-3.4 (0.000398)", *["98.00% (200)"] * 4, "98.81%"],
+        ["10⁻⁵", "97.00% (17)", "97.10% (18)", "97.20% (19)", "97.30% (20+)", "98.72%"],
+        ["0.0004 (10⁻³·⁴)", *["98.00% (200)"] * 4, "98.81%"],
     ]
 
 

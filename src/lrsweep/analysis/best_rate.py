@@ -9,10 +9,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lrsweep.analysis.shortfall import DELTA, MIN_SEEDS, Verdict, compare_with_best, seeds_needed
-from lrsweep.analysis.summary import CONFIDENCE, chance, summarise
+from lrsweep.analysis.summary import chance, half_interval, summarise
 
 Doubt = Literal["no_rate_dependable", "at_lower_end", "at_upper_end", "runs_missing", "few_seeds", "cut_short"]
 
@@ -23,7 +22,7 @@ class TradeOff:
 
     row: pd.Series  # of Best.rows
     saved: float  # fraction of the best rate's epochs or seconds that this rate saves; geometric mean, paired by seed
-    saved_low: float  # confidence interval; NaN with one seed in common
+    saved_low: float  # confidence interval; NaN with fewer than MIN_SEEDS seeds in common
     saved_high: float
 
 
@@ -140,6 +139,6 @@ def _cheapest(measured: pd.DataFrame, good: pd.DataFrame, best_lr: float, cost: 
     row = good.iloc[int(np.nanargmin(means.to_numpy(dtype=float)))]
     cost_SR = measured.pivot(index="seed", columns="lr", values=cost)  # a good rate has no run of 0 epochs
     ratios = np.log(cost_SR[row["lr"]] / cost_SR[best_lr]).dropna()
-    half = float(stats.t.isf((1 - CONFIDENCE) / 2, len(ratios) - 1)) * float(ratios.sem())  # NaN with one seed in common
+    half = half_interval(ratios.std(), len(ratios))
     mean = float(ratios.mean())
     return TradeOff(row, 1 - math.exp(mean), 1 - math.exp(mean + half), 1 - math.exp(mean - half))

@@ -17,9 +17,10 @@ from lrsweep.analysis.acting import schedule_of
 from lrsweep.analysis.fixed_budget import stopped_at
 from lrsweep.analysis.optimum import optima
 from lrsweep.analysis.phrases import Phrase
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.sensitivity import usable_decades
 from lrsweep.analysis.shortfall import residuals, similar_spread
-from lrsweep.analysis.study import Choice, NoSuchRuns, Study, power
+from lrsweep.analysis.study import Choice, NoSuchRuns, Study
 from lrsweep.analysis.summary import chance
 from lrsweep.analysis.time_to_target import target_below
 from lrsweep.training.schedules import batch_size_at
@@ -81,24 +82,24 @@ class BlockDesign:
         match at:
             case "best":
                 choice = self.study.choose(arm)
-                rates, text = self._close_to(rates, [choice.lr]), Phrase("at {rate}", rate=power(choice.lr))
+                rates, text = self._close_to(rates, [choice.lr]), Phrase("at {rate}", rate=decimal_rate(choice.lr))
                 if choice.is_at_edge and len(choice.rates) > 1:
                     edge = "{rate}, the lowest tried" if choice.is_lowest else "{rate}, the highest tried"
-                    rate = Phrase(edge, rate=power(choice.lr))
+                    rate = Phrase(edge, rate=decimal_rate(choice.lr))
                     text, called = Phrase("at {rate}", rate=rate), self.study.called(arm)
                     caveat = Phrase("the best rate of {arm} is {rate}: a better one may lie beyond", arm=called, rate=rate)
             case "good":
                 rates = self._close_to(rates, good)
-                text = Phrase("at the good rates, {low} to {high}", low=power(good[0]), high=power(good[-1]))
+                text = Phrase("at the good rates, {low} to {high}", low=decimal_rate(good[0]), high=decimal_rate(good[-1]))
                 if len(good) == 1:
-                    text = Phrase("at {rate}", rate=power(good[0]))
+                    text = Phrase("at {rate}", rate=decimal_rate(good[0]))
             case "all":
-                text = Phrase("from {low} to {high}", low=power(rates[0]), high=power(rates[-1]))
+                text = Phrase("from {low} to {high}", low=decimal_rate(rates[0]), high=decimal_rate(rates[-1]))
             case [low, high]:
                 rates = [lr for lr in rates if low - 1e-6 <= math.log10(lr) <= high + 1e-6]
-                text = Phrase("from {low} to {high}", low=f"10^{low:g}", high=f"10^{high:g}")
+                text = Phrase("from {low} to {high}", low=decimal_rate(10**low), high=decimal_rate(10**high))
             case _:
-                rates, text = self._close_to(rates, [10 ** float(at)]), Phrase("at {rate}", rate=f"10^{at:g}")
+                rates, text = self._close_to(rates, [10 ** float(at)]), Phrase("at {rate}", rate=decimal_rate(10 ** float(at)))
         if not rates:
             raise NoSuchRuns(Phrase("no runs {rates} of {arm}", rates=text, arm=self.study.called(arm)))
         values = by_rate[rates].mean(axis="columns", skipna=False)
@@ -120,7 +121,7 @@ class BlockDesign:
         if self.metric == "optimum":
             found, text = optima(self.by_rate(arm)), Phrase("best rate")
         else:
-            found, text = usable_decades(runs, choice.lr), Phrase("around {rate}", rate=power(choice.lr))
+            found, text = usable_decades(runs, choice.lr), Phrase("around {rate}", rate=decimal_rate(choice.lr))
         num_cut = int(found["is_cut"].sum())
         cut = "for {arm}, {num} of {total} seeds reach an end of the rates tried"
         caveat = Phrase(cut, arm=called, num=num_cut, total=len(found)) if num_cut else ""
@@ -162,7 +163,7 @@ class BlockDesign:
         inside = [lr for lr in choice.rates if abs(math.log10(lr / choice.lr)) <= WINDOW + 1e-6]
         by_rate = self.by_rate(arm)
         shortfall = by_rate[choice.lr] - by_rate[inside].mean(axis="columns")
-        text = Phrase("around {rate}", rate=power(choice.lr))
+        text = Phrase("around {rate}", rate=decimal_rate(choice.lr))
         return Column(arm, shortfall, text, self.study.runs[self.study.runs["arm"] == arm])
 
     def _value_per_run(self) -> pd.Series:

@@ -19,7 +19,8 @@ from lrsweep.analysis.edges import Edge, learning_edges
 from lrsweep.analysis.evidence import Evidence, doubts_about, settings_of
 from lrsweep.analysis.explanations import check_patience
 from lrsweep.analysis.phrases import Phrase, joined
-from lrsweep.analysis.study import NoSuchRuns, Study, described, power
+from lrsweep.analysis.rates import decimal_rate
+from lrsweep.analysis.study import NoSuchRuns, Study, described
 from lrsweep.analysis.verdicts import Effect, mean_effect, ranked
 
 Arm = Mapping[str, Any]  # settings of an arm; optionally `at` (see BlockDesign.column), and `study` if it is in another study
@@ -139,7 +140,7 @@ def _linear(weighted: Sequence[tuple[float, _Side]], level: float, metric: str) 
 def shown(mean: float, metric: str) -> str:
     """The mean of a metric as text. Logarithms are converted back to numbers."""
     if metric == "optimum":
-        return f"10^{mean:.2f}"
+        return decimal_rate(10**mean)
     match METRICS[metric]:
         case "accuracy" | "share":
             return f"{mean:.2%}"
@@ -193,7 +194,7 @@ def _edge(runs: pd.DataFrame, side: Literal["start", "end"], at: float | None, l
     if side == "end":
         low, middle, high = -high, -middle, -low
     sd = (high - middle) * math.sqrt(found.num_seeds) / float(stats.t.isf(level / 2, found.num_seeds - 1))
-    text = Phrase("half of the seeds learn at {rate}", rate=power(found.lr))
+    text = Phrase("half of the seeds learn at {rate}", rate=decimal_rate(found.lr))
     return Effect(middle, low, high, "decades", found.num_seeds, len(runs), level, sd, text)
 
 

@@ -7,15 +7,15 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from lrsweep.analysis.best_rate import Best, TradeOff
 from lrsweep.analysis.block_design import BlockDesign
 from lrsweep.analysis.evidence import Evidence, best_of, doubts_about
 from lrsweep.analysis.phrases import Phrase, joined
-from lrsweep.analysis.shortfall import LEVEL
-from lrsweep.analysis.study import NoSuchRuns, power
+from lrsweep.analysis.rates import decimal_rate
+from lrsweep.analysis.shortfall import LEVEL, Verdict
+from lrsweep.analysis.study import NoSuchRuns
 from lrsweep.analysis.verdicts import Effect
 from lrsweep.config import ScheduleConfig
 from lrsweep.storage.tables import class_columns
@@ -42,7 +42,7 @@ def blank(
         raise NoSuchRuns(Phrase("no good rate has a run that was timed on a machine to itself"))
     candidates = best.rows[best.rows["dependable"]] if best.good.empty else best.good
     if candidates["shortfall_high"].isna().all():
-        raise NoSuchRuns(Phrase("no rate learned on at least two seeds"))
+        raise NoSuchRuns(Phrase("no rate learned on at least three seeds"))
     row = chosen.row if chosen else candidates.iloc[int(np.nanargmin(candidates["shortfall_high"].to_numpy(dtype=float)))]
     shortfall, low, high = (float(row[name]) for name in ("shortfall", "shortfall_low", "shortfall_high"))
     pair_level = LEVEL / max(1, len(best.rows) - 1)
@@ -52,7 +52,7 @@ def blank(
     edge_text = Phrase(reaches, num=len(best.rows), study=study)
     return Effect(
         -shortfall, -high, -low, "accuracy", best.num_seeds, len(stored.runs_of({})), pair_level, sd,
-        joined(([_cost_text(best, chosen, by)] if chosen else []) + _classes_texts(best.rows)),
+        joined(([_cost_text(best, chosen, by)] if chosen else []) + _classes_texts(best)),
         doubts=doubts_about([stored], best.num_seeds), caveats=(edge_text,) if is_at_edge else (),
     )  # fmt: skip
 
@@ -61,7 +61,7 @@ def _cost_text(best: Best, chosen: TradeOff, by: str) -> Phrase:
     """How long training takes at the chosen rate, and how much that saves compared with the best rate."""
     lr, best_lr = float(chosen.row["lr"]), float(best.best["lr"])
     trains = "{rate} trains for {cost} epochs" if by == "epochs" else "{rate} trains for {cost} seconds"
-    own = Phrase(trains, rate=power(lr), cost=f"{chosen.row[f'{by}_mean']:.0f}")
+    own = Phrase(trains, rate=decimal_rate(lr), cost=f"{chosen.row[f'{by}_mean']:.0f}")
     if lr == best_lr:
         return Phrase("{own}, and is the best rate too", own=own)
     if math.isnan(chosen.saved):  # no seed ran at both rates
@@ -70,16 +70,18 @@ def _cost_text(best: Best, chosen: TradeOff, by: str) -> Phrase:
     if math.isnan(chosen.saved_high):
         interval = Phrase("too few runs in common for an interval")
     saves = "{own} and saves {saved} ({interval}) against the best rate, {best}"
-    return Phrase(saves, own=own, saved=f"{chosen.saved:.0%}", interval=interval, best=power(best_lr))
+    return Phrase(saves, own=own, saved=f"{chosen.saved:.0%}", interval=interval, best=decimal_rate(best_lr))
 
 
-def _classes_texts(rates: pd.DataFrame) -> list[Phrase]:
+def _classes_texts(best: Best) -> list[Phrase]:
     texts = []
-    for verdict in ("good", "undecided", "worse"):
-        exponents = [f"10^{math.log10(lr):.3g}" for lr in rates.loc[rates["verdict"] == verdict, "lr"]]
-        named: str = ", ".join(exponents) or Phrase("none")
-        if len(exponents) > 11:
-            named = Phrase("{num} rates", num=len(exponents))
+    verdicts: tuple[Verdict, ...] = ("good", "undecided", "worse")
+    for verdict in verdicts:
+        stretches = [
+            low if low == high else Phrase("{low} to {high}", low=low, high=high)
+            for low, high in (map(decimal_rate, ends) for ends in best.stretches(verdict))
+        ]
+        named = joined(stretches, ", ") if stretches else Phrase("none")
         texts.append(Phrase("{verdict}: {rates}", verdict=Phrase(verdict), rates=named))
     return texts
 

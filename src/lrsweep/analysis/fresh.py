@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lrsweep.analysis.study import Choice, NoSuchRuns, Study, power
+from lrsweep.analysis.rates import decimal_rate
+from lrsweep.analysis.study import Choice, NoSuchRuns, Study
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,6 @@ def plan_fresh_runs(study: Study, decades: float, also: Iterable[Mapping[str, An
 
 def _edge_text(arm: str, choice: Choice) -> str:
     if choice.neighbour is None:
-        return f"{arm} was tried at one rate only, {power(choice.lr)}"
+        return f"{arm} was tried at one rate only, {decimal_rate(choice.lr)}"
     side, other = ("lowest", "lower") if choice.is_lowest else ("highest", "higher")
-    return f"the best rate of {arm}, {power(choice.lr)}, is the {side} that was tried; a {other} one may be better"
+    return f"the best rate of {arm}, {decimal_rate(choice.lr)}, is the {side} that was tried; a {other} one may be better"

@@ -10,6 +10,7 @@ import pandas as pd
 from lrsweep.analysis.block_design import BlockDesign
 from lrsweep.analysis.evidence import Evidence, doubts_about
 from lrsweep.analysis.phrases import Phrase, joined
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.study import NoSuchRuns
 from lrsweep.analysis.verdicts import Effect, mean_effect, ranked
 
@@ -34,8 +35,8 @@ def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[s
             Phrase(
                 "{length}: from {low} to {high}, {width} decades; the best rate is inside on {num} of {total} seeds",
                 length=_length_text(name),
-                low=f"10^{lower.mean():.2f}",
-                high=f"10^{upper.mean():.2f}",
+                low=decimal_rate(10 ** lower.mean()),
+                high=decimal_rate(10 ** upper.mean()),
                 width=f"{(upper - lower).mean():.1f}",
                 num=int((margins[-1] > 0).sum()),
                 total=len(lr_SR),
@@ -47,7 +48,7 @@ def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[s
     return replace(
         chosen,
         num_runs=sum(map(len, margins)),
-        detail=joined([Phrase("the best rate is {rate}", rate=f"10^{best:.3g}"), *silent]),
+        detail=joined([Phrase("the best rate is {rate}", rate=decimal_rate(10**best)), *silent]),
         parts=tuple(zip(names, parts, strict=True)),
         doubts=doubts_about([stored], chosen.num_seeds),
     )

@@ -1,6 +1,5 @@
 """A study's tables and arms: find the arm that a claim means, name it, and choose its learning rate."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -154,8 +153,3 @@ def _shortened(value: object) -> str:
 
 def described(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in settings.items()) or Phrase("the defaults")
-
-
-def power(lr: float) -> str:
-    """As a power of ten: 10^-2.5."""
-    return f"10^{round(math.log10(lr), 2):g}"

@@ -1,8 +1,12 @@
 """Summarise the runs of each arm and learning rate over the seeds."""
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 from scipy import stats
 
+from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.config import WITHOUT_EFFECT
 from lrsweep.storage import tables
 
@@ -59,7 +63,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     - arm, lr, num_runs, num_ok, num_diverged, num_failed
     - num_scored, num_learned, num_measured: runs with a validation accuracy, above chance, and not failed
     - valid_mean, valid_sd, valid_low, valid_high: validation accuracy, its sample standard deviation and the confidence interval
-      of the mean (NaN for one seed)
+      of the mean (NaN with fewer than MIN_SEEDS seeds)
     - test_mean, test_sd, test_low, test_high: the same for test accuracy
     - epochs_mean, epochs_low, epochs_high
     - num_timed: runs with a time, see `with_seconds`; seconds_mean, seconds_low, seconds_high
@@ -91,6 +95,11 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def half_interval(sd: pd.Series, num: pd.Series) -> pd.Series:
-    """Half the confidence interval of a mean, by Student's t. With few seeds, a percentile bootstrap covers far too little."""
-    return (sd / num**0.5).mul(stats.t.isf((1 - CONFIDENCE) / 2, num - 1))  # NaN where num is 1
+def half_interval(sd: Any, num: Any, level: float = 1 - CONFIDENCE) -> Any:
+    """Half the interval of a mean at 1 - `level`, by Student's t, for numbers or columns. NaN with fewer than MIN_SEEDS values.
+
+    With few seeds, a percentile bootstrap covers far too little.
+    """
+    num = np.asarray(num, dtype=float)
+    half = np.where(num < MIN_SEEDS, np.nan, stats.t.isf(level / 2, num - 1) * sd / np.sqrt(num))
+    return half if half.ndim else float(half)

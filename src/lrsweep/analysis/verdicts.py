@@ -23,6 +23,7 @@ from scipy import stats
 
 from lrsweep.analysis.shortfall import DELTA as ACCURACY_DELTA
 from lrsweep.analysis.shortfall import MAX_SEEDS
+from lrsweep.analysis.summary import half_interval
 
 Word = Literal["holds", "does not hold", "no difference that matters", "open", "not testable"]
 
@@ -60,13 +61,6 @@ def judge(effect: Effect, delta: float, costs_nothing: bool = False) -> Word:
     if effect.low > bar:
         return "holds"
     return "does not hold" if effect.high < bar else "open"
-
-
-def half_interval(sd: float, num_seeds: int, level: float) -> float:
-    """Half of Student's interval of a mean at 1 - level. NaN with fewer than two seeds."""
-    if num_seeds < 2:
-        return math.nan
-    return float(stats.t.isf(level / 2, num_seeds - 1)) * sd / math.sqrt(num_seeds)
 
 
 def mean_effect(by_seed: pd.Series, level: float, unit: str) -> Effect:

@@ -30,7 +30,8 @@ from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.evidence import read_study
 from lrsweep.analysis.findings import CONFIRM
 from lrsweep.analysis.fresh import FreshRuns, plan_fresh_runs
-from lrsweep.analysis.study import Study, power
+from lrsweep.analysis.rates import decimal_rate
+from lrsweep.analysis.study import Study
 from lrsweep.cli.streams import write_any_text
 from lrsweep.config import CONF_DIR, DICTS, ConfigError, MachineConfig, RunConfig, StudyConfig, require
 from lrsweep.report.texts.commands import TEXTS, in_hydra, in_quotes, settings, study_name
@@ -88,7 +89,7 @@ def require_trust(study: Study, trusted: set[str]) -> None:
 def describe(study: Study, fresh: FreshRuns, num_seeds: int) -> str:
     """Tell the user which runs will start, which are left out, and which best rates are doubtful."""
     lines = [f"Fresh runs of {study.name} on {num_seeds} seeds from {FIRST_FRESH_SEED} on:"]
-    lines += [f"  {study.called(arm)}: {', '.join(map(power, rates))}" for arm, rates in fresh.rates.items()]
+    lines += [f"  {study.called(arm)}: {', '.join(map(decimal_rate, rates))}" for arm, rates in fresh.rates.items()]
     lines += [f"Left out: {reason}" for reason in fresh.left_out]
     lines += [f"Warning: {text}" for text in fresh.at_edge]
     return "\n".join(lines)

@@ -32,8 +32,8 @@ def is_user_error(error: Exception) -> bool:
 def explain(error: BaseException) -> str:
     """Describe the error in one line. Messages of Hydra and OmegaConf lose their internals, and a typo gets a suggestion."""
     chain = [error]
-    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(inner)
+    while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
+        chain.append(inner)  # in a debugger, OmegaConf makes chains that are circles
     for link in chain:
         if isinstance(link, _OUR_ERRORS):
             return _in_one_line(link)

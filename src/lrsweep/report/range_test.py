@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.findings import analyse
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.suggestions import combine, suggest
 from lrsweep.config import RunConfig, flatten
 from lrsweep.records import RangeTest
@@ -18,7 +19,7 @@ from lrsweep.report.figures.axes import legend_below, lr_axis
 from lrsweep.report.figures.files import Figure, save
 from lrsweep.report.figures.style import LINES, MARKERS, mark_good, new_figure
 from lrsweep.report.texts.language import say
-from lrsweep.report.texts.wording import decimal_rate, number, seeds_text
+from lrsweep.report.texts.wording import number, seeds_text
 from lrsweep.storage import store
 from lrsweep.storage.range_tests import has_range_tests, read_range_tests
 from lrsweep.storage.tables import setting_cell

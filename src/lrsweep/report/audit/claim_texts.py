@@ -193,10 +193,14 @@ def claim_section(one: Judged, level: float, figure: str) -> str:
     ]
     if claim.reading:
         parts.append(say("Read as: {reading}", reading=escaped(own(claim, "reading"))))
-    parts += _deciding(one, level, figure) if one.result else [escaped(own(claim, "not_testable"))]
+    parts.append(f"<details><summary>{say('How it was tested')}</summary>" if one.result else escaped(own(claim, "not_testable")))
+    if one.result:
+        parts += _deciding(one, level, figure)
     if one.also:
         heading = say("Beside it (95 % each; they decide nothing):") if one.result else say("Drawn from the program's formula:")
         parts.append("\n".join([heading, "", *map(_secondary, one.also)]))
+    if one.result:
+        parts.append("</details>")
     return "\n\n".join(parts)
 
 

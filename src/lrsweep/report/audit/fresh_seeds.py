@@ -5,8 +5,7 @@ import math
 import pandas as pd
 
 from lrsweep.analysis.study import NoSuchRuns, Study
-from lrsweep.analysis.summary import CONFIDENCE
-from lrsweep.analysis.verdicts import half_interval
+from lrsweep.analysis.summary import half_interval
 from lrsweep.report.texts.language import say
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import escaped, lr_text, number, percent
@@ -38,7 +37,7 @@ def _remark(study: Study, arm: str, lr: float) -> str:
 
 
 def _mean_text(values: pd.Series) -> str:
-    half = half_interval(float(values.std()), len(values), 1 - CONFIDENCE)
+    half = half_interval(values.std(), len(values))
     return percent(float(values.mean())) + ("" if math.isnan(half) else f" ± {half * 100:.2f}")
 
 

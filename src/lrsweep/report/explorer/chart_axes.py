@@ -6,8 +6,8 @@ from typing import Any
 
 import altair as alt
 
+from lrsweep.analysis.rates import power_of_ten
 from lrsweep.report.texts.language import say
-from lrsweep.report.texts.wording import power_of_ten
 
 LEAST_ERROR = 1e-4  # drawn instead of zero, which a log scale cannot show
 MOST_LOSS = 10.0  # larger losses of runs that diverge are cut off

@@ -9,8 +9,8 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation
 
+from lrsweep.analysis.rates import decimal_rate, power_of_ten
 from lrsweep.report.figures.style import is_narrow
-from lrsweep.report.texts.wording import decimal_rate, power_of_ten
 
 _DECADES_IN_DECIMALS = 2.5  # a rate axis up to this long is labelled 0.001, 0.003 …, a longer one 10⁻³, 10⁻² …
 _LONG_LABEL = 22  # characters; two longer labels do not fit side by side into a narrow figure

@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.fixed_budget import PATIENCES, Sensitivity
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.report.figures.axes import error_axis, legend_below, log_limits, lr_axis, plain_log
 from lrsweep.report.figures.style import (
     ACCURACY,
@@ -31,7 +32,7 @@ from lrsweep.report.figures.style import (
     mark_edges,
     mark_good,
 )
-from lrsweep.report.texts.wording import counted, decimal_rate, seeds_text
+from lrsweep.report.texts.wording import counted, seeds_text
 
 _MARGIN = 10**0.2  # between the outermost rates and the ends of the axis
 _MAX_LOSS = 5  # times delta; rates that lose more are left out of the figure of prices

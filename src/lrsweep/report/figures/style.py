@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.edges import Edges
-from lrsweep.report.texts.wording import decimal_rate
+from lrsweep.analysis.rates import decimal_rate
 
 INK, SOFT, PALE, GRID = "#1C1F24", "#767676", "#B8B8B8", "#E5E5E5"
 ACCURACY, COST, GOOD, TRADE_OFF = "#0072B2", "#D55E00", "#009E73", "#CC79A7"

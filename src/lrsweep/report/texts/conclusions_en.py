@@ -12,6 +12,7 @@ from lrsweep.analysis.confirmation import Disagreement, disagreement
 from lrsweep.analysis.edges import Edge, Edges
 from lrsweep.analysis.explanations import VerySmall
 from lrsweep.analysis.findings import Findings
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.report.texts.wording import (
     counted,
@@ -25,7 +26,6 @@ from lrsweep.report.texts.wording import (
     rates_text,
     seconds_text,
     seeds_text,
-    short_rate,
     stretches_text,
     times,
 )
@@ -235,11 +235,13 @@ def edges_en(found: Findings) -> str:
 
 def _edge_en(edge: Edge | None, beyond: str, outermost: str, row: pd.Series) -> str:
     if edge is not None and edge.num_seeds > 1:
-        return f"{short_rate(edge.lr)} (95%: {short_rate(edge.low)} to {short_rate(edge.high)}; {seeds_text(edge.num_seeds)})"
+        return (
+            f"{decimal_rate(edge.lr)} (95%: {decimal_rate(edge.low)} to {decimal_rate(edge.high)}; {seeds_text(edge.num_seeds)})"
+        )
     if edge is not None:
-        return f"{short_rate(edge.lr)} (one seed)"
+        return f"{decimal_rate(edge.lr)} (one seed)"
     if row["num_learned"]:
-        return f"a rate {beyond} {short_rate(row['lr'])} (the {outermost} tried)"
+        return f"a rate {beyond} {decimal_rate(row['lr'])} (the {outermost} tried)"
     return "a rate that is not known, because no seed has a run at every rate"
 
 

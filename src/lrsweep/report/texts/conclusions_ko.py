@@ -9,6 +9,7 @@ from lrsweep.analysis.confirmation import Disagreement, disagreement
 from lrsweep.analysis.edges import Edge, Edges
 from lrsweep.analysis.explanations import VerySmall
 from lrsweep.analysis.findings import Findings
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.report.texts.language import all_of_them
 from lrsweep.report.texts.wording import (
@@ -21,7 +22,6 @@ from lrsweep.report.texts.wording import (
     points_interval,
     rates_text,
     seconds_text,
-    short_rate,
     stretches_text,
     times,
 )
@@ -230,11 +230,11 @@ def _edges(found: Findings) -> str:
 
 def _edge(edge: Edge | None, beyond: str, row: pd.Series) -> str:
     if edge is not None and edge.num_seeds > 1:
-        return f"{short_rate(edge.lr)}이다 (95%: {short_rate(edge.low)} ~ {short_rate(edge.high)}, 시드 {edge.num_seeds}개)"
+        return f"{decimal_rate(edge.lr)}이다 (95%: {decimal_rate(edge.low)} ~ {decimal_rate(edge.high)}, 시드 {edge.num_seeds}개)"
     if edge is not None:
-        return f"{short_rate(edge.lr)}이다 (시드 1개)"
+        return f"{decimal_rate(edge.lr)}이다 (시드 1개)"
     if row["num_learned"]:
-        return f"{beyond} ({short_rate(row['lr'])})"
+        return f"{beyond} ({decimal_rate(row['lr'])})"
     return "알 수 없다 (모든 학습률을 실행한 시드가 없다)"
 
 

@@ -12,11 +12,12 @@ from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.confirmation import disagreement
 from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.findings import Findings
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.report.texts.conclusions_en import caution_en, disagreement_en
 from lrsweep.report.texts.conclusions_ko import caution_ko
 from lrsweep.report.texts.language import is_korean
-from lrsweep.report.texts.wording import counted, decimal_rate, percent, points, seconds_text, seeds_text
+from lrsweep.report.texts.wording import counted, percent, points, seconds_text, seeds_text
 
 NEIGHBOUR = 0.5  # decades from the chosen rate to the neighbours whose loss is quoted
 

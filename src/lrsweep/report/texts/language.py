@@ -103,7 +103,7 @@ def _particle(text: str, after_consonant: str, after_vowel: str) -> str:
 def _ending(text: str) -> int:
     """How the last word ends when read aloud. What stands in brackets at the end is not read, and a power of ten ends in 승."""
     word = re.sub(r"(\s*\([^()]*\)|[*.])+$", "", text)
-    if re.search(r"10(\^[-\d.]+|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹·]+)$", word):
+    if re.search(r"10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹·]+$", word):
         return _CONSONANT
     last = word[-1:]
     if "가" <= last <= "힣":

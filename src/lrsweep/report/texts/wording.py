@@ -7,35 +7,19 @@ import math
 import re
 from collections.abc import Collection, Sequence
 
+from lrsweep.analysis.rates import decimal_rate, power_of_ten
 from lrsweep.report.texts.language import is_korean, say
 
 MAX_STRETCHES = 3  # longer lists are hard to read
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def lr_text(lr: float) -> str:
-    """10^-3.2 (0.000631), or only the number if the exponent has more than two decimals."""
-    exponent = math.log10(lr)
-    number = f"{lr:.3g}"
-    return f"10^{round(exponent, 2):g} ({number})" if math.isclose(exponent, round(exponent, 2), abs_tol=1e-9) else number
-
-
-def short_rate(lr: float) -> str:
-    """A rate that is not on a grid: 5.2e-06"""
-    return f"{lr:.2g}"
-
-
-def decimal_rate(lr: float) -> str:
-    """A rate for readers who do not think in exponents, with two digits: 0.0025, but 5.2×10⁻⁶"""
-    if lr >= 1e-4:
-        return f"{float(f'{lr:.2g}'):f}".rstrip("0").rstrip(".") or "0"
-    mantissa, exponent = f"{lr:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}×{power_of_ten(int(exponent))}"
-
-
-def power_of_ten(exponent: int) -> str:
-    """10⁻⁶"""
-    return "10" + str(exponent).translate(_SUPERSCRIPT)
+    """0.00063 (10⁻³·²), or only the number, with one more digit, if the exponent has more than two decimals."""
+    exponent = round(math.log10(lr), 2)
+    if math.isclose(math.log10(lr), exponent, abs_tol=1e-9):
+        number, power = decimal_rate(lr), power_of_ten(exponent)
+        return number if number == power else f"{number} ({power})"
+    return f"{lr:.3g}"
 
 
 def rates_text(low: float, high: float, to: str = "to") -> str:

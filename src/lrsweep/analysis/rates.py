@@ -1,0 +1,16 @@
+"""Learning rates as text, for readers who do not think in exponents."""
+
+_SUPERSCRIPT = str.maketrans("-.0123456789", "⁻·⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def decimal_rate(lr: float) -> str:
+    """With two digits: 0.0025, but 5.2×10⁻⁶, and 10⁻⁶"""
+    if lr >= 1e-4:
+        return f"{float(f'{lr:.2g}'):f}".rstrip("0").rstrip(".") or "0"
+    mantissa, exponent = f"{lr:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}×{power_of_ten(int(exponent))}".removeprefix("1×")
+
+
+def power_of_ten(exponent: float) -> str:
+    """10⁻⁶ or 10⁻²·⁵"""
+    return "10" + f"{exponent:g}".translate(_SUPERSCRIPT)
