@@ -106,6 +106,11 @@ WRONG_NETS = {
         "fails on images of the shape [2, 1, 8, 8]: RuntimeError: mat1",
     ),
     "a tuple as output": (NET.replace("self.head(", "1, self.head("), "my_nets:Net", "got tuple"),
+    "outputs that are not numbers": (
+        NET.replace("self.head(", "float('nan') * self.head("),
+        "my_nets:Net",
+        "my_nets:Net gives NaN or infinite outputs before it is trained",
+    ),
     "an error only in training": (
         NET.replace("        return", "        assert not self.training or len(x) > 50\n        return"),
         "my_nets:Net",

@@ -58,6 +58,8 @@ def _try_a_step(run: RunConfig, folder: Path) -> None:
         if isinstance(logits_BC, torch.Tensor):
             got = f"{list(logits_BC.shape)}" + ("" if logits_BC.is_floating_point() else f" of {logits_BC.dtype}")
         raise ConfigError(f"{model} must give floats of the shape {wanted} (images, classes) for images {shape}, got {got}")
+    if not logits_BC.isfinite().all():
+        raise ConfigError(f"{model} gives NaN or infinite outputs before it is trained")
     try:
         train_step(learner, part.images, part.labels, run.optimizer.lr)
         evaluate(run, learner.model, part)

@@ -189,19 +189,16 @@ def claim_section(one: Judged, level: float, figure: str) -> str:
     parts = [
         f"### {claim.id}",
         f"{verdict_of(one)} {escaped(own(claim, 'claim'))}{caveat(one)}",
+        f"<details><summary>{say('Quote and tests')}</summary>",
         f"> {escaped(claim.quote)}\n\n{where}.",
     ]
     if claim.reading:
         parts.append(say("Read as: {reading}", reading=escaped(own(claim, "reading"))))
-    parts.append(f"<details><summary>{say('How it was tested')}</summary>" if one.result else escaped(own(claim, "not_testable")))
-    if one.result:
-        parts += _deciding(one, level, figure)
+    parts += _deciding(one, level, figure) if one.result else [escaped(own(claim, "not_testable"))]
     if one.also:
         heading = say("Beside it (95 % each; they decide nothing):") if one.result else say("Drawn from the program's formula:")
         parts.append("\n".join([heading, "", *map(_secondary, one.also)]))
-    if one.result:
-        parts.append("</details>")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, "</details>"])
 
 
 def _deciding(one: Judged, level: float, figure: str) -> list[str]:

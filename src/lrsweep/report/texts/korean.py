@@ -283,7 +283,7 @@ KOREAN: dict[str, str] = {
     "{train:,} training, {valid:,} validation, {test:,} test images; {length}": "학습 {train:,}장, 검증 {valid:,}장, 테스트 {test:,}장; {length}",
     # The audit: method
     "How it was judged": "판정 방법",
-    "How it was tested": "검정 방법과 결과",
+    "Quote and tests": "원문과 검정",
     "**Read as its author would want it read.** Each claim has a reading, and one test that decides. Other tests are shown beside it and never decide. Some claims say that something costs nothing that matters. They are judged against minus the smallest difference that matters.": "**글쓴이가 뜻한 대로 읽는다.** 주장마다 어떻게 읽었는지를 밝히고, 검정 하나로 판정한다. 다른 검정은 함께 보이되 판정에는 쓰지 않는다. 무엇을 해도 의미 있는 손해가 없다는 주장은 0 대신, 의미 있는 가장 작은 차이에 음의 부호를 붙인 값과 비교한다.",
     "**The smallest difference that matters** (δ): {accuracy} of test accuracy (20 of 10,000 images; two standard errors of one score are 0.28 points), {factor} of time or epochs, {decades} of learning rate. A claim that needs another δ says why.": "**의미 있는 가장 작은 차이** (δ): 테스트 정확도 {accuracy} (10,000장 중 20장. 점수 하나의 표준 오차 두 배가 0.28%p이다), 시간이나 epoch 수의 {factor}, 학습률 {decades}. 다른 δ를 쓰는 주장에는 까닭을 적었다.",
     "**Five verdicts.** *No difference that matters*: the whole interval lies within ±δ, on either side of zero. Otherwise *holds here*: it lies above zero, the claim's side. *Does not hold here*: it lies below zero. *Open*: none of these. An open claim says how many seeds would probably decide it (80 %, if effect and spread are as estimated). *Not testable here*: a definition, or a statement about the literature.": "**다섯 가지 판정.** *의미 있는 차이 없음*: 구간 전체가 ±δ 안에 있다. 그 밖에 구간 전체가 0보다 크면(주장 쪽) *여기서는 성립함*, 0보다 작으면 *여기서는 성립하지 않음*이다. 어느 것도 아니면 *아직 알 수 없음*이며, 시드가 몇 개면 판정할 수 있을지를 적었다(효과와 흩어짐이 추정과 같을 때 80%의 확률). *여기서는 검증할 수 없음*: 정의이거나 다른 연구에 관한 주장이다.",
