@@ -2,10 +2,8 @@
 
 import re
 
-from lrsweep.report.texts.korean import KOREAN
+from lrsweep.report.texts.figure_words import glossary
 
-# Korean texts that quote English: the words in the figures, and the title of a paper.
-_QUOTING = [text for text in KOREAN.values() if "그림 속의" in text]
 _MAY_BE_ENGLISH = re.compile(
     r"```.*?```|`[^`\n]*`|“[^”]*”|!\[[^]]*\]\([^)]*\)|\]\([^)]*\)|<[^>]*>|\(Wortsman et al\. [^)]*\)", re.S
 )
@@ -14,8 +12,7 @@ _SENTENCE = re.compile(r"\b[a-z]{2,}(?:[ ,]+[a-z]{2,}){3,}")
 
 def english_in(korean: str) -> list[str]:
     """Four or more small English words in a row in a Korean Markdown text, except in code, quotes, errors and names."""
-    for text in _QUOTING:
-        korean = korean.replace(text, "")
+    korean = korean.replace(glossary(), "")
     # Errors of failed runs, and the names of engines, are not translated.
     lines = [line for line in korean.splitlines() if not re.match(r"\* .*, 시드 \d+: |\| 엔진", line)]
     return _SENTENCE.findall(_MAY_BE_ENGLISH.sub(" ", "\n".join(lines)))

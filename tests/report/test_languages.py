@@ -19,6 +19,7 @@ from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.audit.build import build_audit
 from lrsweep.report.build import build
+from lrsweep.report.texts.figure_words import FIGURE_WORDS, in_korean
 from lrsweep.report.texts.korean import KOREAN
 from lrsweep.report.texts.language import language, say, translated
 from lrsweep.report.texts.wording import counted
@@ -182,9 +183,42 @@ def test_both_languages_have_the_same_numbers_figures_and_headings(folder: Path,
         [re.findall("<svg.*?</svg>", figure, re.S) for figure in text_of(folder, f"{page}{ending}.html").split("<figure>")[1:]]
         for ending in ("", ".ko")
     ]
-    assert pictures[0] == pictures[1]
+    drawings = [[re.sub("[^<>]*</text>", "", "".join(figure)) for figure in page] for page in pictures]
+    assert drawings[0] == drawings[1]
     assert len(pictures[0]) == len(re.findall(r"\(figures/", english)) > 1
     assert all(pictures[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES)
+def test_the_words_in_the_figures_of_a_korean_page_are_korean(folder: Path, page: str) -> None:
+    words = set(re.findall("([^<>]*)</text>", text_of(folder, f"{page}.ko.html")))
+    names = {claim.id for claim in CLAIMS} | {"cross_entropy", "double_softmax", "base", "valley", "steepest", "slide"}
+    assert {
+        text for text in words - names if re.search("[A-Za-z]", text.replace("%p", "")) and not re.search("[가-힣]", text)
+    } == set()
+    assert len(words & set(FIGURE_WORDS.values())) > 3
+
+
+@pytest.mark.parametrize(
+    ("english", "korean"),
+    [
+        ("own 3 seeds", "본 실험의 시드 3개"),
+        ("own one seed", "본 실험의 시드 1개"),
+        ("20 fresh seeds", "새 시드 20개"),
+        ("effect (percentage points; logarithmic beyond ±1)", "효과 (%p, ±1 밖은 로그 눈금)"),
+        ("minimum/10: no suggestion", "minimum/10: 제안 없음"),
+        ("valley: 0.0016", "valley: 0.0016"),
+        ("my <arm> & {more}", "my <arm> & {more}"),
+    ],
+)
+def test_a_text_of_a_figure_is_translated_with_the_texts_inside_it(english: str, korean: str) -> None:
+    assert in_korean(english) == korean
+
+
+@pytest.mark.parametrize("english", FIGURE_WORDS)
+def test_the_korean_words_of_a_figure_use_the_same_fields(english: str) -> None:
+    assert set(re.findall(r"{\w+}", FIGURE_WORDS[english])) == set(re.findall(r"{\w+}", english))
 
 
 @pytest.mark.slow
@@ -216,7 +250,7 @@ def test_the_chart_of_the_korean_page_has_no_english_texts(folder: Path) -> None
             if isinstance(value, dict | list) and key != "datasets":
                 yield from shown(value)
 
-    texts = {text for text in shown(json.loads(spec)) if re.search("[A-Za-z]", re.sub(r"%|10\^", "", text))}
+    texts = {text for text in shown(json.loads(spec)) if re.search("[A-Za-z]", text.replace("%", ""))}
     assert {text for text in texts if not re.search("[가-힣]", text)} <= {
         *("epoch", "epochs"),
         *("ok", "at chance", "diverged", "fresh seed", "accuracy", "loss", "seconds"),  # names that an expression replaces

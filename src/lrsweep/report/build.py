@@ -13,7 +13,7 @@ from lrsweep.analysis.study import Study
 from lrsweep.report.arm_comparison import comparison, comparison_note
 from lrsweep.report.explorer.chart import explorer_spec
 from lrsweep.report.figures.files import draw, remove_figures_not_in
-from lrsweep.report.figures.study_figures import main_figures, shortfall_figure, words_in_figures
+from lrsweep.report.figures.study_figures import main_figures, shortfall_figure
 from lrsweep.report.page.render import Progress, render_page
 from lrsweep.report.range_test import finder_figure
 from lrsweep.report.texts import markdown_tables
@@ -124,7 +124,7 @@ def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]
         checks.append(markdown_tables.sensitivity_section(main.sensitivity, main.best))
     heading = say("All learning rates of the study") if main.confirmation else say("All learning rates")
     return [
-        "\n\n".join(filter(None, [f"## {say('The evidence')}", words_in_figures(), *images])),
+        "\n\n".join([f"## {say('The evidence')}", *images]),
         *checks,
         f"## {heading}\n\n{say(RATES_NOTE)}\n\n{markdown_tables.rates_table(main.best.rows)}",
         f"## {say('Every run')}\n\n{say('Test accuracy.')}\n\n{markdown_tables.seeds_table(tables.of_arm(main.best.arm))}",

@@ -38,7 +38,7 @@ def build_audit(folder: Path) -> Path:
         with language(chosen):
             markdown = _markdown(folder, audit, studies, documents)
             page = render_page(audit_title(), markdown, folder, None, "audit.html")
-            files.write_atomically(folder / file_name("audit.md"), (with_switch(markdown, "audit.md") + "\n").encode())
+            files.write_atomically(folder / file_name("audit.md"), with_switch(markdown, "audit.md").encode())
             files.write_atomically(folder / file_name("audit.html"), page.encode())
     remove_figures_not_in(markdown, folder)
     return folder / "audit.md"

@@ -52,7 +52,7 @@ def rows_of(one: Judged) -> list[Row]:
     rows = [row for own in rows_by_unit([one]).values() for row in own]
     for row in rows[:1]:
         rows += [
-            Row(name[:_MAX_NAME], part, None, row.delta, row.costs_nothing)
+            Row(name.split(";")[0][:_MAX_NAME], part, None, row.delta, row.costs_nothing)
             for name, part in row.effect.parts
             if _has_interval(part)
         ]

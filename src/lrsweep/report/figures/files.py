@@ -36,8 +36,8 @@ class Figure:
 def draw(folder: Path, figure: Figure) -> str:
     """Draw a figure into folder/figures, and return its Markdown: the picture, and below it title and reading.
 
-    Writes a PNG, an SVG and a narrow SVG, which the page shows on phones. Both languages share the figures, whose words are
-    English: the Korean report comes second and draws nothing.
+    Writes a PNG, an SVG and a narrow SVG, which the page shows on phones. Their words are English. The Korean report comes
+    second and draws nothing; its page translates the words of the SVG.
     """
     if not is_korean():
         _draw(folder, figure)

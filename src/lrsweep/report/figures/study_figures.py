@@ -7,13 +7,8 @@ from lrsweep.analysis.findings import Analysis, Findings
 from lrsweep.analysis.fixed_budget import Sensitivity
 from lrsweep.report.figures import plots
 from lrsweep.report.figures.files import Figure
-from lrsweep.report.texts.language import is_korean, say
+from lrsweep.report.texts.language import say
 from lrsweep.report.texts.wording import counted, escaped, seeds_text
-
-
-def words_in_figures() -> str:
-    """For Korean readers: the figures serve both languages, so their words are English."""
-    return say("The words in the figures") if is_korean() else ""
 
 
 def main_figures(tables: Analysis, main: Findings) -> list[Figure]:

@@ -157,7 +157,6 @@ KOREAN: dict[str, str] = {
     "{low} to {high} seeds an arm": "설정마다 시드 {low} ~ {high}개",
     " (edge)": " (끝)",
     # Figures
-    "The words in the figures": "그림은 영어판과 함께 쓰므로 그림 속의 글은 영어이다. learning rate: 학습률, test error: 테스트 오차(1 - 정확도), validation accuracy: 검증 정확도, points of test accuracy lost: 잃는 테스트 정확도(%p), epochs of a run: 한 실행의 epoch 수, a run: 실행 하나, mean: 평균, 95% interval: 95% 구간, good · undecided · worse: 좋음 · 판단 보류 · 나쁨, good rates: 좋은 학습률, own seeds: 본 실험의 시드, fresh seeds: 새 시드, best trade-off: 정확도와 비용을 함께 고려한 최적, best rate so far: 지금까지 가장 좋은 학습률, at chance level: 우연 수준, diverged: 발산, half the seeds learn: 시드의 절반이 학습되는 곳, a mark: 표시, the best epoch: 가장 좋은 epoch, stopped with patience: 조기 종료, all epochs: 끝까지 학습, smoothed training loss of a batch: 배치의 학습 손실을 고르게 다듬은 값, no suggestion: 제안 없음.",
     "What each learning rate loses ({arm}, {seeds}{bars})": "학습률마다 잃는 테스트 정확도 ({arm}, {seeds}{bars})",
     "; bars: 95%, simultaneous": "; 막대: 동시에 성립하는 95% 구간",
     "A rate is good if its whole bar lies below δ, worse if its whole bar lies above, and undecided otherwise. A hollow mark has no interval: not every seed learned, or there are too few seeds. The axis is linear up to {linear:g} points.": "막대 전체가 δ보다 아래에 있으면 좋은 학습률, 위에 있으면 나쁜 학습률이고, 그 밖에는 판단을 보류한다. 속이 빈 점은 학습되지 않은 시드가 있거나 시드가 적어서 구간이 없다. 세로축은 {linear:g}%p까지 선형이다.",
@@ -227,7 +226,7 @@ KOREAN: dict[str, str] = {
     "Each line ends with what would settle the claim: the planned seeds, the number of runs, and the command.": "무엇을 하면 판정할 수 있는지를 함께 적었다. 계획한 시드, 실행 횟수, 명령이다.",
     "Effects at a glance": "한눈에 보는 효과",
     "The deciding effects, by unit.": "판정하는 효과를 단위별로 모았다.",
-    "In each figure, the right is the claim's side. The claim holds where the whole interval is to the right of the black line. The grey band shows differences that are too small to matter.": "그림에서 오른쪽이 주장 쪽이다. 구간 전체가 검은 선의 오른쪽에 있으면 주장이 성립한다. 회색 띠는 의미가 없을 만큼 작은 차이이다. (그림 속의 영어: effect 효과, holds 성립함, does not hold 성립하지 않음, no difference that matters 의미 있는 차이 없음, open 아직 알 수 없음, too small to matter 의미가 없을 만큼 작음.)",
+    "In each figure, the right is the claim's side. The claim holds where the whole interval is to the right of the black line. The grey band shows differences that are too small to matter.": "그림에서 오른쪽이 주장 쪽이다. 구간 전체가 검은 선의 오른쪽에 있으면 주장이 성립한다. 회색 띠는 의미가 없을 만큼 작은 차이이다.",
     "Effects in {unit} ({claims})": "효과, 단위: {unit} ({claims})",
     "percentage points": "%p",
     "ratios": "배수",

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 from lrsweep.analysis.phrases import Phrase
+from lrsweep.report.texts.figure_words import glossary
 from lrsweep.report.texts.korean import KOREAN
 
 Language = Literal["en", "ko"]
@@ -78,8 +79,9 @@ def other() -> Language:
 
 
 def with_switch(markdown: str, name: str) -> str:
-    """The Markdown of file `name` with a link to the other language below its title."""
-    return markdown.replace("\n", f"\n\n[{NAMES[other()]}]({file_name(name, other())})\n", 1)
+    """The Markdown of file `name` with a link to the other language below its title, and the words in its figures at the end."""
+    linked = markdown.replace("\n", f"\n\n[{NAMES[other()]}]({file_name(name, other())})\n", 1)
+    return "\n\n".join([linked.rstrip(), *([glossary()] if is_korean() else [])]) + "\n"
 
 
 class _Formatter(string.Formatter):
