@@ -40,7 +40,7 @@ def conclusions_ko(found: Findings) -> str:
     best = found.headline
     lines = [
         *(["### 5-2. 실험 결과", ""] if found.is_documents else []),
-        f"아래의 결론은 {_evidence(found)} ({escaped(best.arm)}).{_rest(found)} {caution_ko(found)}".rstrip(),
+        f"아래의 결론({escaped(best.arm)})은 {_evidence(found)}.{_rest(found)} {caution_ko(found)}".rstrip(),
         "",
         f"* {_range(best)}",
         f"* {_best_rate(best)}",
@@ -55,12 +55,12 @@ def conclusions_ko(found: Findings) -> str:
         lines += ["", "### 5-3. 실험 결과에 대한 이유 분석", ""]
     if low := found.very_small:
         lines.append(
-            "* 문서는 1e-5 미만에서 학습이 끝나는 이유를 5 epoch 동안 검증 성능이 나아지지 않기 때문이라고 설명한다. 실제로 이 범위에서는 "
+            "* 문서는 1e-5 미만에서는 5 epoch 동안 검증 성능이 나아지지 않아서 학습이 종료된다고 설명한다. 실제로 이 범위에서는 "
             f"{_share(low.num_out_of_patience, low.num_runs)} 조기 종료되었다. 그중 문서의 설명대로 첫 epoch의 성능을 한 번도 넘지 못한 "
             f"실행은 {low.num_stopped_at_once}회이다. 학습된 뒤에 끝난 실행은 {low.num_learned}회이다."
         )
     if slow := found.small:
-        reference = "좋은 학습률들" if len(found.best.good) else "가장 좋은 학습률"
+        reference = "좋은 학습률" if len(found.best.good) else "가장 좋은 학습률"
         lines.append(
             f"* 1e-5 ~ 1e-4에서는 {reference}에 비해 epoch 수가 {times(slow.epochs_ratio)}배이고 (중앙값), 테스트 정확도는 "
             f"{_points(slow.test_shortfall)} (평균)."
@@ -69,7 +69,7 @@ def conclusions_ko(found: Findings) -> str:
         if slow.num_still_improving == slow.num_out_of_patience > 1:
             improving = f"그 {slow.num_still_improving}회 모두"
         lines.append(
-            "* 문서는 이 범위에서 정확도가 느리게 오르는 동안 patience가 다한다고 추정한다. 실제로 "
+            "* 문서는 이 범위의 정확도가 낮은 것이, 정확도가 느리게 올라 최고 기록을 제때 갱신하지 못하기 때문이라고 추정한다. 실제로 "
             f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. {improving} 정확도가 가장 높았던 "
             "epoch 뒤에도 검증 손실이 최저값을 갱신하였다."
         )
@@ -79,17 +79,15 @@ def conclusions_ko(found: Findings) -> str:
 def _rest(found: Findings) -> str:
     if found.headline is found.best:
         return ""
-    explained = "학습률과 5-3은" if found.is_documents else "학습률은"
-    return f" 다만 학습이 시작되고 끝나는 {explained} 본 실험의 시드 {found.best.num_seeds}개로 얻은 것이다."
+    explained = "경계와 5-3은" if found.is_documents else "경계는"
+    return f" 다만 학습이 되고 안 되는 {explained} 본 실험의 시드 {found.best.num_seeds}개로 얻은 것이다."
 
 
 def _evidence(found: Findings) -> str:
     best = found.headline
     seeds = f"시드 {best.num_seeds}개로 얻은 것이다"
     if found.headline is not found.best:
-        seeds = (
-            f"학습률 {len(best.rows)}개를, 그것들을 고르는 데 쓰지 않은 새 시드 {best.num_seeds}개로 다시 실험하여 얻은 것이다"
-        )
+        seeds = f"학습률 {len(best.rows)}개를, 고르는 데 쓰지 않은 새 시드 {best.num_seeds}개로 다시 실험하여 얻은 것이다"
     if best.num_seeds < MIN_SEEDS or len(best.rows) < 2:
         return seeds
     return f"{seeds}. 구간은 시드별로 짝지어 비교한 95% 구간이며, 학습률 {len(best.rows)}개에 동시에 성립한다"
@@ -172,7 +170,9 @@ def _trade_off(best: Best) -> str:
     if chosen is None:
         return "최적의 학습률은 아직 알 수 없다. 좋다고 확인된 학습률이 없기 때문이다."
     lr = f"최적의 학습률은 **{lr_text(chosen.row['lr'])}이다**."
-    epochs = f"평균 {chosen.row['epochs_mean']:.1f}회이다{_between(chosen.row['epochs_low'], chosen.row['epochs_high'], '.1f')}"
+    epochs = (
+        f"평균 {chosen.row['epochs_mean']:.1f} epoch이다{_between(chosen.row['epochs_low'], chosen.row['epochs_high'], '.1f')}"
+    )
     if chosen.row["lr"] == best.best["lr"]:
         why = "좋다고 확인된 유일한 값이다. epoch 수는" if len(best.good) == 1 else "epoch 수도 좋은 학습률 가운데 가장 적어"
         return f"{lr} 검증 정확도가 가장 높은 바로 그 학습률이며, {why} {epochs}. {_seconds(best, chosen)}"
@@ -184,14 +184,14 @@ def _trade_off(best: Best) -> str:
 
 def _seconds(best: Best, trade_off: TradeOff) -> str:
     if best.fastest is None:
-        return "시간은 재지 못했다. 좋은 학습률의 실행 가운데 컴퓨터를 혼자 쓴 실행이 없다."
+        return "시간은 재지 못했다. 좋은 학습률의 실행 가운데 다른 작업의 방해를 받지 않은 것이 없다."
     row = best.fastest.row
     subject = (
         "수행 시간은" if row["lr"] == trade_off.row["lr"] else f"좋은 학습률 가운데 {lr_text(row['lr'])}의 수행 시간이 가장 짧아"
     )
     return all_of_them(
-        f"{subject} {seconds_text(row['seconds_mean'])}초이다{_between(row['seconds_low'], row['seconds_high'], '.0f')}. 컴퓨터를 혼자 쓴 "
-        f"실행만 잰 값이다 ({row['num_measured']}회 중 {row['num_timed']}회)."
+        f"{subject} {seconds_text(row['seconds_mean'])}초이다{_between(row['seconds_low'], row['seconds_high'], '.0f')}. 다른 작업의 "
+        f"방해를 받지 않은 실행만 잰 값이다 ({row['num_measured']}회 중 {row['num_timed']}회)."
     )
 
 
@@ -219,13 +219,13 @@ def _listed(rates: tuple[float, ...]) -> str:
 def _edges(found: Findings) -> str:
     rows, edges = found.best.rows, found.edges
     if not rows["num_learned"].any():
-        return "학습이 시작되는 학습률은 알 수 없다. 학습된 실행이 없다."
+        return "학습이 되고 안 되는 경계는 알 수 없다. 학습된 실행이 없다."
     first, last = rows.iloc[0], rows.iloc[-1]
     if edges == Edges(None, None) and first["num_learned"] and last["num_learned"]:
-        return f"학습이 시작되고 끝나는 학습률은 실험한 범위 ({rates_text(first['lr'], last['lr'], '~')}) 밖에 있다."
+        return f"학습이 되고 안 되는 경계는 실험한 범위 ({rates_text(first['lr'], last['lr'], '~')}) 밖에 있다."
     start = _edge(edges.start, "실험한 가장 작은 학습률보다 작다", first)
     end = _edge(edges.end, "실험한 가장 큰 학습률보다 크다", last)
-    return f"학습이 시작되는 학습률 (시드의 절반이 학습되는 값) 은 {start}. 학습이 더 이상 되지 않는 학습률은 {end}."
+    return f"학습이 되는 가장 작은 학습률 (시드의 절반이 학습되는 값) 은 {start}. 가장 큰 학습률은 {end}."
 
 
 def _edge(edge: Edge | None, beyond: str, row: pd.Series) -> str:
@@ -244,8 +244,8 @@ def _no_learning(low: VerySmall) -> str:
     if low.learned_from is None:
         return f"{claim} 실제로 {low.num_runs}회 모두 학습되지 않았다 (테스트 정확도 최고 {top})."
     return (
-        f"{claim} 그러나 이 범위의 {low.num_runs}회 중 {low.num_learned}회는 {lr_text(low.learned_from)}부터 학습되었고, 그중 가장 높은 "
-        f"테스트 정확도는 {top}이다."
+        f"{claim} 그러나 이 범위의 실행 {low.num_runs}회 중 {low.num_learned}회는 학습되었다. 모두 학습률이 "
+        f"{lr_text(low.learned_from)} 이상이며, 가장 높은 테스트 정확도는 {top}이다."
     )
 
 

@@ -95,7 +95,7 @@ def _rate_ko(best: Best) -> str:
             f"아마 **{lr}**일 것이다. 검증 정확도가 가장 높다. 다만 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인된 "
             f"학습률은 아직 없다.{needed}"
         )
-    text = f"**{lr}**. 가장 좋은 학습률에 비해 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인되었다."
+    text = f"**{lr}**. 정확도가 가장 높은 학습률에 비해 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인되었다."
     if len(best.good) > 1:
         text += f" 이렇게 확인된 학습률 {len(best.good)}개({_span(best.good, '~')}) 가운데 epoch 수가 가장 적다."
     if num := len(best.undecided):
@@ -121,7 +121,7 @@ def _neighbours_en(best: Best, edges: Edges) -> str:
 
 def _neighbours_ko(best: Best, edges: Edges) -> str:
     parts = [
-        f"{decimal_rate(row['lr'])}에서는 {points(row['shortfall'])}%p를 잃는다{_interval(row, '~')}."
+        f"{decimal_rate(row['lr'])}에서는 정확도를 {points(row['shortfall'])}%p 잃는다{_interval(row, '~')}."
         for row in _neighbours(best)
         if not math.isnan(row["shortfall"])
     ]
@@ -164,7 +164,7 @@ def _certainty_ko(found: Findings) -> str:
     else:
         text = f"시드 {best.num_seeds}개로 얻은 결과이다."
     if best.num_seeds >= MIN_SEEDS and len(best.rows) > 1:
-        text += f" 손실의 95% 구간은 학습률 {len(best.rows)}개에 동시에 성립한다."
+        text += f" 정확도 손실의 95% 구간은 학습률 {len(best.rows)}개에 동시에 성립한다."
     if found.confirmation is not None and found.headline is found.best:
         row = found.confirmation.best
         text += f" 새 시드 {found.confirmation.num_seeds}개에서는 테스트 정확도가 {percent(row['test_mean'])}였다."
