@@ -28,8 +28,9 @@ def found(tables: dict[str, pd.DataFrame], **settings: Any) -> Any:
 def test_a_suggestion_loses_as_much_as_the_sweep_at_that_rate() -> None:
     effect = found({"find/100": given(valley=[-2.5, -2.5, -2.5, -2.5], slide=[-2.75, -2.75, -2.25, -9.0])})
     assert effect.effect == pytest.approx(0.0, abs=1e-9)
-    losses = [0.015, 0.015, 0.04, 0.03]  # interpolated between two rates; beyond the last rate as at the last rate
-    assert dict(effect.parts)["slide, 100 steps"].effect == pytest.approx(-np.mean(losses))
+    losses = [0.015, 0.015, 0.04]  # interpolated between two rates; a rate that is lower than all rates counts as none
+    slide = "slide, 100 steps: no suggestion among the rates that ran on 1 of 4 seeds"
+    assert dict(effect.parts)[slide].effect == pytest.approx(-np.mean(losses))
 
 
 def test_the_rule_and_length_that_lose_the_least_are_recommended() -> None:
@@ -42,7 +43,10 @@ def test_the_rule_and_length_that_lose_the_least_are_recommended() -> None:
 
 def test_a_rule_that_sometimes_has_no_suggestion_says_so_and_is_not_recommended() -> None:
     effect = found({"find/100": given(valley=[-2.5, -2.5, -2.5, math.nan], slide=[-2.4] * 4)})
-    assert [name for name, _ in effect.parts] == ["valley, 100 steps: no suggestion on 1 of 4 seeds", "slide, 100 steps"]
+    assert [name for name, _ in effect.parts] == [
+        "valley, 100 steps: no suggestion among the rates that ran on 1 of 4 seeds",
+        "slide, 100 steps",
+    ]
     assert effect.detail.startswith("the least is lost by slide")
     assert judge(effect, 0.002, costs_nothing=True) == "open"
 
@@ -69,6 +73,13 @@ def test_the_margin_of_a_range_is_the_distance_to_its_nearer_end(lows: list[floa
     num_inside = 4 if margin > 0 else 0
     assert effect.parts[0][0].endswith(f"the best rate is inside on {num_inside} of 4 seeds")
     assert judge(effect, 0.0) == ("holds" if margin > 0 else "does not hold")
+
+
+def test_a_range_says_how_often_its_upper_end_fails() -> None:
+    study = make_study(np.array([0.95, 0.98, 0.90, 0.1]) + np.zeros((4, 1, 1)), rates=[1e-3, 10**-2.5, 1e-2, 10**-1.5])
+    tables = {"find/300": given(low=[-3.5] * 4, high=[-2.3, -1.4, -1.6, -2.3])}  # the edge is at 10^-1.75
+    effect = bracket(evidence_of(study, suggestions=tables), 0.05, study="made", finders=["find/300"], low="low", high="high")
+    assert effect.detail == "the best rate is 0.0032; in 2 of 4 tests, at least half of the seeds fail at the upper rate"
 
 
 def test_the_best_of_several_lengths_counts() -> None:

@@ -235,6 +235,13 @@ def test_the_interval_of_a_mean_agrees_with_scipy(accuracies: list[float]) -> No
         assert (row["num_runs"], row["num_scored"]) == (len(column), len(accuracies))
 
 
+def test_seconds_are_scaled_to_the_epochs_of_all_runs(make_record: MakeRecord) -> None:
+    """Two of three runs were timed; they took 1 s per epoch, but the third run is longer."""
+    runs = make_runs([[0.9], [0.9], [0.9]], epochs=[[10], [20], [60]], seconds=[[10.0], [20.0], [math.nan]])
+    row = summarise(runs).iloc[0]
+    assert (row["num_timed"], row["epochs_mean"], row["seconds_mean"]) == (2, 30, 30)
+
+
 def test_two_runs_give_no_interval() -> None:
     row = summarise(make_runs([[0.9], [0.8]])).iloc[0]
     assert row["valid_mean"] == pytest.approx(0.85)

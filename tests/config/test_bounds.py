@@ -89,7 +89,7 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     ),
     ("data.num_test", {"classes": [0, 1]}, "from 1 to 2115 (all images of data.classes)", (0, 2_116, 9_999), (1, 2_115)),
     ("model.activation", {}, "one of sigmoid, tanh, relu, leaky_relu, elu, linear", ("gelu",), ("elu", "linear")),
-    ("model.conv_activation", {}, "one of relu, linear", ("sigmoid",), ("linear",)),
+    ("model.conv_activation", {}, "one of sigmoid, tanh, relu, leaky_relu, elu, linear", ("gelu",), ("elu", "linear")),
     ("model.pool", {}, "one of max, mean", ("none",), ("mean",)),
     ("model.dropout", {}, "from 0 to below 1", (-0.1, 1.0, NAN), (0.0, BELOW_1)),
     ("model.init", {}, "one of pytorch, xavier, he, zero, large", ("zeros",), ("he", "zero", "large")),

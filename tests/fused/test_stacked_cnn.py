@@ -65,7 +65,7 @@ def losses_and_gradients(
         ({"activation": "tanh"}, LossConfig(l1=1e-3)),
         ({"activation": "relu"}, LossConfig(l2=1e-2)),
         ({"activation": "leaky_relu"}, LossConfig(name="double_softmax", l1=1e-3, l2=1e-2)),
-        ({"activation": "elu"}, LossConfig()),
+        ({"activation": "elu", "conv_activation": "elu"}, LossConfig()),
         ({"activation": "linear", "pool": "mean"}, LossConfig()),
         ({"conv_activation": "linear"}, LossConfig()),
         ({"activation": "linear", "conv_activation": "linear", "pool": "mean"}, LossConfig()),

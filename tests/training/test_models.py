@@ -126,12 +126,13 @@ def other_layers(conv_activation: nn.Module, pool: nn.Module) -> nn.Sequential:
     return nn.Sequential(*(kinds.get(type(layer), layer) for layer in layers))
 
 
-@pytest.mark.parametrize("conv_activation", ["relu", "linear"])
+@pytest.mark.parametrize("conv_activation", ["relu", "leaky_relu", "elu", "linear"])
 @pytest.mark.parametrize("pool", ["max", "mean"])
 def test_the_network_pools_after_the_activation(conv_activation: str, pool: str) -> None:
     """The order matters for mean pooling: the ReLU of a mean differs from the mean of ReLUs."""
     ours = cnn(conv_activation=conv_activation, pool=pool).double()
-    activations, pools = {"relu": nn.ReLU(), "linear": nn.Identity()}, {"max": nn.MaxPool2d(2), "mean": nn.AvgPool2d(2)}
+    activations = {"relu": nn.ReLU(), "leaky_relu": nn.LeakyReLU(), "elu": nn.ELU(), "linear": nn.Identity()}
+    pools = {"max": nn.MaxPool2d(2), "mean": nn.AvgPool2d(2)}
     theirs = other_layers(activations[conv_activation], pools[pool]).double()
     theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
     batch = images(8, torch.float64)

@@ -64,11 +64,9 @@ def _cost_text(best: Best, chosen: TradeOff, by: str) -> Phrase:
     own = Phrase(trains, rate=decimal_rate(lr), cost=f"{chosen.row[f'{by}_mean']:.0f}")
     if lr == best_lr:
         return Phrase("{own}, and is the best rate too", own=own)
-    if math.isnan(chosen.saved):  # no seed ran at both rates
+    if math.isnan(chosen.saved_high):  # too few seeds ran at both rates
         return own
     interval = Phrase("95 %: {low} to {high}", low=f"{chosen.saved_low:.0%}", high=f"{chosen.saved_high:.0%}")
-    if math.isnan(chosen.saved_high):
-        interval = Phrase("too few runs in common for an interval")
     saves = "{own} and saves {saved} ({interval}) against the best rate, {best}"
     return Phrase(saves, own=own, saved=f"{chosen.saved:.0%}", interval=interval, best=decimal_rate(best_lr))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.block_design import BlockDesign
+from lrsweep.analysis.edges import learning_edges
 from lrsweep.analysis.evidence import Evidence, doubts_about
 from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.rates import decimal_rate
@@ -22,7 +23,8 @@ def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[s
     """
     stored = evidence.study(study)
     best = math.log10(evidence.best_rate(study, {}))
-    names, margins, silent = [], [], []
+    end = learning_edges(stored.runs_of({}), level).end
+    names, margins, silent, too_high = [], [], [], []
     for name in finders:
         lr_SR = _given(evidence, name).pivot(index="seed", columns="rule", values="lr")
         ends = lr_SR[[low, high]].dropna()
@@ -30,6 +32,7 @@ def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[s
             silent.append(Phrase("{length}: no seed has both suggestions", length=_length_text(name)))
             continue
         lower, upper = (np.log10(ends[end].to_numpy(dtype=float)) for end in (low, high))
+        too_high += [end is not None and x > math.log10(end.lr) for x in upper]
         margins.append(pd.Series(np.minimum(best - lower, upper - best), index=ends.index))
         names.append(
             Phrase(
@@ -44,11 +47,15 @@ def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[s
         )
     if not margins:
         raise NoSuchRuns(joined(silent))
+    notes = [Phrase("the best rate is {rate}", rate=decimal_rate(10**best)), *silent]
+    if any(too_high):
+        above = "in {num} of {total} tests, at least half of the seeds fail at the upper rate"
+        notes.append(Phrase(above, num=sum(too_high), total=len(too_high)))
     chosen, parts = ranked(lambda share: [mean_effect(margin, share, "decades") for margin in margins], level, len(margins) - 1)
     return replace(
         chosen,
         num_runs=sum(map(len, margins)),
-        detail=joined([Phrase("the best rate is {rate}", rate=decimal_rate(10**best)), *silent]),
+        detail=joined(notes),
         parts=tuple(zip(names, parts, strict=True)),
         doubts=doubts_about([stored], chosen.num_seeds),
     )
@@ -60,7 +67,8 @@ def finder(
     """How much test accuracy a run at the suggested rate loses against the best rate, paired by seed.
 
     The effect is minus this loss, for one `rule` in the range test `length`. Its parts are the effects of all rules and lengths,
-    each at `level`. Accuracy is interpolated linearly between the rates of the sweep.
+    each at `level`. Accuracy is interpolated linearly between the rates of the sweep. A
+    suggestion outside of them counts as none.
     """
     stored = evidence.study(study)
     accuracy_SR = BlockDesign(stored, "test_accuracy").by_rate(stored.find_arm({}))
@@ -74,7 +82,10 @@ def finder(
         accuracy = accuracy_SR.loc[seeds].to_numpy(dtype=float)
         for one in rules:
             suggested = np.log10(lr_SR.loc[seeds, one].to_numpy(dtype=float))
-            gain = [np.interp(x, exponents, own) - own[best] for x, own in zip(suggested, accuracy, strict=True)]  # NaN stays NaN
+            gain = [
+                np.interp(x, exponents, own, left=np.nan, right=np.nan) - own[best]
+                for x, own in zip(suggested, accuracy, strict=True)
+            ]
             parts[one, name] = mean_effect(pd.Series(gain, index=seeds, dtype=float).dropna(), level, "accuracy")
             num_seeds[one, name] = len(seeds)
     if not parts[rule, length].num_seeds:
@@ -86,7 +97,11 @@ def finder(
 
     def lacking(key: tuple[str, str]) -> str:
         num = num_seeds[key] - parts[key].num_seeds
-        return Phrase("no suggestion on {num} of {total} seeds", num=num, total=num_seeds[key]) if num else ""
+        return (
+            Phrase("no suggestion among the rates that ran on {num} of {total} seeds", num=num, total=num_seeds[key])
+            if num
+            else ""
+        )
 
     chosen, top = parts[rule, length], parts[recommended]
     half = "" if math.isnan(top.low) else f" ± {(top.high - top.effect) * 100:.2f}"

@@ -66,11 +66,13 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
       of the mean (NaN with fewer than MIN_SEEDS seeds)
     - test_mean, test_sd, test_low, test_high: the same for test accuracy
     - epochs_mean, epochs_low, epochs_high
-    - num_timed: runs with a time, see `with_seconds`; seconds_mean, seconds_low, seconds_high
+    - num_timed: runs with a time, see `with_seconds`; seconds_mean, seconds_low, seconds_high, scaled from the epochs of these
+      runs to the epochs of all
     """
     is_measured = runs["status"] != "failed"
     # A failed run has 0 epochs, which is not a measurement.
-    runs = runs.assign(epochs=runs["epochs"].where(is_measured), measured=is_measured)
+    epochs = runs["epochs"].where(is_measured)
+    runs = runs.assign(epochs=epochs, timed_epochs=epochs.where(runs["seconds"].notna()), measured=is_measured)
     table = runs.groupby(["arm", "lr"], sort=True).agg(
         num_runs=("run_id", "size"),
         valid_mean=("valid_accuracy", "mean"),
@@ -81,6 +83,7 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         epochs_sd=("epochs", "std"),
         seconds_mean=("seconds", "mean"),
         seconds_sd=("seconds", "std"),
+        timed_epochs=("timed_epochs", "mean"),
         num_timed=("seconds", "count"),
         num_scored=("valid_accuracy", "count"),
         num_learned=("learned", "sum"),
@@ -92,7 +95,10 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     for name, num in {"valid": "num_scored", "test": "num_scored", "epochs": "num_measured", "seconds": "num_timed"}.items():
         half = half_interval(table[f"{name}_sd"], table[num])
         table[f"{name}_low"], table[f"{name}_high"] = table[f"{name}_mean"] - half, table[f"{name}_mean"] + half
-    return table.reset_index()
+    seconds = ["seconds_mean", "seconds_low", "seconds_high"]
+    scale = (table["epochs_mean"] / table["timed_epochs"]).where(table["timed_epochs"] > 0, 1.0)
+    table[seconds] = table[seconds].mul(scale, axis="index")
+    return table.drop(columns="timed_epochs").reset_index()
 
 
 def half_interval(sd: Any, num: Any, level: float = 1 - CONFIDENCE) -> Any:

@@ -31,7 +31,7 @@ class ModelConfig:
     activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "linear"] = "sigmoid"
     """Activation of the dense layer. `linear`: no activation."""
 
-    conv_activation: Literal["relu", "linear"] = "relu"
+    conv_activation: Literal["sigmoid", "tanh", "relu", "leaky_relu", "elu", "linear"] = "relu"
     """Activation of the convolutions. `linear`: no activation."""
 
     pool: Literal["max", "mean"] = "max"

@@ -28,7 +28,8 @@ from lrsweep.storage import files
 RATES_NOTE = (
     "*Loses*: how much lower the mean test accuracy is than the best rate's, in percentage points, with its simultaneous 95% "
     "interval. *Class*: good if shown to lose less than δ, worse if shown to lose more or if a run did not learn. Accuracies and "
-    "epochs are means over the seeds, ± half of their own 95% interval. Seconds are of runs that had the machine to themselves."
+    "epochs are means over the seeds, ± half of their own 95% interval. Seconds are of runs that had the machine to themselves, "
+    "scaled to the mean epochs of all runs."
 )
 
 

@@ -64,7 +64,7 @@ class CNN(nn.Module):
     def _activate_and_pool(self, x: Tensor) -> Tensor:
         if self._pool == "mean":
             return F.avg_pool2d(self._conv_activation(x), 2)
-        # ReLU does not change which pixel is the largest, so pooling first gives the same bits and saves ReLU most of its work.
+        # No activation changes which pixel is the largest, so pooling first gives the same bits and saves most of the work.
         # A norm with a negative scale can change which pixel is the largest, so norms come before pooling.
         return self._conv_activation(F.max_pool2d(x, 2))
 

@@ -9,7 +9,7 @@ from lrsweep.analysis.block_design import METRICS
 from lrsweep.analysis.claims import Judged, Result, Test
 from lrsweep.analysis.plan import PAIRED_SD, detectable
 from lrsweep.analysis.shortfall import MAX_SEEDS
-from lrsweep.analysis.verdicts import DELTA, Effect, Word
+from lrsweep.analysis.verdicts import DELTA, POWER, Effect, Word
 from lrsweep.config import CONF_DIR
 from lrsweep.report.audit.effect_texts import effect_text, loss_text, signed, size_text
 from lrsweep.report.texts.language import is_korean, own, say, translated
@@ -26,7 +26,7 @@ WORDS: dict[Word, tuple[str, str]] = {  # mark and title, in the order of the pa
 LOSSES = ("blank", "finder", "balance")  # contrasts whose effect is minus a loss
 _MEASURED = {  # metric or contrast → what the effect is about
     "test_accuracy": "Test accuracy: {effect}",
-    "epochs_to_target": "Epochs to the same accuracy: {effect}",
+    **dict.fromkeys(("epochs_to_target", "epochs_to_equal"), "Epochs to the same accuracy: {effect}"),
     "late_fall": "Fall of the loss in the second half: {effect}",
     "optimum": "Best rate: {effect}",
     "usable_decades": "Range of usable rates: {effect}",
@@ -114,7 +114,10 @@ def to_settle(one: Judged, level: float) -> str:
 def _can_show(test: Test, level: float) -> str:
     if not test.is_fresh or METRICS.get(str(test.settings.get("metric"))) != "accuracy":
         return ""
-    difference = detectable(test.num_planned, PAIRED_SD, level / test.num_pairs)
+    if test.settings.get("reduce") == "all":  # every pair must show it; as if they were independent, which is cautious
+        difference = detectable(test.num_planned, PAIRED_SD, level, POWER ** (1 / test.num_pairs))
+    else:
+        difference = detectable(test.num_planned, PAIRED_SD, level / test.num_pairs)
     show = f"[{say('probably show')}](#{anchor(say('How it was judged'))})"
     if not test.costs_nothing:
         return say(", which {show} a difference of {points} points", show=show, points=f"{difference * 100:.2f}")
