@@ -73,7 +73,7 @@ def test_fresh_seeds_are_a_column(study: Study, tmp_path: Path) -> None:
     assert [row[column] for row in rows[1:]] == ["–", "95.50% ± 0.00 (3)"]
 
 
-@pytest.mark.parametrize(("num_seeds", "seeds"), [(3, "3 seeds"), (1, "1 to 3 seeds an arm")])
+@pytest.mark.parametrize(("num_seeds", "seeds"), [(3, "3 seeds"), (1, "1 to 3 seeds per arm")])
 def test_the_title_counts_the_seeds(study: Study, tmp_path: Path, num_seeds: int, seeds: str) -> None:
     runs = study.runs[(study.runs["training.batch_size"] == 32) | (study.runs["seed"] < num_seeds)]
     assert f"(study mine, {seeds})" in comparison(tmp_path, replace(study, runs=runs), "arms")

@@ -173,7 +173,7 @@ def test_missing_and_failed_runs_are_counted_and_leave_the_claim_open(tmp_path: 
     for record in store.read(study)[:2]:
         store.save(study, replace(record, outcome=Outcome(**FAILED), class_counts={}))
     audit = build_audit(tmp_path).read_text(encoding="utf-8")
-    assert "8 of 10 runs of grow_batch/confirm." in part(audit, "### grow-batch")
+    assert "Only 8 of 10 planned runs of grow_batch/confirm have finished." in part(audit, "### grow-batch")
     assert re.search(r"\n8 runs; .* \*\*2 missing\.\*\*", audit)
     (study / "expected.json").write_text('["another"]')
     assert "**1 missing.**" in build_audit(tmp_path).read_text(encoding="utf-8")

@@ -47,7 +47,7 @@ def assert_not_in(texts: tuple[str, str], english: str, korean: str) -> None:
 ENGLISH = (
     "### 5-2. Results\n"
     "\n"
-    "These answers are from 4 seeds; 95% intervals, simultaneous over 5 rates and paired by seed (cross_entropy).\n"
+    "These answers are from 4 seeds; the 95% intervals are paired by seed and hold for all 5 rates at once (cross_entropy).\n"
     "\n"
     "* The accuracy is highest for learning rates **0.0013 (10⁻²·⁹) to 0.0025 (10⁻²·⁶)**, as far as 4 "
     "seeds can show. Each of these 2 rates is "
@@ -56,17 +56,17 @@ ENGLISH = (
     "* The best rate by validation accuracy is 0.0013 (10⁻²·⁹): test accuracy 98.12% (95%: 98.01% to 98.23%).\n"
     "* Weighing accuracy against cost, the best learning rate is **0.0025 (10⁻²·⁶)**, the good rate with the fewest "
     "epochs: 17.0 epochs (95%: 15.5 to 18.5), 53% fewer than at the best rate (95%: 48% to 57%). It takes 43 s (95%: 40 "
-    "to 46; seconds of runs that had the machine to themselves, 2 of 4).\n"
+    "to 46; timed on 2 of 4 runs, those that had the machine to themselves).\n"
     "* Where learning starts and ends: at least half of the seeds learn between 5.2×10⁻⁶ (95%: 3.7×10⁻⁶ to 7.2×10⁻⁶; 4 "
     "seeds) and 0.011 (95%: 0.01 to 0.013; 4 seeds).\n"
-    "* Below 1e-5, says the document, nothing is learned: 8 of the 23 runs there learned, from 4×10⁻⁶ (10⁻⁵·⁴) on; "
+    "* The document says that nothing is learned below 1e-5. But 8 of the 23 runs there learned, from 4×10⁻⁶ (10⁻⁵·⁴) on; "
     "the best of them reaches 34.57% on the test set.\n"
     "\n"
     "### 5-3. Why\n"
     "\n"
-    "* Below 1e-5, says the document, training ends because validation accuracy does not improve for 5 epochs. Early "
-    "stopping ended 21 of 23 runs there; 14 of them never improved on their first epoch, as it describes. 8 had learned "
-    "before they ended.\n"
+    "* The document says that training below 1e-5 ends because validation accuracy does not improve for 5 epochs. Early "
+    "stopping ended 21 of 23 runs there; 14 of them never improved on their first epoch, as the document describes. 8 had "
+    "learned before they ended.\n"
     "* From 1e-5 to 1e-4, training takes 13 times the epochs of the good rates (medians) and ends 2.49 percentage "
     "points lower in test accuracy (means).\n"
     "* The document supposes that patience runs out there during slow progress. Early stopping ended 22 of 26 runs; in 19 "
@@ -218,9 +218,9 @@ def test_the_fresh_seeds_are_the_headline(name: str) -> None:
     texts = both(FINDINGS[name])
     assert_in(
         texts,
-        "These answers are from 20 fresh seeds, which did not choose the 3 rates that ran on them; 95% intervals, simultaneous "
-        "over 3 rates and paired by seed (cross_entropy). Where learning starts and ends, and 5-3, are from the study's own 4 "
-        "seeds.",
+        "These answers are from 20 fresh seeds, which were not used to choose the 3 rates that ran on them; the 95% intervals "
+        "are paired by seed and hold for all 3 rates at once (cross_entropy). Where learning starts and ends, and section 5-3, "
+        "are from the study's own 4 seeds.",
         "새 시드 20개로 다시 실험하여 얻은 것이다.",
     )
     assert ("said otherwise" in texts[0]) == ("결과가 달랐다" in texts[1]) == (name == "fresh seeds disagree")
@@ -282,7 +282,7 @@ def test_if_nothing_was_learned_below_1e_5_the_document_is_right() -> None:
     texts = both(FINDINGS["nothing learned below 1e-5"])
     assert_in(
         texts,
-        "nothing is learned: none of the 23 runs there learned (test accuracy at most 11.35%).",
+        "nothing is learned below 1e-5, and none of the 23 runs there learned (test accuracy at most 11.35%).",
         "실제로 23회 모두 학습되지 않았다 (테스트 정확도 최고 11.35%).",
     )
 

@@ -190,7 +190,7 @@ def sensitivity_of(num_seeds: int = 2) -> Sensitivity:
 def test_the_sensitivity_section_has_the_good_rates_and_all_patiences() -> None:
     heading, answers, how, table = sensitivity_section(sensitivity_of(), best_of()).split("\n\n")
     assert heading == "## Does early stopping decide it?"
-    assert "Here each had the same, 200 epochs, and its best epoch was picked in retrospect (2 seeds, 2 rates)." in answers
+    assert "Here every run has 200 epochs, and its best epoch counts (2 seeds, 2 rates)." in answers
     assert "Good rates then: **none** is shown yet to lose less than 0.2 percentage points" in answers
     assert "The best rate by validation accuracy is the same. At 1 of 2 rates, a patience of 5 did not always run out" in answers
     assert "+: patience did not run out" in how

@@ -88,7 +88,10 @@ def doubts_about(studies: Sequence[Study], num_seeds: int) -> tuple[str, ...]:
     missing = {study.name: study for study in studies if study.num_missing}
     doubts = [
         Phrase(
-            "{num} of {total} runs of {study}", num=_num_done(study), total=_num_done(study) + study.num_missing, study=study.name
+            "only {num} of {total} planned runs of {study} have finished",
+            num=_num_done(study),
+            total=_num_done(study) + study.num_missing,
+            study=study.name,
         )
         for study in missing.values()
     ]

@@ -124,8 +124,8 @@ def shape(evidence: Evidence, level: float, *, schedule: dict[str, Any], shows: 
     value = _SHAPES[shows](rates, round(config.every * EPOCH_STEPS))
     is_so = low - 1e-9 <= value <= high + 1e-9
     expected = f"{low:g}" if high - low < 1e-3 else Phrase("{low} to {high}", low=f"{low:g}", high=f"{high:g}")
-    agrees = "{shows}: {value}; the document says {expected}, so the program's formula agrees"
-    differs = "{shows}: {value}; the document says {expected}, so the program's formula differs"
+    agrees = "{shows}: {value}; the document implies {expected}, so the program's formula agrees"
+    differs = "{shows}: {value}; the document implies {expected}, so the program's formula differs"
     detail = Phrase(agrees if is_so else differs, shows=Phrase(shows), value=f"{value:.4g}", expected=expected)
     doubts = () if is_so else (Phrase("the formula differs"),)
     return Effect(value, value, value, "number", 0, 0, detail=detail, doubts=doubts)

@@ -29,21 +29,21 @@ _COLUMNS = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall"
 def comparison_note(has_fresh: bool) -> str:
     """How to read the table."""
     note = say(
-        "Each arm at its own best rate; *base* has the default settings. *±*: half of a 95% interval for comparing arms. It "
-        "leaves out what all arms share on a seed, and pools the spread of all arms, so it is narrower than the interval of a "
-        "rate alone in the tables below. *Shortfall*: the mean test accuracy of the rates within {window:g} decades of the best "
-        "rate lies so many percentage points below the best rate's. *Usable decades*: the width of the stretch of rates whose "
-        "test accuracy is within {near:g} percentage point of the arm's own best, as a mean over the seeds; ≥: it reaches "
-        "an end of the rates tried. *Rate sensitivity*: by how much the mean validation loss of the rates within {decades:g} "
-        "decade of the best exceeds that of the best rate; a loss counts at most as much as before training (Wortsman et al. "
-        "2023, arXiv:2309.14322). Smaller is less sensitive; –: the rates tried do not reach that far. It cannot compare arms "
-        "with different losses, such as double_softmax. *Edge*: the best rate is the lowest or highest one tried, so a better "
-        "one may lie beyond.",
+        "An *arm* is one choice of all settings except the seed and the learning rate; *base* has the default settings. Each arm "
+        "is shown at its own best rate. *±*: half of a 95% interval for comparing arms. It is narrower than the interval of a "
+        "single rate, because it leaves out what all arms share on a seed, and pools the spread of all arms. *Shortfall*: by how "
+        "many percentage points the mean test accuracy of the rates within {window:g} decades of the best rate is below that of "
+        "the best rate. *Usable decades*: the width of the range of rates whose test accuracy is within {near:g} percentage "
+        "point of the arm's own best, as a mean over the seeds; ≥: it reaches an end of the rates tried. *Rate sensitivity*: by "
+        "how much the mean validation loss of the rates within {decades:g} decade of the best exceeds that of the best rate; a "
+        "loss counts at most as much as before training (Wortsman et al. 2023, arXiv:2309.14322). Smaller is less sensitive; –: "
+        "the rates tried do not reach that far. It cannot compare arms with different losses, such as double_softmax. *Edge*: "
+        "the best rate is the lowest or highest one tried, so a better one may lie beyond.",
         window=WINDOW,
         near=NEAR * 100,
         decades=DECADES,
     )
-    fresh = say("*Fresh seeds*: test accuracy at the best rate on seeds that did not choose it, the fairer comparison.")
+    fresh = say("*Fresh seeds*: test accuracy at the best rate on seeds that were not used to choose it. Compare arms by these.")
     return f"{note} {fresh}" if has_fresh else note
 
 
@@ -55,7 +55,11 @@ def comparison(folder: Path, study: Study, name: str, fresh: Mapping[str, Best] 
     fresh = fresh or {}
     figure = Figure(
         name,
-        say("Test error against the rate, an arm a line (study {study}, {seeds})", study=study.name, seeds=_seeds_of_arms(study)),
+        say(
+            "Test error against the rate, one line per arm (study {study}, {seeds})",
+            study=study.name,
+            seeds=_seeds_of_arms(study),
+        ),
         say("A ring: the arm's best rate, chosen by validation accuracy."),
         functools.partial(plot_arms, study),
     )
@@ -68,7 +72,7 @@ def _seeds_of_arms(study: Study) -> str:
     numbers = study.runs.groupby("arm")["seed"].nunique()
     if numbers.min() == numbers.max():
         return seeds_text(int(numbers.max()))
-    return say("{low} to {high} seeds an arm", low=numbers.min(), high=numbers.max())
+    return say("{low} to {high} seeds per arm", low=numbers.min(), high=numbers.max())
 
 
 def _arm_row(row: pd.Series, fresh: Mapping[str, Best]) -> list[str]:

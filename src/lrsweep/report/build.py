@@ -63,7 +63,7 @@ def _markdown(folder: Path, study: str, tables: Analysis) -> str:
     main = tables.main
     parts = [
         title_and_answer(study, tables),
-        *([f"## {say('Conclusions')}\n\n{_conclusions(main).strip()}"] if main is not None else []),
+        *([f"## {say('Conclusions')}", *_about(main), _conclusions(main).strip()] if main is not None else []),
         *_comparison_parts(folder, study, tables),
         *(_evidence_parts(folder, tables, main) if main is not None else []),
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
@@ -87,6 +87,11 @@ def _network_part(folder: Path) -> list[str]:
     except (OSError, UnicodeDecodeError):
         return []
     return [f"## {say('The network')}\n\n{code_block(table.strip(), 'text')}"]
+
+
+def _about(found: Findings) -> list[str]:
+    about = say("*The document* is the text that designed this experiment; 5-2 and 5-3 are its sections")
+    return [f"{about}."] if found.is_documents else []
 
 
 def _conclusions(found: Findings) -> str:
@@ -134,8 +139,9 @@ def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]
 
 def _fresh_text(best: Best, fresh: Best) -> str:
     note = say(
-        "The best of many noisy points looks better than it is. So {rates} ran again on {seeds} that did not choose them. *Study "
-        "minus fresh*: how much higher the validation accuracy was on the study's own seeds; above 0, they flattered the rate.",
+        "The best of many noisy points looks better than it is. So {rates} ran again on {seeds} that were not used to choose "
+        "them. *Study minus fresh*: how much higher the validation accuracy was on the study's own seeds; above 0, those seeds "
+        "made the rate look too good.",
         rates=counted(len(fresh.rows), "rate"),
         seeds=seeds_text(fresh.num_seeds),
     )

@@ -9,7 +9,7 @@ import pandas as pd
 from lrsweep.analysis.claims import Audit, Document, Judged, judge_all, read_claims, read_documents
 from lrsweep.analysis.evidence import Evidence, read_study, read_suggestions
 from lrsweep.analysis.study import Study
-from lrsweep.report.arm_comparison import comparison
+from lrsweep.report.arm_comparison import comparison, comparison_note
 from lrsweep.report.audit.claim_texts import claim_section, study_heading
 from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit, rows_of
 from lrsweep.report.audit.fresh_seeds import fresh_table
@@ -60,6 +60,7 @@ def _markdown(folder: Path, audit: Audit, studies: Sequence[Study], documents: S
             reading,
             *(claim_section(one, audit.level, _effect_figure(folder, one)) for one in audit.judged),
             f"## {say('Study by study')}",
+            comparison_note(has_fresh=False),
             *(_study_section(folder, study) for study in studies),
             method_section(audit),
         ]
@@ -92,7 +93,7 @@ def _study_section(folder: Path, study: Study) -> str:
             f"### {escaped(study_heading(study.name))}",
             f"{counted(len(study.measured), 'run')}; {_sizes(study.runs)}.{missing}",
             _arms(folder, study),
-            f"<details><summary>{say('The commands that make these runs again')}</summary>",
+            f"<details><summary>{say('The commands that repeat these runs')}</summary>",
             code_block(rerun_commands(study.name, study.runs)),
             "</details>",
         ]
@@ -101,7 +102,7 @@ def _study_section(folder: Path, study: Study) -> str:
 
 def _arms(folder: Path, study: Study) -> str:
     if study.tuning is not None:
-        chosen = say("*Chosen*: the rate that decides, which study={study} chose.", study=escaped(study.tuning.name))
+        chosen = say("*Chosen*: the arm's best rate in study={study}; it decides.", study=escaped(study.tuning.name))
         return f"{chosen}\n\n{fresh_table(study)}"
     return comparison(folder, study, f"audit-{study.name.replace('/', '-')}")
 

@@ -149,7 +149,8 @@ def reason(one: Judged) -> str:
     assert one.result.effect is not None
     test, effect = one.result.test, one.result.effect
     delta = size_text(test.delta_of(effect), effect.unit)
-    bar = delta if test.contrast in LOSSES else f"-{delta}" if test.costs_nothing else say("zero")
+    zero = "×1" if effect.unit == "factor" else say("zero")
+    bar = delta if test.contrast in LOSSES else f"-{delta}" if test.costs_nothing else zero
     is_above = (one.word == "holds") != (test.contrast in LOSSES)
     match one.word:
         case "holds" | "does not hold" if is_above:
@@ -199,7 +200,9 @@ def claim_section(one: Judged, level: float, figure: str) -> str:
         parts.append(say("Read as: {reading}", reading=escaped(own(claim, "reading"))))
     parts += _deciding(one, level, figure) if one.result else [escaped(own(claim, "not_testable"))]
     if one.also:
-        heading = say("Beside it (95 % each; they decide nothing):") if one.result else say("Drawn from the program's formula:")
+        heading = say("Computed from the program's formula:")
+        if one.result:
+            heading = say("Other tests, with intervals at 95 %, which do not decide:")
         parts.append("\n".join([heading, "", *map(_secondary, one.also)]))
     return "\n\n".join([*parts, "</details>"])
 

@@ -10,7 +10,11 @@ from lrsweep.report.texts.language import say
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import escaped, lr_text, number, percent
 
-_SCORES = {"test_accuracy": "test ± half of 95%", "best_test_accuracy": "at the best epoch", "last_test_accuracy": "at the last"}
+_SCORES = {
+    "test_accuracy": "test ± half of 95%",
+    "best_test_accuracy": "at the best epoch",
+    "last_test_accuracy": "at the last epoch",
+}
 
 
 def fresh_table(study: Study) -> str:

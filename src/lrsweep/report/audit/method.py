@@ -12,8 +12,8 @@ def method_section(audit: Audit) -> str:
     rules = [
         say(
             "**Read as its author would want it read.** Each claim has a reading, and one test that decides. Other tests are "
-            "shown beside it and never decide. Some claims say that something costs nothing that matters. They are judged "
-            "against minus the smallest difference that matters."
+            "shown beside it and never decide. Some claims say that something costs nothing that matters. They hold if the "
+            "interval lies above -δ, instead of above zero."
         ),
         say(
             "**The smallest difference that matters** (δ): {accuracy} of test accuracy (20 of 10,000 images; two standard errors "
@@ -60,8 +60,8 @@ def method_section(audit: Audit) -> str:
             secondary=1 - SECONDARY_LEVEL,
         ),
         say(
-            "**A method must act.** Every schedule is replayed on its records. If its rate or batch moved in fewer than "
-            "{acted:.0%} of the runs, the arm gives no verdict.",
+            "**A method must act.** The records show whether a schedule changed the rate or the batch size. If it did so in "
+            "fewer than {acted:.0%} of an arm's runs, the arm gives no verdict.",
             acted=ACTED,
         ),
         say(

@@ -19,8 +19,8 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
     by_word = _by_word(audit)
     num_runs = sum(len(study.measured) for study in studies)
     what = say(
-        "{num} statements of five documents on learning rates, each held against runs of their network: {runs} of {studies} "
-        "studies. *Here* always means one small CNN on 3,000 MNIST images; this page says nothing about other networks or data.",
+        "Five documents on learning rates make {num} statements. This page tests them with {runs} of {studies} studies. *Here* "
+        "always means one small CNN on 3,000 MNIST images; this page says nothing about other networks or data.",
         num=len(audit.judged),
         runs=counted(num_runs, "run"),
         studies=len(studies),
@@ -32,9 +32,11 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
         documents=anchor(say("Document by document")),
     )
     reading = say(
-        "An effect above zero, or above ×1, is on the claim's side. Its interval is in brackets. The intervals of the {num} "
-        "deciding tests hold together with a probability of {probability:.0%}; the two blanks of document 003 have intervals of "
-        "their own ([how it was judged](#{method})). What limits a verdict is in italics.",
+        "One test decides each claim. It measures an effect; above zero, or above ×1, the effect is on the claim's side. Its "
+        "interval is in brackets. The intervals of the {num} deciding tests hold together with a probability of "
+        "{probability:.0%}; the two blanks of document 003 have intervals of their own ([how it was judged](#{method})). What "
+        "limits a verdict is in italics. A *decade* of learning rate is a factor of ten; the *edge of learning* is the "
+        "rate at which half of the seeds learn.",
         num=audit.num_tests,
         probability=1 - LEVEL,
         method=anchor(say("How it was judged")),

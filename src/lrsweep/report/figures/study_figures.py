@@ -77,9 +77,9 @@ def shortfall_figure(name: str, found: Findings) -> Figure:
         name,
         say("What each learning rate loses ({arm}, {seeds}{bars})", arm=best.arm, seeds=_seeds(found), bars=bars),
         say(
-            "A rate is good if its whole bar lies below δ, worse if its whole bar lies above, and undecided otherwise. A hollow "
-            "mark has no interval: not every seed learned, or there are too few seeds. The axis is linear up to {linear:g} "
-            "points.",
+            "A rate is good if its whole bar lies below δ, the smallest difference that matters, worse if it lies above δ, and "
+            "undecided otherwise. A hollow mark has no interval: not every seed learned, or there are too few seeds. The axis is "
+            "linear up to {linear:g} points.",
             linear=best.delta * 250,
         ),
         lambda ax: plots.plot_shortfall(found.best, best, found.edges, ax),

@@ -55,8 +55,7 @@ def _what_ran(run: pd.Series) -> str:
     ends = say("stopped after {epochs} epochs", epochs=run["training.max_epochs"])
     if patience != "null":
         ends = say("{ends}, or {patience} without improvement in validation accuracy", ends=ends, patience=patience)
-    is_documents = run["data.target"] == run["model.target"] == "null"
-    shown = say(
+    return say(
         "{network} on {images} ({train:,} images to train, {valid:,} to validate, {test:,} to test) with {optimizer}, batch size "
         "{batch_size}, {ends}",
         network=say("a small convolutional network") if run["model.target"] == "null" else escaped(run["model.name"]),
@@ -68,8 +67,6 @@ def _what_ran(run: pd.Series) -> str:
         batch_size=run["training.batch_size"],
         ends=ends,
     )
-    about = say("*The document* is the text that designed this experiment; 5-2, 5-3: its sections")
-    return f"{shown}. {about}" if is_documents else shown
 
 
 def _cost(runs: pd.DataFrame) -> str:

@@ -60,9 +60,9 @@ def conclusions_en(found: Findings) -> str:
     if low := found.very_small:
         at_once = _of_them(low.num_stopped_at_once, low.num_out_of_patience)
         lines.append(
-            "* Below 1e-5, says the document, training ends because validation accuracy does not improve for 5 epochs. Early "
+            "* The document says that training below 1e-5 ends because validation accuracy does not improve for 5 epochs. Early "
             f"stopping ended {_share(low.num_out_of_patience, low.num_runs)} there; {at_once} never improved on their first "
-            f"epoch, as it describes. {low.num_learned} had learned before they ended."
+            f"epoch, as the document describes. {low.num_learned} had learned before they ended."
         )
     if slow := found.small:
         reference = "the good rates" if len(found.best.good) else "the best rate"
@@ -82,7 +82,7 @@ def conclusions_en(found: Findings) -> str:
 def _rest_en(found: Findings) -> str:
     if found.headline is found.best:
         return ""
-    explained = ", and 5-3," if found.is_documents else ""
+    explained = ", and section 5-3," if found.is_documents else ""
     return f" Where learning starts and ends{explained} are from the study's own {seeds_text(found.best.num_seeds)}."
 
 
@@ -91,10 +91,11 @@ def evidence_en(found: Findings) -> str:
     best = found.headline
     seeds = seeds_text(best.num_seeds)
     if found.headline is not found.best:
-        seeds = f"{counted(best.num_seeds, 'fresh seed')}, which did not choose the {len(best.rows)} rates that ran on them"
+        fresh = counted(best.num_seeds, "fresh seed")
+        seeds = f"{fresh}, which were not used to choose the {len(best.rows)} rates that ran on them"
     if best.num_seeds < MIN_SEEDS or len(best.rows) < 2:
         return seeds
-    return f"{seeds}; 95% intervals, simultaneous over {len(best.rows)} rates and paired by seed"
+    return f"{seeds}; the 95% intervals are paired by seed and hold for all {len(best.rows)} rates at once"
 
 
 def caution_en(found: Findings) -> str:
@@ -185,8 +186,8 @@ def _seconds_en(best: Best, trade_off: TradeOff) -> str:
     low, high = row["seconds_low"], row["seconds_high"]
     between = "" if math.isnan(low) else f"95%: {low:.0f} to {high:.0f}; "
     return (
-        f"{subject} {seconds_text(row['seconds_mean'])} s ({between}seconds of runs that had the machine to themselves, "
-        f"{row['num_timed']} of {row['num_measured']})."
+        f"{subject} {seconds_text(row['seconds_mean'])} s ({between}timed on {row['num_timed']} of {row['num_measured']} runs, "
+        "those that had the machine to themselves)."
     )
 
 
@@ -249,12 +250,12 @@ def _no_learning_en(low: VerySmall) -> str:
     top = percent(low.highest_test_accuracy)
     if low.learned_from is None:
         return (
-            f"* Below 1e-5, says the document, nothing is learned: none of the {low.num_runs} runs there learned (test accuracy "
-            f"at most {top})."
+            f"* The document says that nothing is learned below 1e-5, and none of the {low.num_runs} runs there learned (test "
+            f"accuracy at most {top})."
         )
     return (
-        f"* Below 1e-5, says the document, nothing is learned: {low.num_learned} of the {low.num_runs} runs there learned, from "
-        f"{lr_text(low.learned_from)} on; the best of them reaches {top} on the test set."
+        f"* The document says that nothing is learned below 1e-5. But {low.num_learned} of the {low.num_runs} runs there "
+        f"learned, from {lr_text(low.learned_from)} on; the best of them reaches {top} on the test set."
     )
 
 

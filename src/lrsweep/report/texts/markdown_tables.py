@@ -128,8 +128,8 @@ def sensitivity_section(fixed: Sensitivity, best: Best) -> str:
         for _, row in fixed.rows.iterrows()
     )
     findings = say(
-        "Early stopping gives each rate its own budget. Here each had the same, {epochs} epochs, and its best epoch was picked "
-        "in retrospect ({seeds}, {rates}). Good rates then: {good}. {compared}",
+        "With early stopping, the number of epochs depends on the rate. Here every run has {epochs} epochs, and its best epoch "
+        "counts ({seeds}, {rates}). Good rates then: {good}. {compared}",
         epochs=fixed.epochs,
         seeds=seeds_text(fixed.num_seeds),
         rates=counted(len(fixed.rows), "rate"),
@@ -137,8 +137,8 @@ def sensitivity_section(fixed: Sensitivity, best: Best) -> str:
         compared=_best_rates_compared(fixed, best),
     )
     reading = say(
-        "Validation accuracy, and the epochs that each patience would have trained, by replaying the curves; +: patience did not "
-        "run out."
+        "Validation accuracy that each patience would have reached, and in brackets its number of epochs, computed from the same "
+        "curves; +: patience did not run out."
     )
     return "\n\n".join([f"## {say('Does early stopping decide it?')}", findings, reading, markdown_table(header, rows)])
 
@@ -265,7 +265,7 @@ def environment_section(runs: pd.DataFrame, command: str) -> str:
         [say("commit"), values_of(runs, "git_commit") + uncommitted_text(runs)],
     ]
     table = markdown_table([say("what"), say("value")], rows)
-    return "\n\n".join([f"## {say('Where it ran')}", table, say("All of it again:"), code_block(command)])
+    return "\n\n".join([f"## {say('Where it ran')}", table, say("To repeat all runs:"), code_block(command)])
 
 
 def _timed_text(runs: pd.DataFrame) -> str:
