@@ -46,6 +46,11 @@ def test_fresh_seeds_without_the_best_rate_confirm_nothing() -> None:
     assert confirm(best, fresh_runs(noisy([0.9, 0.97]), lr=[RATES[0], RATES[2]])) is None
 
 
+def test_fresh_seeds_on_which_the_best_rate_failed_confirm_nothing() -> None:
+    best = best_of(noisy([0.9, 0.98, 0.97]))
+    assert confirm(best, fresh_runs(noisy([0.9, 0.98, 0.97]), status=["ok", "failed", "ok"])) is None
+
+
 def test_optimism_is_how_much_higher_the_study_scored() -> None:
     best = best_of(noisy([0.9, 0.98, 0.97]))
     fresh = confirmed(best, noisy([0.978, 0.971]), lr=RATES[1:3])

@@ -203,8 +203,8 @@ def test_the_words_in_the_figures_of_a_korean_page_are_korean(folder: Path, page
 @pytest.mark.parametrize(
     ("english", "korean"),
     [
-        ("own 3 seeds", "본 실험의 시드 3개"),
-        ("own one seed", "본 실험의 시드 1개"),
+        ("own 3 seeds", "본 실험 시드 3개"),
+        ("own one seed", "본 실험 시드 1개"),
         ("20 fresh seeds", "새 시드 20개"),
         ("effect (percentage points; logarithmic beyond ±1)", "효과 (%p, ±1 밖은 로그 눈금)"),
         ("minimum/10: no suggestion", "minimum/10: 제안 없음"),

@@ -19,11 +19,11 @@ class Disagreement:
 
 
 def confirm(best: Best, fresh: pd.DataFrame) -> Best | None:
-    """The answers on fresh seeds alone. None if the study's best rate did not run on them.
+    """The answers on fresh seeds alone. None if the study's best rate did not run on them, or only failed.
 
     `fresh` are runs of the same arm on seeds that the study did not use.
     """
-    if float(best.best["lr"]) not in set(fresh["lr"]):
+    if float(best.best["lr"]) not in set(fresh.loc[fresh["status"] != "failed", "lr"]):
         return None
     return find_best(fresh, delta=best.delta, tried=best.tried)
 

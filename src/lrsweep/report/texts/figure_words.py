@@ -27,7 +27,7 @@ FIGURE_WORDS = {  # the first that fits counts
     "half the seeds learn": "시드 절반이 학습되는 곳",
     "best trade-off, {rate}": "최적의 trade-off, {rate}",
     "best rate so far, {rate}": "지금까지 최고, {rate}",
-    "own {seeds}": "본 실험의 {seeds}",
+    "own {seeds}": "본 실험 {seeds}",
     "1 fresh seed": "새 시드 1개",
     "{num} fresh seeds": "새 시드 {num}개",
     "one seed": "시드 1개",
