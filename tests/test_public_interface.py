@@ -22,7 +22,10 @@ def test_the_committed_study_loads_as_tables() -> None:
 
 def test_analyse_gives_the_answers_of_the_report() -> None:
     answers = lrsweep.analyse(REFERENCE).main.headline  # type: ignore[union-attr]
-    assert f"({answers.best['lr']:.3g})" in (REFERENCE / "conclusions.en.md").read_text(encoding="utf-8")
+    assert answers.best["lr"] == 10**-2.5
+    assert "The best rate by validation accuracy is 0.0032 (10⁻²·⁵)" in (REFERENCE / "conclusions.en.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("load", [lrsweep.load_runs, lrsweep.load_curves])
