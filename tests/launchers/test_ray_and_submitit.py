@@ -172,15 +172,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.mark.slow
 @has_ray
 def test_a_cluster_fuses_what_it_can_and_gives_fused_results(cluster: Any, tmp_path: Path, fused_store: Path) -> None:
-    overrides = ["training.precision=fp32,bf16", "hydra.launcher.fused=2", "machine.results_dir=mixed"]
+    overrides = ["schedule=constant,grow_batch", "hydra.launcher.fused=2", "machine.results_dir=mixed"]
     code, out, err = sweep(tmp_path, *cluster.overrides, *overrides)
     assert code == 0, err
     assert "4 of 8 runs are fused; programs: 2" in out
-    assert "4 of 8 runs run solo: training.precision=bf16 cannot be fused" in out
+    assert "4 of 8 runs run solo: schedule=grow_batch cannot be fused" in out
     assert "8 expected: 8 ok, 0 diverged, 0 failed, 0 missing" in out
     assert num_lost(tmp_path / "mixed" / "lr", fused_store) == 0
     for record in store.read(tmp_path / "mixed" / "lr"):
-        is_fused = record.config["training"]["precision"] == "fp32"
+        is_fused = record.config["schedule"]["name"] == "constant"
         assert (record.engine, record.timing) == (("fused", "calibrated") if is_fused else ("solo", "measured"))
         assert record.environment.get("slots") == (2 if is_fused else None)
 

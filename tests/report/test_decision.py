@@ -1,5 +1,6 @@
 """The decision in four lines, in English and Korean."""
 
+import math
 import re
 from collections import Counter
 from dataclasses import replace
@@ -83,7 +84,16 @@ def test_if_nothing_learned_no_rate_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("lr", "text"),
-    [(10**-2.6, "0.0025"), (0.1, "0.1"), (1.0, "1"), (25.0, "25"), (1e-4, "0.0001"), (5.24e-6, "5.2×10⁻⁶"), (1e-6, "10⁻⁶")],
+    [
+        (10**-2.6, "0.0025"),
+        (0.1, "0.1"),
+        (1.0, "1"),
+        (25.0, "25"),
+        (1e-4, "0.0001"),
+        (5.24e-6, "5.2×10⁻⁶"),
+        (math.nan, "–"),
+        (1e-6, "10⁻⁶"),
+    ],
 )
 def test_a_rate_has_two_digits(lr: float, text: str) -> None:
     assert decimal_rate(lr) == text

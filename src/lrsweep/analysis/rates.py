@@ -1,10 +1,14 @@
 """Learning rates as text, for readers who do not think in exponents."""
 
+import math
+
 _SUPERSCRIPT = str.maketrans("-.0123456789", "⁻·⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def decimal_rate(lr: float) -> str:
-    """With two digits: 0.0025, but 5.2×10⁻⁶, and 10⁻⁶"""
+    """With two digits: 0.0025, but 5.2×10⁻⁶, and 10⁻⁶. An unknown rate is a dash."""
+    if not math.isfinite(lr):
+        return "–"
     if lr >= 1e-4:
         return f"{float(f'{lr:.2g}'):f}".rstrip("0").rstrip(".") or "0"
     mantissa, exponent = f"{lr:.1e}".split("e")
