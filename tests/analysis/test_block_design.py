@@ -130,6 +130,15 @@ def test_fresh_seeds_are_read_at_the_rate_that_the_study_chose() -> None:
     assert column.by_seed.to_dict() == pytest.approx(dict.fromkeys(range(1000, 1004), 0.9))
 
 
+@pytest.mark.parametrize(("num", "caveat"), [(0, False), (1, True), (4, False)], ids=["none", "one", "all"])
+def test_a_tuned_rate_that_fails_on_some_fresh_seeds_is_a_caveat(num: int, caveat: bool) -> None:
+    """An arm that fails on all of them, such as one with bad initial weights, needs no warning."""
+    fresh = replace(make_study(0.9 + HILL + np.zeros((4, 1, 1)), first_seed=1000), tuning=make_study(ACCURACY))
+    fresh.runs["learned"] = fresh.runs["seed"] >= 1000 + num
+    found = BlockDesign(fresh, "test_accuracy").column(fresh.find_arm({})).caveat
+    assert found == caveat * "base failed to learn on 1 of 4 fresh seeds at the rate that it was tuned to"
+
+
 def test_without_a_fresh_run_at_the_chosen_rate_there_is_no_column() -> None:
     fresh = replace(make_study(ACCURACY[:, :, :1], rates=RATES[:1]), tuning=make_study(ACCURACY))
     with pytest.raises(NoSuchRuns, match=r"no runs at 0\.0032"):

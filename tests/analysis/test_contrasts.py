@@ -201,7 +201,7 @@ def test_fewer_than_three_seeds_are_a_doubt_and_one_seed_has_no_interval() -> No
 
 def test_missing_runs_are_a_doubt() -> None:
     study = noisy(np.random.default_rng(12), [0.0, 0.01], num_seeds=3)
-    assert compared(replace(study, num_missing=6)).doubts == ("18 of 24 runs of made",)
+    assert compared(replace(study, num_missing=6)).doubts == ("only 18 of 24 planned runs of made have finished",)
 
 
 def test_times_cannot_be_compared_if_no_seed_was_timed() -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 from lrsweep.analysis.acting import schedule_of
 from lrsweep.analysis.fixed_budget import stopped_at
 from lrsweep.analysis.optimum import optima
-from lrsweep.analysis.phrases import Phrase
+from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.sensitivity import usable_decades
 from lrsweep.analysis.shortfall import residuals, similar_spread
@@ -107,7 +107,11 @@ class BlockDesign:
         if self.metric == "deviation":
             values = (values - values.mean()).abs()
         runs = self.study.measured
-        return Column(arm, values, text, runs[(runs["arm"] == arm) & runs["lr"].isin(rates)], caveat)
+        runs = runs[(runs["arm"] == arm) & runs["lr"].isin(rates)]
+        if at == "best" and self.study.tuning is not None and 0 < (num := int((~runs["learned"]).sum())) < len(runs):
+            unstable = "{arm} failed to learn on {num} of {total} fresh seeds at the rate that it was tuned to"
+            caveat = joined(filter(None, [caveat, Phrase(unstable, arm=self.study.called(arm), num=num, total=len(runs))]))
+        return Column(arm, values, text, runs, caveat)
 
     @staticmethod
     def _close_to(rates: Sequence[float], wanted: Sequence[float]) -> list[float]:

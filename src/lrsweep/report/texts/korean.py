@@ -347,6 +347,7 @@ KOREAN: dict[str, str] = {
     "only {num} of {total} planned runs of {study} have finished": "{study}의 실행 {total}회 중 {num}회만 끝났다",
     "{num} seed; at least {needed} are needed": "시드가 {num}개뿐이다. 적어도 {needed}개가 필요하다",
     "{num} seeds; at least {needed} are needed": "시드가 {num}개뿐이다. 적어도 {needed}개가 필요하다",
+    "{arm} failed to learn on {num} of {total} fresh seeds at the rate that it was tuned to": "{arm:은/는} 튜닝으로 고른 학습률에서 새 시드 {total}개 중 {num}개에서 학습에 실패했다",
     "{arm} acted in {share} of its runs": "{arm:은/는} 실행의 {share}에서만 작동했다",
     "left out, because it never acted: {arm}": "작동하지 않아서 뺀 설정: {arm}",
     "the formula differs": "공식이 다르다",
