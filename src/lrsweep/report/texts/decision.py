@@ -13,11 +13,11 @@ from lrsweep.analysis.confirmation import disagreement
 from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.rates import decimal_rate
-from lrsweep.analysis.shortfall import MIN_SEEDS
+from lrsweep.analysis.shortfall import MIN_SEEDS, Verdict
 from lrsweep.report.texts.conclusions_en import caution_en, disagreement_en
 from lrsweep.report.texts.conclusions_ko import caution_ko
 from lrsweep.report.texts.language import is_korean
-from lrsweep.report.texts.wording import counted, percent, points, seconds_text, seeds_text
+from lrsweep.report.texts.wording import counted, percent, points, seconds_text, seeds_text, stretches_text
 
 NEIGHBOUR = 0.5  # decades from the chosen rate to the neighbours whose loss is quoted
 
@@ -76,11 +76,12 @@ def _rate_en(best: Best) -> str:
         f"Use **{lr}**. It is shown to lose less than {best.delta * 100:g} points of test accuracy, compared with the best rate."
     )
     if len(best.good) > 1:
-        text += f" Of the {len(best.good)} rates for which this is shown ({_span(best.good, 'to')}), it takes the fewest epochs"
+        rates = _rates(best, "good", "to", " and ")
+        text += f" Of the {len(best.good)} rates for which this is shown ({rates}), it takes the fewest epochs"
         text += f"; against the best rate, {decimal_rate(best.best['lr'])}, this may be chance." if _may_be_chance(best) else "."
     if num := len(best.undecided):
         others = "Another rate," if num == 1 else f"{num} other rates,"
-        text += f" {others} {_span(best.undecided, 'to')}, may lose less or more than that; more seeds would show."
+        text += f" {others} {_rates(best, 'undecided', 'to', ' and ')}, may lose less or more than that; more seeds would show."
     return text
 
 
@@ -98,11 +99,11 @@ def _rate_ko(best: Best) -> str:
         )
     text = f"**{lr}**. 정확도가 가장 높은 학습률에 비해 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인되었다."
     if len(best.good) > 1:
-        text += f" 이렇게 확인된 학습률 {len(best.good)}개({_span(best.good, '~')}) 가운데 epoch 수가 가장 적다."
+        text += f" 이렇게 확인된 학습률 {len(best.good)}개({_rates(best, 'good', '~', ', ')}) 가운데 epoch 수가 가장 적다."
         if _may_be_chance(best):
             text += f" 다만 가장 좋은 학습률 {decimal_rate(best.best['lr'])}보다 적은 것은 우연일 수 있다."
     if num := len(best.undecided):
-        text += f" 다른 학습률 {num}개({_span(best.undecided, '~')})는 손실이 그보다 큰지 작은지 아직 판단할 수 없다."
+        text += f" 다른 학습률 {num}개({_rates(best, 'undecided', '~', ', ')})는 손실이 그보다 큰지 작은지 아직 판단할 수 없다."
     return text
 
 
@@ -111,9 +112,8 @@ def _may_be_chance(best: Best) -> bool:
     return best.trade_off is not None and best.trade_off.row["lr"] != best.best["lr"] and not best.trade_off.saved_low > 0
 
 
-def _span(rows: pd.DataFrame, to: str) -> str:
-    low, high = decimal_rate(rows["lr"].min()), decimal_rate(rows["lr"].max())
-    return low if low == high else f"{low} {to} {high}"
+def _rates(best: Best, verdict: Verdict, to: str, last: str) -> str:
+    return stretches_text(best.stretches(verdict), to, last, decimal_rate)
 
 
 def _neighbours_en(best: Best, edges: Edges) -> str:

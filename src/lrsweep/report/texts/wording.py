@@ -5,7 +5,7 @@ Words are in the report's language.
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from lrsweep.analysis.rates import decimal_rate, power_of_ten
 from lrsweep.report.texts.language import is_korean, say
@@ -22,15 +22,17 @@ def lr_text(lr: float) -> str:
     return f"{lr:.3g}"
 
 
-def rates_text(low: float, high: float, to: str = "to") -> str:
-    return lr_text(low) if low == high else f"{lr_text(low)} {to} {lr_text(high)}"
+def rates_text(low: float, high: float, to: str = "to", text: Callable[[float], str] = lr_text) -> str:
+    return text(low) if low == high else f"{text(low)} {to} {text(high)}"
 
 
-def stretches_text(stretches: Sequence[tuple[float, float]], to: str = "to", last: str = " and ") -> str:
+def stretches_text(
+    stretches: Sequence[tuple[float, float]], to: str = "to", last: str = " and ", text: Callable[[float], str] = lr_text
+) -> str:
     """Stretches of rates; only the first and the last rate if there are too many stretches to read."""
     if len(stretches) > MAX_STRETCHES:
-        return rates_text(stretches[0][0], stretches[-1][1], to)
-    texts = [rates_text(low, high, to) for low, high in stretches]
+        return rates_text(stretches[0][0], stretches[-1][1], to, text)
+    texts = [rates_text(low, high, to, text) for low, high in stretches]
     return last.join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
 
 
