@@ -218,6 +218,13 @@ def test_the_settings_of_a_run_repeat_it_exactly(reference: Study, spec: dict[st
     assert spec["usermeta"]["command"].startswith("lrsweep")
 
 
+def test_a_network_of_a_program_has_settings_but_no_command() -> None:
+    runs, curves = tables_of(lambda lr, seed: {"model.target": "__main__:Net"}, [1e-3], num_seeds=1)
+    command = spec_of(runs, curves)["usermeta"]["command"]
+    assert "__main__:Net" in command
+    assert "lrsweep" not in command
+
+
 # The size of the data.
 
 

@@ -14,7 +14,7 @@ from lrsweep.analysis.findings import Findings
 from lrsweep.report.explorer.chart_axes import EXTENT, MOST_LOSS, SHOWS_LOSS, accuracy_axis, error_of, lr_axis, measure_axis
 from lrsweep.report.explorer.chart_tables import allowed_losses, choices, means, rate_names, run_rows
 from lrsweep.report.figures.style import ACCURACY, COST, GOOD, LINES, SOFT, TRADE_OFF, good_stretches
-from lrsweep.report.texts.commands import settings
+from lrsweep.report.texts.commands import is_in_program, settings
 from lrsweep.report.texts.decision import chosen
 from lrsweep.report.texts.language import say, word
 from lrsweep.report.texts.wording import counted
@@ -51,7 +51,7 @@ def explorer_spec(found: Findings, runs: pd.DataFrame, curves: pd.DataFrame, fre
     spec: dict[str, Any] = chart.to_dict(validate=False)  # slow; a test validates the chart
     for_script = {
         "losses": [f"{loss * 100:g}" for loss in allowed_losses(best.delta)],
-        "command": " ".join(["lrsweep", *settings(runs)]),
+        "command": " ".join([*([] if is_in_program(runs) else ["lrsweep"]), *settings(runs)]),
         "words": {text: word(text) for text in _WORDS},
         "count": say("{shown} of {total} runs", shown="{shown}", total="{total}"),
     }

@@ -16,9 +16,14 @@ TEXTS = ("data.name", "data.target", "data.path", "model.name", "model.target", 
 _IN_PROGRAM = "__main__:"  # how targets begin that were defined in a notebook or in the script that ran
 
 
+def is_in_program(runs: pd.DataFrame) -> bool:
+    """Does only the program that called lrsweep.sweep have the network or the images?"""
+    return any(target.startswith(_IN_PROGRAM) for target in runs.filter(["data.target", "model.target"]).to_numpy().flat)
+
+
 def rerun_commands(study: str, runs: pd.DataFrame) -> str:
     """One line per arm. All but the first line extend the study, because their settings differ from those of the first."""
-    if any(target.startswith(_IN_PROGRAM) for target in runs[["data.target", "model.target"]].to_numpy().flat):
+    if is_in_program(runs):
         return "# Call lrsweep.sweep again: the network or the images are in the program that called it."
     first, *others = (_command(study, arm_runs) for _, arm_runs in runs.groupby("arm", sort=True))
     return "\n".join([first, *(f"{other} study.extend=true" for other in others)])
