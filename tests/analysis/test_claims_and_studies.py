@@ -65,7 +65,8 @@ def read(name: str) -> Study:
 
 def suggestions(name: str) -> pd.DataFrame:
     rules = ["valley", "slide", "minimum/10", "steepest", "cycle low", "cycle high"]
-    rows = [(rule, seed, 10 ** (-2.5 - 0.2 * i)) for i, rule in enumerate(rules) for seed in range(NUM_SEEDS)]
+    seeds = range(1000, 1000 + NUM_SEEDS) if "/fresh/" in name else range(NUM_SEEDS)
+    rows = [(rule, seed, 10 ** (-2.5 - 0.2 * i)) for i, rule in enumerate(rules) for seed in seeds]
     return pd.DataFrame(rows, columns=["rule", "seed", "lr"])
 
 

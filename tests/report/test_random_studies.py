@@ -135,6 +135,8 @@ def arms_by_study() -> dict[str, list[dict[str, Any]]]:
             for arm in sides:
                 study = arm.get("study", test.study)
                 chosen = {key: _from_cell(key, value) for key, value in arm.items() if key not in ("study", "at")}
+                if chosen.get("schedule.name") == "multi_step":
+                    chosen["schedule.milestones"] = [1.0]  # a schedule without them is refused
                 found = arms.setdefault(study.removesuffix("/confirm"), [{}])
                 found += [] if chosen in found else [chosen]
     arms.pop("")

@@ -43,7 +43,7 @@ class Evidence:
         return study.choose(study.find_arm(settings)).lr
 
     def _fresh_best(self, name: str, settings: Mapping[str, Any]) -> Best | None:
-        study = self.read(f"{name}/{CONFIRM}")
+        study = self.read(f"{name.removesuffix(f'/{CONFIRM}')}/{CONFIRM}")
         try:
             return best_of(study, settings) if study is not None else None
         except NoSuchRuns:  # this arm has no fresh runs
