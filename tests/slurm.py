@@ -5,6 +5,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -102,13 +103,17 @@ class Slurm:
         before = self.active()
         self.ask("sbatch", "--wait", "--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap", "sleep 1")
         until(lambda: not {"RUNNING", "COMPLETING", "SIGNALING"} & {self.states()[job] for job in before})
-        for job in before:
-            until(lambda job=job: self.has_started(job))
+        self.begin_again(before)
 
-    def has_started(self, job: str) -> bool:
-        """Let a requeued job begin at once. Slurm refuses that in the first seconds."""
+    def begin_again(self, jobs: list[str]) -> None:
+        """Let requeued jobs begin without Slurm's wait of two minutes."""
+        time.sleep(3)  # a node refuses to start a job in the second in which it killed it, and the job would end as FAILED
+        for job in jobs:
+            until(lambda job=job: self._has_begun(job))
+
+    def _has_begun(self, job: str) -> bool:
         if self.states()[job] == "PENDING":
-            self.ask("scontrol", "update", f"jobid={job}", "StartTime=now")
+            self.ask("scontrol", "update", f"jobid={job}", "StartTime=now")  # Slurm refuses that in the first seconds
         return self.states()[job] != "PENDING"
 
 

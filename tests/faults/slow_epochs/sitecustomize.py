@@ -1,5 +1,6 @@
 """If this folder is on PYTHONPATH, a Python process waits after each checkpoint that it writes."""
 
+import os
 import sys
 import time
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 
 def wait_after_a_checkpoint(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "os.rename" and str(arguments[1]).endswith(".checkpoint"):
-        time.sleep(0.8)
+        time.sleep(float(os.environ.get("SECONDS_AFTER_A_CHECKPOINT", "0.8")))
 
 
 sys.addaudithook(wait_after_a_checkpoint)
