@@ -107,7 +107,7 @@ class Slurm:
 
     def begin_again(self, jobs: list[str]) -> None:
         """Let requeued jobs begin without Slurm's wait of two minutes."""
-        time.sleep(3)  # a node refuses to start a job in the second in which it killed it, and the job would end as FAILED
+        time.sleep(3)  # for a second, a node starts no job that it has just killed; Slurm would end the job as FAILED
         for job in jobs:
             until(lambda job=job: self._has_begun(job))
 

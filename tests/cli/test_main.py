@@ -106,7 +106,7 @@ def test_a_mistake_prints_one_line_before_anything_runs(
 def test_in_a_debugger_a_mistake_is_one_line_too(
     lrsweep: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OC_CAUSE", "1")  # as in a debugger, OmegaConf keeps causes, which may form a circle
+    monkeypatch.setenv("OC_CAUSE", "1")  # OmegaConf then links errors as in a debugger, here in a circle
     assert lrsweep("optimizer={rate: 1}") == 2
     assert capsys.readouterr().err == "ConfigError: optimizer.rate is not a setting; did you mean optimizer.rates?\n"
 

@@ -67,7 +67,7 @@ class Column:
 
 @dataclass(frozen=True)
 class BlockDesign:
-    """One metric of one study. `reference` names the arms that define the target of `epochs_to_…`."""
+    """One metric of one study. `reference` names the arms whose accuracy is the target of a metric `epochs_to_…`."""
 
     study: Study
     metric: str

@@ -67,8 +67,8 @@ def finder(
     """How much test accuracy a run at the suggested rate loses against the best rate, paired by seed.
 
     The effect is minus this loss, for one `rule` in the range test `length`. Its parts are the effects of all rules and lengths,
-    each at `level`. Accuracy is interpolated linearly between the rates of the sweep. A
-    suggestion outside of them counts as none.
+    each at `level`. Accuracy is interpolated linearly between the rates of the study. A
+    suggestion below or above all of them counts as none.
     """
     stored = evidence.study(study)
     accuracy_SR = BlockDesign(stored, "test_accuracy").by_rate(stored.find_arm({}))
@@ -97,11 +97,8 @@ def finder(
 
     def lacking(key: tuple[str, str]) -> str:
         num = num_seeds[key] - parts[key].num_seeds
-        return (
-            Phrase("no suggestion among the rates that ran on {num} of {total} seeds", num=num, total=num_seeds[key])
-            if num
-            else ""
-        )
+        text = "no suggestion among the rates that ran on {num} of {total} seeds"
+        return Phrase(text, num=num, total=num_seeds[key]) if num else ""
 
     chosen, top = parts[rule, length], parts[recommended]
     half = "" if math.isnan(top.low) else f" ± {(top.high - top.effect) * 100:.2f}"

@@ -66,8 +66,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
       of the mean (NaN with fewer than MIN_SEEDS seeds)
     - test_mean, test_sd, test_low, test_high: the same for test accuracy
     - epochs_mean, epochs_low, epochs_high
-    - num_timed: runs with a time, see `with_seconds`; seconds_mean, seconds_low, seconds_high, scaled from the epochs of these
-      runs to the epochs of all
+    - num_timed: runs with a time, see `with_seconds`
+    - seconds_mean, seconds_low, seconds_high: as if the timed runs had as many epochs as all runs on average
     """
     is_measured = runs["status"] != "failed"
     # A failed run has 0 epochs, which is not a measurement.

@@ -33,7 +33,7 @@ def explain(error: BaseException) -> str:
     """Describe the error in one line. Messages of Hydra and OmegaConf lose their internals, and a typo gets a suggestion."""
     chain = [error]
     while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
-        chain.append(inner)  # in a debugger, OmegaConf makes chains that are circles
+        chain.append(inner)  # in a debugger, OmegaConf may link errors in a circle
     for link in chain:
         if isinstance(link, _OUR_ERRORS):
             return _in_one_line(link)

@@ -21,7 +21,7 @@ from lrsweep.report.texts.answer_box import title, title_and_answer, what_ran_se
 from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.conclusions_en import conclusions_en
 from lrsweep.report.texts.conclusions_ko import conclusions_ko
-from lrsweep.report.texts.language import LANGUAGES, Language, file_name, is_korean, language, say, with_switch
+from lrsweep.report.texts.language import LANGUAGES, Language, file_name, is_korean, language, markdown_file, say
 from lrsweep.report.texts.wording import code_block, counted, escaped, seeds_text
 from lrsweep.storage import files
 
@@ -49,7 +49,7 @@ def build(folder: Path, study: str | None = None, delta: float | None = None, re
             if tables.main is not None:
                 _write(folder / f"conclusions.{chosen}.md", _conclusions(tables.main))
             reports[chosen] = _markdown(folder, name, tables)
-            _write(folder / file_name("report.md"), with_switch(reports[chosen], "report.md"))
+            _write(folder / file_name("report.md"), markdown_file(reports[chosen], "report.md"))
     remove_figures_not_in(reports["en"], folder)
     for chosen in reversed(LANGUAGES):  # report.html comes last: if it is new, everything is
         with language(chosen):

@@ -18,7 +18,7 @@ from lrsweep.report.audit.overview import audit_title, document_sections, headli
 from lrsweep.report.figures.files import Figure, draw, remove_figures_not_in
 from lrsweep.report.page.render import render_page
 from lrsweep.report.texts.commands import rerun_commands
-from lrsweep.report.texts.language import LANGUAGES, file_name, language, say, with_switch
+from lrsweep.report.texts.language import LANGUAGES, file_name, language, markdown_file, say
 from lrsweep.report.texts.wording import code_block, counted, escaped
 from lrsweep.storage import files
 
@@ -38,7 +38,7 @@ def build_audit(folder: Path) -> Path:
         with language(chosen):
             markdown = _markdown(folder, audit, studies, documents)
             page = render_page(audit_title(), markdown, folder, None, "audit.html")
-            files.write_atomically(folder / file_name("audit.md"), with_switch(markdown, "audit.md").encode())
+            files.write_atomically(folder / file_name("audit.md"), markdown_file(markdown, "audit.md").encode())
             files.write_atomically(folder / file_name("audit.html"), page.encode())
     remove_figures_not_in(markdown, folder)
     return folder / "audit.md"

@@ -114,7 +114,7 @@ def to_settle(one: Judged, level: float) -> str:
 def _can_show(test: Test, level: float) -> str:
     if not test.is_fresh or METRICS.get(str(test.settings.get("metric"))) != "accuracy":
         return ""
-    if test.settings.get("reduce") == "all":  # every pair must show it; as if they were independent, which is cautious
+    if test.settings.get("reduce") == "all":  # every pair must show it; taking them as independent is cautious
         difference = detectable(test.num_planned, PAIRED_SD, level, POWER ** (1 / test.num_pairs))
     else:
         difference = detectable(test.num_planned, PAIRED_SD, level / test.num_pairs)

@@ -13,7 +13,7 @@ _COLOUR = re.compile(r"(?<=: )#[0-9a-f]{6}\b")  # in a style attribute
 
 
 def inline_svg(path: Path) -> str:
-    """The svg element of a file by matplotlib, in the page's language, without what only a file of its own needs."""
+    """The svg element of matplotlib's file, with its words in the page's language, and without what only a file needs."""
     text = path.read_text(encoding="utf-8")
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<style.*?</style>", "", text, flags=re.DOTALL)  # the style would apply to the whole page

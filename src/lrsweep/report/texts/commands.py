@@ -17,7 +17,7 @@ _IN_PROGRAM = "__main__:"  # how targets begin that were defined in a notebook o
 
 
 def is_in_program(runs: pd.DataFrame) -> bool:
-    """Does only the program that called lrsweep.sweep have the network or the images?"""
+    """Is the network, or are the images, only in the program that called lrsweep.sweep?"""
     return any(target.startswith(_IN_PROGRAM) for target in runs.filter(["data.target", "model.target"]).to_numpy().flat)
 
 

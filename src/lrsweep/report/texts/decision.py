@@ -108,7 +108,7 @@ def _rate_ko(best: Best) -> str:
 
 
 def _may_be_chance(best: Best) -> bool:
-    """Is it not shown that the chosen rate takes fewer epochs than the best rate?"""
+    """True unless the chosen rate is shown to take fewer epochs than the best rate."""
     return best.trade_off is not None and best.trade_off.row["lr"] != best.best["lr"] and not best.trade_off.saved_low > 0
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-FIGURE_WORDS = {  # the first that fits counts
+FIGURE_WORDS = {  # if a text fits several, the first one is used
     # Axes
     "learning rate (optimizer.lr)": "학습률 (optimizer.lr)",
     "test error (1 - accuracy)": "테스트 오차 (1 - 정확도)",

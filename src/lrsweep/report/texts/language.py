@@ -78,8 +78,8 @@ def other() -> Language:
     return "en" if is_korean() else "ko"
 
 
-def with_switch(markdown: str, name: str) -> str:
-    """The Markdown of file `name` with a link to the other language below its title, and the words in its figures at the end."""
+def markdown_file(markdown: str, name: str) -> str:
+    """The text of file `name`: the Markdown with a link to the other language, and in Korean, with the words in the figures."""
     linked = markdown.replace("\n", f"\n\n[{NAMES[other()]}]({file_name(name, other())})\n", 1)
     return "\n\n".join([linked.rstrip(), *([glossary()] if is_korean() else [])]) + "\n"
 
