@@ -103,6 +103,10 @@ def test_best_and_last_scores_are_unknown_in_older_records() -> None:
     assert value(make_study(ACCURACY, best_test_accuracy=0.97), "best_test_accuracy") == 0.97
 
 
+def test_peak_memory_is_compared_in_gb_on_a_log_scale() -> None:
+    assert value(make_study(ACCURACY, peak_memory_bytes=1e10), "peak_memory") == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("at", "rates"),
     [("best", [1]), ("all", [0, 1, 2]), (-3, [0]), ([-3, -2.5], [0, 1]), ([-2.6, -1], [1, 2])],
@@ -128,6 +132,18 @@ def test_fresh_seeds_are_read_at_the_rate_that_the_study_chose() -> None:
     fresh = replace(make_study(flipped, first_seed=1000), tuning=tuning)
     column = BlockDesign(fresh, "test_accuracy").column(fresh.find_arm({}))
     assert column.by_seed.to_dict() == pytest.approx(dict.fromkeys(range(1000, 1004), 0.9))
+
+
+def test_of_several_values_the_tuning_runs_choose_one() -> None:
+    arms = [{"loss.l1": 0.0}, {"loss.l1": 1e-5}, {"loss.l1": 1e-4}]
+    strong_is_better = 0.9 + HILL + np.array([0, 0.01, 0.02])[:, None] + np.zeros((4, 1, 1))
+    tuning = make_study(strong_is_better, arms)
+    fresh = replace(make_study(strong_is_better[:, ::-1], arms, first_seed=1000), tuning=tuning)
+    chosen = fresh.find_arm({"loss.l1": [1e-5, 1e-4]})
+    assert fresh.called(chosen) == "l1=0.0001"
+    assert fresh.find_arm({"loss.l1": [1e-4]}) == chosen
+    with pytest.raises(NoSuchRuns, match=r"no runs of loss.l1=\[0.0001, 0.001\]"):
+        fresh.find_arm({"loss.l1": [1e-4, 1e-3]})
 
 
 @pytest.mark.parametrize(("num", "caveat"), [(0, False), (1, True), (4, False)], ids=["none", "one", "all"])

@@ -49,6 +49,7 @@ METRICS = {  # metric → unit
     "updates": "factor",  # log10 of the number of optimizer steps
     "seconds": "factor",  # log10
     "seconds_per_epoch": "factor",  # log10
+    "peak_memory": "factor",  # log10 of the GB that the run's process used, PyTorch included
     "optimum": "decades",  # log10 of each seed's best rate, see optima
     "usable_decades": "decades",  # width of the range of rates within one percentage point of the arm's best
 }
@@ -203,6 +204,8 @@ class BlockDesign:
                 return _log10(pd.Series([_num_updates(run) for _, run in runs.iterrows()], index=runs.index, dtype=float))
             case "seconds_per_epoch":
                 return _log10(runs["seconds"] / runs["epochs"])
+            case "peak_memory":
+                return _log10(runs["peak_memory_bytes"] / 1e9)
             case _:
                 return runs["test_accuracy"].fillna(guessing)
 

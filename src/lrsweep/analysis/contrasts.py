@@ -145,7 +145,8 @@ def shown(mean: float, metric: str) -> str:
         case "accuracy" | "share":
             return f"{mean:.2%}"
         case "factor":
-            return f"{10**mean:,.0f}" if mean >= 2 else f"{10**mean:.3g}"
+            number = f"{10**mean:,.0f}" if mean >= 2 else f"{10**mean:.3g}"
+            return number + {"seconds": " s", "seconds_per_epoch": " s", "peak_memory": " GB"}.get(metric, "")
         case _:
             return f"{mean:.3g}"
 

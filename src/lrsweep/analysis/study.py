@@ -1,5 +1,6 @@
 """A study's tables and arms: find the arm that a claim means, name it, and choose its learning rate."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ class Choice:
 
     lr: float
     rates: tuple[float, ...]  # ascending
+    valid_accuracy: float  # at `lr`, the mean over the seeds
 
     @property
     def is_lowest(self) -> bool:
@@ -74,19 +76,22 @@ class Study:
     def find_arm(self, settings: Mapping[str, Any]) -> str:
         """The arm with these settings. If there are several, the one with defaults for all others.
 
-        The value "not null" stands for any value but "null".
+        The value "not null" stands for any value but "null". Of a list of values, the one with the highest validation accuracy
+        counts, each at its best rate (see `choose`).
         """
         arms = self._arms
-        for name, value in settings.items():
+        tried = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
+        for name, values in tried.items():
             if name not in arms:
                 raise NoSuchRuns(Phrase("no runs of {arm}", arm=described(settings)))
-            arms = arms[arms[name] != "null"] if value == "not null" else arms[arms[name] == value]
+            arms = arms[arms[name] != "null"] if values == ["not null"] else arms[arms[name].isin(values)]
         if len(arms) > 1:
             others = [name for name in self._varying if name not in settings]
             arms = arms[(arms[others] == pd.Series(DEFAULT_SETTINGS)[others]).all(axis="columns")]
-        if len(arms) != 1:
+        if len(arms) != math.prod(map(len, tried.values())):
             raise NoSuchRuns(Phrase("no runs of {arm}", arm=described(settings)))
-        return str(arms.index[0])
+        names = [str(arm) for arm in arms.index]
+        return names[0] if len(names) == 1 else max(names, key=lambda arm: self.choose(arm).valid_accuracy)
 
     def called(self, arm: str) -> str:
         """An arm's short name: its settings that differ from the defaults."""
@@ -132,7 +137,10 @@ def _choose(runs: pd.DataFrame) -> Choice | None:
     means = runs.pivot(index="seed", columns="lr", values="valid_accuracy").mean(skipna=False)
     learned = runs.groupby("lr")["learned"].all()
     scored = (means[learned] if learned.any() else means).dropna()
-    return None if scored.empty else Choice(float(scored.index[int(scored.argmax())]), tuple(float(lr) for lr in means.index))
+    if scored.empty:
+        return None
+    best = int(scored.argmax())
+    return Choice(float(scored.index[best]), tuple(float(lr) for lr in means.index), float(scored.iloc[best]))
 
 
 def _short_name(settings: dict[str, Any]) -> str:

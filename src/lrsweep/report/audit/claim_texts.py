@@ -31,6 +31,7 @@ _MEASURED = {  # metric or contrast → what the effect is about
     "optimum": "Best rate: {effect}",
     "usable_decades": "Range of usable rates: {effect}",
     "seconds_per_epoch": "Time of an epoch: {effect}",
+    "peak_memory": "Peak memory: {effect}",
     "edge": "Edge of learning: {effect}",
     "bracket": "Distance to the end of the range: {effect}",
 }

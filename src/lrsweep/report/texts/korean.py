@@ -259,6 +259,7 @@ KOREAN: dict[str, str] = {
     "Best rate: {effect}": "가장 좋은 학습률 {effect}",
     "Range of usable rates: {effect}": "쓸 수 있는 학습률의 폭 {effect}",
     "Time of an epoch: {effect}": "한 epoch의 시간 {effect}",
+    "Peak memory: {effect}": "최대 메모리 {effect}",
     "Edge of learning: {effect}": "학습이 되고 안 되는 경계 {effect}",
     "Distance to the end of the range: {effect}": "범위의 끝까지의 거리 {effect}",
     "probably show": "확인할 수 있다",
