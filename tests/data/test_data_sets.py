@@ -16,6 +16,7 @@ from lrsweep.config.targets import register_own
 from lrsweep.data import dataset
 from lrsweep.data.download import DataError
 from lrsweep.data.images import filled_in, forget_images, read_images
+from lrsweep.data.sets import from_torchvision
 from lrsweep.data.sources import import_torchvision
 
 DRAWS = np.random.default_rng(0)
@@ -26,8 +27,15 @@ def idx(array: np.ndarray) -> bytes:
     return header + array.astype(np.uint8).tobytes()
 
 
+def pin(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Pin the checksums of the files that a test has written."""
+    for name in from_torchvision.SHA256:
+        if (folder / name).exists():
+            monkeypatch.setitem(from_torchvision.SHA256, name, hashlib.sha256((folder / name).read_bytes()).hexdigest())
+
+
 def write_mnist_like(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """As Fashion-MNIST and KMNIST are published. Returns the training images and labels."""
+    """As torchvision stores Fashion-MNIST and KMNIST. Returns the training images and labels."""
     folder.mkdir(parents=True)
     images, labels = DRAWS.integers(0, 256, (30, 28, 28)), np.arange(30) % 10
     for part, count in (("train", 30), ("t10k", 20)):
@@ -38,8 +46,9 @@ def write_mnist_like(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("name", "subfolder"), [("fashion_mnist", "FashionMNIST"), ("kmnist", "KMNIST")])
-def test_a_data_set_like_mnist(tmp_path: Path, name: str, subfolder: str) -> None:
+def test_a_data_set_like_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, subfolder: str) -> None:
     images, labels = write_mnist_like(tmp_path / subfolder / "raw")
+    pin(monkeypatch, tmp_path)
     config = DataConfig(target=f"lrsweep.data.sets.from_torchvision:{name}", num_train=20, num_valid=10, num_test=0)
     read = read_images(config, tmp_path)
     assert np.array_equal(read.train_images[:, 0], images)
@@ -65,12 +74,26 @@ def test_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kind, "test_list", [[name, sums[name]] for name, _ in kind.test_list])
     meta = write(kind.meta["filename"], {"label_names": [str(i) for i in range(10)]})
     monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": meta})
+    (tmp_path / kind.filename).write_bytes(b"the archive")
+    pin(monkeypatch, tmp_path)
     config = DataConfig(target="lrsweep.data.sets.from_torchvision:cifar10", num_train=0, num_valid=0, num_test=0)
     read = read_images(config, tmp_path)
     assert np.array_equal(read.train_images, np.tile(images, (5, 1, 1, 1)))
     assert read.train_images.shape == (50, 3, 32, 32)
     np.testing.assert_allclose(read.mean, images.mean(axis=(0, 2, 3)) / 255)
     np.testing.assert_allclose(read.std, images.std(axis=(0, 2, 3)) / 255)
+
+
+@pytest.mark.parametrize("content", [None, b"other bytes"], ids=["absent", "changed"])
+def test_a_download_without_the_published_bytes_is_refused_in_one_line(tmp_path: Path, content: bytes | None) -> None:
+    raw = tmp_path / "KMNIST" / "raw"
+    write_mnist_like(raw)
+    path = raw / "train-images-idx3-ubyte.gz"
+    path.unlink() if content is None else path.write_bytes(content)
+    problem = "cannot be read (No such file or directory)" if content is None else "has another SHA-256 than the published file"
+    with pytest.raises(DataError) as error:
+        read_images(DataConfig(target="lrsweep.data.sets.from_torchvision:kmnist"), tmp_path)
+    assert str(error.value) == f"{path} {problem}; to download it again, delete {raw}"
 
 
 def test_a_data_set_that_cannot_be_downloaded_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +138,18 @@ def test_a_split_of_own_data_has_no_image_twice(tmp_path: Path) -> None:
         assert [int(label) for label in parts.train.labels] == [number % 2 for number in numbers[0]]
         seen[seed] = numbers[2]
     assert seen[0] == seen[1]  # every seed is tested on the same images
+
+
+def test_a_file_with_more_arrays_than_memory_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "zeros.npz"
+    np.savez_compressed(path, x=np.zeros((1000, 1000, 100), dtype=np.uint8), y=np.arange(1000) % 2)
+    assert path.stat().st_size < 1e6
+    monkeypatch.setattr("os.sysconf", {"SC_PHYS_PAGES": 10_000, "SC_PAGE_SIZE": 4096}.get)
+    with pytest.raises(DataError) as error:
+        read_images(DataConfig(target="lrsweep.data.sets.arrays:load", path=str(path)), tmp_path)
+    assert str(error.value) == f"data.path={path} holds 100.0 MB of arrays, but this machine has 41.0 MB of memory"
 
 
 @pytest.mark.parametrize("as_kind", [np.asarray, torch.tensor], ids=["arrays", "tensors"])

@@ -56,7 +56,7 @@ def load_mnist(folder: Path, *, offline: bool = False) -> MnistArrays:
         files = _read_cache(folder / CACHE_NAME)
     except SourceError:
         files = _fetch(folder, offline)
-    return MnistArrays(*(_parse_idx(files[name]) for name in SHA256))
+    return MnistArrays(*(parse_idx(files[name]) for name in SHA256))
 
 
 def _fetch(folder: Path, offline: bool) -> dict[str, bytes]:
@@ -147,7 +147,7 @@ def _write_cache(cache: Path, files: dict[str, bytes]) -> None:
             part.unlink(missing_ok=True)
 
 
-def _parse_idx(content: bytes) -> npt.NDArray[np.uint8]:
+def parse_idx(content: bytes) -> npt.NDArray[np.uint8]:
     """Parse an IDX file: bytes 0, 0, 8 (uint8), number of axes; then each axis length, big-endian; then the data."""
     num_axes = content[3]
     shape = np.frombuffer(content, ">u4", num_axes, offset=4)

@@ -1,5 +1,7 @@
 """data=arrays: images and labels in a NumPy file."""
 
+import os
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,14 @@ def load(path: str | None = None) -> dict[str, Any]:
     try:
         file = np.load(path, allow_pickle=False)
         if isinstance(file, np.lib.npyio.NpzFile):
-            with file:
+            with file, zipfile.ZipFile(path) as archive:
+                num_bytes = sum(member.file_size for member in archive.infolist())
+                if num_bytes > (memory := os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")):
+                    sizes = f"{num_bytes / 1e6:,.1f} MB of arrays, but this machine has {memory / 1e6:,.1f} MB of memory"
+                    raise DataError(f"data.path={path} holds {sizes}")
                 return {name: file[name] for name in file.files}
+    except DataError:
+        raise
     except Exception as error:  # zipfile and NumPy raise many kinds of errors for damaged files
         hint = "it holds pickled objects, which could run code" if "allow_pickle" in str(error) else str(error)
         raise DataError(f"data.path={path} cannot be read: {hint}") from error
