@@ -30,6 +30,12 @@ def test_a_reader_learns_the_rate_its_neighbours_the_certainty_and_the_time() ->
     ]
 
 
+def test_runs_of_equal_length_have_no_range_of_lengths() -> None:
+    rows = FOUND.best.rows.assign(**dict.fromkeys(("epochs_mean", "epochs_low", "epochs_high"), 6.0))
+    found = replace(FOUND, best=replace(FOUND.best, rows=rows, best=rows.iloc[2], trade_off=None))
+    assert english(found)[3].startswith("6 epochs, or")
+
+
 def test_fresh_seeds_are_said_to_be_fresh_and_a_disagreement_is_told() -> None:
     assert english(with_fresh())[2].startswith("20 fresh seeds, which were not used to choose the rate.")
     fresh = best_of(["worse", "good", "worse", "good", "worse"], num_seeds=20, rates=slice(1, 4))

@@ -200,4 +200,5 @@ def _time_ko(row: pd.Series) -> str:
 
 def _between(row: pd.Series, name: str, to: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return "" if math.isnan(low) else f" ({low:.0f} {to} {high:.0f})"
+    is_range = not math.isnan(low) and f"{low:.0f}" != f"{high:.0f}"
+    return f" ({low:.0f} {to} {high:.0f})" if is_range else ""
