@@ -77,8 +77,8 @@ def test_without_a_good_rate_it_is_a_guess_and_says_how_many_seeds_would_help() 
 def test_fewer_epochs_that_may_be_chance_are_called_so() -> None:
     assert FOUND.best.trade_off is not None
     unsure = replace(FOUND, best=replace(FOUND.best, trade_off=replace(FOUND.best.trade_off, saved_low=-0.1)))
-    assert "it takes the fewest epochs; against the best rate, 0.0013, this may be chance." in english(unsure)[0]
-    assert "가장 좋은 학습률 0.0013보다 적은 것은 우연일 수 있다." in decision_ko(unsure)[0][1]
+    assert "it takes the fewest epochs; the difference from the best rate, 0.0013, may be chance." in english(unsure)[0]
+    assert "가장 좋은 학습률(0.0013)과의 epoch 차이는 우연일 수 있다." in decision_ko(unsure)[0][1]
 
 
 def test_if_nothing_learned_no_rate_is_named() -> None:

@@ -42,7 +42,7 @@ def test_the_section_says_what_is_given_up_at_the_best_rate_and_at_most() -> Non
     assert (heading, figure) == ("## What does early stopping hide?", "![A figure](figures/a.png)")
     assert "Here every run has 20 epochs, and its best epoch counts (3 seeds, 3 rates)." in text
     assert "Good rates then: **none** is shown yet to lose less than 0.2 percentage points" in text
-    assert "The best rate by validation accuracy is the same. There, a patience of 5 gives up 0.81 points" in text
+    assert "The best rate by validation accuracy is still 0.0013 (10⁻²·⁹). There, a patience of 5 gives up 0.81 points" in text
     assert "The most is given up at 0.0004 (10⁻³·⁴): 1.72 points." in text
     assert "At 1 of 3 rates, a patience of 5 did not always run out within 20 epochs" in text
     assert fold.startswith("<details>")
@@ -53,7 +53,7 @@ def test_the_section_says_what_is_given_up_at_the_best_rate_and_at_most() -> Non
 
 def test_one_seed_cannot_show_good_rates_so_none_are_named() -> None:
     text = section(fixed_budget(num_seeds=1), best_lr=RATES[3])[1]
-    assert "(one seed, 3 rates). The best rate by validation accuracy is 0.0013" in text
+    assert "(one seed, 3 rates). The best rate by validation accuracy is then 0.0013" in text
 
 
 def test_the_own_runs_show_where_early_stopping_ends_if_the_budget_is_too_short() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pandas as pd
 
 from lrsweep.analysis.fixed_budget import PATIENCES, Sensitivity
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.report.texts.conclusions_en import good_rates_en
 from lrsweep.report.texts.conclusions_ko import good_rates_ko
@@ -57,8 +58,8 @@ def early_stopping_section(fixed: Sensitivity, best_lr: float, figure: str) -> s
 def _best_rates_compared(fixed: Sensitivity, best_lr: float) -> str:
     lr = float(fixed.best.best["lr"])
     if lr == best_lr:
-        return say("The best rate by validation accuracy is the same.")
-    return say("The best rate by validation accuracy is {rate}.", rate=lr_text(lr))
+        return say("The best rate by validation accuracy is still {rate}.", rate=lr_text(lr))
+    return say("The best rate by validation accuracy is then {rate}.", rate=lr_text(lr))
 
 
 def _gains(fixed: Sensitivity) -> list[str]:
@@ -81,7 +82,7 @@ def _gains(fixed: Sensitivity) -> list[str]:
                 "Early stopping can also help, by training for longer: at {rates} ({range}), it allows more than {epochs} "
                 "epochs and reaches up to {gain} points more.",
                 rates=counted(len(longer), "rate"),
-                range=rates_text(longer["lr"].min(), longer["lr"].max(), "~" if is_korean() else "to"),
+                range=rates_text(longer["lr"].min(), longer["lr"].max(), "~" if is_korean() else "to", decimal_rate),
                 epochs=fixed.epochs,
                 gain=points(longer["gain"].min()),
             )

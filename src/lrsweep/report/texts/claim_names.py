@@ -6,7 +6,7 @@ CLAIM_NAMES = {
     "no-learning": ("No learning below 1e-5", "1e-5 미만은 학습 안 됨"),
     "stops-at-once": ("Early stopping below 1e-5", "1e-5 미만은 조기 종료"),
     "slow-and-lower": ("From 1e-5 to 1e-4", "1e-5에서 1e-4까지"),
-    "early-record-gap": ("Why 1e-5 to 1e-4 is worse", "1e-5에서 1e-4까지가 낮은 이유"),
+    "early-record-gap": ("Why 1e-5 to 1e-4 is worse", "1e-5에서 1e-4까지 낮은 이유"),
     "accuracy-is-fair": ("Accuracy as the measure", "정확도로 성능 재기"),
     "too-large-diverges": ("Too large a rate", "너무 큰 학습률"),
     "too-small-is-slow": ("Too small a rate", "너무 작은 학습률"),
