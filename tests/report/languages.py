@@ -2,8 +2,6 @@
 
 import re
 
-from lrsweep.report.texts.figure_words import glossary
-
 _MAY_BE_ENGLISH = re.compile(
     r"```.*?```|`[^`\n]*`|“[^”]*”|!\[[^]]*\]\([^)]*\)|\]\([^)]*\)|<[^>]*>|\(Wortsman et al\. [^)]*\)", re.S
 )
@@ -11,8 +9,8 @@ _SENTENCE = re.compile(r"\b[a-z]{2,}(?:[ ,]+[a-z]{2,}){3,}")
 
 
 def english_in(korean: str) -> list[str]:
-    """Four or more small English words in a row in a Korean Markdown text, except in code, quotes, errors and names."""
-    korean = korean.replace(glossary(), "")
+    """Four or more small English words in a row in a Korean Markdown text, except in code, quotes, names, glossary and errors."""
+    korean = korean.split("<summary>그림 속의 영어")[0]
     # Errors of failed runs, and the names of engines, are not translated.
     lines = [line for line in korean.splitlines() if not re.match(r"\* .*, 시드 \d+: |\| 엔진", line)]
     return _SENTENCE.findall(_MAY_BE_ENGLISH.sub(" ", "\n".join(lines)))

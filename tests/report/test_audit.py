@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import asdict, replace
 from html import unescape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from lrsweep.analysis.verdicts import Effect, judge
 from lrsweep.config import ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig, run_id
 from lrsweep.records import Outcome
 from lrsweep.report.audit.build import build_audit
-from lrsweep.report.audit.claim_texts import WORDS, caveat, num_planned_runs
+from lrsweep.report.audit.claim_texts import WORDS, anchor, caveat, num_planned_runs
 from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit, rows_of
 from lrsweep.report.audit.effect_texts import effect_text, loss_text, size_text
 from lrsweep.report.figures.style import new_figure
+from lrsweep.report.texts.claim_names import CLAIM_NAMES, name_in_english
 from lrsweep.storage import store
 
 RATES = [10 ** (i / 10) for i in range(-60, -14)]
@@ -75,35 +77,60 @@ def part(audit: str, heading: str) -> str:
     return re.split(rf"\n#{{1,{len(level)}}} ", audit.split(f"\n{heading}\n")[1])[0]
 
 
-def test_every_claim_is_in_the_audit_with_its_verdict(audit: str) -> None:
-    titles = "|".join(f"{re.escape(mark)} {title}" for mark, title in WORDS.values())
+def claim_part(audit: str, claim: str) -> str:
+    """The section of the claim with this id."""
+    (heading,) = re.findall(rf"(?m)^#{{3,4}} {re.escape(name_in_english(claim))}$", audit)
+    return part(audit, heading)
+
+
+def in_sight(section: str) -> str:
+    """The section without what is folded."""
+    return section.split("<details>")[0].strip()
+
+
+def test_every_claim_has_a_name_in_both_languages() -> None:
+    assert list(CLAIM_NAMES) == [claim.id for claim in read_claims()]
+    for names in zip(*CLAIM_NAMES.values(), strict=True):
+        assert len(set(names)) == len(names)
+        assert max(map(len, names)) <= 30
+
+
+def test_every_claim_stands_once_below_its_verdict_and_once_in_its_documents(audit: str) -> None:
+    marks = "|".join(re.escape(mark) for mark, _ in WORDS.values())
+    documents = part(audit, "## Document by document")
+    titles = dict(WORDS.values())
     for claim in read_claims():
-        (verdict,) = re.findall(rf"(?m)^\*\*({titles})\*\* ", part(audit, f"### {claim.id}"))
-        told = part(audit, "## Document by document").split(f"([{claim.id}](#{claim.id}))\n")[1]
-        assert told.startswith(f"  * **{verdict}**: ")
+        section = claim_part(audit, claim.id)
+        assert audit.count(claim.claim) == 1 + documents.count(claim.claim)
+        listed = re.findall(rf"(?m)^\* ({marks}) \[.*\]\(#{anchor(name_in_english(claim.id))}\)$", documents)
+        assert len(listed) == len(claim.documents)
+        assert len(set(listed)) == 1
+        assert section in part(audit, f"## {titles[listed[0]]}")
 
 
-def test_the_opening_counts_the_verdicts_and_lists_the_claims_of_each(audit: str) -> None:
-    num_listed = 0
-    for mark, title in WORDS.values():
-        (num,) = re.findall(rf"\* \*\*{re.escape(mark)} (\d+)\*\* \[?{title}", audit)
-        listed = re.findall(r"(?m)^\* \*\*", part(audit, f"## {title}")) if int(num) else []
-        assert len(listed) == int(num)
-        num_listed += len(listed)
-    assert num_listed == len(read_claims())
+def test_the_opening_counts_the_verdicts(audit: str) -> None:
+    nums = re.findall(r"(?m)^\* \*\*\S+ (\d+)\*\* ", audit)
+    assert len(nums) == len(WORDS)
+    assert sum(map(int, nums)) == len(read_claims())
 
 
-def test_the_caveat_stands_beside_the_verdict_wherever_it_is_quoted(audit: str) -> None:
+def test_a_claim_that_was_not_measured_is_one_line_with_the_rest_folded(audit: str) -> None:
+    section = claim_part(audit, "restarts-help")
+    assert in_sight(section) == ""
+    assert "<summary>Warm restarts can leave local minima, and so generalise better.</summary>" in section
+    assert "> " in section
+
+
+def test_the_caveat_stands_beside_the_verdict(audit: str) -> None:
     for claim in (claim for claim in read_claims() if claim.caveat):
-        first_words = claim.caveat[:30].split("`")[0]
-        in_opening, in_document, in_section = (
-            re.search(rf"(?m)^\* .*\*{re.escape(first_words)}.*\(\[{claim.id}\]", audit),
-            re.search(rf"\(\[{claim.id}\]\(#{claim.id}\)\)\n  \* .*\n  \* \*{re.escape(first_words)}", audit),
-            re.search(rf"(?m)^\*\*.*\*{re.escape(first_words)}", part(audit, f"### {claim.id}")),
-        )
-        assert in_opening, claim.id
-        assert in_document, claim.id
-        assert in_section, claim.id
+        section = claim_part(audit, claim.id)
+        shown = section if section in part(audit, "## Open") else in_sight(section)
+        assert re.search(rf"\*{re.escape(claim.caveat[:30].split('`')[0])}", shown), claim.id
+
+
+def test_the_rules_and_the_notes_on_tables_are_folded(audit: str) -> None:
+    assert in_sight(part(audit, "## How it was judged")) == ""
+    assert in_sight(part(audit, "## Study by study")) == ""
 
 
 def test_the_page_defines_here_and_claims_no_more_than_the_data_show(audit: str) -> None:
@@ -120,37 +147,32 @@ def test_links_of_the_page_resolve_and_nothing_is_loaded(folder: Path) -> None:
 
 
 def test_fresh_seeds_decide_and_are_shown_at_the_rate_that_the_study_chose(audit: str) -> None:
-    section = part(audit, "### grow-batch")
-    assert section.startswith("\n**✓ Holds here")
-    assert (
-        "20 runs, 10 fresh seeds ([grow_batch/confirm](#study-grow_batch-confirm)). All of the interval lies above -0.20 points."
-        in section
-    )
-    rows = [
-        line for line in part(audit, "### Study: grow_batch, confirm").splitlines() if "0.0032" in line and line.startswith("|")
-    ]
+    section = claim_part(audit, "grow-batch")
+    assert section in part(audit, "## Holds here")
+    assert "20 runs, 10 fresh seeds ([grow_batch/confirm](#study-grow_batch-fresh-seeds)). All of the interval lies" in section
+    table = part(audit, "### Study: grow_batch, fresh seeds").splitlines()
+    rows = [line for line in table if "0.0032" in line and line.startswith("|")]
     assert len(rows) == 2
     assert all("0.0032 (10⁻²·⁵), chosen |" in row and "| 10 | 10 of 10 |" in row for row in rows)
 
 
 def test_the_blanks_are_filled_with_rates_and_their_losses(audit: str) -> None:
-    section = part(audit, "### best-range")
+    section = claim_part(audit, "best-range")
     assert re.search(r"Loses 0\.\d\d points \[0\.00 to 0\.\d\d\]; 132 runs, 12 fresh seeds", section)
     assert re.search(r"Good: 0\.0025, 0\.004; undecided: .*; worse: 0\.00079 to 0\.0016, ", section)
 
 
 def test_an_unmeasured_claim_names_its_command_and_what_the_planned_seeds_can_show(audit: str) -> None:
-    section = part(audit, "### restarts-help")
-    assert "**? Open" in section
+    section = claim_part(audit, "restarts-help")
+    assert section in part(audit, "### Not measured")
     assert re.search(
         r"Not measured yet\. Planned: 20 fresh seeds, which \[probably show\]\(#how.*\) a difference of 0\.23 points", section
     )
     assert "; at most 52 runs in all: `lrsweep study=restarts && lrsweep-confirm study=restarts`." in section
-    assert section.split("Not measured yet. ")[1].splitlines()[0] in part(audit, "## Open")
 
 
 def test_a_claim_that_something_costs_nothing_names_the_loss_that_its_seeds_can_rule_out(audit: str) -> None:
-    section = part(audit, "### adam-1e-3")
+    section = claim_part(audit, "adam-1e-3")
     assert re.search(r"that less than 0\.20 points are lost, if the true difference is \+0\.03 points or more; at most", section)
 
 
@@ -163,7 +185,7 @@ def test_the_introduction_says_which_intervals_hold_together(audit: str) -> None
 
 def test_an_undecided_claim_says_how_many_seeds_would_probably_decide_it(tmp_path: Path) -> None:
     fill_grow_batch(tmp_path, 4, gain=-0.001)
-    section = part(build_audit(tmp_path).read_text(encoding="utf-8"), "### grow-batch")
+    section = claim_part(build_audit(tmp_path).read_text(encoding="utf-8"), "grow-batch")
     assert re.search(r"points \[-.*\]; 8 runs, 4 fresh seeds .* About \d+ seeds would probably decide it\.", section)
 
 
@@ -173,7 +195,7 @@ def test_missing_and_failed_runs_are_counted_and_leave_the_claim_open(tmp_path: 
     for record in store.read(study)[:2]:
         store.save(study, replace(record, outcome=Outcome(**FAILED), class_counts={}))
     audit = build_audit(tmp_path).read_text(encoding="utf-8")
-    assert "Only 8 of 10 planned runs of grow_batch/confirm have finished." in part(audit, "### grow-batch")
+    assert "Only 8 of 10 planned runs of grow_batch/confirm have finished." in claim_part(audit, "grow-batch")
     assert re.search(r"\n8 runs; .* \*\*2 missing\.\*\*", audit)
     (study / "expected.json").write_text('["another"]')
     assert "**1 missing.**" in build_audit(tmp_path).read_text(encoding="utf-8")
@@ -190,9 +212,9 @@ def test_texts_from_configs_are_escaped_and_the_same_records_give_the_same_bytes
     assert b'href="y"' not in pages[0]
 
 
-def test_a_decided_claim_has_a_figure_of_its_effect_and_of_the_effects_it_was_selected_from(audit: str) -> None:
-    assert "](figures/audit-claim-grow-batch.png)" in part(audit, "### grow-batch")
-    assert "](figures/" not in part(audit, "### restarts-help")  # not measured
+def test_only_a_claim_whose_effect_was_selected_from_several_has_a_figure_of_its_own(audit: str) -> None:
+    assert "](figures/" not in claim_part(audit, "grow-batch")  # it is in the figure of all effects in its unit
+    assert "](figures/audit-effects-accuracy.png)" in part(audit, "## Effects at a glance")
     parts = tuple((name, Effect(0.01, low, 0.04, "accuracy", 3, 18)) for name, low in (("a", -0.02), ("b", math.nan)))
     effect = Effect(0.01, -0.02, 0.04, "accuracy", 3, 18, parts=parts)
     asked = Test("Is it?", "difference")
@@ -200,7 +222,7 @@ def test_a_decided_claim_has_a_figure_of_its_effect_and_of_the_effects_it_was_se
     assert [(row.name, row.word) for row in rows_of(one)] == [("a-claim", "open"), ("a", None)]
     figure, ax = new_figure("A title")
     plot_effects(rows_of(one), ax)
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["a-claim", "a"]
+    assert [text.get_text() for text in ax.texts] == ["a-claim", "a"]
     plt.close(figure)
 
 
@@ -223,15 +245,15 @@ def test_figures_that_the_page_no_longer_shows_are_deleted(folder: Path, audit: 
     assert "audit-of-an-old-study" not in drawn
 
 
-def drawn(unit: str, *intervals: tuple[float, float], **test: Any) -> Axes:
+def drawn(unit: str, *intervals: tuple[float, float], is_narrow: bool = False, **test: Any) -> Axes:
     asked = Test("Is it?", "difference", **test)
-    claim = Claim("a-claim", ("000",), "It is.", "", asked)
+    claim = Claim("a-claim-with-a-name-that-does-not-fit-on-a-phone", ("000",), "It is.", "", asked)
     rows = []
     for low, high in intervals:
         effect = Effect((low + high) / 2, low, high, unit, 3, 18)
         word = judge(effect, asked.delta_of(effect), asked.costs_nothing)
         rows.append(Judged(claim, word, Result(asked, effect), ()))
-    figure, ax = new_figure("A title")
+    figure, ax = new_figure(is_narrow=is_narrow)
     plot_effects(rows_by_unit(rows)[unit], ax)
     figure.draw_without_rendering()
     return ax
@@ -239,12 +261,24 @@ def drawn(unit: str, *intervals: tuple[float, float], **test: Any) -> Axes:
 
 @pytest.mark.parametrize("unit", SCALES)
 @pytest.mark.parametrize("num_rows", [1, 24])
-def test_legend_axis_label_and_tick_labels_do_not_overlap(unit: str, num_rows: int) -> None:
-    ax = drawn(unit, *[(-0.3, 0.4)] * num_rows, delta=0.1)
+@pytest.mark.parametrize("is_narrow", [False, True])
+def test_nothing_overlaps_or_leaves_the_figure(unit: str, num_rows: int, is_narrow: bool) -> None:
+    ax = drawn(unit, *[(-0.3, 2.4)] * num_rows, delta=0.1, is_narrow=is_narrow)
     (legend,) = ax.figure.legends
     label = ax.xaxis.label.get_window_extent()
     assert legend.get_window_extent().y1 <= label.y0
-    assert label.y1 <= min(text.get_window_extent().y0 for text in ax.get_xticklabels())
+    ticks = sorted((text.get_window_extent() for text in ax.get_xticklabels()), key=lambda box: box.x0)
+    low, high = ax.transData.transform([(value, 0) for value in ax.get_xlim()])[:, 0]
+    shown = [box for box in ticks if low <= (box.x0 + box.x1) / 2 <= high]
+    assert label.y1 <= min(box.y0 for box in ticks)
+    assert all(box.x1 <= after.x0 for box, after in pairwise(shown))
+    for y, name in enumerate(ax.texts):  # a name is between the bands of two rows
+        box = name.get_window_extent().transformed(ax.transData.inverted())
+        assert y - 0.75 <= min(box.y0, box.y1)
+        assert max(box.y0, box.y1) <= y - 0.3
+    for box in (legend.get_window_extent(), label, *(name.get_window_extent() for name in ax.texts)):
+        assert ax.figure.bbox.x0 <= box.x0
+        assert box.x1 <= ax.figure.bbox.x1
     plt.close("all")
 
 

@@ -20,9 +20,11 @@ from synthetic_study import fill
 
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.config import GridConfig, log_grid
+from lrsweep.report.audit.build import build_audit
 from lrsweep.report.build import build
 from lrsweep.report.explorer.chart_tables import allowed_losses
 from lrsweep.report.page.render import render_page
+from lrsweep.report.texts.claim_names import CLAIM_NAMES
 from lrsweep.report.texts.decision import chosen
 from lrsweep.storage import store
 
@@ -154,6 +156,7 @@ def test_the_page_draws_all_runs_and_figures_loads_nothing_and_logs_nothing(page
     assert page.driver.get_log("browser") == []
     assert page.evaluate("performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length") == 0
     assert len(page.points) == len(reference.runs) + len(reference.fresh)
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
     assert len(page.find_all("figure")) == len([svg for svg in page.find_all("figure svg") if svg.is_displayed()]) == 8
 
 
@@ -273,6 +276,19 @@ def test_the_table_of_runs_sorts_filters_and_shows_settings(page: Page, referenc
 # Sizes, dark mode and print.
 
 
+def assert_legible(page: Page, at_least: int) -> None:
+    """So many texts of figures are visible. Their letters are large enough, and inside their picture."""
+    letters = page.evaluate(
+        "[...document.querySelectorAll('.picture svg text')].filter(text => text.checkVisibility()).map(text => {"
+        " const box = text.getBoundingClientRect(), all = text.ownerSVGElement.getBoundingClientRect();"
+        " const scale = all.width / text.ownerSVGElement.viewBox.baseVal.width;"
+        " return [parseFloat(getComputedStyle(text).fontSize) * scale, box.left >= all.left - 1 && box.right <= all.right + 1] })"
+    )
+    assert min(height for height, _ in letters) > 10
+    assert all(is_inside for _, is_inside in letters)
+    assert len(letters) >= at_least
+
+
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_nothing_scrolls_sideways_and_all_text_of_figures_is_visible(
@@ -286,16 +302,7 @@ def test_nothing_scrolls_sideways_and_all_text_of_figures_is_visible(
     assert chart["x"] + chart["width"] <= size[0]
     kind = "narrow" if size == PHONE else "wide"
     assert {each.get_attribute("class") for each in page.find_all(".picture") if each.is_displayed()} == {f"picture {kind}"}
-    # Letters are large enough, and inside their picture.
-    letters = page.evaluate(
-        "[...document.querySelectorAll('.picture svg text')].filter(text => text.checkVisibility()).map(text => {"
-        " const box = text.getBoundingClientRect(), all = text.ownerSVGElement.getBoundingClientRect();"
-        " const scale = all.width / text.ownerSVGElement.viewBox.baseVal.width;"
-        " return [parseFloat(getComputedStyle(text).fontSize) * scale, box.left >= all.left - 1 && box.right <= all.right + 1] })"
-    )
-    assert len(letters) > 50
-    assert min(height for height, _ in letters) > 10
-    assert all(is_inside for _, is_inside in letters)
+    assert_legible(page, at_least=50)
 
 
 def test_in_dark_mode_text_and_figures_are_light_on_dark(driver: webdriver.Chrome, path: Path) -> None:
@@ -347,6 +354,25 @@ def test_print_is_light_and_has_no_controls_no_scrolling_and_nothing_folded(driv
     )
     assert cut == []
     assert page.evaluate("[...document.querySelectorAll('figure')].every(f => getComputedStyle(f).breakInside === 'avoid')")
+
+
+@pytest.mark.parametrize("name", ["audit.html", "audit.ko.html"])
+def test_the_audit_is_legible_on_a_phone(driver: webdriver.Chrome, tmp_path: Path, name: str) -> None:
+    grid = log_grid(GridConfig())
+    fill(tmp_path / "lr", grid, range(4))
+    fill(tmp_path / "lr" / "confirm", grid[28:40], range(1000, 1012))
+    build_audit(tmp_path)
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    page = Page(driver)
+    page.resize(*PHONE)
+    driver.get((tmp_path / name).as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
+    assert_legible(page, at_least=20)
+    shown = " ".join(text.text for text in page.find_all(".picture.narrow text"))
+    assert all(
+        names[name == "audit.ko.html"] in shown for names in (CLAIM_NAMES["best-range"], CLAIM_NAMES["too-large-diverges"])
+    )
+    page.keep_screenshot(name)
 
 
 def test_a_link_to_a_section_unfolds_it(driver: webdriver.Chrome, tmp_path: Path) -> None:

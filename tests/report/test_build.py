@@ -261,6 +261,8 @@ def test_a_study_of_failed_runs_has_a_report_without_conclusions_and_figures(tmp
     text = build(tmp_path).read_text()
     assert set(report_in(tmp_path)) == {*REPORTS, "runs.csv"}
     assert "No run of this study was scored yet." in text
+    assert "* **2 runs failed.** The errors are below. The same command runs them again." in text
+    assert r"seed 0: \<b\>boom\</b\> The same error ended 1 run more." in text
     assert "2 runs of 1 learning rate × 2 seeds (cross_entropy): 0 ok, 0 diverged, 2 failed\n" in text
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
     page = (tmp_path / "report.html").read_text()

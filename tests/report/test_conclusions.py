@@ -14,6 +14,7 @@ from synthetic_findings import (
     NOTHING_LEARNED,
     RATES,
     SMALL,
+    VERY_SMALL,
     best_of,
     with_fresh,
 )
@@ -311,3 +312,10 @@ def test_small_rates_may_end_higher() -> None:
 def test_the_name_of_an_arm_is_escaped() -> None:
     for text in both(replace(FOUND, best=best_of(arm="<b>`x`|*"))):
         assert r"(\<b\>\`x\`\|\*)" in text
+
+
+def test_without_early_stopping_there_is_nothing_to_explain() -> None:
+    never = {"num_out_of_patience": 0}
+    found = replace(FOUND, very_small=replace(VERY_SMALL, **never), small=replace(SMALL, **never))
+    assert "5-3" not in conclusions_en(found) + conclusions_ko(found)
+    assert "5-3" not in conclusions_en(with_fresh(very_small=found.very_small, small=found.small))

@@ -30,6 +30,12 @@ def test_a_reader_learns_the_rate_its_neighbours_the_certainty_and_the_time() ->
     ]
 
 
+def test_runs_of_equal_length_have_no_range_of_lengths() -> None:
+    rows = FOUND.best.rows.assign(**dict.fromkeys(("epochs_mean", "epochs_low", "epochs_high"), 6.0))
+    found = replace(FOUND, best=replace(FOUND.best, rows=rows, best=rows.iloc[2], trade_off=None))
+    assert english(found)[3].startswith("6 epochs, or")
+
+
 def test_fresh_seeds_are_said_to_be_fresh_and_a_disagreement_is_told() -> None:
     assert english(with_fresh())[2].startswith("20 fresh seeds, which were not used to choose the rate.")
     fresh = best_of(["worse", "good", "worse", "good", "worse"], num_seeds=20, rates=slice(1, 4))
@@ -71,8 +77,8 @@ def test_without_a_good_rate_it_is_a_guess_and_says_how_many_seeds_would_help() 
 def test_fewer_epochs_that_may_be_chance_are_called_so() -> None:
     assert FOUND.best.trade_off is not None
     unsure = replace(FOUND, best=replace(FOUND.best, trade_off=replace(FOUND.best.trade_off, saved_low=-0.1)))
-    assert "it takes the fewest epochs; against the best rate, 0.0013, this may be chance." in english(unsure)[0]
-    assert "가장 좋은 학습률 0.0013보다 적은 것은 우연일 수 있다." in decision_ko(unsure)[0][1]
+    assert "it takes the fewest epochs; the difference from the best rate, 0.0013, may be chance." in english(unsure)[0]
+    assert "가장 좋은 학습률(0.0013)과의 epoch 차이는 우연일 수 있다." in decision_ko(unsure)[0][1]
 
 
 def test_if_nothing_learned_no_rate_is_named() -> None:

@@ -106,6 +106,7 @@ def test_a_larger_loss_allows_a_rate_with_no_more_epochs(reference: Study, spec:
     for choice, loss in zip(choices, allowed_losses(0.002), strict=True):
         good = rows[rows["shortfall_high"] < loss]
         assert choice["shown"] == (len(good) > 0)
+        assert choice["why"].startswith("It is the only rate shown to lose less than") == (len(good) == 1)
         if len(good):
             assert choice["lr"] == good["epochs_mean"].idxmin()
 

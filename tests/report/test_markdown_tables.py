@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from markdown_it import MarkdownIt
-from synthetic_findings import NO_GOOD_RATE, RATES, best_of
+from synthetic_findings import RATES, best_of
 from synthetic_tables import CLEAN, EVIL, cells_of, on_machine, rows_of, runs_of
 
 from lrsweep.analysis.best_rate import find_best
-from lrsweep.analysis.fixed_budget import Sensitivity
 from lrsweep.records import RunRecord
 from lrsweep.report.texts.markdown_tables import (
     class_counts_table,
@@ -22,7 +21,6 @@ from lrsweep.report.texts.markdown_tables import (
     markdown_table,
     rates_table,
     seeds_table,
-    sensitivity_section,
 )
 from lrsweep.report.texts.wording import escaped
 from lrsweep.storage import tables
@@ -155,7 +153,7 @@ def test_the_five_longest_runs_are_listed_longest_first(make_record: MakeRecord)
     lengths = {1e-3: 9, 1e-4: 12, 1e-5: 30, 1e-6: 3, 1e-7: 8, 1e-8: 7}
     records = [make_record(lr=lr, curve=(epoch,) * num, wall_seconds=99.4, cpu_seconds=99.0) for lr, num in lengths.items()]
     records[1] = replace(records[1], timing="calibrated")
-    heading, table, failures = longest_section(runs_of(records)).split("\n\n")
+    heading, failures, _, table, _ = longest_section(runs_of(records)).split("\n\n")
     header, *rows = cells_of(table)
     assert heading == "## Longest and failed runs"
     assert header == ["learning rate", "seed", "arm", "status", "epochs", "seconds"]
@@ -168,42 +166,10 @@ def test_the_five_longest_runs_are_listed_longest_first(make_record: MakeRecord)
 def test_a_failed_run_is_listed_with_its_escaped_error(make_record: MakeRecord) -> None:
     error = "Traceback:\n  RuntimeError: <b> | `x`\n\n# out of *memory*"
     records = [make_record(), make_record(lr=1e-2, seed=4, status="failed", error=error)]
-    _, table, failures, line = longest_section(runs_of(records)).split("\n\n")
+    _, failures, line, _, table, _ = longest_section(runs_of(records)).split("\n\n")
     assert failures == "Failed:"
     assert line == r"* 0.01 (10⁻²), seed 4: Traceback: RuntimeError: \<b\> \| \`x\` \# out of \*memory\*"
     assert [row[3:] for row in rows_of(table)] == [["ok", "3", "3"], ["failed", "0", "–"]]
-
-
-# Fixed budget.
-
-
-def sensitivity_of(num_seeds: int = 2) -> Sensitivity:
-    """Two rates. At the first one, a patience of 40 never runs out."""
-    rows = pd.DataFrame({"lr": RATES[:2], "num_runs": 2.0, "full": [0.9872, 0.9881], "test_full": [0.98, 0.981]})
-    for i, patience in enumerate((5, 10, 20, 40)):
-        rows[f"valid_{patience}"] = [0.97 + 0.001 * i, 0.98]
-        rows[f"epochs_{patience}"] = [17.4 + i, 200.0]
-        rows[f"cut_{patience}"] = [0.0 if patience == 40 else 1.0, 0.5]
-    return Sensitivity(rows, 200, num_seeds, best_of(**NO_GOOD_RATE, num_seeds=num_seeds))
-
-
-def test_the_sensitivity_section_has_the_good_rates_and_all_patiences() -> None:
-    heading, answers, how, table = sensitivity_section(sensitivity_of(), best_of()).split("\n\n")
-    assert heading == "## Does early stopping decide it?"
-    assert "Here every run has 200 epochs, and its best epoch counts (2 seeds, 2 rates)." in answers
-    assert "Good rates then: **none** is shown yet to lose less than 0.2 percentage points" in answers
-    assert "The best rate by validation accuracy is the same. At 1 of 2 rates, a patience of 5 did not always run out" in answers
-    assert "+: patience did not run out" in how
-    assert cells_of(table) == [
-        ["learning rate", *(f"patience {p} (epochs)" for p in (5, 10, 20, 40)), "200 epochs, the best"],
-        ["10⁻⁵", "97.00% (17)", "97.10% (18)", "97.20% (19)", "97.30% (20+)", "98.72%"],
-        ["0.0004 (10⁻³·⁴)", *["98.00% (200)"] * 4, "98.81%"],
-    ]
-
-
-def test_one_seed_and_one_rate_are_singular() -> None:
-    fixed = sensitivity_of(num_seeds=1)
-    assert "(one seed, 1 rate)" in sensitivity_section(replace(fixed, rows=fixed.rows.iloc[:1]), best_of())
 
 
 # Data.

@@ -209,7 +209,12 @@ def test_tables_scroll_and_long_ones_are_folded(folder: Path) -> None:
 
     assert '<div class="table" role="region" tabindex="0" aria-label="Rates"><table>' in table(5)
     assert "<details>" not in table(20)
-    assert "<details><summary>46 rows</summary><div" in table(46)
+    assert "<details><summary>Table: 46 rows</summary><div" in table(46)
+
+
+def test_only_cells_with_long_texts_wrap(folder: Path) -> None:
+    page = page_of(f"| a | b |\n|---|---|\n| 0.001 | {'a long remark ' * 3} |\n", folder)
+    assert '<td>0.001</td>\n<td class="long">a long' in page
 
 
 def test_the_explorer_replaces_its_mark_or_follows_the_answer(folder: Path) -> None:

@@ -24,6 +24,7 @@ from lrsweep.report.audit import build as audit
 from lrsweep.report.figures.files import NARROW, Figure
 from lrsweep.report.range_test import draw as draw_range_tests
 from lrsweep.report.range_test import sweep_like, table_text
+from lrsweep.report.texts.claim_names import CLAIM_NAMES
 from lrsweep.storage import store
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
@@ -91,7 +92,9 @@ def check_facts(records: list[RunRecord], text: str, num_expected: int | None) -
         assert "No run of this study was scored yet." in text
     if len({record.config["seed"] for record in records}) < 3:
         assert "| **good** |" not in text.split("## All learning rates")[-1]
-    num_failures = len(re.findall(r"(?m)^\* .*, seed \d+: ", text.split("## Longest and failed runs")[1]))
+    failures = text.split("## Longest and failed runs")[1]
+    others = re.findall(r"(?m)^\* .*, seed \d+: .* The same error ended (\d+) runs? more\.$", failures)
+    num_failures = len(re.findall(r"(?m)^\* .*, seed \d+: ", failures)) + sum(map(int, others))
     assert num_failures == sum(record.outcome.status == "failed" for record in records)
 
 
@@ -191,4 +194,4 @@ def check_audit(made: dict[str, list[RunRecord]], tests: tuple[RangeTest, ...]) 
     assert numbers_in_tables(text) == numbers_in_tables(korean)
     for one in (text, korean):
         assert not NOT_A_NUMBER.search(one), NOT_A_NUMBER.search(one)
-        assert all(f"\n### {claim.id}\n" in one for claim in claims())
+        assert all(f"# {CLAIM_NAMES[claim.id][one is korean]}\n" in one for claim in claims())

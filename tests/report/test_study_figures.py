@@ -70,6 +70,12 @@ def test_titles_name_arm_and_seeds(tmp_path: Path) -> None:
     assert "(cross_entropy, one seed)" in figures_of(fill(tmp_path / "one", GRID[::5], [0]))["error"].title
 
 
+def test_runs_of_equal_length_have_no_figure_of_what_accuracy_costs(tmp_path: Path) -> None:
+    for i, lr in enumerate(GRID[20:23]):
+        store.save(tmp_path, record_of(lr, scored(0.9 + i / 100)))
+    assert tuple(figures_of(tmp_path)) == ("shortfall", "error", "training-curves")
+
+
 def test_fresh_seeds_and_a_fixed_budget_add_their_figures(tmp_path: Path) -> None:
     fill(tmp_path, GRID[20::3], range(3))
     fill(tmp_path / "confirm", GRID[20::3], range(1000, 1004))

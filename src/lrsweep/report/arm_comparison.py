@@ -21,30 +21,46 @@ from lrsweep.report.figures.files import Figure, draw
 from lrsweep.report.figures.style import LINES, MARKERS, STYLES, is_narrow
 from lrsweep.report.texts.language import say
 from lrsweep.report.texts.markdown_tables import markdown_table
-from lrsweep.report.texts.wording import escaped, lr_text, percent, points, seeds_text
+from lrsweep.report.texts.wording import escaped, fold, lr_text, percent, points, seeds_text
 
 _COLUMNS = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall", "usable decades", "rate sensitivity"]
 
 
 def comparison_note(has_fresh: bool) -> str:
-    """How to read the table."""
-    note = say(
-        "An *arm* is one choice of all settings except the seed and the learning rate; *base* has the default settings. Each arm "
-        "is shown at its own best rate. *±*: half of a 95% interval for comparing arms. It is narrower than the interval of a "
-        "single rate, because it leaves out what all arms share on a seed, and pools the spread of all arms. *Shortfall*: by how "
-        "many percentage points the mean test accuracy of the rates within {window:g} decades of the best rate is below that of "
-        "the best rate. *Usable decades*: the width of the range of rates whose test accuracy is within {near:g} percentage "
-        "point of the arm's own best, as a mean over the seeds; ≥: it reaches an end of the rates tried. *Rate sensitivity*: by "
-        "how much the mean validation loss of the rates within {decades:g} decade of the best exceeds that of the best rate; a "
-        "loss counts at most as much as before training (Wortsman et al. 2023, arXiv:2309.14322). Smaller is less sensitive; –: "
-        "the rates tried do not reach that far. It cannot compare arms with different losses, such as double_softmax. *Edge*: "
-        "the best rate is the lowest or highest one tried, so a better one may lie beyond.",
-        window=WINDOW,
-        near=NEAR * 100,
-        decades=DECADES,
-    )
-    fresh = say("*Fresh seeds*: test accuracy at the best rate on seeds that were not used to choose it. Compare arms by these.")
-    return f"{note} {fresh}" if has_fresh else note
+    """How to read the table, folded."""
+    notes = [
+        say(
+            "An *arm* is one choice of all settings except the seed and the learning rate; *base* has the default settings. Each "
+            "arm is shown at its own best rate."
+        ),
+        say(
+            "*±*: half of a 95% interval for comparing arms. It is narrower than the interval of a single rate, because it "
+            "leaves out what all arms share on a seed, and pools the spread of all arms."
+        ),
+        say(
+            "*Shortfall*: by how many percentage points the mean test accuracy of the rates within {window:g} decades of the "
+            "best rate is below that of the best rate. A decade is a factor of ten.",
+            window=WINDOW,
+        ),
+        say(
+            "*Usable decades*: the width of the range of rates whose test accuracy is within {near:g} percentage point of the "
+            "arm's own best, as a mean over the seeds; ≥: it reaches an end of the rates tried.",
+            near=NEAR * 100,
+        ),
+        say(
+            "*Rate sensitivity*: by how much the mean validation loss of the rates within {decades:g} decade of the best exceeds "
+            "that of the best rate; a loss counts at most as much as before training (Wortsman et al. 2023, arXiv:2309.14322). "
+            "Smaller is less sensitive; –: the rates tried do not reach that far. It cannot compare arms with different losses, "
+            "such as double_softmax.",
+            decades=DECADES,
+        ),
+        say("*Edge*: the best rate is the lowest or highest one tried, so a better one may lie beyond."),
+    ]
+    if has_fresh:
+        fresh = "*Fresh seeds*: test accuracy at the best rate on seeds that were not used to choose it. Compare arms by these."
+        notes.append(say(fresh))
+    listed = "\n".join(f"* {note}" for note in notes)
+    return fold(say("How to read the table"), listed)
 
 
 def comparison(folder: Path, study: Study, name: str, fresh: Mapping[str, Best] | None = None) -> str:

@@ -1,6 +1,7 @@
 """Build the report of a study: read its records, and write texts, tables and figures into its folder."""
 
 import hashlib
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pandas as pd
 
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.confirmation import optimism
-from lrsweep.analysis.findings import CONFIRM, Analysis, Findings, analyse, fresh_runs
+from lrsweep.analysis.findings import BUDGET, CONFIRM, Analysis, Findings, analyse, fresh_runs
 from lrsweep.analysis.study import Study
 from lrsweep.report.arm_comparison import comparison, comparison_note
+from lrsweep.report.early_stopping import early_stopping_section, with_own_runs
 from lrsweep.report.explorer.chart import explorer_spec
 from lrsweep.report.figures.files import draw, remove_figures_not_in
 from lrsweep.report.figures.study_figures import main_figures, shortfall_figure
@@ -22,7 +24,7 @@ from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.conclusions_en import conclusions_en
 from lrsweep.report.texts.conclusions_ko import conclusions_ko
 from lrsweep.report.texts.language import LANGUAGES, Language, file_name, is_korean, language, markdown_file, say
-from lrsweep.report.texts.wording import code_block, counted, escaped, seeds_text
+from lrsweep.report.texts.wording import code_block, counted, escaped, fold, seeds_text
 from lrsweep.storage import files
 
 RATES_NOTE = (
@@ -118,26 +120,37 @@ def _comparison_parts(folder: Path, name: str, tables: Analysis) -> list[str]:
         return []
     study = Study(name, tables.runs, tables.curves, tables.class_counts)
     fresh = {arm: found.confirmation for arm, found in tables.findings.items() if found.confirmation}
-    return [f"## {say('Arms compared')}\n\n{comparison_note(bool(fresh))}\n\n{comparison(folder, study, 'arms', fresh)}"]
+    return [f"## {say('Arms compared')}\n\n{comparison(folder, study, 'arms', fresh)}\n\n{comparison_note(bool(fresh))}"]
 
 
 def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]:
-    """The main arm: checks, figures, tables."""
-    finder = finder_figure(folder, main.headline)
-    images = [draw(folder, figure) for figure in (*main_figures(tables, main), *([finder] if finder else []))]
-    checks = [f"## {say('On fresh seeds')}\n\n{_fresh_text(main.best, main.confirmation)}"] if main.confirmation else []
+    """The main arm: figures, checks, tables."""
     if main.sensitivity:
-        checks.append(markdown_tables.sensitivity_section(main.sensitivity, main.best))
+        own_runs = tables.of_arm(main.best.arm)
+        main = replace(main, sensitivity=with_own_runs(main.sensitivity, tables.quoted[BUDGET], own_runs))
+    finder = finder_figure(folder, main.headline)
+    figures = [*main_figures(tables, main), *([finder] if finder else [])]
+    images = {figure.name: draw(folder, figure) for figure in figures}
+    fresh, stopping = (images.pop(name, "") for name in ("fresh-seeds", "early-stopping"))
+    checks = []
+    if main.confirmation:
+        checks.append(f"## {say('On fresh seeds')}\n\n{_fresh_text(main.best, main.confirmation, fresh)}")
+    if main.sensitivity:
+        checks.append(early_stopping_section(main.sensitivity, float(main.best.best["lr"]), stopping))
     heading = say("All learning rates of the study") if main.confirmation else say("All learning rates")
     return [
-        "\n\n".join([f"## {say('The evidence')}", *images]),
+        "\n\n".join([f"## {say('The evidence')}", *images.values()]),
         *checks,
-        f"## {heading}\n\n{say(RATES_NOTE)}\n\n{markdown_tables.rates_table(main.best.rows)}",
+        f"## {heading}\n\n{markdown_tables.rates_table(main.best.rows)}\n\n{_rates_note()}",
         f"## {say('Every run')}\n\n{say('Test accuracy.')}\n\n{markdown_tables.seeds_table(tables.of_arm(main.best.arm))}",
     ]
 
 
-def _fresh_text(best: Best, fresh: Best) -> str:
+def _rates_note() -> str:
+    return fold(say("How to read the table"), say(RATES_NOTE))
+
+
+def _fresh_text(best: Best, fresh: Best, figure: str = "") -> str:
     note = say(
         "The best of many noisy points looks better than it is. So {rates} ran again on {seeds} that were not used to choose "
         "them. *Study minus fresh*: how much higher the validation accuracy was on the study's own seeds; above 0, those seeds "
@@ -145,7 +158,8 @@ def _fresh_text(best: Best, fresh: Best) -> str:
         rates=counted(len(fresh.rows), "rate"),
         seeds=seeds_text(fresh.num_seeds),
     )
-    return f"{note}\n\n{markdown_tables.rates_table(fresh.rows, optimism(best, fresh))}"
+    table = markdown_tables.rates_table(fresh.rows, optimism(best, fresh))
+    return "\n\n".join(filter(None, [note, figure, table, _rates_note()]))
 
 
 def _commands(study: str, tables: Analysis) -> str:
@@ -158,7 +172,6 @@ def _arm_part(folder: Path, tables: Analysis, arm: str) -> str:
     """The part on another arm: conclusions, main figure, table of rates, fresh seeds."""
     found = tables.findings[arm]
     parts = [
-        f"## {say('Also tried: {arm}', arm=escaped(arm))}",
         _conclusions(found).strip(),
         draw(folder, shortfall_figure(f"{_slug(arm)}-shortfall", found)),
         f"### {say('All learning rates')} ({escaped(arm)})",
@@ -166,7 +179,9 @@ def _arm_part(folder: Path, tables: Analysis, arm: str) -> str:
     ]
     if found.confirmation:
         parts += [f"### {say('On fresh seeds')} ({escaped(arm)})", _fresh_text(found.best, found.confirmation)]
-    return "\n\n".join(parts)
+    seeds = seeds_text(found.best.num_seeds)
+    answer = fold(say("Conclusions, figure and table ({seeds})", seeds=seeds), "\n\n".join(parts))
+    return f"## {say('Also tried: {arm}', arm=escaped(arm))}\n\n{answer}"
 
 
 def _slug(text: str) -> str:

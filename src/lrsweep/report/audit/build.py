@@ -10,7 +10,7 @@ from lrsweep.analysis.claims import Audit, Document, Judged, judge_all, read_cla
 from lrsweep.analysis.evidence import Evidence, read_study, read_suggestions
 from lrsweep.analysis.study import Study
 from lrsweep.report.arm_comparison import comparison, comparison_note
-from lrsweep.report.audit.claim_texts import claim_section, study_heading
+from lrsweep.report.audit.claim_texts import name_of, study_heading
 from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit, rows_of
 from lrsweep.report.audit.fresh_seeds import fresh_table
 from lrsweep.report.audit.method import method_section
@@ -19,7 +19,7 @@ from lrsweep.report.figures.files import Figure, draw, remove_figures_not_in
 from lrsweep.report.page.render import render_page
 from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.language import LANGUAGES, file_name, language, markdown_file, say
-from lrsweep.report.texts.wording import code_block, counted, escaped
+from lrsweep.report.texts.wording import code_block, counted, escaped, fold
 from lrsweep.storage import files
 
 
@@ -46,19 +46,12 @@ def build_audit(folder: Path) -> Path:
 
 def _markdown(folder: Path, audit: Audit, studies: Sequence[Study], documents: Sequence[Document]) -> str:
     """The audit in one language. Draws the figures."""
-    reading = say(
-        "In each figure, the right is the claim's side. The claim holds where the whole interval is to the right of the black "
-        "line. The grey band shows differences that are too small to matter."
-    )
     return "\n\n".join(
         [
             headline(audit, studies),
-            *verdict_sections(audit),
-            _effects_section(folder, audit.judged, reading),
+            *verdict_sections(audit, functools.partial(_effect_figure, folder)),
+            _effects_section(folder, audit.judged),
             document_sections(documents, audit),
-            f"## {say('Claim by claim')}",
-            reading,
-            *(claim_section(one, audit.level, _effect_figure(folder, one)) for one in audit.judged),
             f"## {say('Study by study')}",
             comparison_note(has_fresh=False),
             *(_study_section(folder, study) for study in studies),
@@ -67,35 +60,35 @@ def _markdown(folder: Path, audit: Audit, studies: Sequence[Study], documents: S
     )
 
 
-def _effects_section(folder: Path, judged: Sequence[Judged], reading: str) -> str:
-    parts = [f"## {say('Effects at a glance')}", f"{say('The deciding effects, by unit.')} {reading}"]
+def _effects_section(folder: Path, judged: Sequence[Judged]) -> str:
+    reading = say(
+        "The deciding effects, by unit. The right is the claim's side. The claim holds where the whole interval is to the right "
+        "of the vertical line. The grey band shows differences that are too small to matter."
+    )
+    parts = [f"## {say('Effects at a glance')}", reading]
     for unit, rows in rows_by_unit(judged).items():
         title = say("Effects in {unit} ({claims})", unit=say(SCALES[unit][1]), claims=counted(len(rows), "claim"))
-        plot = functools.partial(plot_effects, rows)
-        parts.append(draw(folder, Figure(f"audit-effects-{unit}", title, "", plot, has_narrow=False)))
+        parts.append(draw(folder, Figure(f"audit-effects-{unit}", title, "", functools.partial(plot_effects, rows))))
     return "\n\n".join(parts)
 
 
 def _effect_figure(folder: Path, one: Judged) -> str:
-    """The deciding effect of one claim against the smallest difference that matters."""
+    """The deciding effect of a claim and the effects that it was selected from, if there are any."""
     rows = rows_of(one)
-    if not rows:
-        return ""
-    title = say("The effect against the smallest difference that matters ({claim})", claim=one.claim.id)
-    plot = functools.partial(plot_effects, rows)
-    return draw(folder, Figure(f"audit-claim-{one.claim.id}", title, "", plot, has_narrow=False))
+    if len(rows) < 2:
+        return ""  # it is in the figure of all effects
+    title = say("The effects of which one decides ({claim})", claim=name_of(one.claim))
+    return draw(folder, Figure(f"audit-claim-{one.claim.id}", title, "", functools.partial(plot_effects, rows)))
 
 
 def _study_section(folder: Path, study: Study) -> str:
     missing = f" **{say('{num} missing.', num=study.num_missing)}**" if study.num_missing else ""
+    commands = code_block(rerun_commands(study.name, study.runs))
     return "\n\n".join(
         [
             f"### {escaped(study_heading(study.name))}",
             f"{counted(len(study.measured), 'run')}; {_sizes(study.runs)}.{missing}",
-            _arms(folder, study),
-            f"<details><summary>{say('The commands that repeat these runs')}</summary>",
-            code_block(rerun_commands(study.name, study.runs)),
-            "</details>",
+            fold(say("Results and commands"), f"{_arms(folder, study)}\n\n{say('To repeat all runs:')}\n\n{commands}"),
         ]
     )
 

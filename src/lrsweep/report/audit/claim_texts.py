@@ -6,15 +6,16 @@ import re
 from collections.abc import Sequence
 
 from lrsweep.analysis.block_design import METRICS
-from lrsweep.analysis.claims import Judged, Result, Test
+from lrsweep.analysis.claims import Claim, Judged, Result, Test
 from lrsweep.analysis.plan import PAIRED_SD, detectable
 from lrsweep.analysis.shortfall import MAX_SEEDS
 from lrsweep.analysis.verdicts import DELTA, POWER, Effect, Word
 from lrsweep.config import CONF_DIR
 from lrsweep.report.audit.effect_texts import effect_text, loss_text, signed, size_text
+from lrsweep.report.texts.claim_names import name_in_english, name_in_korean
 from lrsweep.report.texts.language import is_korean, own, say, translated
 from lrsweep.report.texts.markdown_tables import markdown_table
-from lrsweep.report.texts.wording import counted, escaped
+from lrsweep.report.texts.wording import counted, escaped, fold
 
 WORDS: dict[Word, tuple[str, str]] = {  # mark and title, in the order of the page
     "does not hold": ("✗", "Does not hold here"),
@@ -42,29 +43,29 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
 
 
-def verdict_of(one: Judged) -> str:
-    mark, title = WORDS[one.word]
-    return f"**{mark} {say(title)}**"
+def name_of(claim: Claim) -> str:
+    """The short name of a claim, which is the heading of its section."""
+    return name_in_korean(claim.id) if is_korean() else name_in_english(claim.id)
+
+
+def link_to(claim: Claim, text: str | None = None) -> str:
+    """A link to the claim's section."""
+    return f"[{escaped(text or name_of(claim))}](#{anchor(name_of(claim))})"
+
+
+def is_measured(one: Judged) -> bool:
+    return one.result is not None and one.result.effect is not None
 
 
 def found(one: Judged) -> str:
-    """The effect in one sentence, with the rates or the bound that it is about. Why there is no effect, if there is none."""
+    """The effect and what it is about. The blanks of document 003 are answered by rates."""
     if one.result is None:
         return escaped(own(one.claim, "not_testable"))
     test, effect = one.result.test, one.result.effect
-    if effect is None:
-        return _sentence(one.result.missing)
-    detail = f" {_sentence(effect.detail)}" if test.contrast in LOSSES else ""
-    return f"{_effect(test, effect)}{_seeds_of(test, effect)}.{detail}"
-
-
-def found_briefly(one: Judged) -> str:
-    """The effect and what it is about. The blanks of document 003 are answered by rates."""
-    if one.result is None or one.result.effect is None or one.result.test.contrast == "blank":
-        return found(one)
-    test, effect = one.result.test, one.result.effect
+    assert effect is not None
     about = _MEASURED.get(str(test.settings.get("metric", test.contrast)), "{effect}")
-    return f"{say(about, effect=_effect(test, effect))}{_seeds_of(test, effect)}."
+    text = f"{say(about, effect=_effect(test, effect))}{_seeds_of(test, effect)}."
+    return f"{text} {_sentence(effect.detail)}" if test.contrast == "blank" else text
 
 
 def _seeds_of(test: Test, effect: Effect) -> str:
@@ -177,35 +178,42 @@ def _evidence(test: Test, effect: Effect) -> str:
 
 
 def study_heading(study: str) -> str:
-    return say("Study: {study}", study=study.replace("/", ", "))
+    name, _, part = study.partition("/")
+    return say("Study: {study}", study=", ".join(filter(None, [name, say("fresh seeds") if part == "confirm" else part])))
 
 
 def study_anchor(study: str) -> str:
     return anchor(study_heading(study))
 
 
-def claim_section(one: Judged, level: float, figure: str) -> str:
-    """Everything about one claim. `figure` is the Markdown of its figure; it may be empty."""
-    claim = one.claim
+def claim_section(one: Judged, level: float, figure: str, heading: str) -> str:
+    """The claim and its answer; everything else is in a fold. Nothing is known of a claim that was not measured, so only the
+    claim itself is in sight. `figure` is the Markdown of its figure; it may be empty.
+    """
+    claim, is_open = one.claim, one.word == "open"
+    shown = [f"{heading} {escaped(name_of(claim))}"]
+    summary = own(claim, "claim")
+    if is_measured(one) or not is_open:
+        limits = f" {reason(one)}" if is_open else caveat(one)
+        shown.append(f"{WORDS[one.word][0]} **{escaped(summary)}** {found(one)}{limits}")
+        summary = say("Quote and tests")
     source, *others = claim.documents
     where = say("Document {id}", id=source)
     if others:
         where = say("Document {id}; also in {others}", id=source, others=", ".join(sorted(others)))
-    parts = [
-        f"### {claim.id}",
-        f"{verdict_of(one)} {escaped(own(claim, 'claim'))}{caveat(one)}",
-        f"<details><summary>{say('Quote and tests')}</summary>",
-        f"> {escaped(claim.quote)}\n\n{where}.",
-    ]
+    parts = [f"> {escaped(claim.quote)}\n\n{where}."]
     if claim.reading:
         parts.append(say("Read as: {reading}", reading=escaped(own(claim, "reading"))))
-    parts += _deciding(one, level, figure) if one.result else [escaped(own(claim, "not_testable"))]
+    if one.result:
+        parts += _deciding(one, level, figure)
+    if is_open and caveat(one):
+        parts.append(caveat(one).strip())
     if one.also:
         heading = say("Computed from the program's formula:")
         if one.result:
             heading = say("Other tests, with intervals at 95 %, which do not decide:")
         parts.append("\n".join([heading, "", *map(_secondary, one.also)]))
-    return "\n\n".join([*parts, "</details>"])
+    return "\n\n".join([*shown, fold(summary, "\n\n".join(parts))])
 
 
 def _deciding(one: Judged, level: float, figure: str) -> list[str]:

@@ -6,6 +6,7 @@ from lrsweep.analysis.plan import PAIRED_SD
 from lrsweep.analysis.verdicts import DELTA
 from lrsweep.report.audit.effect_texts import size_text
 from lrsweep.report.texts.language import say
+from lrsweep.report.texts.wording import fold
 
 
 def method_section(audit: Audit) -> str:
@@ -69,4 +70,5 @@ def method_section(audit: Audit) -> str:
             "with the same bytes."
         ),
     ]
-    return "\n".join([f"## {say('How it was judged')}", "", *(f"* {rule}" for rule in rules)])
+    listed = "\n".join(f"* {rule}" for rule in rules)
+    return f"## {say('How it was judged')}\n\n{fold(say('The rules'), listed)}"

@@ -1,13 +1,13 @@
-"""The two ways into the audit: its claims by verdict, and what each document says in the order of its text."""
+"""The opening of the audit, its claims by verdict, and the way to them in the order of the documents."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from lrsweep.analysis.claims import LEVEL, Audit, Document, Judged
 from lrsweep.analysis.study import Study
 from lrsweep.analysis.verdicts import Word
-from lrsweep.report.audit.claim_texts import WORDS, anchor, caveat, found, found_briefly, reason, to_settle, verdict_of
-from lrsweep.report.texts.language import is_korean, own, say
-from lrsweep.report.texts.wording import counted, escaped
+from lrsweep.report.audit.claim_texts import WORDS, anchor, claim_section, is_measured, link_to
+from lrsweep.report.texts.language import own, say
+from lrsweep.report.texts.wording import counted
 
 
 def audit_title() -> str:
@@ -55,63 +55,29 @@ def _count(word: Word, num: int) -> str:
     return f"**{mark} {num}** " + (f"[{name}](#{anchor(name)})" if num else name)
 
 
-def verdict_sections(audit: Audit) -> list[str]:
-    """One section per verdict, one line per claim. An open claim says why, and what would settle it."""
-    sections = []
+def verdict_sections(audit: Audit, figure_of: Callable[[Judged], str]) -> list[str]:
+    """The claims by verdict. The open ones come in two parts, because most were not measured."""
+    parts = []
     for word, claims in _by_word(audit).items():
-        if claims and word == "open":
-            sections.append(_open_section(claims, audit.level))
-        elif claims:
-            sections.append("\n".join([f"## {say(WORDS[word][1])}", "", *(_line(one, found_briefly(one)) for one in claims)]))
-    return sections
-
-
-def _open_section(claims: Sequence[Judged], level: float) -> str:
-    parts = [f"## {say('Open')}"]
-    measured = [one for one in claims if _is_measured(one)]
-    unmeasured = [one for one in claims if not _is_measured(one)]
-    if measured:
-        lines = [_line(one, f"{found_briefly(one)} {reason(one)} {to_settle(one, level)}") for one in measured]
-        parts.append("\n".join([f"### {say('Measured, but not decided')}", "", *lines]))
-    if unmeasured:
-        note = say("Each line ends with what would settle the claim: the planned seeds, the number of runs, and the command.")
-        lines = [_line(one, f"{found(one)} {to_settle(one, level)}") for one in unmeasured]
-        parts.append("\n".join([f"### {say('Not measured')}", "", note, "", *lines]))
-    return "\n\n".join(parts)
-
-
-def _is_measured(one: Judged) -> bool:
-    return one.result is not None and one.result.effect is not None
-
-
-def _line(one: Judged, answer: str) -> str:
-    return f"* **{escaped(own(one.claim, 'claim'))}** {answer}{caveat(one)} ([{one.claim.id}](#{one.claim.id}))"
+        groups = [("", claims)]
+        if word == "open":
+            measured = [one for one in claims if is_measured(one)]
+            groups = [("Measured, but not decided", measured), ("Not measured", [one for one in claims if one not in measured])]
+        parts += [f"## {say(WORDS[word][1])}"] * bool(claims)
+        for title, group in groups:
+            parts += [f"### {say(title)}"] * bool(title and group)
+            heading = "####" if title else "###"
+            parts += [claim_section(one, audit.level, figure_of(one), heading) for one in group]
+    return parts
 
 
 def document_sections(documents: Iterable[Document], audit: Audit) -> str:
-    """What each document says, and what was found. A claim of several documents stands at the first one."""
+    """The claims in the order of the texts, each with the mark of its verdict."""
     by_id = {one.claim.id: one for one in audit.judged}
-    shown: dict[str, str] = {}  # claim → its first document
-    note = say("A claim that several documents make stands at the first of them. The links lead to the details of each claim.")
-    parts = [f"## {say('Document by document')}", note]
+    marks = ", ".join(f"{mark} {say(title)}" for mark, title in WORDS.values())
+    parts = [f"## {say('Document by document')}", say("The marks: {marks}.", marks=marks)]
     for document in documents:
-        own_claims = [by_id[name] for name in document.claims if name in by_id]
-        new = [one for one in own_claims if one.claim.id not in shown]
-        again = [one.claim.id for one in own_claims if one.claim.id in shown]
-        shown |= dict.fromkeys((one.claim.id for one in new), document.id)
         parts += [f"### {say('Document {id}', id=document.id)}: {own(document, 'title')}", own(document, "says")]
-        parts.append("\n".join(_told(one, document.id) for one in new))
-        if again:
-            links = ", ".join(f"[{name}](#{name}) ({shown[name]})" for name in again)
-            parts.append(say("Also in this document: {claims}.", claims=links))
+        claims = [by_id[name] for name in document.claims if name in by_id]
+        parts.append("\n".join(f"* {WORDS[one.word][0]} {link_to(one.claim, own(one.claim, 'claim'))}" for one in claims))
     return "\n\n".join(filter(None, parts))
-
-
-def _told(one: Judged, document: str) -> str:
-    """What the document says, in its own words on the Korean page; what was asked; what was found."""
-    says, quote = f"**{escaped(own(one.claim, 'claim'))}**", f"“{escaped(one.claim.quote)}”"
-    if is_korean() and one.claim.documents[0] == document:
-        says = f"**{quote}**" if one.claim.quote.endswith(".") else f"{says} {quote}"  # a fragment says too little
-    asks = f" {escaped(own(one.result.test, 'asks'))}" if one.result else ""
-    lines = [f"* {says} ([{one.claim.id}](#{one.claim.id}))", f"  * {verdict_of(one)}:{asks} {found(one)}"]
-    return "\n".join(lines + ([f"  *{caveat(one)}"] if caveat(one) else []))

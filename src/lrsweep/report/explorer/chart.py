@@ -201,7 +201,12 @@ def _training() -> _Layers:
         y=f"{SHOWS_LOSS} ? min(datum.l, {MOST_LOSS}) : {error_of('v')}",
     )
     base = base.transform_filter("datum.y > 0 && datum.x > 0").encode(
-        x=alt.X("x:Q", title=None, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~g", grid=False)),
+        x=alt.X(
+            "x:Q",
+            title=None,
+            scale=alt.Scale(type="log", nice=False),
+            axis=alt.Axis(format="~g", grid=False, labelOverlap=True, labelSeparation=4),
+        ),
         y=measure_axis(),
         color=alt.Color("rate:N", scale=alt.Scale(range=LINES[:3]), legend=alt.Legend(orient="top", title=None, symbolOpacity=1)),
         detail="seed:N",

@@ -42,11 +42,11 @@ def choices(best: Best, names: dict[float, str], *, is_fresh: bool) -> list[dict
         allowed = say("{value} points", value=f"{loss * 100:g}") + (" (δ)" if loss == best.delta else "")
         lost = say("{value} points", value=points(row["shortfall"]))
         shown = {"rates": counted(len(good), "rate"), "loss": allowed, "seeds": seeds}
-        why = (
-            say("It takes the fewest epochs of {rates} shown to lose less than {loss} on {seeds}.", **shown)
-            if len(good)
-            else say("No rate is shown to lose less than {loss} on {seeds}.", **shown)
-        )
+        why = say("It takes the fewest epochs of {rates} shown to lose less than {loss} on {seeds}.", **shown)
+        if len(good) == 1:
+            why = say("It is the only rate shown to lose less than {loss} on {seeds}.", **shown)
+        elif not len(good):
+            why = say("No rate is shown to lose less than {loss} on {seeds}.", **shown)
         numbers = say(
             "It loses {lost}, reaches {test} on test and takes {epochs} epochs (means).",
             lost=lost + points_interval(row["shortfall_low"], row["shortfall_high"], "~" if is_korean() else "to"),

@@ -30,7 +30,6 @@ class Figure:
     title: str
     reading: str  # how to read it, in a few sentences; may be empty
     plot: Callable[[Axes], Axes]
-    has_narrow: bool = True  # False: on a phone, the wide version scrolls sideways
 
 
 def draw(folder: Path, figure: Figure) -> str:
@@ -48,8 +47,7 @@ def draw(folder: Path, figure: Figure) -> str:
 def _draw(folder: Path, figure: Figure) -> None:
     path = folder / "figures" / figure.name
     save(_drawn(figure, is_narrow=False), path)
-    if figure.has_narrow:
-        save_svg(_drawn(figure, is_narrow=True), path.with_name(f"{path.name}{NARROW}.svg"))
+    save_svg(_drawn(figure, is_narrow=True), path.with_name(f"{path.name}{NARROW}.svg"))
 
 
 def _drawn(figure: Figure, *, is_narrow: bool) -> MatplotlibFigure:

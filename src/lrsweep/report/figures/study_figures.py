@@ -28,15 +28,7 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
             ),
             lambda ax: plots.plot_error(runs, study, headline, main.edges, ax),
         ),
-        Figure(
-            "price",
-            say("What accuracy costs, a point per rate ({arm}, {seeds})", arm=arm, seeds=_seeds(main)),
-            say(
-                "Up and to the left is better: more accuracy for fewer epochs. The numbers are learning rates; thin bars are 95% "
-                "intervals. Rates that lose more than five times δ are left out."
-            ),
-            lambda ax: plots.plot_price(study, headline, ax),
-        ),
+        *([_price_figure(main)] if len(set(runs["epochs"])) > 1 else []),  # else all rates cost the same
         Figure(
             "training-curves",
             say("Training at {rates} ({arm}, seed {seed})", rates=counted(len(rates), "rate"), arm=arm, seed=first_seed),
@@ -46,6 +38,19 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
         *([_fresh_figure(study, main.confirmation)] if main.confirmation else []),
         *([_early_stopping_figure(main.sensitivity, arm)] if main.sensitivity else []),
     ]
+
+
+def _price_figure(main: Findings) -> Figure:
+    study, headline = main.best, main.headline
+    return Figure(
+        "price",
+        say("What accuracy costs, a point per rate ({arm}, {seeds})", arm=study.arm, seeds=_seeds(main)),
+        say(
+            "Up and to the left is better: more accuracy for fewer epochs. The numbers are learning rates; thin bars are 95% "
+            "intervals. Rates that lose more than five times δ are left out."
+        ),
+        lambda ax: plots.plot_price(study, headline, ax),
+    )
 
 
 def _fresh_figure(study: Best, fresh: Best) -> Figure:
@@ -63,8 +68,11 @@ def _fresh_figure(study: Best, fresh: Best) -> Figure:
 def _early_stopping_figure(fixed: Sensitivity, arm: str) -> Figure:
     return Figure(
         "early-stopping",
-        say("What early stopping hides ({arm}, {seeds})", arm=arm, seeds=seeds_text(fixed.num_seeds)),
-        say("Lower is better. Both lines are from the same runs. The shade between them is what early stopping gives up."),
+        say("With and without early stopping ({arm}, {seeds})", arm=arm, seeds=seeds_text(fixed.num_seeds)),
+        say(
+            "Lower is better. Both lines are from the same seeds. The shade between them is what early stopping gives up, or "
+            "gains where it trains for longer."
+        ),
         lambda ax: plots.plot_early_stopping(fixed, ax),
     )
 

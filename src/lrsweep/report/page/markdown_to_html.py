@@ -27,6 +27,7 @@ MAX_OPEN_ROWS = 20  # longer tables are folded
 _FOLD = re.compile(r"<details( open)?>\s*<summary>([^<>]*)</summary>")
 _FOLD_END = "</details>"
 _HANGUL = re.compile("[가-힣]")
+_LONG_CELL = re.compile(r"<td>(?=[^<]{32})")  # wraps, so that the table need not be as wide
 _PICTURES = '<p><div class="picture '
 
 
@@ -144,12 +145,13 @@ class _Writer:
     def _table(self, html: str, num_rows: int) -> str:
         """Put the table into a box that scrolls, also with the keyboard. Fold a long table."""
         name = escape(self.headings[-1].text) if self.headings else say("table")
+        html = _LONG_CELL.sub('<td class="long">', html)
         box = f'<div class="table" role="region" tabindex="0" aria-label="{name}">{html}</div>'
         is_folded = any(level == 0 for level, _ in self.open)
         return (
             box
             if num_rows <= MAX_OPEN_ROWS or is_folded
-            else f"<details><summary>{counted(num_rows, 'row')}</summary>{box}</details>"
+            else f"<details><summary>{say('Table: {rows}', rows=counted(num_rows, 'row'))}</summary>{box}</details>"
         )
 
     def _render(self, tokens: list[Token]) -> str:

@@ -17,6 +17,9 @@ def title_and_answer(study: str, tables: Analysis) -> str:
     lines = [f"# {title(escaped(study))}", ""]
     if main is None:
         lines.append(f"* {say('No run of this study was scored yet.')}")
+        if (tables.runs["status"] == "failed").all():
+            failed = counted(len(tables.runs), "run")
+            lines.append(say("* **{runs} failed.** The errors are below. The same command runs them again.", runs=failed))
     else:
         lines += decision_lines(decision(main))
         is_fresh = study.endswith(f"/{CONFIRM}")  # this study's own seeds are the fresh seeds

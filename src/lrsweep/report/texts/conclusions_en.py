@@ -10,7 +10,7 @@ import pandas as pd
 from lrsweep.analysis.best_rate import Best, Doubt, TradeOff
 from lrsweep.analysis.confirmation import Disagreement, disagreement
 from lrsweep.analysis.edges import Edge, Edges
-from lrsweep.analysis.explanations import VerySmall
+from lrsweep.analysis.explanations import Small, VerySmall
 from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import MIN_SEEDS
@@ -55,16 +55,17 @@ def conclusions_en(found: Findings) -> str:
     lines.append(f"* Where learning starts and ends: {edges_en(found)}.")
     if low := found.very_small:
         lines.append(_no_learning_en(low))
-    if found.very_small or found.small:
+    low, slow = explained(found)
+    if low or slow:
         lines += ["", "### 5-3. Why", ""]
-    if low := found.very_small:
+    if low:
         at_once = _of_them(low.num_stopped_at_once, low.num_out_of_patience)
         lines.append(
             "* The document says that training below 1e-5 ends because validation accuracy does not improve for 5 epochs. Early "
             f"stopping ended {_share(low.num_out_of_patience, low.num_runs)} there; {at_once} never improved on their first "
             f"epoch, as the document describes. {low.num_learned} had learned before they ended."
         )
-    if slow := found.small:
+    if slow:
         reference = "the good rates" if len(found.best.good) else "the best rate"
         lines.append(
             f"* From 1e-5 to 1e-4, training takes {times(slow.epochs_ratio)} times the epochs of {reference} (medians) and ends "
@@ -79,11 +80,17 @@ def conclusions_en(found: Findings) -> str:
     return "\n".join(lines) + "\n"
 
 
+def explained(found: Findings) -> tuple[VerySmall | None, Small | None]:
+    """The runs that section 5-3 explains: without early stopping, there is nothing to explain."""
+    low, slow = found.very_small, found.small
+    return low if low and low.num_out_of_patience else None, slow if slow and slow.num_out_of_patience else None
+
+
 def _rest_en(found: Findings) -> str:
     if found.headline is found.best:
         return ""
-    explained = ", and section 5-3," if found.is_documents else ""
-    return f" Where learning starts and ends{explained} are from the study's own {seeds_text(found.best.num_seeds)}."
+    why = ", and section 5-3," if any(explained(found)) else ""
+    return f" Where learning starts and ends{why} are from the study's own {seeds_text(found.best.num_seeds)}."
 
 
 def evidence_en(found: Findings) -> str:
@@ -192,7 +199,9 @@ def _seconds_en(best: Best, trade_off: TradeOff) -> str:
 
 
 def _between(low: float, high: float, form: str) -> str:
-    return "" if math.isnan(low) else f" (95%: {low:{form}} to {high:{form}})"
+    if math.isnan(low) or format(low, form) == format(high, form):
+        return ""
+    return f" (95%: {low:{form}} to {high:{form}})"
 
 
 def disagreement_en(found: Findings) -> str:

@@ -11,6 +11,7 @@ from lrsweep.analysis.explanations import VerySmall
 from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import MIN_SEEDS
+from lrsweep.report.texts.conclusions_en import explained
 from lrsweep.report.texts.language import all_of_them
 from lrsweep.report.texts.wording import (
     escaped,
@@ -51,15 +52,16 @@ def conclusions_ko(found: Findings) -> str:
     lines.append(f"* {_edges(found)}")
     if low := found.very_small:
         lines.append(_no_learning(low))
-    if found.very_small or found.small:
+    low, slow = explained(found)
+    if low or slow:
         lines += ["", "### 5-3. 실험 결과에 대한 이유 분석", ""]
-    if low := found.very_small:
+    if low:
         lines.append(
             "* 문서는 1e-5 미만에서는 5 epoch 동안 검증 성능이 나아지지 않아서 학습이 종료된다고 설명한다. 실제로 이 범위에서는 "
             f"{_share(low.num_out_of_patience, low.num_runs)} 조기 종료되었다. 그중 문서의 설명대로 첫 epoch의 성능을 한 번도 넘지 못한 "
             f"실행은 {low.num_stopped_at_once}회이다. 학습된 뒤에 끝난 실행은 {low.num_learned}회이다."
         )
-    if slow := found.small:
+    if slow:
         reference = "좋은 학습률" if len(found.best.good) else "가장 좋은 학습률"
         lines.append(
             f"* 1e-5 ~ 1e-4에서는 {reference}에 비해 epoch 수가 {times(slow.epochs_ratio)}배이고 (중앙값), 테스트 정확도는 "
@@ -79,8 +81,8 @@ def conclusions_ko(found: Findings) -> str:
 def _rest(found: Findings) -> str:
     if found.headline is found.best:
         return ""
-    explained = "경계와 5-3은" if found.is_documents else "경계는"
-    return f" 다만 학습이 되고 안 되는 {explained} 본 실험의 시드 {found.best.num_seeds}개로 얻은 것이다."
+    edges = "경계와 5-3은" if any(explained(found)) else "경계는"
+    return f" 다만 학습이 되고 안 되는 {edges} 본 실험의 시드 {found.best.num_seeds}개로 얻은 것이다."
 
 
 def _evidence(found: Findings) -> str:
@@ -196,7 +198,9 @@ def _seconds(best: Best, trade_off: TradeOff) -> str:
 
 
 def _between(low: float, high: float, form: str) -> str:
-    return "" if math.isnan(low) else f" (95%: {low:{form}} ~ {high:{form}})"
+    if math.isnan(low) or format(low, form) == format(high, form):
+        return ""
+    return f" (95%: {low:{form}} ~ {high:{form}})"
 
 
 def _disagreements(found: Disagreement) -> list[str]:

@@ -78,7 +78,8 @@ def _rate_en(best: Best) -> str:
     if len(best.good) > 1:
         rates = _rates(best, "good", "to", " and ")
         text += f" Of the {len(best.good)} rates for which this is shown ({rates}), it takes the fewest epochs"
-        text += f"; against the best rate, {decimal_rate(best.best['lr'])}, this may be chance." if _may_be_chance(best) else "."
+        best_lr = decimal_rate(best.best["lr"])
+        text += f"; the difference from the best rate, {best_lr}, may be chance." if _may_be_chance(best) else "."
     if num := len(best.undecided):
         others = "Another rate," if num == 1 else f"{num} other rates,"
         text += f" {others} {_rates(best, 'undecided', 'to', ' and ')}, may lose less or more than that; more seeds would show."
@@ -101,7 +102,7 @@ def _rate_ko(best: Best) -> str:
     if len(best.good) > 1:
         text += f" 이렇게 확인된 학습률 {len(best.good)}개({_rates(best, 'good', '~', ', ')}) 가운데 epoch 수가 가장 적다."
         if _may_be_chance(best):
-            text += f" 다만 가장 좋은 학습률 {decimal_rate(best.best['lr'])}보다 적은 것은 우연일 수 있다."
+            text += f" 다만 가장 좋은 학습률({decimal_rate(best.best['lr'])})과의 epoch 차이는 우연일 수 있다."
     if num := len(best.undecided):
         text += f" 다른 학습률 {num}개({_rates(best, 'undecided', '~', ', ')})는 손실이 그보다 큰지 작은지 아직 판단할 수 없다."
     return text
@@ -200,4 +201,5 @@ def _time_ko(row: pd.Series) -> str:
 
 def _between(row: pd.Series, name: str, to: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return "" if math.isnan(low) else f" ({low:.0f} {to} {high:.0f})"
+    is_range = not math.isnan(low) and f"{low:.0f}" != f"{high:.0f}"
+    return f" ({low:.0f} {to} {high:.0f})" if is_range else ""

@@ -2,6 +2,8 @@
 
 import re
 
+from lrsweep.report.texts.claim_names import CLAIM_NAMES
+
 FIGURE_WORDS = {  # if a text fits several, the first one is used
     # Axes
     "learning rate (optimizer.lr)": "학습률 (optimizer.lr)",
@@ -41,7 +43,7 @@ FIGURE_WORDS = {  # if a text fits several, the first one is used
     "does not hold": "성립하지 않음",
     "no difference that matters": "의미 있는 차이 없음",
     "open": "아직 알 수 없음",
-    "the claim: to the right of this": "주장이 맞으면 이 선의 오른쪽",
+    "the claim holds to the right of this line": "이 선의 오른쪽이면 주장이 성립",
     "too small to matter": "의미 없는 크기",
     "effect ({unit})": "효과 ({unit})",
     "{unit}; logarithmic": "{unit}, 로그 눈금",
@@ -60,6 +62,7 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile("".join(f"(?P<{part}>.+)" if i % 2 else re.escape(part) for i, part in enumerate(parts)))
 
 
+_CLAIMS = dict(CLAIM_NAMES.values())
 _PATTERNS = [(_pattern(english), korean) for english, korean in FIGURE_WORDS.items()]
 
 
@@ -68,13 +71,14 @@ def in_korean(text: str) -> str:
     for pattern, korean in _PATTERNS:
         if match := pattern.fullmatch(text):
             return korean.format(**{name: in_korean(part) for name, part in match.groupdict().items()})
-    return text
+    return _CLAIMS.get(text, text)
 
 
-def glossary() -> str:
-    """For the Korean Markdown, whose figures are PNG files with English words."""
-    words = ", ".join(f"{_spoken(english)}: {_spoken(korean)}" for english, korean in FIGURE_WORDS.items())
-    return f"이 글의 그림 속의 말은 영어이다 (HTML 문서에서는 한국어이다). {words}."
+def glossary(page: str) -> str:
+    """For the Korean Markdown, whose figures are PNG files with English words. Only the audit's figures have names of claims."""
+    pairs = FIGURE_WORDS | (_CLAIMS if page == "audit.md" else {})
+    words = "\n".join(f"* {_spoken(english)}: {_spoken(korean)}" for english, korean in pairs.items())
+    return f"<details><summary>그림 속의 영어</summary>\n\n{words}\n\n</details>"
 
 
 def _spoken(template: str) -> str:

@@ -81,7 +81,7 @@ def other() -> Language:
 def markdown_file(markdown: str, name: str) -> str:
     """The text of file `name`: the Markdown with a link to the other language, and in Korean, with the words in the figures."""
     linked = markdown.replace("\n", f"\n\n[{NAMES[other()]}]({file_name(name, other())})\n", 1)
-    return "\n\n".join([linked.rstrip(), *([glossary()] if is_korean() else [])]) + "\n"
+    return "\n\n".join([linked.rstrip(), *([glossary(name)] if is_korean() else [])]) + "\n"
 
 
 class _Formatter(string.Formatter):

@@ -1,4 +1,4 @@
-"""The tables of a report as Markdown: rates, runs, fresh seeds, fixed budget, data, machine."""
+"""The tables of a report as Markdown: rates, runs, fresh seeds, data, machine."""
 
 import json
 import math
@@ -7,22 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from lrsweep.analysis.best_rate import Best
-from lrsweep.analysis.fixed_budget import PATIENCES, Sensitivity
 from lrsweep.analysis.summary import BUSY_FROM
-from lrsweep.report.texts.conclusions_en import good_rates_en
-from lrsweep.report.texts.conclusions_ko import good_rates_ko
-from lrsweep.report.texts.language import is_korean, say, word
+from lrsweep.report.texts.language import say, word
 from lrsweep.report.texts.wording import (
     between,
     code_block,
     counted,
     escaped,
+    fold,
     lr_text,
     number,
     percent,
     points,
-    seeds_text,
 )
 from lrsweep.storage.tables import DRAWN_BY, class_columns
 
@@ -115,53 +111,6 @@ def _run_cell(run: dict[Any, Any]) -> str:
     return percent(run["test_accuracy"]) + (" ×" if run["status"] == "diverged" else "")
 
 
-def sensitivity_section(fixed: Sensitivity, best: Best) -> str:
-    """The same rates with a fixed budget instead of early stopping, and with other patiences."""
-    header = [say("learning rate"), *(say("patience {num} (epochs)", num=p) for p in PATIENCES)]
-    header.append(say("{num} epochs, the best", num=fixed.epochs))
-    rows = (
-        [
-            lr_text(row["lr"]),
-            *(f"{percent(row[f'valid_{p}'])} ({row[f'epochs_{p}']:.0f}{'' if row[f'cut_{p}'] else '+'})" for p in PATIENCES),
-            percent(row["full"]),
-        ]
-        for _, row in fixed.rows.iterrows()
-    )
-    findings = say(
-        "With early stopping, the number of epochs depends on the rate. Here every run has {epochs} epochs, and its best epoch "
-        "counts ({seeds}, {rates}). Good rates then: {good}. {compared}",
-        epochs=fixed.epochs,
-        seeds=seeds_text(fixed.num_seeds),
-        rates=counted(len(fixed.rows), "rate"),
-        good=good_rates_ko(fixed.best) if is_korean() else good_rates_en(fixed.best),
-        compared=_best_rates_compared(fixed, best),
-    )
-    reading = say(
-        "Validation accuracy that each patience would have reached, and in brackets its number of epochs, computed from the same "
-        "curves; +: patience did not run out."
-    )
-    return "\n\n".join([f"## {say('Does early stopping decide it?')}", findings, reading, markdown_table(header, rows)])
-
-
-def _best_rates_compared(fixed: Sensitivity, best: Best) -> str:
-    num_open = int((fixed.rows[f"cut_{PATIENCES[0]}"] < 1).sum())
-    lr = float(fixed.best.best["lr"])
-    comparison = say("The best rate by validation accuracy is {rate}.", rate=lr_text(lr))
-    if lr == float(best.best["lr"]):
-        comparison = say("The best rate by validation accuracy is the same.")
-    if not num_open:
-        return comparison
-    limit = say(
-        "At {num} of {rates}, a patience of {patience} did not always run out within {epochs} epochs, so this budget cannot tell "
-        "what early stopping decides there.",
-        num=num_open,
-        rates=counted(len(fixed.rows), "rate"),
-        patience=PATIENCES[0],
-        epochs=fixed.epochs,
-    )
-    return f"{comparison} {limit}"
-
-
 def longest_section(runs: pd.DataFrame) -> str:
     """The runs with the most epochs, and all failed runs with their errors."""
     longest = runs.sort_values("epochs", ascending=False, kind="stable").head(NUM_LONGEST)
@@ -177,16 +126,17 @@ def longest_section(runs: pd.DataFrame) -> str:
         ]
         for _, r in longest.iterrows()
     )
-    failed = runs[runs["status"] == "failed"]
-    failures = [
-        say("* {rate}, seed {seed}: {error}", rate=lr_text(run["lr"]), seed=escaped(run["seed"]), error=escaped(run["error"]))
-        for _, run in failed.iterrows()
-    ]
+    failures = []
+    for error, failed in runs[runs["status"] == "failed"].groupby("error", sort=False, dropna=False):
+        first = failed.iloc[0]
+        rate, seed, why = lr_text(first["lr"]), escaped(first["seed"]), escaped(error)
+        others = say(" The same error ended {runs} more.", runs=counted(len(failed) - 1, "run")) if len(failed) > 1 else ""
+        failures.append(say("* {rate}, seed {seed}: {error}", rate=rate, seed=seed, error=why) + others)
     return "\n\n".join(
         [
             f"## {say('Longest and failed runs')}",
-            markdown_table(header, rows),
             "\n".join([say("Failed:"), "", *failures]) if failures else say("No run failed."),
+            fold(say("The longest runs"), markdown_table(header, rows)),
         ]
     )
 
@@ -217,7 +167,7 @@ def data_section(class_counts: pd.DataFrame, runs: pd.DataFrame) -> str:
     if not _is_even(class_counts):
         judgement = say("The classes are uneven: read accuracies with care.")
     counts = say("Images of each class in each split. {judgement}", judgement=judgement)
-    parts = [f"## {say('The data')}", counts, class_counts_table(class_counts)]
+    parts = [f"## {say('The data')}", counts, fold(say("The counts"), class_counts_table(class_counts))]
     if not _is_even(class_counts) and runs["balanced_test_accuracy"].notna().any():
         parts += [
             say("Balanced accuracy is the mean of the accuracies of all classes. Means over the seeds:"),

@@ -18,7 +18,7 @@ def lr_text(lr: float) -> str:
     exponent = round(math.log10(lr), 2)
     if math.isclose(math.log10(lr), exponent, abs_tol=1e-9):
         number, power = decimal_rate(lr), power_of_ten(exponent)
-        return number if number == power else f"{number} ({power})"
+        return number if number == power or not exponent else f"{number} ({power})"
     return f"{lr:.3g}"
 
 
@@ -99,3 +99,8 @@ def code_block(text: str, kind: str = "sh") -> str:
     """Commands or other text as a code block. Its fence is longer than any backticks in it, so that no text can end the block."""
     fence = "`" * max(3, *(len(run) + 1 for run in re.findall("`+", text)), 0)
     return f"{fence}{kind}\n{text}\n{fence}"
+
+
+def fold(summary: str, markdown: str) -> str:
+    """A part that the reader unfolds. `summary` is plain text; on paper, everything is unfolded."""
+    return f"<details><summary>{summary}</summary>\n\n{markdown}\n\n</details>"
