@@ -58,23 +58,30 @@ def compare_with_best(
 
     `resolution` is the smallest difference between two accuracies. Without it, a few equal scores would look like certainty.
     """
-    accuracy_SR = accuracy_SR.sort_index(axis="columns").astype(float)
-    learned_SR = learned_SR.reindex(columns=accuracy_SR.columns).eq(True) & accuracy_SR.notna()  # missing: False
-    rates = pd.DataFrame({"lr": accuracy_SR.columns.astype(float)})
-    rates["num_seeds"] = accuracy_SR.notna().sum().to_numpy()
-    rates["num_learned"] = learned_SR.sum().to_numpy()
-    rates["mean"] = accuracy_SR.mean().to_numpy()
-    has_learned = ((rates["num_learned"] == rates["num_seeds"]) & (rates["num_seeds"] > 0)).to_numpy()
-    complete = accuracy_SR.dropna(axis="index")  # the F test needs a full table; the intervals do not
-    rates["dependable"] = dependable(complete.to_numpy(), has_learned) if len(complete) else has_learned
-    rates["shortfall"] = rates["mean"].where(rates["dependable"]).max() - rates["mean"]
-    paired_R, rates["low"], rates["high"] = _compare(
-        accuracy_SR.to_numpy(), has_learned, rates["dependable"].to_numpy(), resolution
+    table = accuracy_SR.sort_index(axis="columns").astype(float)
+    score_SR, mean_R = table.to_numpy(), table.mean().to_numpy()
+    is_known_SR = np.isfinite(score_SR)
+    has_learned_SR = is_known_SR & learned_SR.reindex_like(table).eq(True).to_numpy()  # missing: False
+    num_seeds_R, num_learned_R = is_known_SR.sum(axis=0), has_learned_SR.sum(axis=0)
+    has_learned_R = (num_learned_R == num_seeds_R) & (num_seeds_R > 0)
+    complete_SR = score_SR[is_known_SR.all(axis=1)]  # the F test needs a full table; the intervals do not
+    dependable_R = dependable(complete_SR, has_learned_R) if len(complete_SR) else has_learned_R
+    paired_R, low_R, high_R = _compare(score_SR, has_learned_R, dependable_R, resolution)
+    unpaired_R = max(mean_R[dependable_R], default=np.nan) - mean_R
+    is_worse_R = (low_R > delta) | (num_learned_R < num_seeds_R)
+    return pd.DataFrame(
+        {
+            "lr": table.columns.to_numpy(dtype=float),
+            "num_seeds": num_seeds_R,
+            "num_learned": num_learned_R,
+            "mean": mean_R,
+            "dependable": dependable_R,
+            "shortfall": np.where(np.isfinite(paired_R), paired_R, unpaired_R),
+            "low": low_R,
+            "high": high_R,
+            "verdict": np.select([is_worse_R, high_R < delta], ["worse", "good"], "undecided"),
+        }
     )
-    rates["shortfall"] = np.where(np.isfinite(paired_R), paired_R, rates["shortfall"])
-    is_worse = (rates["low"] > delta) | (rates["num_learned"] < rates["num_seeds"])
-    rates["verdict"] = np.select([is_worse, rates["high"] < delta], ["worse", "good"], "undecided")
-    return rates
 
 
 def _compare(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resolution: float) -> tuple[Array, Array, Array]:
