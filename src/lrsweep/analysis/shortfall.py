@@ -28,7 +28,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import optimize, special
+
+from lrsweep.analysis.student import critical_t
 
 DELTA = 0.002  # accuracy; 20 of 10,000 test images. Two standard errors of a single score are 0.0028
 LEVEL = 0.05
@@ -98,7 +100,7 @@ def _compare(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resolution
         variance_KR = np.nansum((difference_KSR - mean_KR[:, None]) ** 2, axis=1) / (num_KR - 1)
         is_distinct_KR = ~dependable_R[learned] | (candidates[:, None] < learned)  # each pair of rates once
         variance_KR, df_KR = moderated(np.maximum(variance_KR, resolution**2), num_KR - 1, is_distinct_KR)
-        half_KR = stats.t.isf(LEVEL / 2 / max(len(learned) - 1, 1), df_KR) * np.sqrt(variance_KR / num_KR)
+        half_KR = critical_t(LEVEL / max(len(learned) - 1, 1), df_KR) * np.sqrt(variance_KR / num_KR)
     shortfall_R[learned] = np.where(num_KR > 0, mean_KR, -np.inf).max(axis=0)
     half_KR[num_KR < MIN_SEEDS] = np.inf
     half_KR[candidates[:, None] == learned] = 0.0  # a rate against itself
@@ -123,7 +125,7 @@ def seeds_needed(accuracy_SR: pd.DataFrame, rates: pd.DataFrame, delta: float = 
     variance = float((residuals(near.to_numpy()) ** 2).sum()) / ((num_shared - 1) * (num_near - 1))
     num_learned = int((rates["num_learned"] == rates["num_seeds"]).sum())
     num_seeds = np.arange(MIN_SEEDS, MAX_SEEDS + 1)
-    half = stats.t.isf(LEVEL / 2 / (num_learned - 1), num_seeds - 1) * np.sqrt(2 * variance / num_seeds)
+    half = critical_t(LEVEL / (num_learned - 1), num_seeds - 1) * np.sqrt(2 * variance / num_seeds)
     return int(num_seeds[half <= delta / 2][0]) if (half <= delta / 2).any() else None
 
 
@@ -189,7 +191,7 @@ def _test_widest(accuracy_SR: Array) -> tuple[int, float]:
     own_R = squares_R * num_rates / (num_rates - 1)
     widest = int(own_R.argmax())
     others = max((squares_R.sum() - own_R[widest]) / (num_rates - 2), 1e-24)  # avoids dividing by 0
-    p_value = stats.f.sf(own_R[widest] / others, num_seeds - 1, (num_seeds - 1) * (num_rates - 2))
+    p_value = special.fdtrc(num_seeds - 1, (num_seeds - 1) * (num_rates - 2), own_R[widest] / others)  # the upper tail of F
     return widest, min(1.0, num_rates * float(p_value))
 
 
