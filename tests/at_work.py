@@ -16,6 +16,12 @@ from lrsweep.storage import store
 
 ROOT = Path(__file__).parents[1]
 DATA = f"machine.data_dir={ROOT / 'data'}"
+# The command, but without the report: drawing it takes longer than a few small runs.
+WITHOUT_REPORT = (
+    "-c",
+    "from hydra_plugins.lrsweep_launchers import _core; from lrsweep.cli.main import main; "
+    "_core.report_command = lambda app: ['true']; main()",
+)
 
 
 def default_interrupt() -> None:

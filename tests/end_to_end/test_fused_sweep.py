@@ -64,7 +64,10 @@ def test_every_record_says_that_its_time_is_calibrated(swept: Path) -> None:
         assert sum(record.class_counts["train"]) == 64
 
 
-def test_epochs_with_and_without_validation_have_their_own_time(lrsweep: Callable[..., int], tmp_path: Path) -> None:
+def test_epochs_with_and_without_validation_have_their_own_time(
+    lrsweep: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_core, "report_command", lambda app_config: ["true"])
     rarely = ["training=budget", "training.max_epochs=3", "training.validate_every=2", "training.score=last", *SIZES]
     assert lrsweep("hydra.mode=MULTIRUN", "optimizer.lr=1e-4,1e-2", *FUSED, *rarely) == 0
     assert len(records(tmp_path)) == 2

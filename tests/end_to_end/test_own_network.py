@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from at_work import finish, start
+from at_work import WITHOUT_REPORT, lrsweep
 
-import lrsweep
+from lrsweep import load_runs
 
 NET = """
 from my_layers import block
@@ -44,10 +44,10 @@ def test_every_launcher_gives_the_same_table(tmp_path: Path) -> None:
     write_files(tmp_path)
     tables = {}
     for launcher in ("pool", "ray", "submitit_local", "fused"):
-        with start(tmp_path, *WORDS, f"study.name={launcher}", f"hydra/launcher={launcher}") as process:
-            code, out, error = finish(process)
+        words = [*WORDS, f"study.name={launcher}", f"hydra/launcher={launcher}"]
+        code, out, error = lrsweep(tmp_path, *words, program=WITHOUT_REPORT)
         assert code == 0, (launcher, out, error)
-        tables[launcher] = lrsweep.load_runs(tmp_path / "results" / launcher).set_index("run_id").sort_index()
+        tables[launcher] = load_runs(tmp_path / "results" / launcher).set_index("run_id").sort_index()
     for launcher, table in tables.items():
         engine = "fused" if launcher == "fused" else "solo"
         assert set(table["engine"]) == {engine}

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from at_work import alive, children, command_of, descendants, finish, num_lost, start, until
+from at_work import WITHOUT_REPORT, alive, children, command_of, descendants, finish, num_lost, start, until
 
 from hydra_plugins.lrsweep_launchers import _ray, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
@@ -38,14 +38,6 @@ ONE_RUN = ["grid.stop=-5"]
 TWO_RUNS = ["grid.stop=-4"]
 ENDLESS = ["training.patience=100000", "training.max_epochs=100000"]
 
-# The command, but without the report. Other tests cover reports, and writing one takes longer than the runs.
-PROGRAM = """
-from hydra_plugins.lrsweep_launchers import _core
-from lrsweep.cli.main import main
-_core.report_command = lambda app: ["true"]
-main()
-"""
-
 has_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed")
 has_submitit = pytest.mark.skipif(importlib.util.find_spec("submitit") is None, reason="the extra slurm is not installed")
 
@@ -53,7 +45,7 @@ has_submitit = pytest.mark.skipif(importlib.util.find_spec("submitit") is None, 
 @contextmanager
 def running(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
     """`lrsweep …` in a folder. Its processes end with the test."""
-    with start(folder, *SWEEP, *overrides, program=("-c", PROGRAM), RAY_memory_monitor_refresh_ms="0") as process:
+    with start(folder, *SWEEP, *overrides, program=WITHOUT_REPORT, RAY_memory_monitor_refresh_ms="0") as process:
         try:
             yield process
         finally:

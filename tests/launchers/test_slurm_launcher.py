@@ -14,7 +14,7 @@ import torch
 from at_work import DATA, num_lost
 from slurm import Slurm, has_slurm, slurm
 
-from hydra_plugins.lrsweep_launchers import _fused, _pool, _remote, _slurm_queue, _submitit, _submitit_job
+from hydra_plugins.lrsweep_launchers import _core, _fused, _pool, _remote, _slurm_queue, _submitit, _submitit_job
 from hydra_plugins.lrsweep_launchers._core import Job
 from lrsweep.config import AppConfig, ConfigError, MachineConfig, OptimizerConfig, run_id
 from lrsweep.records import RunRecord
@@ -41,8 +41,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 @pytest.mark.slow
 @has_slurm
 def test_jobs_of_several_runs_give_the_records_of_the_pool(
-    cluster: Slurm, tmp_path: Path, lrsweep: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    cluster: Slurm,
+    tmp_path: Path,
+    lrsweep: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr(_core, "report_command", lambda app_config: ["true"])
     assert lrsweep(*SWEEP, "machine.results_dir=pool", "hydra.launcher.workers=2") == 0
     assert lrsweep(*SWEEP, *SLURM, "hydra.launcher.runs_per_job=2") == 0
     out = capsys.readouterr().out

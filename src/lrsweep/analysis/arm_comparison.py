@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lrsweep.analysis.block_design import BlockDesign
 from lrsweep.analysis.sensitivity import rate_sensitivity, usable_decades
+from lrsweep.analysis.student import critical_t
 from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.analysis.summary import CONFIDENCE
 
@@ -72,4 +72,4 @@ def _half_interval(design: BlockDesign, arm: str, lr: float, test: pd.Series) ->
         variance, df = float(test.var()), len(test) - 1
     if df < 1 or np.isnan(variance):
         return math.nan
-    return float(stats.t.isf((1 - CONFIDENCE) / 2, df) * math.sqrt(variance / len(test)))
+    return float(critical_t(1 - CONFIDENCE, df) * math.sqrt(variance / len(test)))

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lrsweep.analysis.acting import share_that_acted
 from lrsweep.analysis.block_design import METRICS, OVER_RATES, BlockDesign, Column
@@ -20,6 +19,7 @@ from lrsweep.analysis.evidence import Evidence, doubts_about, settings_of
 from lrsweep.analysis.explanations import check_patience
 from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.rates import decimal_rate
+from lrsweep.analysis.student import critical_t
 from lrsweep.analysis.study import NoSuchRuns, Study, described
 from lrsweep.analysis.verdicts import Effect, mean_effect, ranked
 
@@ -194,7 +194,7 @@ def _edge(runs: pd.DataFrame, side: Literal["start", "end"], at: float | None, l
     middle, low, high = (math.log10(lr) - limit for lr in (found.lr, found.low, found.high))
     if side == "end":
         low, middle, high = -high, -middle, -low
-    sd = (high - middle) * math.sqrt(found.num_seeds) / float(stats.t.isf(level / 2, found.num_seeds - 1))
+    sd = (high - middle) * math.sqrt(found.num_seeds) / float(critical_t(level, found.num_seeds - 1))
     text = Phrase("half of the seeds learn at {rate}", rate=decimal_rate(found.lr))
     return Effect(middle, low, high, "decades", found.num_seeds, len(runs), level, sd, text)
 

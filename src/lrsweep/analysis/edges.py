@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from lrsweep.analysis.shortfall import LEVEL
+from lrsweep.analysis.student import critical_t
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _edge(log_R: np.ndarray[Any, Any], fails_SR: np.ndarray[Any, Any], level: fl
     bounds = np.concatenate([[log_R[0]], (log_R[:-1] + log_R[1:]) / 2])  # where the cell of each rate begins
     edge_S = bounds[0] + fails_SR[:, :-1] @ np.diff(bounds)
     num_seeds = len(edge_S)
-    half = float(stats.t.isf(level / 2, num_seeds - 1)) * float(edge_S.std(ddof=1)) / num_seeds**0.5 if num_seeds > 1 else np.nan
+    half = float(critical_t(level, num_seeds - 1)) * float(edge_S.std(ddof=1)) / num_seeds**0.5 if num_seeds > 1 else np.nan
     # All seeds share the grid, so their rounding errors do not average out. And even if all measured edges lie in one cell, up
     # to 1 - level^(1/n) of all seeds may have their edge in the next cell.
     half = max(half, float(np.diff(log_R).max()) * max(0.5, 1 - level ** (1 / num_seeds)))

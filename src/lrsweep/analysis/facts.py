@@ -7,7 +7,6 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
 
 from lrsweep.analysis.best_rate import Best, TradeOff
 from lrsweep.analysis.block_design import BlockDesign
@@ -15,6 +14,7 @@ from lrsweep.analysis.evidence import Evidence, best_of, doubts_about
 from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import LEVEL, Verdict
+from lrsweep.analysis.student import critical_t
 from lrsweep.analysis.study import NoSuchRuns
 from lrsweep.analysis.verdicts import Effect
 from lrsweep.config import ScheduleConfig
@@ -46,7 +46,7 @@ def blank(
     row = chosen.row if chosen else candidates.iloc[int(np.nanargmin(candidates["shortfall_high"].to_numpy(dtype=float)))]
     shortfall, low, high = (float(row[name]) for name in ("shortfall", "shortfall_low", "shortfall_high"))
     pair_level = LEVEL / max(1, len(best.rows) - 1)
-    sd = (high - shortfall) * math.sqrt(best.num_seeds) / float(stats.t.isf(pair_level / 2, max(1, best.num_seeds - 1)))
+    sd = (high - shortfall) * math.sqrt(best.num_seeds) / float(critical_t(pair_level, max(1, best.num_seeds - 1)))
     is_at_edge = {"at_lower_end", "at_upper_end"} & set(best.doubts)
     reaches = "the good rates, or the best one, reach an end of the {num} rates of {study}"
     edge_text = Phrase(reaches, num=len(best.rows), study=study)

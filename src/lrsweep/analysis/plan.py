@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special
 
+from lrsweep.analysis.student import critical_t
 from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.analysis.verdicts import POWER
 from lrsweep.config import RunConfig, StudyConfig
@@ -75,10 +76,10 @@ def detectable(num_seeds: int, sd: float, level: float, power: float = POWER) ->
     `sd` is the standard deviation of the difference over seeds. The test is two-sided at `level`.
     """
     df = num_seeds - 1
-    critical = stats.t.isf(level / 2, df)
+    critical = float(critical_t(level, df))
 
     def excess(noncentrality: float) -> float:
-        return float(stats.nct.sf(critical, df, noncentrality)) - power  # the other tail is negligible
+        return 1 - float(special.nctdtr(df, noncentrality, critical)) - power  # noncentral t; the other tail is negligible
 
     return float(optimize.brentq(excess, 0.0, 2 * critical + 5)) * sd / math.sqrt(num_seeds)
 

@@ -28,7 +28,9 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
+from scipy import optimize, special
+
+from lrsweep.analysis.student import critical_t
 
 DELTA = 0.002  # accuracy; 20 of 10,000 test images. Two standard errors of a single score are 0.0028
 LEVEL = 0.05
@@ -58,23 +60,30 @@ def compare_with_best(
 
     `resolution` is the smallest difference between two accuracies. Without it, a few equal scores would look like certainty.
     """
-    accuracy_SR = accuracy_SR.sort_index(axis="columns").astype(float)
-    learned_SR = learned_SR.reindex(columns=accuracy_SR.columns).eq(True) & accuracy_SR.notna()  # missing: False
-    rates = pd.DataFrame({"lr": accuracy_SR.columns.astype(float)})
-    rates["num_seeds"] = accuracy_SR.notna().sum().to_numpy()
-    rates["num_learned"] = learned_SR.sum().to_numpy()
-    rates["mean"] = accuracy_SR.mean().to_numpy()
-    has_learned = ((rates["num_learned"] == rates["num_seeds"]) & (rates["num_seeds"] > 0)).to_numpy()
-    complete = accuracy_SR.dropna(axis="index")  # the F test needs a full table; the intervals do not
-    rates["dependable"] = dependable(complete.to_numpy(), has_learned) if len(complete) else has_learned
-    rates["shortfall"] = rates["mean"].where(rates["dependable"]).max() - rates["mean"]
-    paired_R, rates["low"], rates["high"] = _compare(
-        accuracy_SR.to_numpy(), has_learned, rates["dependable"].to_numpy(), resolution
+    table = accuracy_SR.sort_index(axis="columns").astype(float)
+    score_SR, mean_R = table.to_numpy(), table.mean().to_numpy()
+    is_known_SR = np.isfinite(score_SR)
+    has_learned_SR = is_known_SR & learned_SR.reindex_like(table).eq(True).to_numpy()  # missing: False
+    num_seeds_R, num_learned_R = is_known_SR.sum(axis=0), has_learned_SR.sum(axis=0)
+    has_learned_R = (num_learned_R == num_seeds_R) & (num_seeds_R > 0)
+    complete_SR = score_SR[is_known_SR.all(axis=1)]  # the F test needs a full table; the intervals do not
+    dependable_R = dependable(complete_SR, has_learned_R) if len(complete_SR) else has_learned_R
+    paired_R, low_R, high_R = _compare(score_SR, has_learned_R, dependable_R, resolution)
+    unpaired_R = max(mean_R[dependable_R], default=np.nan) - mean_R
+    is_worse_R = (low_R > delta) | (num_learned_R < num_seeds_R)
+    return pd.DataFrame(
+        {
+            "lr": table.columns.to_numpy(dtype=float),
+            "num_seeds": num_seeds_R,
+            "num_learned": num_learned_R,
+            "mean": mean_R,
+            "dependable": dependable_R,
+            "shortfall": np.where(np.isfinite(paired_R), paired_R, unpaired_R),
+            "low": low_R,
+            "high": high_R,
+            "verdict": np.select([is_worse_R, high_R < delta], ["worse", "good"], "undecided"),
+        }
     )
-    rates["shortfall"] = np.where(np.isfinite(paired_R), paired_R, rates["shortfall"])
-    is_worse = (rates["low"] > delta) | (rates["num_learned"] < rates["num_seeds"])
-    rates["verdict"] = np.select([is_worse, rates["high"] < delta], ["worse", "good"], "undecided")
-    return rates
 
 
 def _compare(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resolution: float) -> tuple[Array, Array, Array]:
@@ -91,7 +100,7 @@ def _compare(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resolution
         variance_KR = np.nansum((difference_KSR - mean_KR[:, None]) ** 2, axis=1) / (num_KR - 1)
         is_distinct_KR = ~dependable_R[learned] | (candidates[:, None] < learned)  # each pair of rates once
         variance_KR, df_KR = moderated(np.maximum(variance_KR, resolution**2), num_KR - 1, is_distinct_KR)
-        half_KR = stats.t.isf(LEVEL / 2 / max(len(learned) - 1, 1), df_KR) * np.sqrt(variance_KR / num_KR)
+        half_KR = critical_t(LEVEL / max(len(learned) - 1, 1), df_KR) * np.sqrt(variance_KR / num_KR)
     shortfall_R[learned] = np.where(num_KR > 0, mean_KR, -np.inf).max(axis=0)
     half_KR[num_KR < MIN_SEEDS] = np.inf
     half_KR[candidates[:, None] == learned] = 0.0  # a rate against itself
@@ -116,7 +125,7 @@ def seeds_needed(accuracy_SR: pd.DataFrame, rates: pd.DataFrame, delta: float = 
     variance = float((residuals(near.to_numpy()) ** 2).sum()) / ((num_shared - 1) * (num_near - 1))
     num_learned = int((rates["num_learned"] == rates["num_seeds"]).sum())
     num_seeds = np.arange(MIN_SEEDS, MAX_SEEDS + 1)
-    half = stats.t.isf(LEVEL / 2 / (num_learned - 1), num_seeds - 1) * np.sqrt(2 * variance / num_seeds)
+    half = critical_t(LEVEL / (num_learned - 1), num_seeds - 1) * np.sqrt(2 * variance / num_seeds)
     return int(num_seeds[half <= delta / 2][0]) if (half <= delta / 2).any() else None
 
 
@@ -182,7 +191,7 @@ def _test_widest(accuracy_SR: Array) -> tuple[int, float]:
     own_R = squares_R * num_rates / (num_rates - 1)
     widest = int(own_R.argmax())
     others = max((squares_R.sum() - own_R[widest]) / (num_rates - 2), 1e-24)  # avoids dividing by 0
-    p_value = stats.f.sf(own_R[widest] / others, num_seeds - 1, (num_seeds - 1) * (num_rates - 2))
+    p_value = special.fdtrc(num_seeds - 1, (num_seeds - 1) * (num_rates - 2), own_R[widest] / others)  # the upper tail of F
     return widest, min(1.0, num_rates * float(p_value))
 
 

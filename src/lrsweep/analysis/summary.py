@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from lrsweep.analysis.shortfall import MIN_SEEDS
+from lrsweep.analysis.student import critical_t
 from lrsweep.config import WITHOUT_EFFECT
 from lrsweep.storage import tables
 
@@ -30,7 +31,7 @@ def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
     valid = valid.astype(float)  # an empty table has no numeric type
     num_images = valid.sum(axis="columns")
     largest_share = valid.max(axis="columns") / num_images
-    needed = pd.Series(stats.binom.isf(CHANCE_LEVEL, num_images, largest_share) / num_images, index=valid.index, name="needed")
+    needed = (np.ceil(special.bdtrik(1 - CHANCE_LEVEL, num_images, largest_share)) / num_images).rename("needed")
     return runs.assign(learned=(runs["valid_accuracy"] > runs.join(needed, on=tables.DRAWN_BY)["needed"]).to_numpy())
 
 
@@ -107,5 +108,5 @@ def half_interval(sd: Any, num: Any, level: float = 1 - CONFIDENCE) -> Any:
     With few seeds, a percentile bootstrap covers far too little.
     """
     num = np.asarray(num, dtype=float)
-    half = np.where(num < MIN_SEEDS, np.nan, stats.t.isf(level / 2, num - 1) * sd / np.sqrt(num))
+    half = np.where(num < MIN_SEEDS, np.nan, critical_t(level, num - 1) * sd / np.sqrt(num))
     return half if half.ndim else float(half)

@@ -19,10 +19,11 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from lrsweep.analysis.shortfall import DELTA as ACCURACY_DELTA
 from lrsweep.analysis.shortfall import MAX_SEEDS
+from lrsweep.analysis.student import critical_t
 from lrsweep.analysis.summary import half_interval
 
 Word = Literal["holds", "does not hold", "no difference that matters", "open", "not testable"]
@@ -98,11 +99,11 @@ def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -
         return None
     num = np.arange(3, MAX_SEEDS + 1)
     standard_error = max(effect.sd, 1e-12) / np.sqrt(num)
-    half = stats.t.isf(effect.level / 2, num - 1) * standard_error
+    half = critical_t(effect.level, num - 1) * standard_error
     # A new estimate this far from zero (or from -delta), on either side, leaves the claim open.
     open_from, open_to = (0.0, half) if costs_nothing else (np.minimum(np.maximum(delta - half, 0.0), half), half)
     distance = effect.effect + (delta if costs_nothing else 0.0)
     z = [(sign * bound - distance) / standard_error for bound in (open_from, open_to) for sign in (-1, 1)]
-    inner_low, inner_high, outer_low, outer_high = map(stats.norm.cdf, z)
+    inner_low, inner_high, outer_low, outer_high = map(special.ndtr, z)  # the normal distribution
     decides = (outer_high - inner_high) + (inner_low - outer_low) <= 1 - POWER
     return int(num[decides.argmax()]) if decides.any() else None

@@ -188,14 +188,13 @@ def with_study_mode(words: list[str]) -> list[str]:
 
     Hydra 1.4 reads hydra.mode only from the primary config and the command line.
     """
-    modes = {}
-    for path in (CONF_DIR / "study").glob("*.yaml"):
-        modes[f"study={path.stem}"] = OmegaConf.select(OmegaConf.load(path), "hydra.mode")
+    files = {f"study={path.stem}": path for path in (CONF_DIR / "study").glob("*.yaml")}
     unquoted = [word.replace("'", "").replace('"', "") for word in words]  # Hydra reads study='lr' like study=lr
-    studies = [i for i, word in enumerate(unquoted) if modes.get(word)]
-    if not studies or any(word.lstrip("+").startswith("hydra.mode=") for word in words):
+    modes = [OmegaConf.select(OmegaConf.load(files[word]), "hydra.mode") for word in unquoted if word in files]
+    modes = [mode for mode in modes if mode]
+    if not modes or any(word.lstrip("+").startswith("hydra.mode=") for word in words):
         return words
-    return [*words, f"hydra.mode={modes[unquoted[studies[-1]]]}"]
+    return [*words, f"hydra.mode={modes[-1]}"]
 
 
 @contextmanager
