@@ -65,7 +65,7 @@ def test_the_report_quotes_the_fresh_seeds(folder: Path) -> None:
 def test_the_report_quotes_the_runs_without_early_stopping(folder: Path) -> None:
     report = build(folder).read_text()
     best = store.load(folder / "budget").query("lr == 1e-2")["valid_accuracy"].mean()
-    section = report.split("## Does early stopping decide it?")[1].split("\n## ")[0]
+    section = report.split("## What does early stopping hide?")[1].split("\n## ")[0]
     assert "Here every run has 4 epochs" in section
     assert f"{best:.2%}" in section
 
