@@ -33,13 +33,13 @@ def test_the_good_rates_fill_the_blank() -> None:
 
 def test_the_trade_off_is_the_good_rate_with_the_fewest_epochs() -> None:
     effect = blank(evidence_of(study_of(2e-4)), 0.001, study="made", answer="trade-off")
-    assert effect.detail.startswith("0.0032 trains for 20 epochs and saves 50% (95 %: 50% to 50%) against the best rate, 0.001;")
+    assert effect.detail.startswith("0.0032 trains for 20 epochs and saves 50% (95%: 50% to 50%) against the best rate, 0.001;")
     assert effect.effect == pytest.approx(-0.0005)
 
 
 @pytest.mark.parametrize(
     ("timed", "saved"),
-    [([0, 1, 2], " and saves 50% (95 %: 50% to 50%) against the best rate, 0.001;"), ([0, 1], ";"), ([], ";")],
+    [([0, 1, 2], " and saves 50% (95%: 50% to 50%) against the best rate, 0.001;"), ([0, 1], ";"), ([], ";")],
 )
 def test_a_saving_of_few_runs_has_no_interval(timed: list[int], saved: str) -> None:
     """Both rates were timed on the seeds in `timed`, and the good rate on seed 5 as well."""

@@ -297,8 +297,8 @@ def test_the_axis_label_names_a_log_scale_and_ratios_have_round_ticks() -> None:
     ("unit", "text", "size"),
     [
         ("accuracy", "+1.00 points [-2.00 to +4.00]", "4.00 points"),
-        ("factor", "×1.02 [×0.955 to ×1.1]", "10 %"),
-        ("share", "+1 % [-2 % to +4 %]", "4 %"),
+        ("factor", "×1.02 [×0.955 to ×1.1]", "10%"),
+        ("share", "+1% [-2% to +4%]", "4%"),
         ("decades", "+0.01 decades [-0.02 to +0.04]", "0.04 decades"),
     ],
 )

@@ -1,5 +1,6 @@
 """A report and the audit come out of any study, and never show a number that was not measured."""
 
+import itertools
 import json
 import re
 import tempfile
@@ -15,6 +16,7 @@ from languages import english_in, numbers_in_tables
 from random_studies import NAMES, RATES, curves, records, save, save_range_tests, studies
 
 from lrsweep.analysis.claims import Claim, read_claims
+from lrsweep.analysis.evidence import settings_of
 from lrsweep.analysis.suggestions import combine, score, suggest
 from lrsweep.config import RunConfig
 from lrsweep.records import RangeTest, RunRecord
@@ -137,11 +139,13 @@ def arms_by_study() -> dict[str, list[dict[str, Any]]]:
             sides = [arm for side in ("arms", "against") for arm in test.settings.get(side, ())] + [test.settings.get("arm", {})]
             for arm in sides:
                 study = arm.get("study", test.study)
-                chosen = {key: _from_cell(key, value) for key, value in arm.items() if key not in ("study", "at")}
-                if chosen.get("schedule.name") == "multi_step":
-                    chosen["schedule.milestones"] = [1.0]  # a schedule without them is refused
                 found = arms.setdefault(study.removesuffix("/confirm"), [{}])
-                found += [] if chosen in found else [chosen]
+                tried = {key: value if isinstance(value, list) else [value] for key, value in settings_of(arm).items()}
+                for values in itertools.product(*tried.values()):
+                    chosen = {key: _from_cell(key, value) for key, value in zip(tried, values, strict=True)}
+                    if chosen.get("schedule.name") == "multi_step":
+                        chosen["schedule.milestones"] = [1.0]  # a schedule without them is refused
+                    found += [] if chosen in found else [chosen]
     arms.pop("")
     return arms
 

@@ -66,7 +66,7 @@ def _cost_text(best: Best, chosen: TradeOff, by: str) -> Phrase:
         return Phrase("{own}, and is the best rate too", own=own)
     if math.isnan(chosen.saved_high):  # too few seeds ran at both rates
         return own
-    interval = Phrase("95 %: {low} to {high}", low=f"{chosen.saved_low:.0%}", high=f"{chosen.saved_high:.0%}")
+    interval = Phrase("95%: {low} to {high}", low=f"{chosen.saved_low:.0%}", high=f"{chosen.saved_high:.0%}")
     saves = "{own} and saves {saved} ({interval}) against the best rate, {best}"
     return Phrase(saves, own=own, saved=f"{chosen.saved:.0%}", interval=interval, best=decimal_rate(best_lr))
 

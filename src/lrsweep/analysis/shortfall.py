@@ -19,8 +19,8 @@ Only dependable rates may be the best: every seed learned, and the variance betw
 other rates (an F test), unless the mean is as high. Without this rule, one unlucky run at the edge of learning would make every
 interval useless.
 
-In the simulations, classes are wrong in at most LEVEL of the studies. With 3 or 5 seeds, intervals are wrong more often: in 7 %
-of the studies if one rate is far ahead, and in 18 % if also its spread is four times that of the others.
+In the simulations, classes are wrong in at most LEVEL of the studies. With 3 or 5 seeds, intervals are wrong more often: in 7%
+of the studies if one rate is far ahead, and in 18% if also its spread is four times that of the others.
 """
 
 import math

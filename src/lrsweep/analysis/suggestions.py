@@ -37,7 +37,7 @@ def has_learned(losses: Array) -> bool:
     """Does the loss fall below its minimum in the first tenth of the steps, by more than five standard deviations of that tenth?
 
     The rates of the first tenth are too small to learn, so its loss shows only noise. Of curves that are noise alone, with 100
-    steps or more, fewer than 1 % pass. A curve that already learns in its first tenth fails too: its rates start too high to
+    steps or more, fewer than 1% pass. A curve that already learns in its first tenth fails too: its rates start too high to
     show where learning begins.
     """
     num_first = _num_warm_up(losses)

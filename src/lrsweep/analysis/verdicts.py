@@ -30,7 +30,7 @@ Word = Literal["holds", "does not hold", "no difference that matters", "open", "
 
 DELTA = {  # unit of an effect → smallest difference that matters
     "accuracy": ACCURACY_DELTA,
-    "factor": math.log10(1.25),  # 25 % of time or epochs; these effects are log10 of a ratio
+    "factor": math.log10(1.25),  # 25% of time or epochs; these effects are log10 of a ratio
     "decades": 0.5,  # of learning rate
 }
 POWER = 0.8  # probability of a decision, in forecasts
@@ -91,7 +91,7 @@ def ranked(effects_at: Callable[[float], Sequence[Effect]], level: float, rank: 
 
 
 def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -> int | None:
-    """How many seeds would decide with a probability of about 80 %, if the estimates are right.
+    """How many seeds would decide with a probability of about 80%, if the estimates are right.
 
     None if MAX_SEEDS are too few, or if the spread is unknown.
     """

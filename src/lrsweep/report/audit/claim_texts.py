@@ -211,7 +211,7 @@ def claim_section(one: Judged, level: float, figure: str, heading: str) -> str:
     if one.also:
         heading = say("Computed from the program's formula:")
         if one.result:
-            heading = say("Other tests, with intervals at 95 %, which do not decide:")
+            heading = say("Other tests, with intervals at 95%, which do not decide:")
         parts.append("\n".join([heading, "", *map(_secondary, one.also)]))
     return "\n\n".join([*shown, fold(summary, "\n\n".join(parts))])
 

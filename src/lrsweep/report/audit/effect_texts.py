@@ -25,7 +25,7 @@ def effect_text(effect: Effect) -> str:
     if effect.unit == "number":
         return f"{effect.effect:.3g}"
     if effect.unit == "share" and not effect.low < 0:
-        low, middle, high = (f"{value * 100:.3g} %" for value in (effect.low, effect.effect, effect.high))
+        low, middle, high = (f"{value * 100:.3g}%" for value in (effect.low, effect.effect, effect.high))
     else:
         low, middle, high = (signed(value, effect.unit) for value in (effect.low, effect.effect, effect.high))
     text = say(_UNITS.get(effect.unit, "{value}"), value=middle)
@@ -38,7 +38,7 @@ def signed(value: float, unit: str) -> str:
         case "accuracy":
             return f"{value * 100:+.2f}"
         case "share":
-            return f"{value * 100:+.3g} %"
+            return f"{value * 100:+.3g}%"
         case "factor":
             return f"×{10**value:.3g}"
         case _:
@@ -51,8 +51,8 @@ def size_text(delta: float, unit: str) -> str:
         case "accuracy":
             return say(_UNITS[unit], value=f"{delta * 100:.2f}")
         case "share":
-            return f"{delta * 100:.3g} %"
+            return f"{delta * 100:.3g}%"
         case "factor":
-            return f"{(10**delta - 1) * 100:.0f} %"
+            return f"{(10**delta - 1) * 100:.0f}%"
         case _:
             return say(_UNITS.get(unit, "{value}"), value=f"{delta:.3g}")

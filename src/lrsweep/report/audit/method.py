@@ -27,11 +27,11 @@ def method_section(audit: Audit) -> str:
         say(
             "**Five verdicts.** *No difference that matters*: the whole interval lies within ±δ, on either side of zero. "
             "Otherwise *holds here*: it lies above zero, the claim's side. *Does not hold here*: it lies below zero. *Open*: "
-            "none of these. An open claim says how many seeds would probably decide it (80 %, if effect and spread are as "
+            "none of these. An open claim says how many seeds would probably decide it (80%, if effect and spread are as "
             "estimated). *Not testable here*: a definition, or a statement about the literature."
         ),
         say(
-            "**What was not measured** is open, and names the planned seeds. *Probably show* means with a probability of 80 %, "
+            "**What was not measured** is open, and names the planned seeds. *Probably show* means with a probability of 80%, "
             "if the difference of two arms has a standard deviation of {sd:.2f} points between seeds, as in the first, small "
             "studies.",
             sd=PAIRED_SD * 100,
@@ -54,7 +54,7 @@ def method_section(audit: Audit) -> str:
             "**Many tests.** The {num} deciding tests share a level of {level:.0%} (Bonferroni), so every interval is at "
             "{each:.2%}. A test of several pairs divides its level among them where its question needs that. Intervals beside a "
             "verdict are at {secondary:.0%} each. A share of runs has no interval, because the runs of a seed are alike. The two "
-            "blanks of document 003 have the intervals of the report on study=lr, which hold together over the rates at 95 %.",
+            "blanks of document 003 have the intervals of the report on study=lr, which hold together over the rates at 95%.",
             num=audit.num_tests,
             level=LEVEL,
             each=1 - audit.level,

@@ -130,7 +130,7 @@ def plot_error(runs: pd.DataFrame, study: Best, headline: Best, edges: Edges, ax
 
 
 def _error(accuracy: Any) -> Any:
-    """1 - accuracy, but at least 0.01 %, because a log axis cannot show zero."""
+    """1 - accuracy, but at least 0.01%, because a log axis cannot show zero."""
     return np.clip(1 - accuracy, 1e-4, 1)
 
 

@@ -91,7 +91,7 @@ def _remarks(row: pd.Series) -> str:
 
 
 def _mean_and_half(mean: float, high: float) -> str:
-    """A mean and the half-width of its 95 % interval."""
+    """A mean and the half-width of its 95% interval."""
     if math.isnan(mean):
         return say("not scored")
     return percent(mean) + ("" if math.isnan(high) else f" ± {points(high - mean)}")

@@ -55,12 +55,12 @@ def points(difference: float) -> str:
 
 
 def points_interval(low: float, high: float, to: str = "to") -> str:
-    """A 95 % interval in percentage points, or nothing if the bounds are NaN."""
+    """A 95% interval in percentage points, or nothing if the bounds are NaN."""
     return "" if math.isnan(low) else f" (95%: {low * 100:.2f} {to} {high * 100:.2f})"
 
 
 def interval(low: float, high: float, to: str = "to") -> str:
-    """A 95 % interval in percent, or nothing if the bounds are NaN."""
+    """A 95% interval in percent, or nothing if the bounds are NaN."""
     return "" if math.isnan(low) else f" (95%: {low:.2%} {to} {high:.2%})"
 
 
