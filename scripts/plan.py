@@ -84,7 +84,8 @@ def table(plans: list[Plan], num_tests: int) -> pd.DataFrame:
     for planned in plans:
         measured = read_study(REFERENCE, planned.study.name)
         epochs = math.nan if measured is None else float(measured.measured["epochs"].mean())
-        sd = math.nan if measured is None else paired_sd(measured)
+        deciding_runs = read_study(REFERENCE, f"{planned.study.name}/confirm") or measured
+        sd = math.nan if deciding_runs is None else paired_sd(deciding_runs)
         cost = planned.cost
         if not never_stops(planned.run.training):
             runs = planned.num_tuning + planned.num_fresh

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lrsweep.analysis.edges import learning_edges
+from lrsweep.analysis.edges import learning_edges, upper_edges
 
 
 def runs_with_edges(rates: np.ndarray, start_S: list[float], end_S: list[float]) -> pd.DataFrame:  # type: ignore[type-arg]
@@ -30,6 +30,19 @@ def test_the_edges_are_the_mean_of_the_seeds_edges() -> None:
     assert math.log10(edges.end.lr) == pytest.approx(-1.95 + 0.2 / 3)
     assert edges.start.low < edges.start.lr < edges.start.high
     assert edges.start.num_seeds == 3
+
+
+def test_the_upper_edge_of_each_seed() -> None:
+    runs = runs_with_edges(GRID[30:], [-4.0, -4.0, -4.0], [-1.95, -2.15, 0.0])
+    edges = upper_edges(runs)
+    assert edges["seed"].tolist() == [0, 1, 2]
+    assert edges["edge"].tolist() == pytest.approx([-1.95, -2.15, -1.5])
+    assert edges["is_cut"].tolist() == [False, False, True]
+    runs.loc[(runs["seed"] == 0) & (runs["lr"] > 10**-2.01), "status"] = "diverged"
+    assert upper_edges(runs)["edge"].iloc[0] == pytest.approx(-2.05)
+    both = learning_edges(runs[runs["seed"] < 2])
+    assert both.end is not None
+    assert math.log10(both.end.lr) == pytest.approx(-2.1)
 
 
 def test_an_edge_does_not_depend_on_where_the_grid_begins() -> None:

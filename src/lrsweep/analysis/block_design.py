@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.acting import schedule_of
+from lrsweep.analysis.edges import upper_edges
 from lrsweep.analysis.fixed_budget import stopped_at
 from lrsweep.analysis.optimum import optima
 from lrsweep.analysis.phrases import Phrase, joined
@@ -29,7 +30,7 @@ NEAR = 0.01  # a rate takes part in the pooled variance if its validation accura
 WINDOW = 0.5  # decades on either side of an arm's best rate, for `shortfall`
 EARLY = 5  # epochs, for `highest_loss`
 PATIENCES = {"lost_to_patience": 5, "lost_to_patience_10": 10, "lost_to_patience_20": 20}  # 5 is the documents' value
-OVER_RATES = ("optimum", "usable_decades", "shortfall")  # metrics that need several rates of an arm
+OVER_RATES = ("optimum", "upper_edge", "usable_decades", "shortfall")  # metrics that need several rates of an arm
 
 METRICS = {  # metric → unit
     "test_accuracy": "accuracy",  # of the epoch that training.score names
@@ -51,6 +52,7 @@ METRICS = {  # metric → unit
     "seconds_per_epoch": "factor",  # log10
     "peak_memory": "factor",  # log10 of the GB that the run's process used, PyTorch included
     "optimum": "decades",  # log10 of each seed's best rate, see optima
+    "upper_edge": "decades",  # log10 of the rate above which a seed fails to learn
     "usable_decades": "decades",  # width of the range of rates within one percentage point of the arm's best
 }
 
@@ -126,6 +128,8 @@ class BlockDesign:
             return self._shortfall(arm, choice)
         if self.metric == "optimum":
             found, text = optima(self.by_rate(arm)), Phrase("best rate")
+        elif self.metric == "upper_edge":
+            found, text = upper_edges(runs), Phrase("learns up to")
         else:
             found, text = usable_decades(runs, choice.lr), Phrase("around {rate}", rate=decimal_rate(choice.lr))
         num_cut = int(found["is_cut"].sum())

@@ -139,7 +139,7 @@ def _linear(weighted: Sequence[tuple[float, _Side]], level: float, metric: str) 
 
 def shown(mean: float, metric: str) -> str:
     """The mean of a metric as text. Logarithms are converted back to numbers."""
-    if metric == "optimum":
+    if metric in ("optimum", "upper_edge"):
         return decimal_rate(10**mean)
     match METRICS[metric]:
         case "accuracy" | "share":

@@ -33,8 +33,7 @@ class Edges:
 
 def learning_edges(runs: pd.DataFrame, level: float = LEVEL) -> Edges:
     """`runs` of one arm, with the column `learned`. Only seeds with a run at every rate count; a diverged run has not learned."""
-    learned = runs.assign(learned=runs["learned"] & (runs["status"] != "diverged"))[runs["status"] != "failed"]
-    learned_SR = learned.pivot(index="seed", columns="lr", values="learned").dropna().astype(bool)
+    learned_SR = _learned(runs)
     if learned_SR.empty or learned_SR.shape[1] < 2 or not learned_SR.to_numpy().any():
         return Edges(None, None)
     log_R = np.log10(learned_SR.columns.to_numpy(dtype=float))
@@ -44,6 +43,24 @@ def learning_edges(runs: pd.DataFrame, level: float = LEVEL) -> Edges:
     start = _edge(log_R[: middle + 1], fails_SR[:, : middle + 1], level)
     end = _edge(-log_R[middle:][::-1], fails_SR[:, middle:][:, ::-1], level)
     return Edges(start, None if end is None else Edge(1 / end.lr, 1 / end.high, 1 / end.low, end.num_seeds))
+
+
+def upper_edges(runs: pd.DataFrame) -> pd.DataFrame:
+    """Each seed's upper edge. Columns: seed, edge (log10 of the rate), is_cut (the seed still learns at the highest rate).
+
+    Each rate at which the seed learns moves its edge up by one cell. `runs` as for `learning_edges`.
+    """
+    learned_SR = _learned(runs)
+    log_R = np.log10(learned_SR.columns.to_numpy(dtype=float))
+    bounds = np.concatenate([[log_R[0]], (log_R[:-1] + log_R[1:]) / 2, [log_R[-1]]])  # where the cell of each rate begins
+    edges = log_R[0] + learned_SR.to_numpy() @ np.diff(bounds)
+    return pd.DataFrame({"seed": learned_SR.index, "edge": edges, "is_cut": learned_SR.iloc[:, -1].to_numpy()})
+
+
+def _learned(runs: pd.DataFrame) -> pd.DataFrame:
+    """Did it learn? Seeds × rates, for seeds with a run at every rate."""
+    learned = runs.assign(learned=runs["learned"] & (runs["status"] != "diverged"))[runs["status"] != "failed"]
+    return learned.pivot(index="seed", columns="lr", values="learned").dropna().astype(bool)
 
 
 def _edge(log_R: np.ndarray[Any, Any], fails_SR: np.ndarray[Any, Any], level: float) -> Edge | None:

@@ -33,7 +33,7 @@ _MEASURED = {  # metric or contrast → what the effect is about
     "usable_decades": "Range of usable rates: {effect}",
     "seconds_per_epoch": "Time of an epoch: {effect}",
     "peak_memory": "Peak memory: {effect}",
-    "edge": "Edge of learning: {effect}",
+    **dict.fromkeys(("edge", "upper_edge"), "Edge of learning: {effect}"),
     "bracket": "Distance to the end of the range: {effect}",
 }
 
