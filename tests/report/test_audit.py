@@ -166,14 +166,14 @@ def test_an_unmeasured_claim_names_its_command_and_what_the_planned_seeds_can_sh
     section = claim_part(audit, "restarts-help")
     assert section in part(audit, "### Not measured")
     assert re.search(
-        r"Not measured yet\. Planned: 20 fresh seeds, which \[probably show\]\(#how.*\) a difference of 0\.23 points", section
+        r"Not measured yet\. Planned: 20 fresh seeds, which \[probably show\]\(#how.*\) a difference of 0\.31 points", section
     )
     assert "; at most 52 runs in all: `lrsweep study=restarts && lrsweep-confirm study=restarts`." in section
 
 
 def test_a_claim_that_something_costs_nothing_names_the_loss_that_its_seeds_can_rule_out(audit: str) -> None:
     section = claim_part(audit, "adam-1e-3")
-    assert re.search(r"that less than 0\.20 points are lost, if the true difference is \+0\.03 points or more; at most", section)
+    assert re.search(r"that less than 0\.20 points are lost, if the true difference is \+0\.11 points or more; at most", section)
 
 
 def test_the_introduction_says_which_intervals_hold_together(audit: str) -> None:

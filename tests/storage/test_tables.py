@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from lrsweep.analysis.findings import to_runs
 from lrsweep.config import RunConfig, flatten
 from lrsweep.records import RunRecord
 from lrsweep.storage.tables import DRAWN_BY, class_counts_frame, curves_frame, setting_cell, to_frame
@@ -135,6 +136,13 @@ def test_class_counts_have_one_row_per_seed_and_split(make_record: MakeRecord) -
         *((0, "test", 1000, 1000), (0, "train", 300, 300), (0, "valid", 500, 500)),
         *((1, "test", 1000, 1000), (1, "train", 300, 300), (1, "valid", 500, 500)),
     ]
+
+
+def test_of_class_counts_that_contradict_each_other_the_first_count(make_record: MakeRecord) -> None:
+    changed = replace(make_record(lr=1e-2), class_counts={"valid": [550] * 9 + [50]})
+    counts = class_counts_frame([make_record(), changed])
+    assert counts[counts["split"] == "valid"]["9"].tolist() == [500]
+    assert len(to_runs([make_record(), changed])) == 2
 
 
 @pytest.mark.parametrize("other", [{"num_valid": 50}, {"skip": 8000}, {"classes": [0, 1]}])

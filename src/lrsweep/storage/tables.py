@@ -66,7 +66,8 @@ def curves_frame(records: list[RunRecord]) -> pd.DataFrame:
 def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
     """One row per split: the settings that determine it (DRAWN_BY), its name, and its number of images per class ("0", "1", …).
 
-    Where data sets have different numbers of classes, the smaller ones have NaN for the other classes.
+    Where data sets have different numbers of classes, the smaller ones have NaN for the other classes. If records contradict
+    each other, which only a changed file can do, the first one counts.
     """
     rows = [
         split_key(record) | {"split": split} | {str(i): n for i, n in enumerate(counts)}
@@ -75,7 +76,7 @@ def class_counts_frame(records: list[RunRecord]) -> pd.DataFrame:
     ]
     num_classes = max((len(counts) for record in records for counts in record.class_counts.values()), default=0)
     columns = [*DRAWN_BY, "split", *map(str, range(num_classes))]
-    return pd.DataFrame(rows, columns=columns).drop_duplicates(ignore_index=True)
+    return pd.DataFrame(rows, columns=columns).drop_duplicates([*DRAWN_BY, "split"], ignore_index=True)
 
 
 # The next two functions read a few settings directly, because flattening all of them is ten times slower.
