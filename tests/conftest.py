@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
@@ -25,12 +24,6 @@ ROOT = Path(__file__).parents[1]
 # Every test run tries the same examples, without time limits, and writes nothing to the working directory.
 hypothesis.settings.register_profile("lrsweep", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("lrsweep")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with many slow tests come first, so that no process has to wait for another at the end (see the Makefile)."""
-    num_slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -num_slow[item.path])
 
 
 @pytest.fixture(autouse=True)

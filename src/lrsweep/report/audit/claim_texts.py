@@ -194,8 +194,8 @@ def claim_section(one: Judged, level: float, figure: str, heading: str) -> str:
     shown = [f"{heading} {escaped(name_of(claim))}"]
     summary = own(claim, "claim")
     if is_measured(one) or not is_open:
-        limits = f" {reason(one)}" if is_open else caveat(one)
-        shown.append(f"{WORDS[one.word][0]} **{escaped(summary)}** {found(one)}{limits}")
+        why = f" {reason(one)}" if is_open else ""
+        shown.append(f"{WORDS[one.word][0]} **{escaped(summary)}** {found(one)}{why}{caveat(one)}")
         summary = say("Quote and tests")
     source, *others = claim.documents
     where = say("Document {id}", id=source)
@@ -206,7 +206,7 @@ def claim_section(one: Judged, level: float, figure: str, heading: str) -> str:
         parts.append(say("Read as: {reading}", reading=escaped(own(claim, "reading"))))
     if one.result:
         parts += _deciding(one, level, figure)
-    if is_open and caveat(one):
+    if len(shown) == 1 and caveat(one):
         parts.append(caveat(one).strip())
     if one.also:
         heading = say("Computed from the program's formula:")

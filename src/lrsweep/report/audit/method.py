@@ -32,8 +32,8 @@ def method_section(audit: Audit) -> str:
         ),
         say(
             "**What was not measured** is open, and names the planned seeds. *Probably show* means with a probability of 80%, "
-            "if the difference of two arms has a standard deviation of {sd:.2f} points between seeds, about the largest "
-            "that a study has measured so far.",
+            "if the difference of two arms has a standard deviation of {sd:.2f} points between seeds, about as in "
+            "all studies so far together; single studies differ from it.",
             sd=PAIRED_SD * 100,
         ),
         say(

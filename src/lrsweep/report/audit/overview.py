@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from lrsweep.analysis.claims import LEVEL, Audit, Document, Judged
 from lrsweep.analysis.study import Study
 from lrsweep.analysis.verdicts import Word
-from lrsweep.report.audit.claim_texts import WORDS, anchor, claim_section, is_measured, link_to
+from lrsweep.report.audit.claim_texts import WORDS, anchor, caveat, claim_section, is_measured, link_to
 from lrsweep.report.texts.language import own, say
 from lrsweep.report.texts.wording import counted
 
@@ -72,12 +72,17 @@ def verdict_sections(audit: Audit, figure_of: Callable[[Judged], str]) -> list[s
 
 
 def document_sections(documents: Iterable[Document], audit: Audit) -> str:
-    """The claims in the order of the texts, each with the mark of its verdict."""
+    """The claims in the order of the texts, each with the mark of its verdict, and with what limits a decided one."""
     by_id = {one.claim.id: one for one in audit.judged}
     marks = ", ".join(f"{mark} {say(title)}" for mark, title in WORDS.values())
     parts = [f"## {say('Document by document')}", say("The marks: {marks}.", marks=marks)]
     for document in documents:
         parts += [f"### {say('Document {id}', id=document.id)}: {own(document, 'title')}", own(document, "says")]
         claims = [by_id[name] for name in document.claims if name in by_id]
-        parts.append("\n".join(f"* {WORDS[one.word][0]} {link_to(one.claim, own(one.claim, 'claim'))}" for one in claims))
+        parts.append("\n".join(map(_line, claims)))
     return "\n\n".join(filter(None, parts))
+
+
+def _line(one: Judged) -> str:
+    limits = "" if one.word == "open" else caveat(one)
+    return f"* {WORDS[one.word][0]} {link_to(one.claim, own(one.claim, 'claim'))}{limits}"
