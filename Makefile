@@ -77,7 +77,7 @@ quick: $(READY) data ## the same without the slow tests
 	@$(PYTEST) -m "not network and not slow" $(ARGS)
 
 reliability: $(READY) data ## test every fault and write docs/reliability.md
-	@$(PY) -m pytest tests/faults --reliability=docs/reliability.md
+	@$(PYTEST) tests/faults --reliability=docs/reliability.md
 
 fuzz: $(READY) data ## try new random commands and damaged files for MINUTES (default 5); SEED=N repeats those of seed N
 	@$(PY) -m pytest tests/faults/test_random_commands.py tests/faults/test_odd_files.py --capture=sys \

@@ -29,7 +29,7 @@ Written by `make reliability` on {machine}.
 | fault | what should happen | times tried | runs lost |
 |---|---|---|---|
 """
-_rows: dict[tuple[str, str], list[int]] = {}  # runs lost in each try
+_tried: list[tuple[str, int, str, str, list[int]]] = []  # for each test: file, line, its row of the table, runs lost in each try
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,25 +48,30 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fault(what, expected): a row of the fault table that the test fills")
-    if config.getoption("--reliability", None) and config.getoption("numprocesses", None):
-        raise pytest.UsageError("--reliability counts in one process: leave out --numprocesses")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        for marker in reversed(list(item.iter_markers("fault"))):  # the nearest to the test comes first
-            _rows.setdefault(marker.args, [])
+    for item in items:  # properties travel with the test's report, also from the processes of pytest-xdist
+        item.user_properties += [("fault", (*marker.args, [])) for marker in reversed(list(item.iter_markers("fault")))]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "teardown":
+        file, line, _ = report.location
+        _tried.extend((file, line or 0, *row) for name, row in report.user_properties if name == "fault")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     path = session.config.getoption("--reliability", None)
     if path:
+        rows: dict[tuple[str, str], list[int]] = {}
+        for _, _, what, expected, lost in sorted(_tried, key=lambda test: test[:2]):
+            rows.setdefault((what, expected), []).extend(lost)
         machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
-        path.write_text(_HEAD.format(machine=machine) + "".join(map(_line, _rows)), encoding="utf-8")
+        path.write_text(_HEAD.format(machine=machine) + "".join(_line(*row) for row in rows.items()), encoding="utf-8")
 
 
-def _line(row: tuple[str, str]) -> str:
-    lost = _rows[row]
+def _line(row: tuple[str, str], lost: list[int]) -> str:
     return f"| {' | '.join(row)} | {len(lost)} | {sum(lost) if lost else 'not measured'} |\n"
 
 
@@ -75,8 +80,9 @@ def record_loss(request: pytest.FixtureRequest) -> RecordLoss:
     """`record_loss(3)`, `record_loss(0, num_tries=2)`: fill the test's rows of the table. Any lost run fails the test too."""
 
     def record(num_lost: int, *, num_tries: int = 1) -> None:
-        for marker in request.node.iter_markers("fault"):
-            _rows[marker.args] += [num_lost] + [0] * (num_tries - 1)
+        for name, row in request.node.user_properties:
+            if name == "fault":
+                row[-1].extend([num_lost] + [0] * (num_tries - 1))
         assert num_lost == 0
 
     return record
