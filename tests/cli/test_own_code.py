@@ -273,6 +273,17 @@ def test_a_run_depends_on_the_code_of_its_network_and_of_what_that_imports(folde
     assert name_of_the_run(my_layers="import my_nets\nwidth = 8 + 0") != first
 
 
+def test_an_edited_module_is_imported_again_even_if_its_network_could_not_be(folder: Path) -> None:
+    write_arrays(folder / "scans.npz")
+    (folder / "my_nets.py").write_text(NET.replace("from torch import nn", "from torch import nn\nfrom my_layers import width"))
+    (folder / "my_layers.py").write_text("depth = 3\n")
+    words = ["data=arrays", "data.path=scans.npz", "model.target=my_nets:Net"]
+    with pytest.raises(ConfigError, match="cannot import name 'width' from 'my_layers'"):
+        app(*words)
+    (folder / "my_layers.py").write_text("width = 8\n")
+    app(*words)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
