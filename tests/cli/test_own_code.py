@@ -401,9 +401,9 @@ def test_the_command_and_python_give_the_same_table(lrsweep_command: Command, fo
         assert set(swept.plateau) <= {1e-3, 1e-2}
 
 
-def test_building_a_network_leaves_the_global_random_numbers_alone(folder: Path) -> None:
+def test_trying_a_network_leaves_the_global_random_numbers_alone(folder: Path) -> None:
     write_arrays(folder / "scans.npz")
-    (folder / "my_nets.py").write_text(NET)
+    (folder / "my_nets.py").write_text("import torch\n" + NET.replace("self.features(x)", "self.features(torch.rand_like(x))"))
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)

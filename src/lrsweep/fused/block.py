@@ -15,6 +15,7 @@ from torch import Tensor
 from lrsweep.config import RunConfig
 from lrsweep.data.augmentation import draw_moves, is_augmented, move
 from lrsweep.data.dataset import DataSet, Part, indices_of_test, split_indices
+from lrsweep.data.seeding import training_generators
 from lrsweep.fused.recording import Batches, check_replay
 from lrsweep.fused.row_optimizer import RowOptimizer
 from lrsweep.fused.stacked_cnn import (
@@ -44,7 +45,7 @@ Random = Mapping[str, torch.Generator]  # a run's generators of training, by pur
 _warmed_up: set[tuple[Any, int]] = set()
 _checked: set[tuple[Any, int]] = set()
 
-_UNUSED: Random = {purpose: torch.Generator() for purpose in ("augmentation", "dropout")}  # of empty slots
+_UNUSED: Random = training_generators(0)  # of empty slots
 
 
 class EpochResult(NamedTuple):
