@@ -401,6 +401,19 @@ def test_the_command_and_python_give_the_same_table(lrsweep_command: Command, fo
         assert set(swept.plateau) <= {1e-3, 1e-2}
 
 
+def test_a_process_that_dies_fails_its_run_only(folder: Path) -> None:
+    dies_once = """        if multiprocessing.parent_process() and not os.path.exists("died"):
+            os.mkdir("died")
+            os.kill(os.getpid(), 9)
+        return"""
+    (folder / "my_nets.py").write_text("import multiprocessing, os\n" + NET.replace("        return", dies_once))
+    data, rates = (IMAGES, LABELS), [1e-3, 2e-3, 3e-3]
+    swept = lrsweep.sweep("training.max_epochs=1", model="my_nets:Net", data=data, lrs=rates, seeds=1, workers=2)
+    failed = swept.runs[swept.runs["status"] != "ok"]
+    assert failed["error"].tolist() == ["its process was killed by signal 9"]
+    assert len(swept.runs) == 3
+
+
 def test_trying_a_network_leaves_the_global_random_numbers_alone(folder: Path) -> None:
     write_arrays(folder / "scans.npz")
     (folder / "my_nets.py").write_text("import torch\n" + NET.replace("self.features(x)", "self.features(torch.rand_like(x))"))

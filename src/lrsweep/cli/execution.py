@@ -265,6 +265,12 @@ def refuse_other_settings(
         refuse_new_arms(folder, done, store.read_expected(folder) or set(), requested)
 
 
+def how_it_ended(exit_code: int | None) -> str:
+    """Why a run has failed whose process has ended."""
+    is_killed = exit_code is not None and exit_code < 0
+    return f"its process was killed by signal {-exit_code}" if is_killed else f"its process ended with exit code {exit_code}"
+
+
 def record_failure(run: RunConfig, folder: Path, environment: dict[str, Any], error: str) -> RunRecord:
     """Store a failed record and return it. If an earlier record of the run is done, keep and return that one.
 
