@@ -21,8 +21,8 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from lrsweep.analysis.suggestions import combine, reason_for_none, score, suggest
-from lrsweep.cli.execution import report_cpu_fallback
 from lrsweep.cli.main import run_command, to_app_config
+from lrsweep.cli.preparation import report_cpu_fallback
 from lrsweep.config import AppConfig, ConfigError, ScheduleConfig
 from lrsweep.data import dataset
 from lrsweep.records import RangeTest, RangeTests

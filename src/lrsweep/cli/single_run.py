@@ -2,13 +2,13 @@
 
 from tqdm import tqdm
 
-from lrsweep.cli.execution import (
+from lrsweep.cli.execution import run_one
+from lrsweep.cli.preparation import (
     check_files,
     is_finished,
     load_records,
     refuse_other_settings,
     report_cpu_fallback,
-    run_one,
     write_model_summary,
 )
 from lrsweep.config import AppConfig, run_id

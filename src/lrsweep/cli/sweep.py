@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.findings import Analysis, analyse
-from lrsweep.cli import execution
+from lrsweep.cli import execution, preparation
 from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.cli.main import compose, to_app_config
 from lrsweep.config import AppConfig, ConfigError, RunConfig, run_id
@@ -162,11 +162,11 @@ def _model_words(model: Model | None) -> list[str]:
 def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int | None) -> None:
     """Train the runs that have no record, with a progress bar. A run that fails leaves a failed record."""
     folder = app.folder
-    records = execution.load_records(folder)
-    execution.refuse_other_settings(app.study, folder, records, runs)
+    records = preparation.load_records(folder)
+    preparation.refuse_other_settings(app.study, folder, records, runs)
     store.expect(folder, [run_id(run) for run in runs])
-    execution.write_model_summary(runs[0], folder)
-    missing = [run for run in runs if (record := records.get(run_id(run))) is None or not execution.is_done(record)]
+    preparation.write_model_summary(runs[0], folder)
+    missing = [run for run in runs if (record := records.get(run_id(run))) is None or not record.is_done]
     device = prepare_device(app.machine)
     workers = min(workers or (1 if device.type == "cuda" else num_cores()), max(len(missing), 1))
     with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", desc=app.study.name) as bar:
