@@ -18,17 +18,9 @@ from lrsweep.data.dataset import DataSet, Part, indices_of_test, split_indices
 from lrsweep.data.seeding import training_generators
 from lrsweep.fused.recording import Batches, check_replay
 from lrsweep.fused.row_optimizer import RowOptimizer
-from lrsweep.fused.stacked_cnn import (
-    ALIGNMENT,
-    Weights,
-    forward_cnn,
-    losses_of,
-    num_correct,
-    penalties_of,
-    row_layout,
-    views,
-    write_rows,
-)
+from lrsweep.fused.rows import ALIGNMENT, Weights, row_layout, views, write_rows
+from lrsweep.fused.stacked_cnn import forward_cnn
+from lrsweep.fused.stacked_losses import losses_of, num_correct, penalties_of
 from lrsweep.fused.stacked_module import dropout_calls, forward_module, tensors_without_gradient
 from lrsweep.training.dropout import draw_mask
 from lrsweep.training.models import build_model, initial_model
