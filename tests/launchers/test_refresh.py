@@ -92,6 +92,8 @@ def test_a_stopped_sweep_says_so_on_its_pages(builds: Builds, tmp_path: Path) ->
     pages[0].parent.mkdir()
     refresh = Refresh(60, _last=0.0)
     refresh.after_a_run(app_in(tmp_path))
+    builds.now = 200.0
+    refresh.after_a_run(dataclasses.replace(app_in(tmp_path), study=StudyConfig(name="another")))  # of the same sweep
     progress = Progress(2, 18, datetime(2026, 1, 2, tzinfo=UTC), 60)
     for page in pages:
         page.write_text(render_page("lr", "# lr\n", tmp_path, None, progress=progress), encoding="utf-8")
