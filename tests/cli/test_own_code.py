@@ -162,6 +162,7 @@ WRONG_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "a class missing from training": ({"num_classes": 5}, "of 5 classes, these have no training image: 3, 4"),
     "a number of classes that is no number": ({"num_classes": "three"}, "num_classes must be a whole number"),
     "a complex mean": ({"mean": 1j}, "mean must be one number"),
+    "a label that is too high": ({"y": LABELS * 10_000}, "y holds the label 20000; labels must be below 10000"),
     "one class": ({"y": LABELS * 0}, "there must be 2 to 10000 classes, got 1"),
     "no images": ({"x": IMAGES[:0], "y": LABELS[:0]}, "no images are left for training"),
     "test images of another size": ({"x_test": IMAGES[:, :, :4], "y_test": LABELS}, "only their numbers of images may differ"),
@@ -206,7 +207,7 @@ def test_wrong_data_are_one_line_before_anything_is_trained(
         (["data.path=scans.npz", "data.max_shift=5"], "ConfigError: data.max_shift must be from 0 to 4, got 5.0"),
         (
             ["data.path=scans.npz", f"data.content={'0' * 64}"],
-            f"ConfigError: data.content={'0' * 64} are other data than those of ",
+            f"ConfigError: data.content={'0' * 64} does not match the data of ",
         ),
         (
             ["data.path=scans.npz", "model=cnn"],

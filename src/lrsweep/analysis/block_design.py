@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.edges import upper_edges
-from lrsweep.analysis.metrics import OVER_RATES, value_per_run
+from lrsweep.analysis.metrics import OVER_RATES, target_below, value_per_run
 from lrsweep.analysis.optimum import optima
 from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.sensitivity import usable_decades
 from lrsweep.analysis.shortfall import residuals, similar_spread
 from lrsweep.analysis.study import Choice, NoSuchRuns, Study
-from lrsweep.analysis.time_to_target import target_below
 
 NEAR = 0.01  # a rate takes part in the pooled variance if its validation accuracy is at most this far below its arm's best
 WINDOW = 0.5  # decades on either side of an arm's best rate, for `shortfall`

@@ -80,6 +80,11 @@ def value_per_run(study: Study, metric: str, target: Callable[[], float]) -> pd.
             return runs["test_accuracy"].fillna(guessing)
 
 
+def target_below(accuracy: float) -> float:
+    """The highest whole percent that is at least one percentage point below `accuracy`, but no less than 1%."""
+    return max(1, math.floor(round(accuracy * 100, 6) - 1)) / 100
+
+
 def _recorded(table: pd.DataFrame, metric: str) -> pd.Series:
     """The metric's column. The oldest records lack it."""
     if metric not in table or table[metric].isna().all():

@@ -75,13 +75,9 @@ def _range_tests(app: AppConfig, device: torch.device) -> list[RangeTest]:
     data_set = dataset.load(app.data, Path(app.machine.data_dir), device)
     tests = []
     with tqdm(total=app.find.num_seeds * app.find.num_steps, unit="step", disable=None) as bar:
-
-        def on_step() -> None:
-            bar.update()
-
         for run in runs:
             train = dataset.split(data_set, run.data, run.seed).train
-            test = range_test(run, train, app.find, on_step=on_step)
+            test = range_test(run, train, app.find, on_step=bar.update)
             if not test.rates:
                 raise ConfigError(f"the loss of seed {run.seed} is infinite or NaN at the first step; check the initial weights")
             tests.append(test)

@@ -38,7 +38,7 @@ class MovingAverage:
         return self._sum / self._weight
 
 
-def range_test(run: RunConfig, train: Part, find: FindConfig, on_step: Callable[[], None] = lambda: None) -> RangeTest:
+def range_test(run: RunConfig, train: Part, find: FindConfig, on_step: Callable[[], object] = lambda: None) -> RangeTest:
     """Train a fresh model with rising rates. A sweep's run with the same seed has the same initial weights and batches."""
     learner = new_learner(run, train.images.device, train.black)
     average = MovingAverage(find.smoothing)
