@@ -443,6 +443,25 @@ def test_a_mistake_in_python_is_a_config_error_of_one_line(folder: Path, argumen
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("machine.save_weights='{seed}.pt'", "would save several runs of this sweep to one file"),
+        ("model.init_from=missing.pt", "model.init_from: missing.pt does not exist"),
+    ],
+)
+def test_files_of_weights_are_checked_before_anything_is_trained(folder: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        lrsweep.sweep(override, lrs=[1e-3, 1e-2], seeds=1, data=(IMAGES, LABELS), model="mlp")
+    assert not (folder / "results").exists()
+
+
+def test_a_finished_run_is_repeated_for_its_weights(folder: Path) -> None:
+    for weights in ([], ["machine.save_weights='{seed}.pt'"]):
+        lrsweep.sweep("training.max_epochs=1", *weights, lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp")
+    assert (folder / "0.pt").is_file()
+
+
 def test_names_may_hold_any_letters(folder: Path) -> None:
     swept = lrsweep.sweep(
         "training.max_epochs=1",

@@ -125,7 +125,7 @@ def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job]
     pending, finished = [], []
     for job in distinct:
         record = stored[job.folder].get(job.run_id)
-        if record and preparation.is_finished(record, job.app) and not (measure and record.timing == "calibrated"):
+        if record and preparation.is_finished(record, job.app.machine) and not (measure and record.timing == "calibrated"):
             finished.append(record)
         else:
             pending.append(job)

@@ -53,7 +53,7 @@ class Train:
 
 def finished_record(app: AppConfig) -> RunRecord | None:
     record = store.read_run(app.folder, run_id(app.run))
-    return record if record and preparation.is_finished(record, app) else None
+    return record if record and preparation.is_finished(record, app.machine) else None
 
 
 def _handle_signals() -> signal.Signals:

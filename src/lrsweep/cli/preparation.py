@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, StudyConfig, per_seed
+from lrsweep.config import ConfigError, MachineConfig, RunConfig, StudyConfig, per_seed
 from lrsweep.records import RunRecord
 from lrsweep.storage import files, store
 from lrsweep.storage.study_settings import refuse_new_arms
@@ -15,10 +15,10 @@ from lrsweep.training.models import initial_model, summarise_model
 from lrsweep.training.weights import holds_weights_of
 
 
-def is_finished(record: RunRecord, app: AppConfig) -> bool:
-    """Done, and its weights are saved if `app` asks for them. A run without a scored epoch has no weights to save."""
-    path = app.machine.save_weights
-    has_weights = not path or holds_weights_of(per_seed(path, app.seed), record.run_id)
+def is_finished(record: RunRecord, machine: MachineConfig) -> bool:
+    """Done, and its weights are saved if `machine` asks for them. A run without a scored epoch has no weights to save."""
+    path = machine.save_weights
+    has_weights = not path or holds_weights_of(per_seed(path, record.config["seed"]), record.run_id)
     return record.is_done and (has_weights or record.outcome.test_accuracy is None)
 
 

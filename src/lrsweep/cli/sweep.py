@@ -22,7 +22,7 @@ from lrsweep.analysis.findings import Analysis, analyse
 from lrsweep.cli import execution, preparation
 from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.cli.main import compose, to_app_config
-from lrsweep.config import AppConfig, ConfigError, RunConfig, run_id
+from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, run_id
 from lrsweep.config.targets import forget_own, register_own
 from lrsweep.data.download import DataError
 from lrsweep.data.images import forget_images
@@ -128,6 +128,14 @@ def _sweep(app: AppConfig, lrs: list[float], seeds: list[int], workers: int | No
     runs = [replace(app.run, seed=seed, optimizer=replace(app.optimizer, lr=lr)) for seed in seeds for lr in lrs]
     if not runs:
         raise ConfigError("a sweep needs at least one learning rate and one seed")
+    path = app.machine.save_weights
+    if path and len({per_seed(path, run.seed) for run in runs}) < len(runs):
+        raise ConfigError(
+            f"machine.save_weights={path} would save several runs of this sweep to one file; "
+            "put {seed} into the name, and sweep one learning rate"
+        )
+    for run in runs:
+        preparation.check_files(run, app.machine)
     with lock.hold(app.folder):
         _train_missing(runs, app, workers)
         build(app.folder, app.study.name, app.study.delta)
@@ -166,7 +174,8 @@ def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int | None) -
     preparation.refuse_other_settings(app.study, folder, records, runs)
     store.expect(folder, [run_id(run) for run in runs])
     preparation.write_model_summary(runs[0], folder)
-    missing = [run for run in runs if (record := records.get(run_id(run))) is None or not record.is_done]
+    finished = {name for name, record in records.items() if preparation.is_finished(record, app.machine)}
+    missing = [run for run in runs if run_id(run) not in finished]
     device = prepare_device(app.machine)
     workers = min(workers or (1 if device.type == "cuda" else num_cores()), max(len(missing), 1))
     with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", desc=app.study.name) as bar:
