@@ -26,7 +26,9 @@ from lrsweep.config import LossConfig, MachineConfig, ModelConfig
 from lrsweep.fused import stacked_cnn
 from lrsweep.fused.block import BLOCK_SLOTS
 from lrsweep.fused.recording import record
-from lrsweep.fused.stacked_cnn import Weights, forward_cnn, losses_of, row_layout, views
+from lrsweep.fused.rows import Weights, row_layout, views
+from lrsweep.fused.stacked_cnn import forward_cnn
+from lrsweep.fused.stacked_losses import losses_of
 from lrsweep.training.clock import Clock
 from lrsweep.training.device import prepare_device
 from lrsweep.training.models import ACTIVATIONS, build_model, initial_model

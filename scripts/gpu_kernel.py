@@ -25,6 +25,7 @@ from lrsweep.config import MachineConfig, ModelConfig
 from lrsweep.fused import stacked_cnn
 from lrsweep.fused.block import BLOCK_SLOTS
 from lrsweep.fused.conv2_kernel import TILINGS, convolve_and_pool
+from lrsweep.fused.rows import row_layout, views
 from lrsweep.storage.files import write_atomically
 from lrsweep.training.device import prepare_device
 from lrsweep.training.models import build_model
@@ -47,10 +48,10 @@ def stacked_form(x_KBHWI: Tensor, weight_KOIRS: Tensor, bias_KO: Tensor) -> Tens
 
 def inputs_of(num_runs: int, num_images: int, device: torch.device) -> list[Tensor]:
     """Random images of the shape that the first pooling returns, and random weights and biases as views of rows."""
-    layout = stacked_cnn.row_layout(build_model(ModelConfig(), torch.Generator(), torch.device("cpu")))
+    layout = row_layout(build_model(ModelConfig(), torch.Generator(), torch.device("cpu")))
     random = torch.Generator().manual_seed(0)
     rows_KP = torch.randn(num_runs, layout.num_floats, generator=random) / 17  # √(9 · 32)
-    weights = stacked_cnn.views(rows_KP.to(device), layout)
+    weights = views(rows_KP.to(device), layout)
     x_KBHWI = torch.randn(num_runs, num_images, 14, 14, 32, generator=random).relu().to(device)
     return [tensor.requires_grad_() for tensor in (x_KBHWI, weights["conv2.weight"], weights["conv2.bias"])]
 

@@ -114,7 +114,7 @@ def sweep(work: Path, name: str) -> str | None:
 
 
 def solo_seed(work: Path) -> str | None:
-    runs = _runs(work / "reference" / "lr_next", "solo")
+    runs = _solo_runs(work / "reference" / "lr_next")
     if not runs:
         return None
     seconds, epochs = (sum(run[name] for run in runs) for name in ("seconds", "epochs"))
@@ -138,7 +138,7 @@ def rivals(work: Path) -> str | None:
 
 def mixed_precision(work: Path) -> str | None:
     folder = work / "reference" / "mixed_precision"
-    sides = [[run for run in _runs(folder, "solo") if run["precision"] == precision] for precision in ("fp32", "bf16")]
+    sides = [[run for run in _solo_runs(folder) if run["precision"] == precision] for precision in ("fp32", "bf16")]
     if not all(sides):
         return None
     fp32, bf16 = (sum(run["seconds"] for run in side) / sum(run["epochs"] for run in side) for side in sides)
@@ -169,7 +169,7 @@ def _product_rate(work: Path, precision: str) -> float | None:
     return median(rates) if rates else None
 
 
-def _runs(folder: Path, engine: str) -> list[dict[str, Any]]:
+def _solo_runs(folder: Path) -> list[dict[str, Any]]:
     return [
         {
             "precision": record.config["training"]["precision"],
@@ -178,7 +178,7 @@ def _runs(folder: Path, engine: str) -> list[dict[str, Any]]:
             "test_accuracy": record.outcome.test_accuracy,
         }
         for record in store.scan(folder).records.values()
-        if record.engine == engine and record.outcome.status == "ok"
+        if record.engine == "solo" and record.outcome.status == "ok"
     ]
 
 

@@ -64,6 +64,11 @@ class RunRecord:
     environment: dict[str, Any]
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def is_done(self) -> bool:
+        """A diverged run is done, because divergence is a result. A failed run is tried again."""
+        return self.outcome.status != "failed"
+
 
 @dataclass(frozen=True, kw_only=True)
 class RangeTest:

@@ -48,12 +48,6 @@ def make_runs(accuracy_SR: Any, *, first_seed: int = 0, **columns: Any) -> pd.Da
     return runs
 
 
-def centred_noise(num_seeds: int, num_rates: int, sd: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Noise with a mean of 0 over the seeds, so that the means of the rates are known."""
-    noise = sd * np.random.default_rng(0).standard_normal((num_seeds, num_rates))
-    return noise - noise.mean(axis=0)
-
-
 def study_of(**accuracies: list[list[float]]) -> Study:
     """One arm per optimizer, with accuracies of seeds × (up to four) HALF_DECADES."""
     settings = {name: value for name, value in DEFAULT_SETTINGS.items() if name not in ("optimizer.lr", "seed", "loss.name")}

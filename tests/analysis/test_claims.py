@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from made_study import evidence_of
 
-from lrsweep.analysis.block_design import METRICS
 from lrsweep.analysis.claims import (
     CONTRASTS,
     LEVEL,
@@ -21,6 +20,7 @@ from lrsweep.analysis.claims import (
     num_sharing_level,
     read_claims,
 )
+from lrsweep.analysis.metrics import METRICS
 from lrsweep.analysis.study import NoSuchRuns
 from lrsweep.analysis.verdicts import DELTA, Effect
 from lrsweep.config import CONF_DIR

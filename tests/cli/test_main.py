@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lrsweep.cli import execution
+from lrsweep.cli import execution, preparation
 from lrsweep.cli.main import options_first, with_study_mode
 from lrsweep.config import MachineConfig, RunConfig, run_id
 from lrsweep.records import RunRecord
@@ -148,7 +148,7 @@ def test_missing_data_prints_one_line(lrsweep: Command, tmp_path: Path, capsys: 
 def test_one_run_prints_a_summary_and_stores_a_record(
     lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    execution.report_cpu_fallback.cache_clear()
+    preparation.report_cpu_fallback.cache_clear()
     assert lrsweep(*SMALL, "optimizer.lr=0.01") == 0
     out = capsys.readouterr().out
     assert "121,994" in out

@@ -162,6 +162,7 @@ WRONG_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "a class missing from training": ({"num_classes": 5}, "of 5 classes, these have no training image: 3, 4"),
     "a number of classes that is no number": ({"num_classes": "three"}, "num_classes must be a whole number"),
     "a complex mean": ({"mean": 1j}, "mean must be one number"),
+    "a label that is too high": ({"y": LABELS * 10_000}, "y holds the label 20000; labels must be below 10000"),
     "one class": ({"y": LABELS * 0}, "there must be 2 to 10000 classes, got 1"),
     "no images": ({"x": IMAGES[:0], "y": LABELS[:0]}, "no images are left for training"),
     "test images of another size": ({"x_test": IMAGES[:, :, :4], "y_test": LABELS}, "only their numbers of images may differ"),
@@ -206,7 +207,7 @@ def test_wrong_data_are_one_line_before_anything_is_trained(
         (["data.path=scans.npz", "data.max_shift=5"], "ConfigError: data.max_shift must be from 0 to 4, got 5.0"),
         (
             ["data.path=scans.npz", f"data.content={'0' * 64}"],
-            f"ConfigError: data.content={'0' * 64} are other data than those of ",
+            f"ConfigError: data.content={'0' * 64} does not match the data of ",
         ),
         (
             ["data.path=scans.npz", "model=cnn"],
@@ -271,6 +272,17 @@ def test_a_run_depends_on_the_code_of_its_network_and_of_what_that_imports(folde
     assert name_of_the_run(my_nets=code + "\n") != first
     assert name_of_the_run(my_nets=code) == first
     assert name_of_the_run(my_layers="import my_nets\nwidth = 8 + 0") != first
+
+
+def test_an_edited_module_is_imported_again_even_if_its_network_could_not_be(folder: Path) -> None:
+    write_arrays(folder / "scans.npz")
+    (folder / "my_nets.py").write_text(NET.replace("from torch import nn", "from torch import nn\nfrom my_layers import width"))
+    (folder / "my_layers.py").write_text("depth = 3\n")
+    words = ["data=arrays", "data.path=scans.npz", "model.target=my_nets:Net"]
+    with pytest.raises(ConfigError, match="cannot import name 'width' from 'my_layers'"):
+        app(*words)
+    (folder / "my_layers.py").write_text("width = 8\n")
+    app(*words)
 
 
 @pytest.mark.parametrize(
@@ -390,9 +402,22 @@ def test_the_command_and_python_give_the_same_table(lrsweep_command: Command, fo
         assert set(swept.plateau) <= {1e-3, 1e-2}
 
 
-def test_building_a_network_leaves_the_global_random_numbers_alone(folder: Path) -> None:
+def test_a_process_that_dies_fails_its_run_only(folder: Path) -> None:
+    dies_once = """        if multiprocessing.parent_process() and not os.path.exists("died"):
+            os.mkdir("died")
+            os.kill(os.getpid(), 9)
+        return"""
+    (folder / "my_nets.py").write_text("import multiprocessing, os\n" + NET.replace("        return", dies_once))
+    data, rates = (IMAGES, LABELS), [1e-3, 2e-3, 3e-3]
+    swept = lrsweep.sweep("training.max_epochs=1", model="my_nets:Net", data=data, lrs=rates, seeds=1, workers=2)
+    failed = swept.runs[swept.runs["status"] != "ok"]
+    assert failed["error"].tolist() == ["its process was killed by signal 9"]
+    assert len(swept.runs) == 3
+
+
+def test_trying_a_network_leaves_the_global_random_numbers_alone(folder: Path) -> None:
     write_arrays(folder / "scans.npz")
-    (folder / "my_nets.py").write_text(NET)
+    (folder / "my_nets.py").write_text("import torch\n" + NET.replace("self.features(x)", "self.features(torch.rand_like(x))"))
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -416,6 +441,25 @@ def test_a_mistake_in_python_is_a_config_error_of_one_line(folder: Path, argumen
         lrsweep.sweep(**{"lrs": [1e-3], "data": (IMAGES, LABELS), "model": "mlp"} | arguments)
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("machine.save_weights='{seed}.pt'", "would save several runs of this sweep to one file"),
+        ("model.init_from=missing.pt", "model.init_from: missing.pt does not exist"),
+    ],
+)
+def test_files_of_weights_are_checked_before_anything_is_trained(folder: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        lrsweep.sweep(override, lrs=[1e-3, 1e-2], seeds=1, data=(IMAGES, LABELS), model="mlp")
+    assert not (folder / "results").exists()
+
+
+def test_a_finished_run_is_repeated_for_its_weights(folder: Path) -> None:
+    for weights in ([], ["machine.save_weights='{seed}.pt'"]):
+        lrsweep.sweep("training.max_epochs=1", *weights, lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp")
+    assert (folder / "0.pt").is_file()
 
 
 def test_names_may_hold_any_letters(folder: Path) -> None:

@@ -20,7 +20,7 @@ from lrsweep.data.dataset import DataSet, Part, batch_order
 from lrsweep.data.seeding import generator
 from lrsweep.fused.block import Block, EpochResult
 from lrsweep.fused.row_optimizer import RowOptimizer
-from lrsweep.fused.stacked_cnn import views
+from lrsweep.fused.rows import views
 from lrsweep.training import solo
 from lrsweep.training.models import build_model
 from lrsweep.training.optimizers import build_optimizer, layer_groups

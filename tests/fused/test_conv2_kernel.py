@@ -21,7 +21,7 @@ from lrsweep.config import ModelConfig, RunConfig
 from lrsweep.data.dataset import DataSet
 from lrsweep.fused import block
 from lrsweep.fused.block import Block
-from lrsweep.fused.stacked_cnn import Weights, row_layout, views
+from lrsweep.fused.rows import Weights, row_layout, views
 
 pytest.importorskip("triton", reason="Triton exists for Linux only")
 from lrsweep.fused.conv2_kernel import TILINGS, Tile, Tiling, convolve_and_pool

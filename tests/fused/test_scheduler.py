@@ -325,13 +325,13 @@ def scripted_fused(run: RunConfig, mnist: DataSet, curve: Curve) -> Outcome:
             valid_correct=valid_accuracy * run.data.num_valid,
         )
 
-    def score(self: Block, weights: dict[str, Tensor], *args: Any) -> tuple[Tensor, Tensor]:
-        counts_C = torch.bincount(mnist.test_labels[: run.data.num_test], minlength=10)
-        return weights["output.bias"][:, 0], 0.5 * counts_C.unsqueeze(0)  # half of each class is correct
+    def score_test(self: Block, slots: list[int], which: str) -> list[solo.Score]:
+        rows_KP = self._best_KP if which == "best" else self.rows_KP
+        return [solo.Score(rows_KP[k, 0].item(), 0.5, 0.5) for k in slots]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Block, "epoch", epoch)
-        patch.setattr(Block, "_score", score)
+        patch.setattr(Block, "score_test", score_test)
         return train_fused([run], mnist)[0]
 
 

@@ -9,17 +9,9 @@ from on_device import DEVICE, FP32_TOLERANCE
 from torch import Tensor, nn
 
 from lrsweep.config import LossConfig, ModelConfig
-from lrsweep.fused.stacked_cnn import (
-    Weights,
-    _Columns,
-    forward_cnn,
-    losses_of,
-    num_correct,
-    penalties_of,
-    row_layout,
-    views,
-    write_rows,
-)
+from lrsweep.fused.rows import Weights, row_layout, views, write_rows
+from lrsweep.fused.stacked_cnn import _Columns, forward_cnn
+from lrsweep.fused.stacked_losses import losses_of, num_correct, penalties_of
 from lrsweep.training.losses import loss_of, penalised_weights, penalty
 from lrsweep.training.models import build_model
 

@@ -9,7 +9,7 @@ import pytest
 
 from hydra_plugins.lrsweep_launchers import _core
 from hydra_plugins.lrsweep_launchers._core import Job
-from lrsweep.config import AppConfig, MachineConfig, StudyConfig, run_id
+from lrsweep.config import AppConfig, MachineConfig, StudyConfig
 from lrsweep.records import RunRecord
 from lrsweep.storage import store
 
@@ -28,7 +28,7 @@ def test_the_report_is_built_once(
     builds = tmp_path / "builds"
     command = f"echo >> {builds}; touch {app.folder}/report.md; echo > {app.folder}/report.html"
     monkeypatch.setattr(_core, "report_command", lambda app: ["sh", "-c", command])
-    job = Job(app, app.run, run_id(app.run))
+    job = Job(app)
     for _ in range(3):
         assert _core._report(job, has_run=False)
     assert builds.read_text() == "\n"

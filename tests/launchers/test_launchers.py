@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def job_of(app: AppConfig) -> Job:
-    return Job(app, app.run, run_id(app.run))
+    return Job(app)
 
 
 def grid(num_rates: int, num_seeds: int) -> list[Job]:

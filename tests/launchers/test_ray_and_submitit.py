@@ -21,7 +21,7 @@ from at_work import WITHOUT_REPORT, alive, children, command_of, descendants, fi
 from hydra_plugins.lrsweep_launchers import _ray, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
 from lrsweep.cli import execution, main
-from lrsweep.config import AppConfig, ConfigError, GridConfig, MachineConfig, RunConfig, log_grid, run_id
+from lrsweep.config import AppConfig, ConfigError, GridConfig, MachineConfig, RunConfig, log_grid
 from lrsweep.records import RunRecord
 from lrsweep.storage import store
 
@@ -143,7 +143,7 @@ def test_ctrl_c_ends_a_new_ray(tmp_path: Path) -> None:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A head that runs no task and two machines, on loopback, with a token. They share no folder with the sweep."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # see _ray.py
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # see _ray_cluster.py
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
@@ -288,7 +288,7 @@ def test_submitit_passes_the_settings_to_slurm(tmp_path: Path, monkeypatch: pyte
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
     app = AppConfig(machine=replace(MACHINE, results_dir=str(tmp_path)))
-    return Job(app, app.run, run_id(app.run))
+    return Job(app)
 
 
 def test_a_missing_extra_is_one_line_with_the_command_to_install_it() -> None:
@@ -352,11 +352,11 @@ def test_the_number_of_tasks_at_a_time_follows_the_clusters_resources(remote: di
     ],
 )
 def test_runs_are_cut_into_programs_that_fill_the_places(job: Job, cohorts: list[int], places: int, expected: list[int]) -> None:
-    jobs = [[replace(job, run_id=f"{name} {i}") for i in range(size)] for name, size in enumerate(cohorts)]
+    jobs = [[replace(job, number=1_000 * name + i) for i in range(size)] for name, size in enumerate(cohorts)]
     programs = _ray.cut(jobs, places)
     assert [len(program) for program in programs] == expected
-    assert all(len({job.run_id.split()[0] for job in program}) == 1 for program in programs)
-    assert {job.run_id for program in programs for job in program} == {job.run_id for cohort in jobs for job in cohort}
+    assert all(len({job.number // 1_000 for job in program}) == 1 for program in programs)
+    assert {job.number for program in programs for job in program} == {job.number for cohort in jobs for job in cohort}
 
 
 @has_ray

@@ -17,7 +17,7 @@ from at_work import until
 from hydra_plugins.lrsweep_launchers import _refresh
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._refresh import Refresh
-from lrsweep.config import AppConfig, MachineConfig, StudyConfig, run_id
+from lrsweep.config import AppConfig, MachineConfig, StudyConfig
 from lrsweep.records import RunRecord
 from lrsweep.report.page.render import Progress, render_page
 
@@ -83,7 +83,7 @@ def test_there_is_one_build_at_a_time_and_none_with_0_seconds(builds: Builds, tm
 def test_every_recorded_run_may_start_a_build(builds: Builds, tmp_path: Path, make_record: Any) -> None:
     record: RunRecord = make_record()
     app = app_in(tmp_path)
-    Job(app, app.run, run_id(app.run), refresh=Refresh(60, _last=0.0)).recorded(record)
+    Job(app, refresh=Refresh(60, _last=0.0)).recorded(record)
     assert len(builds.commands) == 1
 
 
@@ -92,6 +92,8 @@ def test_a_stopped_sweep_says_so_on_its_pages(builds: Builds, tmp_path: Path) ->
     pages[0].parent.mkdir()
     refresh = Refresh(60, _last=0.0)
     refresh.after_a_run(app_in(tmp_path))
+    builds.now = 200.0
+    refresh.after_a_run(dataclasses.replace(app_in(tmp_path), study=StudyConfig(name="another")))  # of the same sweep
     progress = Progress(2, 18, datetime(2026, 1, 2, tzinfo=UTC), 60)
     for page in pages:
         page.write_text(render_page("lr", "# lr\n", tmp_path, None, progress=progress), encoding="utf-8")

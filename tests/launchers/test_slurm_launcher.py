@@ -95,7 +95,7 @@ class Submitted:
 def make_jobs(folder: Path, number: int) -> list[Job]:
     machine = MachineConfig(device="cpu", results_dir=str(folder))
     apps = [AppConfig(optimizer=OptimizerConfig(lr=1e-3 / (i + 1)), machine=machine) for i in range(number)]
-    return [Job(app, app.run, run_id(app.run)) for app in apps]
+    return [Job(app) for app in apps]
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def job_of(folder: Path, run: RunConfig, *, study: str = "lr", extend: bool = Fa
         study=StudyConfig(name=study, extend=extend),
         machine=MachineConfig(results_dir=str(folder)),
     )
-    return Job(app, app.run, run_id(app.run))
+    return Job(app)
 
 
 @pytest.fixture

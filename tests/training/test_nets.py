@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from lrsweep.cli.main import compose, to_app_config
-from lrsweep.config import CONF_DIR, DataConfig, OptimizerConfig, RunConfig, TrainingConfig
+from lrsweep.config import CONF_DIR, DataConfig, FindConfig, OptimizerConfig, RunConfig, TrainingConfig
 from lrsweep.data.dataset import Part, Split
 from lrsweep.records import State
 from lrsweep.training.models import initial_model, summarise_model
 from lrsweep.training.optimizers import layer_lr_scale
+from lrsweep.training.range_test import range_test
 from lrsweep.training.solo import train
 
 CPU = torch.device("cpu")
@@ -45,29 +46,58 @@ def test_a_network_gives_one_number_per_class_and_its_seed_fixes_its_weights(net
     assert type(first).__name__ in summarise_model(run.model, 16, run.data)
 
 
+OWN_NETS = """
+import math
+import torch
+from torch import nn
+
+def with_dropout(shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(math.prod(shape), num_classes))
+
+class Noise(nn.Module):
+    def forward(self, x):
+        return x + 0.1 * torch.randn_like(x)
+
+def with_noise(shape, num_classes):
+    return nn.Sequential(Noise(), nn.Flatten(), nn.Linear(math.prod(shape), num_classes))
+"""
+
+
+def own_run_of(net: str, shape: list[int], folder: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    (folder / "own_nets.py").write_text(OWN_NETS)
+    monkeypatch.syspath_prepend(folder)
+    run = run_of("mlp", shape)
+    return replace(run, model=replace(run.model, target=f"own_nets:{net}", args={}))
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("net", [*NETS, "with dropout"])
+@pytest.mark.parametrize("net", [*NETS, "with_dropout", "with_noise"])
 def test_an_interrupted_run_gives_the_same_bits(
     net: str, shape: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if net == "with dropout":
-        (tmp_path / "net_with_dropout.py").write_text(
-            "from torch import nn\n\ndef net(shape, num_classes):\n    size = shape[0] * shape[1] * shape[2]\n"
-            "    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(size, num_classes))\n"
-        )
-        monkeypatch.syspath_prepend(tmp_path)
-        run = replace(run_of("mlp", shape), model=replace(run_of("mlp", shape).model, target="net_with_dropout:net", args={}))
-    else:
-        run = run_of(net, shape)
+    run = run_of(net, shape) if net in NETS else own_run_of(net, shape, tmp_path, monkeypatch)
     split = split_of(shape)
     states: list[State] = []
     torch.manual_seed(1)
     whole = train(run, split, on_state=lambda make: states.append(torch.load(saved(make(), tmp_path))))
     torch.manual_seed(2)  # whatever else the process draws, the run's numbers stay the same
+    before = torch.get_rng_state()
     resumed = train(run, split, resume_from=states[0])
+    assert torch.equal(torch.get_rng_state(), before)
     for a, b in zip(whole.curve, resumed.curve, strict=True):
         assert (a.train_loss, a.valid_loss) == (b.train_loss, b.valid_loss)
     assert whole.test_loss == resumed.test_loss
+
+
+def test_a_range_test_of_a_network_with_noise_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = own_run_of("with_noise", SHAPES[0], tmp_path, monkeypatch)
+    curves = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        curves.append(range_test(run, split_of(SHAPES[0]).train, FindConfig(num_steps=20)).losses)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert curves[0] == curves[1]
 
 
 def saved(state: State, folder: Path) -> Path:

@@ -109,7 +109,7 @@ def test_runs_with_the_same_seed_differ_in_their_rate_only(mnist: DataSet, make_
 def test_random_numbers_are_drawn_on_the_cpu_for_every_device(make_run: MakeRun) -> None:
     learner = new_learner(make_run(), torch.device("meta"))  # in place of a GPU
     assert {p.device.type for p in learner.model.parameters()} == {"meta"}
-    assert learner.order.device == learner.augmentation.device == learner.dropout.device == CPU
+    assert {random.device for random in learner.random.values()} == {CPU}
 
 
 # Steps and scores against plain loops.

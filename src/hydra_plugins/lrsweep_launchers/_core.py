@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 
 from hydra_plugins.lrsweep_launchers._compose import compose_each
 from hydra_plugins.lrsweep_launchers._refresh import Refresh, is_of_running_sweep, report_command
-from lrsweep.cli import execution, main
+from lrsweep.cli import main, preparation
 from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, run_id
 from lrsweep.records import RunRecord
@@ -29,12 +30,18 @@ class Job:
     """One point of the multirun."""
 
     app: AppConfig
-    run: RunConfig
-    run_id: str
     overrides: Sequence[str] = ()
     number: int = 0  # Hydra's job number
     tracking: Tracking = field(default_factory=lambda: Tracking(AppConfig()))  # shared by the jobs of a study
     refresh: Refresh = field(default_factory=lambda: Refresh(0))  # shared by the jobs of a sweep
+
+    @cached_property
+    def run(self) -> RunConfig:
+        return self.app.run
+
+    @cached_property
+    def run_id(self) -> str:
+        return run_id(self.run)
 
     @property
     def folder(self) -> Path:
@@ -66,10 +73,10 @@ def compose(
     configs = compose_each(context.config_loader, config, job_overrides, with_hydra=False)
     for number, (overrides, task_config) in enumerate(zip(job_overrides, configs, strict=True), start=first):
         app = main.to_app_config(task_config)
-        execution.check_files(app.run, app.machine)
+        preparation.check_files(app.run, app.machine)
         if app.folder not in trackings:
             trackings[app.folder] = Tracking(app)
-        jobs.append(Job(app, app.run, run_id(app.run), overrides, number, trackings[app.folder], refresh))
+        jobs.append(Job(app, overrides, number, trackings[app.folder], refresh))
     refuse_shared_weights(jobs)
     return jobs
 
@@ -111,14 +118,14 @@ def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job]
         by_study.setdefault(job.folder, []).append(job)
     stored: dict[Path, dict[str, RunRecord]] = {}
     for folder, study_jobs in by_study.items():
-        stored[folder] = execution.load_records(folder)
-        execution.refuse_other_settings(study_jobs[0].app.study, folder, stored[folder], (job.run for job in study_jobs))
+        stored[folder] = preparation.load_records(folder)
+        preparation.refuse_other_settings(study_jobs[0].app.study, folder, stored[folder], (job.run for job in study_jobs))
     for folder, study_jobs in by_study.items():  # after all checks, so that a refused sweep changes no study
         store.expect(folder, [job.run_id for job in study_jobs])
     pending, finished = [], []
     for job in distinct:
         record = stored[job.folder].get(job.run_id)
-        if record and execution.is_finished(record, job.app) and not (measure and record.timing == "calibrated"):
+        if record and preparation.is_finished(record, job.app.machine) and not (measure and record.timing == "calibrated"):
             finished.append(record)
         else:
             pending.append(job)
@@ -128,7 +135,7 @@ def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job]
 def write_model_summaries(jobs: list[Job]) -> None:
     """Write the model summary of the first job of each study."""
     for job in {job.folder: job for job in reversed(jobs)}.values():
-        execution.write_model_summary(job.run, job.folder)
+        preparation.write_model_summary(job.run, job.folder)
 
 
 def coarse_to_fine(jobs: list[Job]) -> list[Job]:

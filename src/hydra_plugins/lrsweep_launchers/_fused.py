@@ -15,7 +15,7 @@ from hydra_plugins.lrsweep_launchers import _pool
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._processes import Failure, Sweep, Worker, end_all
 from hydra_plugins.lrsweep_launchers._progress import Progress
-from lrsweep.cli import execution
+from lrsweep.cli import execution, preparation
 from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import ConfigError, MachineConfig, RunConfig
 from lrsweep.data.images import read_images
@@ -39,7 +39,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], num_slots: int | None, fallb
     If a program fails, its unfinished runs run solo with `fallback`; otherwise the sweep ends with SweepIncomplete.
     """
     read_images(jobs[0].run.data, Path(jobs[0].app.machine.data_dir))  # downloads them once, before any worker needs them
-    execution.report_cpu_fallback(jobs[0].app.machine.device)
+    preparation.report_cpu_fallback(jobs[0].app.machine.device)
     remove_old_errors(jobs)
     reasons = {job.key: reason_not_fusable(job) for job in jobs}
     fusable = [job for job in jobs if reasons[job.key] is None]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._processes import Failure, Sweep, Worker, end_all
 from hydra_plugins.lrsweep_launchers._progress import Progress, label
-from lrsweep.cli import execution
+from lrsweep.cli import execution, preparation
 from lrsweep.config import ConfigError, MachineConfig, require
 from lrsweep.data.images import read_images
 from lrsweep.records import RunRecord
@@ -41,7 +41,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int | None = None, 
     """
     workers = num_workers(workers, jobs[0].app.machine)
     read_images(jobs[0].run.data, Path(jobs[0].app.machine.data_dir))  # downloads them once, before any worker needs them
-    execution.report_cpu_fallback(jobs[0].app.machine.device)
+    preparation.report_cpu_fallback(jobs[0].app.machine.device)
     # Describe the machine before training, because a GPU that fails later cannot be queried. This creates no CUDA context in this
     # process; otherwise no worker could use a GPU in exclusive mode.
     environments = {job.key: describe(prepare_device(job.app.machine), workers) for job in jobs}
@@ -81,7 +81,7 @@ def run_all(jobs: list[Job], done: list[RunRecord], workers: int | None = None, 
                         continue
                     reason = news.reason if is_late else f"{news.reason}, {_MAX_TRIES} times"
                     news = execution.record_failure(job.run, job.folder, environments[job.key], reason)
-                    if execution.is_done(news):
+                    if news.is_done:
                         progress.write(f"{label(job.run.optimizer.lr, job.run.seed)}: {reason}; its earlier record is kept")
                 progress.ended(job.key, news)
                 job.recorded(news)

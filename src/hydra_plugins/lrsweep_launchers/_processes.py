@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from lrsweep.cli.execution import how_it_ended
 from lrsweep.storage.files import StoreError
 
 _EXIT_SECONDS = 10  # how long to wait until a process ends after it has closed its pipe
@@ -59,11 +60,7 @@ class Worker:
         except (EOFError, OSError):
             self._process.join(_EXIT_SECONDS)
             self.end()
-            code = self._process.exitcode
-            assert code is not None
-            return Failure(
-                f"its process was killed by signal {-code}" if code < 0 else f"its process ended with exit code {code}"
-            )
+            return Failure(how_it_ended(self._process.exitcode))
         if isinstance(news, StoreError):
             raise news  # the store cannot be written, so no other result could be stored either
         return news

@@ -1,28 +1,21 @@
 """The Ray launcher: one Ray task per run, or per fused program of many runs, on this machine or on an existing cluster."""
 
-import os
-import secrets
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from hydra_plugins.lrsweep_launchers import _fused, _remote, _watchdog
+from hydra_plugins.lrsweep_launchers import _fused, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._processes import failure_of
 from hydra_plugins.lrsweep_launchers._progress import Progress, first_line
+from hydra_plugins.lrsweep_launchers._ray_cluster import as_config_error, connected
 from lrsweep.config import ConfigError, MachineConfig, require
 from lrsweep.records import RunRecord
 
 _POLL_SECONDS = 1
-_CONNECT_SECONDS = 10
 _DEFAULT_RETRIES = 3  # Ray's own default
-_NEW_CLUSTER_ONLY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_memory")  # an existing cluster refuses them
 
 
 def check(jobs: list[Job], num_slots: Any, fallback: Any, init: dict[str, Any], remote: dict[str, Any]) -> None:
@@ -45,8 +38,8 @@ def run_all(
     If a worker dies, its runs are tried again. A run that still has no record is reported and left missing. If a
     program fails, its unfinished runs run solo with `fallback`; otherwise the sweep ends with SweepIncomplete.
     """
-    with _connected(init) as ray:
-        with _as_config_error("hydra.launcher.ray.remote"):
+    with connected(init) as ray:
+        with as_config_error("hydra.launcher.ray.remote"):
             train = ray.remote(**remote)(_remote.train)
             train_fused = ray.remote(**remote | {"num_returns": "streaming", "max_retries": 0})(_remote.train_fused)
         _require_room(ray.nodes(), remote, is_private=init.get("address") == "local")
@@ -54,7 +47,7 @@ def run_all(
         progress = Progress(len(jobs), done, f"{places} at a time by Ray")
         tasks = _Tasks(ray, train, train_fused, remote, fallback, places, len(jobs), progress)
         try:
-            with _as_config_error("hydra.launcher.ray.remote"):
+            with as_config_error("hydra.launcher.ray.remote"):
                 if num_slots:
                     _fused.remove_old_errors(jobs)
                     tasks.start_fused(jobs, num_slots)
@@ -95,30 +88,25 @@ class _Program:
     retries_left: int  # negative: no limit, as in Ray
 
 
+@dataclass
 class _Tasks:
     """The tasks that Ray has not finished."""
 
-    def __init__(
-        self,
-        ray: Any,
-        train: Any,
-        train_fused: Any,
-        remote: dict[str, Any],
-        fallback: bool,
-        places: int,
-        num_total: int,
-        progress: Progress,
-    ) -> None:
-        self.active: dict[Any, Job | _Program] = {}  # Ray's handle → the job or program
-        self._fallback = fallback
-        self._ray, self._remote, self._places, self._num_total, self._progress = ray, remote, places, num_total, progress
-        self._train, self._train_fused = train, train_fused
+    ray: Any
+    train: Any
+    train_fused: Any
+    remote: dict[str, Any]  # the options of a task
+    fallback: bool
+    places: int
+    num_total: int
+    progress: Progress
+    active: dict[Any, Job | _Program] = field(default_factory=dict)  # Ray's handle → the job or program
 
     def start_solo(self, jobs: list[Job], reason: str = "") -> None:
         if reason:
-            self._progress.write(f"{len(jobs)} of {self._num_total} runs run solo: {reason}")
+            self.progress.write(f"{len(jobs)} of {self.num_total} runs run solo: {reason}")
         for job in jobs:
-            task = self._train.remote(job.run, machine_for(job, self._remote), job.folder, self._places)
+            task = self.train.remote(job.run, machine_for(job, self.remote), job.folder, self.places)
             self.active[task] = job
 
     def start_fused(self, jobs: list[Job], num_slots: int) -> None:
@@ -126,38 +114,38 @@ class _Tasks:
         for job in jobs:
             by_reason.setdefault(_fused.reason_not_fusable(job) or "", []).append(job)
         fusable = by_reason.pop("", [])
-        programs = cut(list(_fused.cohorts(fusable)), self._places)
-        self._progress.write(f"{len(fusable)} of {self._num_total} runs are fused; programs: {len(programs)}")
+        programs = cut(list(_fused.cohorts(fusable)), self.places)
+        self.progress.write(f"{len(fusable)} of {self.num_total} runs are fused; programs: {len(programs)}")
         for program in programs:
-            self._start_program(program, num_slots, self._remote.get("max_retries", _DEFAULT_RETRIES))
+            self._start_program(program, num_slots, self.remote.get("max_retries", _DEFAULT_RETRIES))
         for reason, group in by_reason.items():
             self.start_solo(group, reason)
 
     def _start_program(self, jobs: list[Job], num_slots: int, retries: int) -> None:
         runs, folders = [job.run for job in jobs], [job.folder for job in jobs]
-        task = self._train_fused.remote(runs, folders, machine_for(jobs[0], self._remote), num_slots)
+        task = self.train_fused.remote(runs, folders, machine_for(jobs[0], self.remote), num_slots)
         self.active[task] = _Program(dict(enumerate(jobs)), num_slots, retries)
 
     def collect(self) -> None:
         """Store the records that are ready within a second."""
-        ready, _ = self._ray.wait(list(self.active), num_returns=len(self.active), timeout=_POLL_SECONDS)
+        ready, _ = self.ray.wait(list(self.active), num_returns=len(self.active), timeout=_POLL_SECONDS)
         for task in ready:
             work = self.active[task]
             if isinstance(work, Job):
                 del self.active[task]
-                _remote.fetch_and_store(work, partial(self._ray.get, task), self._progress)
+                _remote.fetch_and_store(work, partial(self.ray.get, task), self.progress)
             else:
                 self._collect_program(task, work)
 
     def _collect_program(self, task: Any, program: _Program) -> None:
         while task.next_ready():
             try:
-                i, record = self._ray.get(next(task))
+                i, record = self.ray.get(next(task))
             except Exception as error:  # the program raised it, or its worker has died
                 del self.active[task]
                 self._retry(program, error)
                 return
-            _remote.store_record(program.missing.pop(i), record, self._progress)
+            _remote.store_record(program.missing.pop(i), record, self.progress)
         if task.is_finished():
             del self.active[task]
 
@@ -166,12 +154,12 @@ class _Tasks:
         missing = list(program.missing.values())
         if not missing:
             return
-        has_failed = isinstance(error, self._ray.exceptions.RayTaskError)
+        has_failed = isinstance(error, self.ray.exceptions.RayTaskError)
         if has_failed or not program.retries_left:
             failure = failure_of(error.cause if has_failed else error, traceback=str(error))
-            self.start_solo(missing, _fused.reason_ended(failure, missing[0].folder, self._fallback, self._progress))
+            self.start_solo(missing, _fused.reason_ended(failure, missing[0].folder, self.fallback, self.progress))
         else:
-            self._progress.write(f"{len(missing)} runs start again: {first_line(error)}")
+            self.progress.write(f"{len(missing)} runs start again: {first_line(error)}")
             self._start_program(missing, program.num_slots, program.retries_left - 1)
 
 
@@ -202,61 +190,3 @@ def num_places(resources: dict[str, float], remote: dict[str, Any]) -> int:
     """The number of tasks that the cluster can run at a time."""
     needed = {"CPU": remote.get("num_cpus"), "GPU": remote.get("num_gpus")}
     return max(1, min((int(resources.get(kind, 0) / number) for kind, number in needed.items() if number), default=1))
-
-
-@contextmanager
-def _connected(init: dict[str, Any]) -> Iterator[Any]:
-    """Connect to a running Ray, or start Ray here and stop it at the end."""
-    if init.get("address") == "local":
-        # Ray reads these variables on import. The first one is meant for Windows and macOS, where Ray supports a single machine.
-        # The value 0 keeps all ports on loopback, on Linux as well. The token keeps other users of this machine out.
-        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token}
-        ends_with_sweep: AbstractContextManager[None] = _killed_with_this_process()
-    else:
-        init = {name: value for name, value in init.items() if name not in _NEW_CLUSTER_ONLY}
-        _require_listener(str(init.get("address")))
-        ends_with_sweep = nullcontext()
-    import ray
-
-    with ends_with_sweep:
-        try:
-            with _as_config_error("hydra.launcher.ray.init", ConnectionError, RuntimeError, ray.exceptions.RayError):
-                ray.init(**init)
-            yield ray
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _as_config_error(setting: str, *more: type[Exception]) -> Iterator[None]:
-    """Turn the errors that Ray raises for invalid arguments into ConfigError: ValueError, TypeError and the types in `more`."""
-    kinds: tuple[type[Exception], ...] = (ValueError, TypeError, *more)
-    try:
-        yield
-    except kinds as error:
-        raise ConfigError(f"{setting}: {' '.join(str(error).split())}") from error
-
-
-@contextmanager
-def _killed_with_this_process() -> Iterator[None]:
-    """If this process is killed inside this context, a watchdog kills all processes that it has started."""
-    name, value = "LRSWEEP_RAY", secrets.token_hex(16)
-    command = [sys.executable, "-I", _watchdog.__file__, str(os.getpid()), f"{name}={value}"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as watchdog:
-        os.environ[name] = value  # Ray's processes inherit it
-        try:
-            yield
-        finally:
-            del os.environ[name]
-            watchdog.communicate(b"The sweep has ended by itself.")
-
-
-def _require_listener(address: str) -> None:
-    """Raise ConfigError at once if nothing listens at host:port. Ray would keep trying for more than a minute."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdecimal():
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-        except (OSError, OverflowError) as error:
-            raise ConfigError(f"hydra.launcher.ray.init.address: nothing answers at {address} ({error})") from error

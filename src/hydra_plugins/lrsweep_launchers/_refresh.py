@@ -41,14 +41,15 @@ class Refresh:
     least_seconds: float  # 0: no builds
     _last: float = field(default_factory=monotonic)  # so that a short sweep gets a report only at its end
     _process: subprocess.Popen[bytes] | None = None
-    _page: Path = Path()
+    _pages: list[Path] = field(default_factory=list)  # of all builds, the last build's at the end
     _started: float = 0.0
 
     def after_a_run(self, app: AppConfig) -> None:
         is_busy = self._process is not None and self._process.poll() is None
         if not self.least_seconds or is_busy or monotonic() - self._last < max(self.least_seconds, _REST * self._build_seconds()):
             return
-        self._last, self._started, self._page = monotonic(), time(), app.folder / "report.html"
+        self._last, self._started = monotonic(), time()
+        self._pages.append(app.folder / "report.html")
         command = ["nice", "-n", _NICENESS, *report_command(app), f"reload_seconds={RELOAD_SECONDS}"]
         # Not in a new session: Linux gives each session an equal share of the CPU, and `nice` counts only within a session.
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
@@ -58,10 +59,10 @@ class Refresh:
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)  # the whole group, because the report may start processes
             self._process.wait()
-        pages = () if self._process is None else (self._page.with_name("report.ko.html"), self._page)
+        pages = [page.with_name(name) for page in set(self._pages) for name in ("report.ko.html", "report.html")]
         for page in filter(is_of_running_sweep, pages):
             write_atomically(page, page.read_bytes().replace(_RUNNING, _STOPPED, 1))
 
     def _build_seconds(self) -> float:
         """How long the last build took. The page is the last file that it writes."""
-        return self._page.stat().st_mtime - self._started if self._process and self._page.exists() else 0.0
+        return self._pages[-1].stat().st_mtime - self._started if self._pages and self._pages[-1].exists() else 0.0

@@ -11,7 +11,7 @@ from typing import Any
 from hydra_plugins.lrsweep_launchers import _fused, _pool, _processes, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._progress import first_line
-from lrsweep.cli import execution
+from lrsweep.cli import preparation
 from lrsweep.cli.main import SweepIncomplete
 from lrsweep.config import AppConfig, run_id
 from lrsweep.records import RunRecord
@@ -36,7 +36,7 @@ class Train:
             return [_remote.train(apps[0].run, apps[0].machine, apps[0].folder, workers)]
         if pending:
             _start_deaf_server(number)
-            jobs = [Job(app, app.run, run_id(app.run)) for app in pending]
+            jobs = [Job(app) for app in pending]
             if prepare_device(pending[0].machine).type == "cuda":
                 with suppress(SweepIncomplete):  # its message says why, at the end of the log
                     _fused.run_all(jobs, [], None, fallback)
@@ -53,7 +53,7 @@ class Train:
 
 def finished_record(app: AppConfig) -> RunRecord | None:
     record = store.read_run(app.folder, run_id(app.run))
-    return record if record and execution.is_finished(record, app) else None
+    return record if record and preparation.is_finished(record, app.machine) else None
 
 
 def _handle_signals() -> signal.Signals:

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.acting import share_that_acted
-from lrsweep.analysis.block_design import METRICS, OVER_RATES, BlockDesign, Column
+from lrsweep.analysis.block_design import BlockDesign, Column
 from lrsweep.analysis.edges import Edge, learning_edges
 from lrsweep.analysis.evidence import Evidence, doubts_about, settings_of
 from lrsweep.analysis.explanations import check_patience
+from lrsweep.analysis.metrics import METRICS, OVER_RATES
 from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.student import critical_t

@@ -1,8 +1,7 @@
-"""Train one run, or many runs in one program, and store their records. Decide which runs are finished already."""
+"""Train one run, or many runs in one program, and store their records."""
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -13,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lrsweep.config import AppConfig, ConfigError, MachineConfig, RunConfig, ScheduleConfig, StudyConfig, per_seed, run_id
+from lrsweep.config import MachineConfig, RunConfig, ScheduleConfig, per_seed, run_id
 from lrsweep.data import dataset
 from lrsweep.data.dataset import DataSet
 from lrsweep.fused import scheduler
@@ -21,11 +20,9 @@ from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.records import EpochRecord, Outcome, RunRecord, State
 from lrsweep.storage import files, store
 from lrsweep.storage.checkpoints import Checkpoint, CheckpointError
-from lrsweep.storage.study_settings import refuse_new_arms
 from lrsweep.training import solo
 from lrsweep.training.device import describe, prepare_device
-from lrsweep.training.models import initial_model, summarise_model
-from lrsweep.training.weights import holds_weights_of, weights_file
+from lrsweep.training.weights import weights_file
 
 OnEpoch = Callable[[EpochRecord], None]
 OnMessage = Callable[[str], None]
@@ -39,50 +36,6 @@ _FUSED_CHECKPOINT_SECONDS = 1 / 8  # per slot
 _CPU_SLOTS = 8
 _CALIBRATION_EPOCHS = 3
 _CALIBRATION_LR = 1e-3  # any rate that does not diverge: an epoch takes equally long at every rate
-
-
-def is_done(record: RunRecord) -> bool:
-    """A diverged run is done, because divergence is a result. A failed run is tried again."""
-    return record.outcome.status != "failed"
-
-
-def is_finished(record: RunRecord, app: AppConfig) -> bool:
-    """Done, and its weights are saved if `app` asks for them. A run without a scored epoch has no weights to save."""
-    path = app.machine.save_weights
-    has_weights = not path or holds_weights_of(per_seed(path, app.seed), record.run_id)
-    return is_done(record) and (has_weights or record.outcome.test_accuracy is None)
-
-
-def check_files(run: RunConfig, machine: MachineConfig) -> None:
-    """Raise ConfigError if the initial weights are missing or do not fit, or if the final weights cannot be written."""
-    if run.model.init_from:
-        path = per_seed(run.model.init_from, run.seed)
-        if not path.is_file():
-            how = "create it with machine.save_weights, as lrsweep study=pretrain does"
-            raise ConfigError(f"model.init_from: {path} {'is not a file' if path.exists() else 'does not exist'}; {how}")
-        initial_model(run.model, run.seed, torch.device("cpu"), data=run.data)
-    if machine.save_weights:
-        _refuse_unwritable(per_seed(machine.save_weights, run.seed))
-
-
-def _refuse_unwritable(path: Path) -> None:
-    try:
-        if path.is_dir():
-            raise ConfigError(f"machine.save_weights={path} is a folder; name a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.remove_leftovers(path.parent, of=f"{path.name}.")
-        temporary = files.temporary_path(path)
-        temporary.touch()
-        temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"machine.save_weights={path} cannot be written ({error.strerror})") from error
-
-
-@cache  # so that a command prints the line once
-def report_cpu_fallback(device: str) -> None:
-    """Print a line if `machine.device=auto` finds no GPU."""
-    if device == "auto" and not torch.cuda.is_available():
-        print("machine.device=auto: no GPU found, so the runs use the CPU.", flush=True)
 
 
 def run_one(
@@ -243,26 +196,11 @@ def _time_solo_epochs(runs: list[RunConfig], data_set: DataSet) -> tuple[list[fl
     return validated or [outcome.wall_seconds], unvalidated  # the whole time if the first epoch diverged
 
 
-def load_records(folder: Path) -> dict[str, RunRecord]:
-    """The study's records by run_id. Damaged records are moved aside with a message, so that their runs are repeated.
-
-    Removes the temporary files of processes that were killed while they wrote to the study's folder.
-    """
-    for place in (folder, folder / "runs"):
-        files.remove_leftovers(place)
-    scan = store.scan(folder)
-    for damaged in scan.damaged:
-        print(f"Damaged record moved to {store.set_aside(damaged)}: {damaged.reason}. Its run is repeated.", file=sys.stderr)
-    return scan.records
-
-
-def refuse_other_settings(
-    study: StudyConfig, folder: Path, records: dict[str, RunRecord], requested: Iterable[RunConfig]
-) -> None:
-    """Raise ConfigError if the runs would add an arm to the study and `study.extend` is not set. Failed runs do not count."""
-    if not study.is_open:
-        done = (record.config for record in records.values() if is_done(record))
-        refuse_new_arms(folder, done, store.read_expected(folder) or set(), requested)
+def how_it_ended(exit_code: int | None) -> str:
+    """Why a run has failed whose process has ended."""
+    if exit_code is not None and exit_code < 0:
+        return f"its process was killed by signal {-exit_code}"
+    return f"its process ended with exit code {exit_code}"
 
 
 def record_failure(run: RunConfig, folder: Path, environment: dict[str, Any], error: str) -> RunRecord:
@@ -274,7 +212,7 @@ def record_failure(run: RunConfig, folder: Path, environment: dict[str, Any], er
     outcome = Outcome(status="failed", stop_reason="error", error=message)
     environment = environment | _NO_PEAKS | {"finished_at": datetime.now(UTC).isoformat(timespec="seconds")}
     before = store.read_run(folder, run_id(run))  # exists if the run was repeated only for its weights
-    record = before if before is not None and is_done(before) else _store(run, folder, outcome, {}, environment)
+    record = before if before is not None and before.is_done else _store(run, folder, outcome, {}, environment)
     checkpoint = Checkpoint(store.checkpoint_path(folder, run_id(run)), made_by={}, every_seconds=None)
     checkpoint.remove()  # it may be the cause of the failure
     return record
@@ -293,7 +231,7 @@ def _store(
     """Store the record of a run and return it. A calibrated record does not replace a measured one."""
     if timing == "calibrated" and store.path_of(folder, run_id(run)).exists():  # another process may have stored it meanwhile
         before = store.read_run(folder, run_id(run))
-        if before is not None and is_done(before) and before.timing == "measured":
+        if before is not None and before.is_done and before.timing == "measured":
             return before
     record = RunRecord(
         run_id=run_id(run),
@@ -306,9 +244,3 @@ def _store(
     )
     store.save(folder, record)
     return record
-
-
-def write_model_summary(run: RunConfig, folder: Path) -> str:
-    summary = summarise_model(run.model, run.training.batch_size, run.data)
-    files.write_atomically(folder / "model.txt", (summary + "\n").encode())
-    return summary

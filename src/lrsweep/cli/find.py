@@ -21,8 +21,8 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from lrsweep.analysis.suggestions import combine, reason_for_none, score, suggest
-from lrsweep.cli.execution import report_cpu_fallback
 from lrsweep.cli.main import run_command, to_app_config
+from lrsweep.cli.preparation import report_cpu_fallback
 from lrsweep.config import AppConfig, ConfigError, ScheduleConfig
 from lrsweep.data import dataset
 from lrsweep.records import RangeTest, RangeTests
@@ -75,13 +75,9 @@ def _range_tests(app: AppConfig, device: torch.device) -> list[RangeTest]:
     data_set = dataset.load(app.data, Path(app.machine.data_dir), device)
     tests = []
     with tqdm(total=app.find.num_seeds * app.find.num_steps, unit="step", disable=None) as bar:
-
-        def on_step() -> None:
-            bar.update()
-
         for run in runs:
             train = dataset.split(data_set, run.data, run.seed).train
-            test = range_test(run, train, app.find, on_step=on_step)
+            test = range_test(run, train, app.find, on_step=bar.update)
             if not test.rates:
                 raise ConfigError(f"the loss of seed {run.seed} is infinite or NaN at the first step; check the initial weights")
             tests.append(test)

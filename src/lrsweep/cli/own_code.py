@@ -32,7 +32,8 @@ def with_own_code(app: AppConfig) -> AppConfig:
     run = replace(app.run, model=replace(model, init_from=None, new_output=False))  # check_files looks at init_from
     key = repr((data.target, data.args, data.content, asdict(run.model), run.optimizer.rates))
     if key not in _tried:
-        _try_a_step(run, folder)
+        with torch.random.fork_rng(devices=[]):
+            _try_a_step(run, folder)
         _tried.add(key)
     return app
 

@@ -2,13 +2,13 @@
 
 from tqdm import tqdm
 
-from lrsweep.cli.execution import (
+from lrsweep.cli.execution import run_one
+from lrsweep.cli.preparation import (
     check_files,
     is_finished,
     load_records,
     refuse_other_settings,
     report_cpu_fallback,
-    run_one,
     write_model_summary,
 )
 from lrsweep.config import AppConfig, run_id
@@ -34,7 +34,7 @@ def _run_held(app: AppConfig) -> float | None:
     refuse_other_settings(app.study, folder, records, [run])
     print(write_model_summary(run, folder))
     record = records.get(run_id(run))
-    if record is None or not is_finished(record, app) or record.timing == "calibrated":
+    if record is None or not is_finished(record, app.machine) or record.timing == "calibrated":
         report_cpu_fallback(app.machine.device)
         with tqdm(unit="epoch", desc=f"lr {run.optimizer.lr:.2e}", disable=None) as bar:
 

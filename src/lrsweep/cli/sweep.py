@@ -3,9 +3,13 @@
 import functools
 import multiprocessing
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,10 @@ from tqdm.auto import tqdm
 
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.findings import Analysis, analyse
-from lrsweep.cli import execution
+from lrsweep.cli import execution, preparation
 from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.cli.main import compose, to_app_config
-from lrsweep.config import AppConfig, ConfigError, RunConfig, run_id
+from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, run_id
 from lrsweep.config.targets import forget_own, register_own
 from lrsweep.data.download import DataError
 from lrsweep.data.images import forget_images
@@ -27,6 +31,7 @@ from lrsweep.report.build import build
 from lrsweep.report.texts.commands import in_quotes
 from lrsweep.report.texts.decision import decision_en
 from lrsweep.storage import lock, store
+from lrsweep.storage.files import StoreError
 from lrsweep.training.device import describe, num_cores, prepare_device
 
 Model = str | type[nn.Module] | Callable[..., nn.Module]
@@ -123,6 +128,14 @@ def _sweep(app: AppConfig, lrs: list[float], seeds: list[int], workers: int | No
     runs = [replace(app.run, seed=seed, optimizer=replace(app.optimizer, lr=lr)) for seed in seeds for lr in lrs]
     if not runs:
         raise ConfigError("a sweep needs at least one learning rate and one seed")
+    path = app.machine.save_weights
+    if path and len({per_seed(path, run.seed) for run in runs}) < len(runs):
+        raise ConfigError(
+            f"machine.save_weights={path} would save several runs of this sweep to one file; "
+            "put {seed} into the name, and sweep one learning rate"
+        )
+    for run in runs:
+        preparation.check_files(run, app.machine)
     with lock.hold(app.folder):
         _train_missing(runs, app, workers)
         build(app.folder, app.study.name, app.study.delta)
@@ -157,16 +170,16 @@ def _model_words(model: Model | None) -> list[str]:
 def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int | None) -> None:
     """Train the runs that have no record, with a progress bar. A run that fails leaves a failed record."""
     folder = app.folder
-    records = execution.load_records(folder)
-    execution.refuse_other_settings(app.study, folder, records, runs)
+    records = preparation.load_records(folder)
+    preparation.refuse_other_settings(app.study, folder, records, runs)
     store.expect(folder, [run_id(run) for run in runs])
-    execution.write_model_summary(runs[0], folder)
-    missing = [run for run in runs if (record := records.get(run_id(run))) is None or not execution.is_done(record)]
+    preparation.write_model_summary(runs[0], folder)
+    finished = {name for name, record in records.items() if preparation.is_finished(record, app.machine)}
+    missing = [run for run in runs if run_id(run) not in finished]
     device = prepare_device(app.machine)
     workers = min(workers or (1 if device.type == "cuda" else num_cores()), max(len(missing), 1))
-    train = functools.partial(_train, app=app, workers=workers)
     with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", desc=app.study.name) as bar:
-        for record in _each(train, missing, workers):
+        for record in _each(missing, app, workers):
             bar.update()
             bar.set_postfix_str(f"lr {record.config['optimizer']['lr']:.2e}: {record.outcome.status}")
             if record.outcome.error:
@@ -175,29 +188,45 @@ def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int | None) -
                 )
 
 
-def _each(train: Callable[[RunConfig], RunRecord], runs: list[RunConfig], workers: int) -> Iterator[RunRecord]:
-    """Processes are forked, as those of a DataLoader, so that they know a notebook's classes. CUDA does not survive a fork."""
+def _each(runs: list[RunConfig], app: AppConfig, workers: int) -> Iterator[RunRecord]:
+    """Train the runs, each in a process of its own if there are several workers. If a process dies, its run has failed.
+
+    Processes are forked, as those of a DataLoader, so that they know a notebook's classes. CUDA does not survive a fork.
+    """
     if workers == 1:
-        yield from map(train, runs)
+        yield from (_train(run, app, workers) for run in runs)
         return
-    _Forked.train = train
-    with multiprocessing.get_context("fork").Pool(workers, _ignore_interrupts) as pool:
-        yield from pool.imap_unordered(_Forked.call, runs)
+    context = multiprocessing.get_context("fork")
+    waiting = deque(runs)
+    active: dict[Connection, tuple[ForkProcess, RunConfig]] = {}
+    try:
+        while waiting or active:
+            while waiting and len(active) < workers:
+                connection, its_end = context.Pipe(duplex=False)
+                process = context.Process(target=_train_and_send, args=(its_end, waiting[0], app, workers))
+                process.start()
+                its_end.close()  # the process holds the only other copy, so the pipe ends when the process does
+                active[connection] = process, waiting.popleft()
+            ready = wait(active)
+            for connection in [each for each in active if each in ready]:
+                process, run = active.pop(connection)
+                try:
+                    record = connection.recv()
+                except (EOFError, OSError):
+                    record = None
+                process.join()
+                connection.close()
+                yield record or _record_failure(run, app, workers, execution.how_it_ended(process.exitcode))
+    finally:
+        for process, _ in active.values():
+            process.kill()
+            process.join()
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C ends the pool; its processes need not say so, too."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class _Forked:
-    """What a forked process calls: not pickled, because classes of a notebook cannot be."""
-
-    train: Callable[[RunConfig], RunRecord]
-
-    @classmethod
-    def call(cls, run: RunConfig) -> RunRecord:
-        return cls.train(run)
+def _train_and_send(connection: Connection, run: RunConfig, app: AppConfig, workers: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C, the parent process ends this one
+    with suppress(StoreError):  # the parent process will raise it too, when it stores the failure of the run
+        connection.send(_train(run, app, workers))
 
 
 def _train(run: RunConfig, app: AppConfig, workers: int) -> RunRecord:
@@ -212,5 +241,8 @@ def _train(run: RunConfig, app: AppConfig, workers: int) -> RunRecord:
             has_own_process=False,
         )
     except Exception as error:  # one bad run must not end the sweep
-        environment = describe(prepare_device(app.machine), workers)
-        return execution.record_failure(run, app.folder, environment, f"{type(error).__name__}: {error}")
+        return _record_failure(run, app, workers, f"{type(error).__name__}: {error}")
+
+
+def _record_failure(run: RunConfig, app: AppConfig, workers: int, error: str) -> RunRecord:
+    return execution.record_failure(run, app.folder, describe(prepare_device(app.machine), workers), error)

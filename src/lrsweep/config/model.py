@@ -86,5 +86,5 @@ class ModelConfig:
     def filled_in(self, source: str) -> Self:
         """The settings for this code."""
         if self.source not in (None, source):
-            raise ConfigError(f"model.source={self.source} is other code than that of {self.target} now ({source})")
+            raise ConfigError(f"model.source={self.source} does not match the code of {self.target}, which is {source}")
         return replace(self, source=source)

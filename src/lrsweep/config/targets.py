@@ -60,16 +60,17 @@ def load_target(setting: str, target: str) -> Callable[..., Any]:
     before = set(sys.modules)
     try:
         module = importlib.import_module(module_name)
-        for imported in set(sys.modules) - before:
-            file = Path(getattr(sys.modules[imported], "__file__", None) or "")
-            if file.is_file() and _SITE not in file.parts:
-                _imported[imported] = file, file.stat().st_mtime_ns
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ConfigError(
             f"{setting}={target}: {module_name} cannot be imported ({reason}); "
             "modules are looked for in the current folder and among the installed packages"
         ) from error
+    finally:  # also after an error, because what the module had imported by then stays imported
+        for imported in set(sys.modules) - before:
+            file = Path(getattr(sys.modules[imported], "__file__", None) or "")
+            if file.is_file() and _SITE not in file.parts:
+                _imported[imported] = file, file.stat().st_mtime_ns
     found = getattr(module, name, None)
     if not callable(found):
         defined = ", ".join(n for n, value in vars(module).items() if callable(value) and n[0] != "_") or "nothing"

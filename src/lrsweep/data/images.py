@@ -201,7 +201,7 @@ def _label_array(name: str, value: Any) -> Array:
         raise DataError(f"{name} must be whole numbers [N], got {_shape(array)}")
     if len(array) and array.min() < 0:
         raise DataError(f"{name} holds the label {array.min()}; labels count from 0")
-    if len(array) and array.max() >= 2**31:
+    if len(array) and array.max() >= _MAX_CLASSES:
         raise DataError(f"{name} holds the label {array.max()}; labels must be below {_MAX_CLASSES}")
     return array.astype(np.int64)
 

@@ -12,3 +12,8 @@ def generator(seed: int, purpose: str) -> torch.Generator:
     """
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def training_generators(seed: int) -> dict[str, torch.Generator]:
+    """The generators that training draws from, by purpose."""
+    return {purpose: generator(seed, purpose) for purpose in ("order", "augmentation", "dropout")}

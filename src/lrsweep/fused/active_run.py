@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lrsweep.config import RunConfig
 from lrsweep.data.dataset import batch_order
-from lrsweep.data.seeding import generator
+from lrsweep.data.seeding import training_generators
 from lrsweep.records import EpochRecord, Outcome, State, StopReason
 from lrsweep.training.early_stopping import EarlyStopping
 from lrsweep.training.schedules import Pace, PlateauState, lr_at, pace_of
@@ -45,7 +45,7 @@ class ActiveRun:
     stop_reason: StopReason | None = None  # None while the run continues
 
     def __post_init__(self) -> None:
-        self.random = {purpose: generator(self.run.seed, purpose) for purpose in ("order", "augmentation", "dropout")}
+        self.random = training_generators(self.run.seed)
         self.stopping = EarlyStopping(patience=self.run.training.patience)
         self.pace = pace_of(self.run)
 

@@ -15,19 +15,12 @@ from torch import Tensor
 from lrsweep.config import RunConfig
 from lrsweep.data.augmentation import draw_moves, is_augmented, move
 from lrsweep.data.dataset import DataSet, Part, indices_of_test, split_indices
+from lrsweep.data.seeding import training_generators
 from lrsweep.fused.recording import Batches, check_replay
 from lrsweep.fused.row_optimizer import RowOptimizer
-from lrsweep.fused.stacked_cnn import (
-    ALIGNMENT,
-    Weights,
-    forward_cnn,
-    losses_of,
-    num_correct,
-    penalties_of,
-    row_layout,
-    views,
-    write_rows,
-)
+from lrsweep.fused.rows import ALIGNMENT, Weights, row_layout, views, write_rows
+from lrsweep.fused.stacked_cnn import forward_cnn
+from lrsweep.fused.stacked_losses import losses_of, num_correct, penalties_of
 from lrsweep.fused.stacked_module import dropout_calls, forward_module, tensors_without_gradient
 from lrsweep.training.dropout import draw_mask
 from lrsweep.training.models import build_model, initial_model
@@ -44,7 +37,7 @@ Random = Mapping[str, torch.Generator]  # a run's generators of training, by pur
 _warmed_up: set[tuple[Any, int]] = set()
 _checked: set[tuple[Any, int]] = set()
 
-_UNUSED: Random = {purpose: torch.Generator() for purpose in ("augmentation", "dropout")}  # of empty slots
+_UNUSED: Random = training_generators(0)  # of empty slots
 
 
 class EpochResult(NamedTuple):
@@ -77,7 +70,10 @@ class Block:
         self.rows_KP, self._grad_KP, self._best_KP = (floats(num_slots, num_floats) for _ in range(3))
         self._lr_scale_KG = floats(num_slots, num_floats // ALIGNMENT)  # the scale of the layer to which each group belongs
         self.weights = {name: part.detach().requires_grad_() for name, part in views(self.rows_KP, self._layout).items()}
-        self.buffers = {name: self._stacked(tensor) for name, tensor in tensors_without_gradient(self._module).items()}
+        self.buffers = {
+            name: torch.zeros(num_slots, *t.shape, dtype=dtype if t.dtype == torch.float32 else t.dtype, device=self.device)
+            for name, t in tensors_without_gradient(self._module).items()
+        }
         self._best_buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}
         self.optimizer = RowOptimizer(lambda rows: build_optimizer(template.optimizer, rows), self.rows_KP, self._grad_KP)
         self._train_KN, self._order_KN = (indices(num_slots, template.data.num_train) for _ in range(2))
@@ -161,14 +157,19 @@ class Block:
         for name, buffer in self.buffers.items():
             self._best_buffers[name][slots] = buffer[slots]
 
+    @torch.inference_mode()
     def score_test(self, slots: Sequence[int], which: Literal["best", "last"]) -> list[Score]:
         """The score of these slots on the test set, with their best or their current weights."""
-        index_KN = self._test_N.expand(len(slots), -1)
         rows_KP, buffers = (self._best_KP, self._best_buffers) if which == "best" else (self.rows_KP, self.buffers)
         weights, buffers = views(rows_KP[slots], self._layout), {name: buffer[slots] for name, buffer in buffers.items()}
-        loss_K, correct_KC = self._score(weights, buffers, self._data_set.test, index_KN)
-        labels_N = self._data_set.test_labels[self._test_N]
-        return [score_of(loss, correct_C, labels_N) for loss, correct_C in zip(loss_K.tolist(), correct_KC, strict=True)]
+        total_K = torch.zeros(len(slots), dtype=torch.float64, device=self.device)
+        correct_KC = torch.zeros(len(slots), self._template.data.num_classes, dtype=torch.int64, device=self.device)
+        for index_KB in self._test_N.expand(len(slots), -1).split(_EVAL_BATCH[self.device.type], dim=1):
+            losses_K, is_correct_KB, labels_KB = self._answers(weights, buffers, self._data_set.test, index_KB)
+            total_K += losses_K
+            correct_KC.scatter_add_(1, labels_KB, is_correct_KB.long())
+        means, labels_N = (total_K / len(self._test_N)).tolist(), self._data_set.test_labels[self._test_N]
+        return [score_of(mean, correct_C, labels_N) for mean, correct_C in zip(means, correct_KC, strict=True)]
 
     def train_step(self, index_KB: Tensor, rate_K1: Tensor) -> tuple[Tensor, Tensor]:
         """Take one step. Return each run's loss and number of correct answers, computed before the update."""
@@ -194,26 +195,9 @@ class Block:
     def _validate_batch(self, _: Tensor, columns_B: Tensor) -> None:
         index_KB = self._valid_KN.index_select(1, columns_B)
         # Validation images come from the training images, too.
-        self._add_scores(self.weights, self.buffers, self._data_set.train, index_KB, self._valid_loss_K, self._valid_correct_K)
-
-    @torch.inference_mode()
-    def _score(self, weights: Weights, buffers: Weights, part: Part, index_KN: Tensor) -> tuple[Tensor, Tensor]:
-        """Each run's mean loss, and number of correct answers in each class."""
-        total_K = torch.zeros(len(index_KN), dtype=torch.float64, device=self.device)
-        correct_KC = torch.zeros(len(index_KN), self._template.data.num_classes, dtype=torch.int64, device=self.device)
-        for index_KB in index_KN.split(_EVAL_BATCH[self.device.type], dim=1):
-            losses_K, is_correct_KB, labels_KB = self._answers(weights, buffers, part, index_KB)
-            total_K += losses_K
-            correct_KC.scatter_add_(1, labels_KB, is_correct_KB.long())
-        return total_K / index_KN.shape[1], correct_KC
-
-    def _add_scores(
-        self, weights: Weights, buffers: Weights, part: Part, index_KB: Tensor, total_K: Tensor, correct_K: Tensor
-    ) -> None:
-        """Add each run's losses and correct answers to the totals."""
-        losses_K, is_correct_KB, _ = self._answers(weights, buffers, part, index_KB)
-        total_K += losses_K
-        correct_K += is_correct_KB.sum(dim=1)
+        losses_K, is_correct_KB, _ = self._answers(self.weights, self.buffers, self._data_set.train, index_KB)
+        self._valid_loss_K += losses_K
+        self._valid_correct_K += is_correct_KB.sum(dim=1)
 
     def _answers(self, weights: Weights, buffers: Weights, part: Part, index_KB: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The sum of each run's losses, which answers are correct, and the labels."""
@@ -244,11 +228,6 @@ class Block:
             _to(self.device, torch.stack([draw_mask(*call, random["dropout"]) for random in self._random]))
             for call in self._dropout_calls[num_images]
         ]
-
-    def _stacked(self, tensor: Tensor) -> Tensor:
-        """Room for a tensor of each run."""
-        dtype = self._dtype if tensor.dtype == torch.float32 else tensor.dtype
-        return torch.zeros(self.num_slots, *tensor.shape, dtype=dtype, device=self.device)
 
     def _check_recordings(self) -> None:
         """Replay a few batches, run the same batches without graphs, compare the results, and undo the changes.

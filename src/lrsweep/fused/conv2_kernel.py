@@ -93,7 +93,7 @@ def convolve_and_pool(
     """[K, B, Y, X, O]: a 3 × 3 convolution without padding, then 2 × 2 max pooling, bias and ReLU. Differentiable, in float32.
 
     Only the runs in `active_A` (int32, on the device, each at most once) are computed. The results and gradients of all others
-    are zero. `weight_KOIRS` and `bias_KO` are views of the runs' rows (stacked_cnn.views). I and O are powers of two, and
+    are zero. `weight_KOIRS` and `bias_KO` are views of the runs' rows (rows.views). I and O are powers of two, and
     multiples of the tiles' widths.
     """
     _, _, height, width, num_in = x_KBHWI.shape

@@ -20,7 +20,7 @@ from lrsweep.config import LayerFactors, RunConfig
 from lrsweep.data.dataset import DataSet
 from lrsweep.fused.active_run import ActiveRun, EpochSeconds
 from lrsweep.fused.block import BLOCK_SLOTS, Block, EpochResult
-from lrsweep.fused.stacked_cnn import row_layout
+from lrsweep.fused.rows import row_layout
 from lrsweep.records import Outcome, State
 from lrsweep.training.models import build_model
 from lrsweep.training.solo import Score

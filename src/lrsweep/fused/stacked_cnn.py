@@ -1,80 +1,26 @@
-"""The documents' CNN for K runs at once: plain functions of tensors whose first axis is the run. Other networks use the same
-rows of floats and losses (stacked_module.py).
+"""The documents' CNN for K runs at once: plain functions of tensors whose first axis is the run.
 
 A convolution is computed by im2col and a batched matrix product, in NHWC. Grouped convolutions, which vmap would also use, often
 have a slow backward pass. No operation mixes runs, so a run that diverges does not affect the others.
 
 Shapes: K runs, B batch, H × W pixels, I and O channels or features in and out, R × S pixels of a kernel, M = B·H·W rows,
-J = R·S·I columns, C channels of images or classes, P floats per run, N pixels.
+J = R·S·I columns, C channels of images or classes, N pixels.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from lrsweep.config import LossConfig, ModelConfig
+from lrsweep.config import ModelConfig
+from lrsweep.fused.rows import Weights
 from lrsweep.training.models import ACTIVATIONS
 
-Weights = dict[str, Tensor]  # name in the module's state dict → [K, *shape in the module]
-
-ALIGNMENT = 32  # floats: each tensor of a row starts at a multiple of 128 bytes, which allows wide loads on a GPU
 _SIDE = 3  # pixels of every kernel
 _ROWS_PER_PART = 1024  # at most, in a weight gradient
-
-
-@dataclass(frozen=True)
-class RowLayout:
-    """Where each trained parameter is stored in its run's row of floats. The gaps between them stay zero."""
-
-    places: dict[str, tuple[int, torch.Size]]  # name → first float, shape
-    num_floats: int
-
-    def groups(self, name: str) -> slice:
-        """The tensor's place in groups of ALIGNMENT floats. No two tensors share a group."""
-        start, shape = self.places[name]
-        return slice(start // ALIGNMENT, -(-(start + shape.numel()) // ALIGNMENT))
-
-
-def row_layout(model: nn.Module) -> RowLayout:
-    places, end = {}, 0
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            places[name] = end, parameter.shape
-            end += -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
-    return RowLayout(places, end)
-
-
-def views(rows_KP: Tensor, layout: RowLayout) -> Weights:
-    """Every tensor of every run, as views of the rows. Kernels are stored as [O, R, S, I]: channels_last, as in solo."""
-    weights = {}
-    for name, (start, shape) in layout.places.items():
-        flat = rows_KP[:, start : start + shape.numel()]
-        if len(shape) == 4:
-            num_out, num_in, height, width = shape
-            weights[name] = flat.unflatten(1, (num_out, height, width, num_in)).permute(0, 1, 4, 2, 3)
-        else:
-            weights[name] = flat.view(len(flat), *shape)
-    return weights
-
-
-def write_rows(parts: Iterable[Tensor], rows_KP: Tensor) -> None:
-    """The inverse of `views`: write the tensors of every run, in the order of the layout, into its row in one pass."""
-    pieces = []
-    for part in parts:
-        pieces.append(_as_stored(part).reshape(len(part), -1))
-        if gap := -pieces[-1].shape[1] % ALIGNMENT:
-            pieces.append(rows_KP.new_zeros(len(rows_KP), gap))
-    torch.cat(pieces, dim=1, out=rows_KP)
-
-
-def _as_stored(weight: Tensor) -> Tensor:
-    """The weights of kernels [K, O, I, R, S] in the order [K, O, R, S, I]."""
-    return weight.permute(0, 1, 3, 4, 2) if weight.dim() == 5 else weight
 
 
 def forward_cnn(
@@ -132,30 +78,6 @@ def _normalise(x_KBHWO: Tensor, norm: str, weights: Weights, buffers: Weights, *
     return x_KBOHW.permute(0, 1, 3, 4, 2)
 
 
-def losses_of(config: LossConfig, logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
-    """[K]: the mean loss of each run's batch. The same as losses.loss_of for each run."""
-    if config.name == "double_softmax":
-        logits_KBC = logits_KBC.softmax(dim=2)
-    losses_M = F.cross_entropy(logits_KBC.flatten(0, 1), labels_KB.flatten(), reduction="none")
-    return losses_M.view_as(labels_KB).mean(dim=1)
-
-
-def penalties_of(config: LossConfig, weights: Weights) -> Tensor:
-    """[K]: the same as losses.penalty for each run."""
-
-    def sum_per_run(tensor: Tensor) -> Tensor:
-        return tensor.sum(dim=tuple(range(1, tensor.dim())))
-
-    penalised = [weight for weight in weights.values() if weight.dim() > 2]  # [K, out, in, …]; a bias is [K, out]
-    terms = [config.l1 * sum_per_run(w.abs()) + config.l2 / 2 * sum_per_run(w.square()) for w in penalised]
-    return torch.stack(terms).sum(dim=0)
-
-
-def num_correct(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
-    """[K]: the number of correct answers of each run."""
-    return (logits_KBC.argmax(dim=2) == labels_KB).sum(dim=1)
-
-
 def _product(x_KMJ: Tensor, weight_KOJ: Tensor) -> Tensor:
     """[K, M, O]: x · weightᵀ for each run."""
     product_KMO: Tensor = _Product.apply(x_KMJ, weight_KOJ)
@@ -195,7 +117,7 @@ def _convolve(x_KBHWI: Tensor, weight_KOIRS: Tensor) -> Tensor:
     """[K, B, H-2, W-2, O]: without padding and without bias."""
     num_runs, num_images, height, width, _ = x_KBHWI.shape
     columns_KMJ: Tensor = _Columns.apply(x_KBHWI)
-    out_KMO = _product(columns_KMJ, _as_stored(weight_KOIRS).flatten(2))
+    out_KMO = _product(columns_KMJ, weight_KOIRS.permute(0, 1, 3, 4, 2).flatten(2))
     return out_KMO.view(num_runs, num_images, height - _SIDE + 1, width - _SIDE + 1, -1)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lrsweep.fused.stacked_cnn import Weights
+from lrsweep.fused.rows import Weights
 from lrsweep.training.dropout import DropoutMasks
 
 

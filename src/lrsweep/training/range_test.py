@@ -7,14 +7,12 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lrsweep.config import FindConfig, RunConfig
 from lrsweep.data.dataset import Part, batch_order
-from lrsweep.data.seeding import generator
 from lrsweep.records import RangeTest, RangeTestEnd
-from lrsweep.training.solo import new_learner, train_step
+from lrsweep.training.solo import Learner, new_learner, own_draws, train_step
 
 _MAX_RISE = 4  # stop when the smoothed loss is more than this many times its minimum so far, as fastai does
 
@@ -40,7 +38,7 @@ class MovingAverage:
         return self._sum / self._weight
 
 
-def range_test(run: RunConfig, train: Part, find: FindConfig, on_step: Callable[[], None] = lambda: None) -> RangeTest:
+def range_test(run: RunConfig, train: Part, find: FindConfig, on_step: Callable[[], object] = lambda: None) -> RangeTest:
     """Train a fresh model with rising rates. A sweep's run with the same seed has the same initial weights and batches."""
     learner = new_learner(run, train.images.device, train.black)
     average = MovingAverage(find.smoothing)
@@ -48,25 +46,25 @@ def range_test(run: RunConfig, train: Part, find: FindConfig, on_step: Callable[
     losses: list[float] = []
     smoothed: list[float] = []
     end: RangeTestEnd = "high"
-    for rate, (images_BCHW, labels_B) in zip(rising_rates(find), _batches(run, train), strict=False):
-        loss = train_step(learner, images_BCHW, labels_B, rate)[0].item()
-        if not math.isfinite(loss):
-            end = "not_finite"
-            break
-        rates.append(rate)
-        losses.append(loss)
-        smoothed.append(average.after(loss))
-        on_step()
-        if smoothed[-1] > _MAX_RISE * min(smoothed):
-            end = "loss_rose"
-            break
+    with own_draws(learner):
+        for rate, (images_BCHW, labels_B) in zip(rising_rates(find), _batches(learner, train), strict=False):
+            loss = train_step(learner, images_BCHW, labels_B, rate)[0].item()
+            if not math.isfinite(loss):
+                end = "not_finite"
+                break
+            rates.append(rate)
+            losses.append(loss)
+            smoothed.append(average.after(loss))
+            on_step()
+            if smoothed[-1] > _MAX_RISE * min(smoothed):
+                end = "loss_rose"
+                break
     return RangeTest(seed=run.seed, rates=tuple(rates), losses=tuple(losses), smoothed=tuple(smoothed), end=end)
 
 
-def _batches(run: RunConfig, train: Part) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(learner: Learner, train: Part) -> Iterator[tuple[Tensor, Tensor]]:
     """Shuffled batches, epoch after epoch, without end."""
-    order: torch.Generator = generator(run.seed, "order")
     while True:
-        for indices in batch_order(len(train), run.training.batch_size, order):
+        for indices in batch_order(len(train), learner.run.training.batch_size, learner.random["order"]):
             chosen = indices.to(train.images.device)
             yield train.images[chosen], train.labels[chosen]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lrsweep.config import LossConfig, RunConfig
 from lrsweep.data.augmentation import augment
 from lrsweep.data.dataset import Part, Split, batch_order
-from lrsweep.data.seeding import generator
+from lrsweep.data.seeding import generator, training_generators
 from lrsweep.records import EpochRecord, Outcome, State, StopReason
 from lrsweep.training.clock import Clock
 from lrsweep.training.dropout import DropoutMasks, draw_mask
@@ -48,9 +48,7 @@ class Learner:
     run: RunConfig
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    order: torch.Generator
-    augmentation: torch.Generator
-    dropout: torch.Generator
+    random: dict[str, torch.Generator]  # by purpose
     pace: Pace
     black: Sequence[float]  # see Part.black
     plateau: PlateauState = field(default_factory=PlateauState)
@@ -64,9 +62,7 @@ def new_learner(run: RunConfig, device: torch.device, black: Sequence[float] = (
         run=run,
         model=model,
         optimizer=build_optimizer(run.optimizer, layer_groups(run.optimizer, model)),
-        order=generator(run.seed, "order"),
-        augmentation=generator(run.seed, "augmentation"),
-        dropout=generator(run.seed, "dropout"),
+        random=training_generators(run.seed),
         pace=pace_of(run),
         black=black,
     )
@@ -101,7 +97,7 @@ class _Progress:
             "model": learner.model.state_dict(),
             "optimizer": learner.optimizer.state_dict(),
             "best_weights": self.best_weights,
-            "generators": {name: random.get_state() for name, random in _generators(learner).items()},
+            "generators": {purpose: random.get_state() for purpose, random in learner.random.items()},
             "num_epochs": learner.num_epochs,
             "num_steps": learner.num_steps,
             "plateau": asdict(learner.plateau),
@@ -118,8 +114,8 @@ class _Progress:
         learner = self.learner
         learner.model.load_state_dict(state["model"])
         learner.optimizer.load_state_dict(state["optimizer"])
-        for name, random in _generators(learner).items():
-            random.set_state(state["generators"][name])
+        for purpose, random in learner.random.items():
+            random.set_state(state["generators"][purpose])
         learner.num_epochs, learner.num_steps = state["num_epochs"], state["num_steps"]
         learner.plateau = PlateauState(**state["plateau"])
         self.best_weights = state["best_weights"]
@@ -127,10 +123,6 @@ class _Progress:
         self.curve = [EpochRecord(**epoch) for epoch in state["curve"]]
         self.num_finite, self.last_finite_loss = state["num_finite"], state["last_finite_loss"]
         self.clock.wall_seconds, self.clock.cpu_seconds = state["wall_seconds"], state["cpu_seconds"]
-
-
-def _generators(learner: Learner) -> dict[str, torch.Generator]:
-    return {"order": learner.order, "augmentation": learner.augmentation, "dropout": learner.dropout}
 
 
 class _Scored(NamedTuple):
@@ -169,7 +161,8 @@ def train(
             on_epoch(progress.curve[-1])
         if progress.stop_reason is None:
             on_state(progress.state)
-    scored = _score_test(progress, split.test)
+    with own_draws(learner):
+        scored = _score_test(progress, split.test)
     if run.training.score in scored:
         on_weights(scored[run.training.score].weights)
     return _outcome(progress, scored)
@@ -180,7 +173,7 @@ def _one_epoch(progress: _Progress, split: Split) -> None:
     learner, clock = progress.learner, progress.clock
     is_validated = learner.run.training.validates(progress.stopping.epoch + 1)
     before = clock.wall_seconds
-    with clock:
+    with clock, own_draws(learner):
         losses, trained = train_epoch(learner, split.train)
         valid = evaluate(learner.run, learner.model, split.valid) if is_validated else None
         finite = list(takewhile(math.isfinite, losses))
@@ -246,27 +239,26 @@ def _outcome(progress: _Progress, scored: dict[str, _Scored]) -> Outcome:
     )
 
 
-def train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
-    """Train on every image once. Return the loss of each step, and the mean loss and accuracy over the images."""
-    with _own_draws(learner, train.images.device):
-        return _train_epoch(learner, train)
-
-
 @contextmanager
-def _own_draws(learner: Learner, device: torch.device) -> Iterator[None]:
-    """Whatever else the network draws, from PyTorch's global generators, depends on the run's seed and the epoch only."""
-    if learner.run.model.target is None:  # draws nothing else
+def own_draws(learner: Learner) -> Iterator[None]:
+    """What an own network draws from PyTorch's global generators depends only on the run's seed and the number of epochs so far.
+
+    Afterwards, the generators are as before. For dropout, a network draws from `learner.random` instead.
+    """
+    if learner.run.model.target is None:  # draws nothing from them
         yield
         return
+    device = next(learner.model.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(generator(learner.run.seed, f"forward {learner.num_epochs}").initial_seed())
         yield
 
 
-def _train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
+def train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
+    """Train on every image once. Return the loss of each step, and the mean loss and accuracy over the images."""
     run, device = learner.run, train.images.device
     batch_size = batch_size_at(run.schedule, run.training.batch_size, learner.num_epochs)
-    batches = [indices.to(device) for indices in batch_order(len(train), batch_size, learner.order)]
+    batches = [indices.to(device) for indices in batch_order(len(train), batch_size, learner.random["order"])]
     losses = torch.empty(len(batches), device=device)  # read once per epoch, so that a GPU does not wait after each step
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
     for i, indices in enumerate(batches):
@@ -286,8 +278,8 @@ def train_step(learner: Learner, images_BCHW: Tensor, labels_B: Tensor, lr: floa
     learner.optimizer.zero_grad()
     model.train()
     with _autocast(run, images_BCHW.device):
-        images_BCHW = augment(run.data, images_BCHW, learner.augmentation, learner.black)
-        with DropoutMasks(partial(draw_mask, generator=learner.dropout)):
+        images_BCHW = augment(run.data, images_BCHW, learner.random["augmentation"], learner.black)
+        with DropoutMasks(partial(draw_mask, generator=learner.random["dropout"])):
             logits_BC = model(images_BCHW)
         loss = loss_of(run.loss, logits_BC, labels_B)
     _with_penalty(run.loss, loss, model).backward()
@@ -333,8 +325,9 @@ def _warm_up(run: RunConfig, split: Split) -> None:
     One full batch and the short last batch are enough: PyTorch selects kernels again only for a new batch size.
     """
     learner = new_learner(run, split.train.images.device, split.train.black)
-    train_epoch(learner, _full_and_last(split.train, run.training.batch_size))
-    evaluate(run, learner.model, _full_and_last(split.valid, _eval_batch(split.train.images.device)))
+    with own_draws(learner):
+        train_epoch(learner, _full_and_last(split.train, run.training.batch_size))
+        evaluate(run, learner.model, _full_and_last(split.valid, _eval_batch(split.train.images.device)))
 
 
 def _full_and_last(part: Part, batch_size: int) -> Part:

@@ -5,8 +5,8 @@ import math
 import re
 from collections.abc import Sequence
 
-from lrsweep.analysis.block_design import METRICS
 from lrsweep.analysis.claims import Claim, Judged, Result, Test
+from lrsweep.analysis.metrics import METRICS
 from lrsweep.analysis.plan import PAIRED_SD, detectable
 from lrsweep.analysis.shortfall import MAX_SEEDS
 from lrsweep.analysis.verdicts import DELTA, POWER, Effect, Word

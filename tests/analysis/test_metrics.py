@@ -1,10 +1,10 @@
-"""The validation accuracy that runs are timed to reach."""
+"""The validation accuracy that runs are timed to reach. test_block_design.py tests the metrics themselves."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsweep.analysis.time_to_target import target_below
+from lrsweep.analysis.metrics import target_below
 
 
 @pytest.mark.parametrize(
