@@ -45,10 +45,11 @@ def run_all(
     If a worker dies, its runs are tried again. A run that still has no record is reported and left missing. If a
     program fails, its unfinished runs run solo with `fallback`; otherwise the sweep ends with SweepIncomplete.
     """
-    with _connected(init) as ray:
-        with _as_config_error("hydra.launcher.ray.remote"):
-            train = ray.remote(**remote)(_remote.train)
-            train_fused = ray.remote(**remote | {"num_returns": "streaming", "max_retries": 0})(_remote.train_fused)
+    ray = _imported(init)
+    with _as_config_error("hydra.launcher.ray.remote"):  # refuses wrong options before Ray starts, which takes seconds
+        train = ray.remote(**remote)(_remote.train)
+        train_fused = ray.remote(**remote | {"num_returns": "streaming", "max_retries": 0})(_remote.train_fused)
+    with _connected(ray, init):
         _require_room(ray.nodes(), remote, is_private=init.get("address") == "local")
         places = num_places(ray.cluster_resources(), remote)
         progress = Progress(len(jobs), done, f"{places} at a time by Ray")
@@ -204,26 +205,33 @@ def num_places(resources: dict[str, float], remote: dict[str, Any]) -> int:
     return max(1, min((int(resources.get(kind, 0) / number) for kind, number in needed.items() if number), default=1))
 
 
-@contextmanager
-def _connected(init: dict[str, Any]) -> Iterator[Any]:
-    """Connect to a running Ray, or start Ray here and stop it at the end."""
+def _imported(init: dict[str, Any]) -> Any:
+    """Import Ray. Raises ConfigError if there is no cluster at `address`."""
     if init.get("address") == "local":
         # Ray reads these variables on import. The first one is meant for Windows and macOS, where Ray supports a single machine.
         # The value 0 keeps all ports on loopback, on Linux as well. The token keeps other users of this machine out.
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token}
+    else:
+        _require_listener(str(init.get("address")))
+    import ray
+
+    return ray
+
+
+@contextmanager
+def _connected(ray: Any, init: dict[str, Any]) -> Iterator[None]:
+    """Connect to a running Ray, or start Ray here and stop it at the end."""
+    if init.get("address") == "local":
         ends_with_sweep: AbstractContextManager[None] = _killed_with_this_process()
     else:
         init = {name: value for name, value in init.items() if name not in _NEW_CLUSTER_ONLY}
-        _require_listener(str(init.get("address")))
         ends_with_sweep = nullcontext()
-    import ray
-
     with ends_with_sweep:
         try:
             with _as_config_error("hydra.launcher.ray.init", ConnectionError, RuntimeError, ray.exceptions.RayError):
                 ray.init(**init)
-            yield ray
+            yield
         finally:
             ray.shutdown()
 
