@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from at_work import WITHOUT_REPORT, default_interrupt
+from at_work import default_interrupt, lrsweep_in_process
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.fresh import plan_fresh_runs
@@ -35,13 +35,13 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small study that learns at one of its two rates, its confirmation, and its runs without early stopping."""
     folder = tmp_path_factory.mktemp("a study")
-    swept = python(folder, *WITHOUT_REPORT, "-m", "study.name=small", "optimizer.lr=1e-6,1e-2", "seed=0,1", *BRIEF)
-    assert swept.returncode == 0, swept.stderr
+    code, _, err = lrsweep_in_process(folder, "-m", "study.name=small", "optimizer.lr=1e-6,1e-2", "seed=0,1", *BRIEF)
+    assert code == 0, err
     confirmed = python(folder, "-m", "lrsweep.cli.confirm", "study=small", "seeds=2", f"machine.data_dir={ROOT / 'data'}")
     assert confirmed.returncode == 0, confirmed.stderr
     budget = ["study=budget", "study.name=small/budget", "grid.start=-6", "grid.stop=-2", "grid.step=4"]
-    fixed = python(folder, *WITHOUT_REPORT, *budget, *BRIEF, "training.patience=4")
-    assert fixed.returncode == 0, fixed.stderr
+    code, _, err = lrsweep_in_process(folder, *budget, *BRIEF, "training.patience=4")
+    assert code == 0, err
     return folder / "results" / "small"
 
 
@@ -222,8 +222,8 @@ ARMS = [*SMALL, "study=restarts", "training.max_epochs=10", f"machine.data_dir={
 def arms(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of the study after tuning and confirming, and the output of lrsweep-confirm."""
     folder = tmp_path_factory.mktemp("arms")
-    tuned = python(folder, *WITHOUT_REPORT, *ARMS, "optimizer.lr=1e-6,1e-2")
-    assert tuned.returncode == 0, tuned.stderr
+    code, _, err = lrsweep_in_process(folder, *ARMS, "optimizer.lr=1e-6,1e-2")
+    assert code == 0, err
     confirmed = python(folder, *CONFIRM_ARMS)
     assert confirmed.returncode == 0, confirmed.stderr
     return folder / "results" / "restarts", confirmed.stdout
