@@ -38,7 +38,7 @@ _FIRST = (
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files of `_FIRST` first. Without --loadscope-reorder, xdist hands out the files in this order."""
+    """Put the files of `_FIRST` first. With --no-loadscope-reorder, xdist hands out the files in this order."""
 
     def rank(item: pytest.Item) -> int:
         file = str(item.path.relative_to(ROOT / "tests"))
