@@ -93,12 +93,12 @@ def blocks_or_ignores(number: signal.Signals, pid: int) -> bool:
     return bool((int(lines["SigBlk"], 16) | int(lines["SigIgn"], 16)) & 1 << (number - 1))
 
 
-def until(condition: Callable[[], object], seconds: float = 120) -> None:
-    """Wait until the condition is true; fail after `seconds`."""
+def until(condition: Callable[[], object], seconds: float = 120, every: float = 0.02) -> None:
+    """Wait until the condition is true; fail after `seconds`. It is checked every `every` seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true in time"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def processes() -> dict[int, int]:

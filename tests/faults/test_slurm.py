@@ -142,7 +142,7 @@ def test_time_limit(cluster: Slurm, tmp_path: Path, two_undisturbed: Path, recor
         jobs = cluster.active()
         for job in jobs:
             cluster.ask("scancel", "--signal=USR2", job)
-        until(lambda: all(cluster.states()[job] == "PENDING" for job in jobs))
+        until(lambda: all(cluster.states()[job] == "PENDING" for job in jobs), every=0.2)
         cluster.begin_again(jobs)
         code, _, err = finish(process)
     assert code == 0, err
@@ -159,7 +159,7 @@ def test_node_dies(
         jobs = cluster.active()
         before = cluster.job_processes()
         cluster.ask("scontrol", "update", "nodename=node", "state=down", "reason=test")  # Slurm would need minutes to notice
-        until(lambda: all(cluster.states()[job] == "PENDING" for job in jobs) and not alive(before))
+        until(lambda: all(cluster.states()[job] == "PENDING" for job in jobs) and not alive(before), every=0.2)
         cluster.stop("slurmd")
         cluster.start_node()
         cluster.begin_again(jobs)
