@@ -67,8 +67,9 @@ reference: $(READY) ## pack results/reference, rebuild its report and audit, upd
 data: $(READY) ## download MNIST into data/ and verify its checksums
 	@$(PY) -m lrsweep.data.download data
 
-# One process per core, at most four. The tests of a file stay together, because most share fixtures.
-PYTEST = $(PY) -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
+# One process more than cores, because many tests wait for Slurm, Ray or a browser; at most four. The tests of a file stay together,
+# because most share fixtures. tests/conftest.py puts the longest files first.
+PYTEST = $(PY) -m pytest --numprocesses=$$(( $$(getconf _NPROCESSORS_ONLN) + 1 )) --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 test: $(READY) data ## all tests except those that need the network
 	@$(PYTEST) -m "not network" $(ARGS)

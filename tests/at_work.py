@@ -6,11 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+
+from hydra_plugins.lrsweep_launchers import _core
+from lrsweep.cli import main
 from lrsweep.records import RunRecord
 from lrsweep.storage import store
 
@@ -61,17 +67,38 @@ def lrsweep(folder: Path, *overrides: str, **options: Any) -> tuple[int, str, st
         return finish(process)
 
 
+def lrsweep_in_process(folder: Path, *overrides: str, draws_report: bool = False) -> tuple[int, str, str]:
+    """Run `lrsweep …` in this process, which has imported PyTorch already. Runs still get processes. Returns the same as lrsweep.
+
+    This is faster, because the start of a command takes longer than a few small runs. The runs' processes start in the test
+    session's working directory, so `results_dir` must be absolute.
+    """
+    out, err, code = StringIO(), StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["lrsweep", f"machine.results_dir={folder / 'results'}", *overrides])
+        patch.setenv("HYDRA_FULL_ERROR", "0")  # main() changes it
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        if not draws_report:
+            patch.setattr(_core, "report_command", lambda app_config: ["true"])
+        try:
+            main.main()
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return code, out.getvalue(), err.getvalue()
+
+
 def blocks_or_ignores(number: signal.Signals, pid: int) -> bool:
     lines = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return bool((int(lines["SigBlk"], 16) | int(lines["SigIgn"], 16)) & 1 << (number - 1))
 
 
-def until(condition: Callable[[], object], seconds: float = 120) -> None:
-    """Wait until the condition is true; fail after `seconds`."""
+def until(condition: Callable[[], object], seconds: float = 120, every: float = 0.02) -> None:
+    """Wait until the condition is true; fail after `seconds`. It is checked every `every` seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true in time"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def processes() -> dict[int, int]:

@@ -9,10 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
-from at_work import command_of, processes, until
+from at_work import command_of, processes
+from at_work import until as wait_until
+
+until = partial(wait_until, every=0.2)  # asking Slurm takes CPU time, which its jobs need
 
 has_slurm = pytest.mark.skipif(
     not all(map(shutil.which, ("sbatch", "slurmctld", "slurmd", "munged"))) or os.getuid() != 0,

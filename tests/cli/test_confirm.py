@@ -5,12 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from at_work import WITHOUT_REPORT, default_interrupt
+from at_work import default_interrupt, lrsweep_in_process
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.fresh import plan_fresh_runs
@@ -31,17 +31,36 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+def confirm_in_process(folder: Path, *words: str) -> str:
+    """Run lrsweep-confirm and its sweep in this process, without reports. Returns what the sweep prints."""
+    printed = []
+
+    def run_to_end(command: list[str], environment: Mapping[str, str]) -> int:
+        if command[2] == "lrsweep":  # the other command writes the study's report
+            code, out, err = lrsweep_in_process(folder, *command[3:])
+            assert code == 0, err
+            printed.append(out)
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(confirm, "run_to_end", run_to_end)
+        patch.setattr(sys, "argv", ["lrsweep-confirm", *words, f"machine.results_dir={folder / 'results'}"])
+        confirm.main()
+    (out,) = printed
+    return out
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small study that learns at one of its two rates, its confirmation, and its runs without early stopping."""
+    """A small study that learns at one of its two rates, its confirmation, its runs without early stopping, and its report."""
     folder = tmp_path_factory.mktemp("a study")
-    swept = python(folder, *WITHOUT_REPORT, "-m", "study.name=small", "optimizer.lr=1e-6,1e-2", "seed=0,1", *BRIEF)
-    assert swept.returncode == 0, swept.stderr
-    confirmed = python(folder, "-m", "lrsweep.cli.confirm", "study=small", "seeds=2", f"machine.data_dir={ROOT / 'data'}")
-    assert confirmed.returncode == 0, confirmed.stderr
+    code, _, err = lrsweep_in_process(folder, "-m", "study.name=small", "optimizer.lr=1e-6,1e-2", "seed=0,1", *BRIEF)
+    assert code == 0, err
+    confirm_in_process(folder, "study=small", "seeds=2", f"machine.data_dir={ROOT / 'data'}")
     budget = ["study=budget", "study.name=small/budget", "grid.start=-6", "grid.stop=-2", "grid.step=4"]
-    fixed = python(folder, *WITHOUT_REPORT, *budget, *BRIEF, "training.patience=4")
-    assert fixed.returncode == 0, fixed.stderr
+    code, _, err = lrsweep_in_process(folder, *budget, *BRIEF, "training.patience=4")
+    assert code == 0, err
+    build(folder / "results" / "small")
     return folder / "results" / "small"
 
 
@@ -63,7 +82,7 @@ def test_the_report_quotes_the_fresh_seeds(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_report_quotes_the_runs_without_early_stopping(folder: Path) -> None:
-    report = build(folder).read_text()
+    report = (folder / "report.md").read_text()
     best = store.load(folder / "budget").query("lr == 1e-2")["valid_accuracy"].mean()
     section = report.split("## What does early stopping hide?")[1].split("\n## ")[0]
     assert "Here every run has 4 epochs" in section
@@ -222,14 +241,14 @@ ARMS = [*SMALL, "study=restarts", "training.max_epochs=10", f"machine.data_dir={
 def arms(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder of the study after tuning and confirming, and the output of lrsweep-confirm."""
     folder = tmp_path_factory.mktemp("arms")
-    tuned = python(folder, *WITHOUT_REPORT, *ARMS, "optimizer.lr=1e-6,1e-2")
-    assert tuned.returncode == 0, tuned.stderr
-    confirmed = python(folder, *CONFIRM_ARMS)
+    code, _, err = lrsweep_in_process(folder, *ARMS, "optimizer.lr=1e-6,1e-2")
+    assert code == 0, err
+    confirmed = python(folder, "-m", "lrsweep.cli.confirm", *CONFIRM_ARMS)
     assert confirmed.returncode == 0, confirmed.stderr
     return folder / "results" / "restarts", confirmed.stdout
 
 
-CONFIRM_ARMS = ["-m", "lrsweep.cli.confirm", "study=restarts", "seeds=3", f"machine.data_dir={ROOT / 'data'}"]
+CONFIRM_ARMS = ["study=restarts", "seeds=3", f"machine.data_dir={ROOT / 'data'}"]
 
 
 @pytest.mark.slow
@@ -241,6 +260,7 @@ def test_every_arm_runs_at_its_best_rate_on_the_same_fresh_seeds(arms: tuple[Pat
     settings = [name for name in DEFAULT_SETTINGS if name in fresh and name != "seed"]
     best = tuning[tuning["lr"] == 1e-2].drop_duplicates("schedule.name")
     assert fresh["lr"].tolist() == [1e-2] * 6
+    assert (arms[0] / "report.md").exists()  # of the whole study, after the sweep's own report
     assert set(map(tuple, fresh[settings].to_numpy())) == set(map(tuple, best[settings].to_numpy()))
 
 
@@ -256,9 +276,8 @@ def test_the_same_command_again_trains_nothing(arms: tuple[Path, str]) -> None:
         return {path: path.stat().st_mtime_ns for path in arms[0].rglob("runs/*.json")}
 
     before = written()
-    again = python(arms[0].parents[1], *CONFIRM_ARMS)
-    assert again.returncode == 0, again.stderr
-    assert "6 expected: 6 ok, 0 diverged, 0 failed, 0 missing" in again.stdout
+    printed = confirm_in_process(arms[0].parents[1], *CONFIRM_ARMS)
+    assert "6 expected: 6 ok, 0 diverged, 0 failed, 0 missing" in printed
     assert written() == before
 
 
@@ -266,7 +285,7 @@ def test_the_same_command_again_trains_nothing(arms: tuple[Path, str]) -> None:
 def test_an_incomplete_study_is_refused(arms: tuple[Path, str], tmp_path: Path) -> None:
     shutil.copytree(arms[0], tmp_path / "results" / "restarts")
     next((tmp_path / "results" / "restarts" / "runs").glob("*.json")).unlink()
-    refused = python(tmp_path, *CONFIRM_ARMS)
+    refused = python(tmp_path, "-m", "lrsweep.cli.confirm", *CONFIRM_ARMS)
     assert refused.returncode == 2
     assert refused.stderr.startswith("StoreError: results/restarts lacks 1 of its planned runs")
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import lrsweep
+from hydra_plugins.lrsweep_launchers import _core
 from lrsweep.cli.main import compose, to_app_config, with_own_groups
 from lrsweep.config import AppConfig, ConfigError, run_id
 from lrsweep.config.targets import source_hash
@@ -386,11 +387,15 @@ def test_an_edited_network_does_not_add_to_the_old_runs(
     assert "results/mine holds runs with other settings: model.source " in capsys.readouterr().err
 
 
-def test_the_command_and_python_give_the_same_table(lrsweep_command: Command, folder: Path) -> None:
+def test_the_command_and_python_give_the_same_table(
+    lrsweep_command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "my_nets.py").write_text(NET)
     write_arrays(folder / "scans.npz")
     words = ["data=arrays", "data.path=scans.npz", "model.target=my_nets:Net", "training.max_epochs=2"]
-    assert lrsweep_command("-m", "study.name=command", *words, *SIZES) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(_core, "report_command", lambda app: ["true"])
+        assert lrsweep_command("-m", "study.name=command", *words, *SIZES) == 0
     module = importlib.import_module("my_nets")
     for name, workers in (("one", 1), ("two", 2)):
         swept = lrsweep.sweep(

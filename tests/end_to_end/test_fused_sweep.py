@@ -10,8 +10,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from at_work import DATA, start, until
-from at_work import lrsweep as run_lrsweep
+from at_work import DATA, lrsweep_in_process, start, until
 
 from hydra_plugins.lrsweep_launchers import _core
 from lrsweep.records import RunRecord
@@ -31,7 +30,7 @@ def records(folder: Path) -> list[RunRecord]:
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fused")
-    code, out, err = run_lrsweep(folder, *RUNS, *FUSED)
+    code, out, err = lrsweep_in_process(folder, *RUNS, *FUSED, draws_report=True)
     assert code == 0, err
     assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
     assert "runs per second" in out

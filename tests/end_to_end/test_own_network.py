@@ -27,7 +27,7 @@ from torch import nn
 def block(num_in, num_out):
     return [nn.Conv2d(num_in, num_out, 3, padding=1), nn.BatchNorm2d(num_out), nn.ReLU()]
 """
-WORDS = ["-m", "data=arrays", "data.path=scans.npz", "model.target=my_nets:Net", "optimizer.lr=1e-3,1e-2", "seed=0,1"]
+WORDS = ["-m", "data=arrays", "data.path=scans.npz", "model.target=my_nets:Net", "optimizer.lr=1e-3,1e-2"]
 WORDS += ["training.max_epochs=2", "data.num_train=60"]
 
 

@@ -1,18 +1,10 @@
 """The sweep that the faults are tried on: five runs of two epochs (LONG: sixteen), two at a time."""
 
 import subprocess
-import sys
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
 
-import pytest
-import torch
-from at_work import DATA, lrsweep, num_lost, start
-
-from hydra_plugins.lrsweep_launchers import _core
-from lrsweep.cli import main
+from at_work import DATA, lrsweep, lrsweep_in_process, num_lost, start
 
 RecordLoss = Callable[..., None]
 Explore = Callable[..., int]
@@ -37,23 +29,8 @@ def sweep(folder: Path, *overrides: str, launcher: list[str] = POOL, **environme
 
 
 def sweep_in_process(folder: Path, *overrides: str, launcher: list[str] = POOL) -> tuple[int, str, str]:
-    """Run the same command in this process, which has imported PyTorch already, and draw no report. Runs still get processes.
-
-    These start in the test session's working directory, so `results_dir` must be absolute.
-    """
-    words = ["lrsweep", *SWEEP, *launcher, f"machine.results_dir={folder / 'results'}", *overrides]
-    out, err, code = StringIO(), StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", words)
-        patch.setenv("HYDRA_FULL_ERROR", "0")  # main() changes it
-        patch.setattr(torch.cuda, "is_available", lambda: False)
-        patch.setattr(_core, "report_command", lambda app_config: ["true"])
-        try:
-            main.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-    return code, out.getvalue(), err.getvalue()
+    """Run the same command in this process, without a report."""
+    return lrsweep_in_process(folder, *SWEEP, *launcher, *overrides)
 
 
 def num_lost_after_repeat(reference: Path, folder: Path, *overrides: str, launcher: list[str] = POOL) -> int:

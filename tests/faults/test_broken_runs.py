@@ -83,7 +83,7 @@ def test_with_fallback_the_runs_of_a_failed_program_run_solo(tmp_path: Path) -> 
 
 def test_runs_of_one_process_give_the_same_bits_as_runs_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU, runs share a process. Random numbers (dropout, augmentation) and modes (bf16) must not pass to the next run."""
-    overrides = ["optimizer.lr=1e-3", "model.dropout=0,0.5", "data.max_shift=0,2", "training.precision=fp32,bf16"]
+    overrides = ["optimizer.lr=1e-3", "model.dropout=0,0.5", "data.max_shift=2", "training.precision=fp32,bf16"]
     for name in ("own", "shared"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(_pool, "_trains_many", lambda machine, name=name: name == "shared")
@@ -91,5 +91,5 @@ def test_runs_of_one_process_give_the_same_bits_as_runs_of_their_own(tmp_path: P
         assert code == 0, err
     own, shared = (tmp_path / name / "results" / "lr" for name in ("own", "shared"))
     assert num_lost(shared, own) == 0
-    assert [record.environment["peak_memory_bytes"] for record in store.read(shared)] == [None] * 8
+    assert [record.environment["peak_memory_bytes"] for record in store.read(shared)] == [None] * 4
     assert all(record.environment["peak_memory_bytes"] for record in store.read(own))

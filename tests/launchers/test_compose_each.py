@@ -41,7 +41,7 @@ def sweep() -> Iterator[tuple[ConfigLoader, DictConfig]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=8, phases=[Phase.generate])  # shrinking an example would take minutes
+@settings(max_examples=4, phases=[Phase.generate])  # shrinking an example would take minutes
 @given(JOBS)
 def test_each_config_equals_the_one_that_hydra_composes(
     sweep: tuple[ConfigLoader, DictConfig], jobs: list[tuple[str | None, ...]]

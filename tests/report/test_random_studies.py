@@ -101,7 +101,7 @@ def check_facts(records: list[RunRecord], text: str, num_expected: int | None) -
 
 
 @pytest.mark.usefixtures("without_figures")
-@any_study(12)
+@any_study(8)
 @given(studies(), st.sampled_from(NAMES), st.sampled_from([None, 0, 2]), st.one_of(st.just(()), curves()))
 def test_any_study_has_a_report(study: Study, name: str, num_expected: int | None, tests: tuple[RangeTest, ...]) -> None:
     check_report(study, name, num_expected, tests)

@@ -1,6 +1,7 @@
 """The study files say what they cost and can detect, and `make studies` runs all of them."""
 
 import re
+from functools import cache
 
 import pytest
 from plan import PLANNED, path_of, plan, texts, with_plan
@@ -9,13 +10,16 @@ from studies import STUDIES, commands
 from lrsweep.analysis.claims import Test, num_sharing_level, read_claims
 from lrsweep.config import CONF_DIR
 
+CLAIMS = read_claims()
+plan = cache(plan)  # composing a study takes long, and several claims have the same
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("study", PLANNED)
 def test_a_study_opens_with_its_cost_and_what_it_can_detect(study: str) -> None:
     """After a change to a study or to the claims, run `make plan` to update the files."""
     text = path_of(study).read_text(encoding="utf-8")
-    assert with_plan(text, texts(plan(study), num_sharing_level(read_claims()))) == text
+    assert with_plan(text, texts(plan(study), num_sharing_level(CLAIMS))) == text
 
 
 @pytest.mark.slow
@@ -26,7 +30,7 @@ def test_the_plan_of_a_study_counts_its_runs() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("test", [claim.test for claim in read_claims() if claim.test], ids=lambda test: test.asks[:30])
+@pytest.mark.parametrize("test", [claim.test for claim in CLAIMS if claim.test], ids=lambda test: test.asks[:30])
 def test_a_claim_plans_the_seeds_that_its_study_runs(test: Test) -> None:
     planned = plan(test.study.removesuffix("/confirm"))
     assert test.num_planned == (planned.study.fresh_seeds if test.is_fresh else planned.num_seeds)

@@ -568,9 +568,9 @@ def test_a_sweep_logs_its_runs_to_wandb_and_prints_nothing_more(wandb: Any, tmp_
 
 
 @pytest.mark.slow
-def test_a_sweep_logs_its_runs_and_the_figures_of_its_report(tmp_path: Path) -> None:
+def test_a_sweep_logs_its_runs_and_the_figures_of_its_report(lrsweep: Callable[..., int], tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    sweep(tmp_path, "tracker=tensorboard")
+    assert lrsweep("-m", "study.name=s", "optimizer.lr=0.01,0.001", "tracker=tensorboard") == 0
     folder = tmp_path / "results" / "s"
     records = store.read(folder)
     assert {path.name for path in (folder / "tensorboard").iterdir()} == {"report", *map(run_name, records)}

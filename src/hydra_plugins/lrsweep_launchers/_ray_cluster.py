@@ -16,26 +16,33 @@ _CONNECT_SECONDS = 10
 _NEW_CLUSTER_ONLY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_memory")  # an existing cluster refuses them
 
 
-@contextmanager
-def connected(init: dict[str, Any]) -> Iterator[Any]:
-    """Connect to a running Ray, or start Ray here and stop it at the end."""
+def imported(init: dict[str, Any]) -> Any:
+    """Import Ray. Raises ConfigError if there is no cluster at `address`."""
     if init.get("address") == "local":
         # Ray reads these variables on import. The first one is meant for Windows and macOS, where Ray supports a single machine.
         # The value 0 keeps all ports on loopback, on Linux as well. The token keeps other users of this machine out.
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", **token}
+    else:
+        _require_listener(str(init.get("address")))
+    import ray
+
+    return ray
+
+
+@contextmanager
+def connected(ray: Any, init: dict[str, Any]) -> Iterator[None]:
+    """Connect to a running Ray, or start Ray here and stop it at the end."""
+    if init.get("address") == "local":
         ends_with_sweep: AbstractContextManager[None] = _killed_with_this_process()
     else:
         init = {name: value for name, value in init.items() if name not in _NEW_CLUSTER_ONLY}
-        _require_listener(str(init.get("address")))
         ends_with_sweep = nullcontext()
-    import ray
-
     with ends_with_sweep:
         try:
             with as_config_error("hydra.launcher.ray.init", ConnectionError, RuntimeError, ray.exceptions.RayError):
                 ray.init(**init)
-            yield ray
+            yield
         finally:
             ray.shutdown()
 

@@ -1,4 +1,7 @@
-"""If this folder is on PYTHONPATH, a Python process waits after each checkpoint that it writes."""
+"""If this folder is on PYTHONPATH, a Python process waits after each checkpoint that it writes.
+
+A Slurm job that was queued again does not wait: it only has to finish.
+"""
 
 import os
 import sys
@@ -7,7 +10,7 @@ from typing import Any
 
 
 def wait_after_a_checkpoint(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "os.rename" and str(arguments[1]).endswith(".checkpoint"):
+    if event == "os.rename" and str(arguments[1]).endswith(".checkpoint") and "SLURM_RESTART_COUNT" not in os.environ:
         time.sleep(float(os.environ.get("SECONDS_AFTER_A_CHECKPOINT", "0.8")))
 
 
