@@ -30,6 +30,7 @@ from lrsweep.analysis.findings import Findings, analyse
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.build import build
+from lrsweep.report.figures.style import KOREAN_FONT
 from lrsweep.report.texts.decision import chosen, decision_en
 from lrsweep.storage import store
 
@@ -54,7 +55,8 @@ def headings_in(report: str) -> list[str]:
 
 def assert_complete(folder: Path, figures: list[str]) -> str:
     """All files exist, the report shows these figures, and no text contains "nan". Returns the report."""
-    image_files = {f"figures/{name}{ending}" for name in figures for ending in (".png", ".svg", "-narrow.svg")}
+    endings = (".png", ".svg", "-narrow.svg", *([".ko.png"] if KOREAN_FONT else []))
+    image_files = {f"figures/{name}{ending}" for name in figures for ending in endings}
     assert set(report_in(folder)) - {"expected.json"} == TEXTS | image_files
     for name in TEXTS - {"runs.csv", "report.html", "report.ko.html"}:
         assert not re.search(r"\bnan\b", (folder / name).read_text(encoding="utf-8"), re.IGNORECASE), name

@@ -52,7 +52,7 @@ def build(folder: Path, study: str | None = None, delta: float | None = None, re
                 _write(folder / f"conclusions.{chosen}.md", _conclusions(tables.main))
             reports[chosen] = _markdown(folder, name, tables)
             _write(folder / file_name("report.md"), markdown_file(reports[chosen], "report.md"))
-    remove_figures_not_in(reports["en"], folder)
+    remove_figures_not_in("".join(reports.values()), folder)
     for chosen in reversed(LANGUAGES):  # report.html comes last: if it is new, everything is
         with language(chosen):
             page = render_page(title(name), reports[chosen], folder, _explorer(tables), "report.html", progress)
