@@ -32,7 +32,7 @@ def one_run(make_record: MakeRecord) -> list[RunRecord]:
 
 def test_the_answer_box_opens_with_the_decision(one_run: list[RunRecord]) -> None:
     title, _, *lines = title_and_answer("lr", tables_of(one_run, FOUND)).splitlines()
-    assert title == "# lr: which learning rate?"
+    assert title == "# Which learning rate for a small convolutional network on MNIST? (study lr)"
     assert lines[:-1] == [f"* **{question}** {text}" for question, text in decision_en(FOUND)]
     assert lines[-1] == "* **Fresh seeds:** none at the best rate yet (see `lrsweep-confirm --help`)"
 

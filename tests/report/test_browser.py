@@ -315,14 +315,17 @@ def test_in_dark_mode_text_and_figures_are_light_on_dark(driver: webdriver.Chrom
     assert page.evaluate("getComputedStyle(document.querySelector('.picture svg path')).fill") == DARK_PAPER
 
 
-def test_on_a_phone_the_answer_is_in_the_first_screen_and_tables_scroll_by_themselves(
+def test_on_a_phone_the_answer_is_in_the_first_screen_and_only_wide_tables_scroll_by_themselves(
     driver: webdriver.Chrome, path: Path
 ) -> None:
     page = Page(driver).open(path, PHONE)
     first = page.find(".answer li").rect
     assert first["y"] + first["height"] < PHONE[1]
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
     boxes = page.evaluate("[...document.querySelectorAll('.table')].map(box => getComputedStyle(box).overflowX)")
     assert set(boxes) == {"auto"}
+    small = "[...document.querySelectorAll('.table:not(:has(th:nth-child(5)))')]"
+    assert set(page.evaluate(f"{small}.map(box => box.scrollWidth - box.clientWidth)")) == {0}
 
 
 def test_the_chart_fits_when_a_phone_is_turned(driver: webdriver.Chrome, path: Path) -> None:

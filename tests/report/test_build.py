@@ -30,6 +30,7 @@ from lrsweep.analysis.findings import Findings, analyse
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.build import build
+from lrsweep.report.figures.style import KOREAN_FONT
 from lrsweep.report.texts.decision import chosen, decision_en
 from lrsweep.storage import store
 
@@ -54,7 +55,8 @@ def headings_in(report: str) -> list[str]:
 
 def assert_complete(folder: Path, figures: list[str]) -> str:
     """All files exist, the report shows these figures, and no text contains "nan". Returns the report."""
-    image_files = {f"figures/{name}{ending}" for name in figures for ending in (".png", ".svg", "-narrow.svg")}
+    endings = (".png", ".svg", "-narrow.svg", *([".ko.png"] if KOREAN_FONT else []))
+    image_files = {f"figures/{name}{ending}" for name in figures for ending in endings}
     assert set(report_in(folder)) - {"expected.json"} == TEXTS | image_files
     for name in TEXTS - {"runs.csv", "report.html", "report.ko.html"}:
         assert not re.search(r"\bnan\b", (folder / name).read_text(encoding="utf-8"), re.IGNORECASE), name
@@ -108,8 +110,9 @@ def test_a_report_has_all_its_parts_and_figures_in_order_and_no_old_figures(stud
 
 @pytest.mark.slow
 def test_a_report_names_its_study_and_counts_its_runs(study: Path, text: str) -> None:
-    assert text.startswith("# reference/lr: which learning rate?\n")
-    assert "<title>reference/lr: which learning rate?</title>" in (study / "report.html").read_text(encoding="utf-8")
+    title = "Which learning rate for a small convolutional network on MNIST? (study lr)"
+    assert text.startswith(f"# {title}\n")
+    assert f"<title>{title}</title>" in (study / "report.html").read_text(encoding="utf-8")
     grid = "46 learning rates × 3 seeds"
     assert f"276 runs of {grid} (cross_entropy) and {grid} (double_softmax): 258 ok, 18 diverged, 0 failed\n" in text
 
@@ -282,11 +285,11 @@ def test_a_study_whose_runs_all_diverged_has_a_report(tmp_path: Path) -> None:
     [("학습률 연구", "학습률 연구", "학습률 연구"), ("a<script>|`b`", r"a\<script\>\|\`b\`", "a&lt;script&gt;|`b`")],
     ids=["Korean with a space", "markup"],
 )
-def test_the_title_is_the_escaped_name_of_the_study(tmp_path: Path, name: str, title: str, html_title: str) -> None:
+def test_the_title_has_the_escaped_name_of_the_study(tmp_path: Path, name: str, title: str, html_title: str) -> None:
     store.save(tmp_path / name, record_of(1e-3, FAILED))
-    assert build(tmp_path / name).read_text().startswith(f"# {title}: which learning rate?\n")
+    assert build(tmp_path / name).read_text().splitlines()[0].endswith(f"on MNIST? (study {title})")
     page = (tmp_path / name / "report.html").read_text()
-    assert f"<title>{html_title}: which learning rate?</title>" in page
+    assert f"on MNIST? (study {html_title})</title>" in page
     assert page.count("<script") == 1
 
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import pytest
 from html_elements import Elements
 from languages import english_in, korean_in, numbers_in_tables
+from matplotlib.axes import Axes
 from synthetic_study import ARMS, FAILED, fill, fill_budget, record_of
 
 from lrsweep.analysis.claims import Claim, Test, read_claims, read_documents
@@ -19,10 +20,13 @@ from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.audit.build import build_audit
 from lrsweep.report.build import build
+from lrsweep.report.figures import files
+from lrsweep.report.figures.files import Figure, draw
+from lrsweep.report.figures.style import KOREAN_FONT
 from lrsweep.report.texts.claim_names import CLAIM_NAMES
 from lrsweep.report.texts.figure_words import FIGURE_WORDS, in_korean
 from lrsweep.report.texts.korean import KOREAN
-from lrsweep.report.texts.language import language, say, translated
+from lrsweep.report.texts.language import language, markdown_file, say, translated
 from lrsweep.report.texts.wording import counted, escaped
 from lrsweep.storage import store
 
@@ -179,7 +183,7 @@ def test_both_languages_have_the_same_numbers_figures_and_headings(folder: Path,
     english, korean = text_of(folder, f"{page}.md"), text_of(folder, f"{page}.ko.md")
     assert numbers_in_tables(english) == numbers_in_tables(korean)
     for shape in (r"\(figures/(.+)\.png\)", r"(?m)^#+ "):
-        assert re.findall(shape, english) == re.findall(shape, korean)
+        assert re.findall(shape, english) == re.findall(shape, korean.replace(".ko.png", ".png"))
     pictures = [
         [re.findall("<svg.*?</svg>", figure, re.S) for figure in text_of(folder, f"{page}{ending}.html").split("<figure>")[1:]]
         for ending in ("", ".ko")
@@ -188,6 +192,28 @@ def test_both_languages_have_the_same_numbers_figures_and_headings(folder: Path,
     assert drawings[0] == drawings[1]
     assert len(pictures[0]) == len(re.findall(r"\(figures/", english)) > 1
     assert all(pictures[0])
+
+
+@pytest.mark.parametrize("font", ["a font", None])
+def test_a_korean_text_has_korean_pictures_or_a_list_of_their_english_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, font: str | None
+) -> None:
+    """The letters themselves are drawn only if this machine has a Korean font."""
+    if font and not KOREAN_FONT:
+        pytest.skip("no Korean font (Debian: fonts-noto-cjk)")
+    monkeypatch.setattr(files, "KOREAN_FONT", font)
+    shown: list[str] = []
+
+    def plot(ax: Axes) -> Axes:
+        ax.set_xlabel("test accuracy")
+        monkeypatch.setattr(ax.xaxis.label, "draw", lambda renderer: shown.append(ax.get_xlabel()))
+        return ax
+
+    with language("ko"):
+        text = markdown_file(f"# 제목\n\n{draw(tmp_path, Figure('error', 'Error', '', plot))}", "report.md")
+    assert shown == (["테스트 정확도"] if font else [])
+    assert [path.name for path in tmp_path.rglob("*.png")] == (["error.ko.png"] if font else [])
+    assert ("(figures/error.ko.png)" in text) == ("* test accuracy: 테스트 정확도" not in text) == bool(font)
 
 
 @pytest.mark.slow
@@ -209,6 +235,12 @@ def test_the_words_in_the_figures_of_a_korean_page_are_korean(folder: Path, page
         ("20 fresh seeds", "새 시드 20개"),
         ("effect (percentage points; logarithmic beyond ±1)", "효과 (%p, ±1 밖은 로그 눈금)"),
         ("minimum/10: no suggestion", "minimum/10: 제안 없음"),
+        ("base against init=zero", "base, 비교 대상 init=zero"),
+        (
+            "slide, 100 steps: no suggestion among the rates that ran on 7 of 20 seeds",
+            "slide, 100 스텝 (시드 20개 중 7개에서는 실험한 학습률 가운데 제안이 없음)",
+        ),
+        ("my many seeds", "my many seeds"),
         ("valley: 0.0016", "valley: 0.0016"),
         ("my <arm> & {more}", "my <arm> & {more}"),
     ],

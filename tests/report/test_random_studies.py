@@ -23,7 +23,7 @@ from lrsweep.records import RangeTest, RunRecord
 from lrsweep.report import arm_comparison
 from lrsweep.report import build as report
 from lrsweep.report.audit import build as audit
-from lrsweep.report.figures.files import NARROW, Figure
+from lrsweep.report.figures.files import KOREAN, NARROW, Figure
 from lrsweep.report.range_test import draw as draw_range_tests
 from lrsweep.report.range_test import sweep_like, table_text
 from lrsweep.report.texts.claim_names import CLAIM_NAMES
@@ -70,9 +70,9 @@ def check_report(study: Study, name: str, num_expected: int | None, tests: tuple
             combined = score(combine(suggested), sweep_like(RunConfig(), folder))
             texts.append(table_text(combined))
         figures = set(re.findall(r"\(figures/(.+?)\.png\)", text))
-        drawn = {path.stem.removesuffix(NARROW) for path in folder.glob("figures/*")}
+        drawn = {path.stem.removesuffix(NARROW).removesuffix(KOREAN) for path in folder.glob("figures/*")}
         assert not drawn or drawn == figures
-        assert figures == set(re.findall(r"\(figures/(.+?)\.png\)", korean))
+        assert figures == set(re.findall(r"\(figures/(.+?)(?:\.ko)?\.png\)", korean))
         assert min((folder / page).stat().st_size for page in ("report.html", "report.ko.html")) > 1000
     for one in texts:
         assert not NOT_A_NUMBER.search(one), NOT_A_NUMBER.search(one)

@@ -161,7 +161,8 @@ def test_a_figure_becomes_png_svg_and_markdown_and_the_same_bytes_each_time(tmp_
 def test_figures_that_the_report_does_not_show_are_removed(tmp_path: Path) -> None:
     remove_figures_not_in("", tmp_path)  # no folder
     (tmp_path / "figures").mkdir()
-    for name in ("error.png", "error.svg", "error-narrow.svg", "old-error.png", "old-error-narrow.svg", "notes.txt"):
+    old = ("error.ko.png", "old-error.png", "old-error-narrow.svg")
+    for name in ("error.png", "error.svg", "error-narrow.svg", "notes.txt", *old):
         (tmp_path / "figures" / name).touch()
     remove_figures_not_in("![An error](figures/error.png)\n", tmp_path)
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {"error.png", "error.svg", "error-narrow.svg", "notes.txt"}

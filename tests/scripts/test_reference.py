@@ -35,7 +35,13 @@ def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["report.md", "report.ko.md", "runs.csv", "conclusions.en.md", "conclusions.ko.md"])
 def test_a_rebuilt_report_equals_the_committed_one(rebuilt: Path, name: str) -> None:
-    assert (REFERENCE / name).read_text(encoding="utf-8") == (rebuilt / name).read_text(encoding="utf-8")
+    committed, again = ((folder / name).read_text(encoding="utf-8") for folder in (REFERENCE, rebuilt))
+    assert with_english_figures(committed) == with_english_figures(again)
+
+
+def with_english_figures(korean: str) -> str:
+    """A Korean text as it is on a machine without a Korean font, but without the list of English words."""
+    return korean.split("\n\n<details><summary>그림 속의 영어")[0].replace(".ko.png)", ".png)").rstrip()
 
 
 def without_pictures(page: str) -> str:
@@ -53,10 +59,13 @@ def test_a_rebuilt_page_equals_the_committed_one(rebuilt: Path, name: str) -> No
 
 
 def test_exactly_the_figures_of_the_report_are_committed_and_in_the_page() -> None:
-    named = re.findall(r"\(figures/(.+)\.png\)", (REFERENCE / "report.md").read_text(encoding="utf-8"))
-    assert {path.stem for path in (REFERENCE / "figures").glob("*.png")} == set(named)
-    page = (REFERENCE / "report.html").read_text(encoding="utf-8")
-    assert len(re.findall('<div class="picture (?:wide|only)"', page)) == len(named)
+    named = {}
+    for language in ("", ".ko"):
+        named[language] = re.findall(r"\(figures/(.+\.png)\)", (REFERENCE / f"report{language}.md").read_text(encoding="utf-8"))
+        page = (REFERENCE / f"report{language}.html").read_text(encoding="utf-8")
+        assert len(re.findall('<div class="picture (?:wide|only)"', page)) == len(named[language])
+    assert {path.name for path in (REFERENCE / "figures").glob("*.png")} == {*named[""], *named[".ko"]}
+    assert named[".ko"] == [name.replace(".png", ".ko.png") for name in named[""]]
 
 
 def test_each_loss_and_seed_has_the_whole_grid_from_committed_code() -> None:
@@ -116,7 +125,7 @@ def test_a_rebuilt_audit_equals_the_committed_one(tmp_path: Path) -> None:
     build_audit(tmp_path)
     for name in ("audit.md", "audit.ko.md", "audit.html", "audit.ko.html"):
         committed, again = ((folder / name).read_text(encoding="utf-8") for folder in (REFERENCE.parent, tmp_path))
-        assert without_pictures(committed) == without_pictures(again), name
+        assert with_english_figures(without_pictures(committed)) == with_english_figures(without_pictures(again)), name
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.parent.name)

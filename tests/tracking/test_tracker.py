@@ -576,5 +576,5 @@ def test_a_sweep_logs_its_runs_and_the_figures_of_its_report(lrsweep: Callable[.
     assert {path.name for path in (folder / "tensorboard").iterdir()} == {"report", *map(run_name, records)}
     for record in records:
         assert len(events_in(folder / "tensorboard" / run_name(record)).Scalars("epoch/train_loss")) == 2
-    figures = {path.stem for path in (folder / "figures").glob("*.png")}
+    figures = {path.stem for path in (folder / "figures").glob("*.svg") if not path.stem.endswith("-narrow")}
     assert set(events_in(folder / "tensorboard" / "report").Tags()["images"]) == figures

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lrsweep.analysis.phrases import Phrase
-from lrsweep.storage.tables import DEFAULT_SETTINGS
+from lrsweep.storage.tables import DEFAULT_SETTINGS, with_short_paths
 
 _BY_VALUE = (".name", ".activation", ".layerwise")  # settings that an arm's short name gives by value only
 
@@ -95,7 +95,7 @@ class Study:
 
     def called(self, arm: str) -> str:
         """An arm's short name: its settings that differ from the defaults."""
-        return _short_name(dict(self._arms[self._varying].loc[[arm]].iloc[0]))
+        return _short_name(dict(with_short_paths(self._arms[self._varying]).loc[[arm]].iloc[0]))
 
     def choose(self, arm: str) -> Choice:
         """The rate with the highest mean validation accuracy among rates that learned on every seed; among all if none did.
@@ -147,16 +147,16 @@ def _short_name(settings: dict[str, Any]) -> str:
     """The settings that differ from the defaults. If none does, the values of those in _BY_VALUE."""
     changed = [name for name, value in settings.items() if value != DEFAULT_SETTINGS[name]]
     names = changed or [name for name in settings if name.endswith(_BY_VALUE)]
-    words = [
-        str(settings[name]) if name.endswith(_BY_VALUE) else f"{name.split('.')[1]}={_shortened(settings[name])}"
-        for name in names
-    ]
-    return ", ".join(words) or "base"
+    return ", ".join(_in_words(name, settings[name]) for name in names) or "base"
 
 
-def _shortened(value: object) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 20 else "…" + text[-19:]
+def _in_words(name: str, value: object) -> str:
+    if name.endswith(_BY_VALUE):
+        return str(value)
+    field, text = name.split(".")[1], f"{value:g}" if isinstance(value, float) else str(value)
+    if text == "True":
+        return field
+    return f"{field}={text if len(text) <= 20 else '…' + text[-19:]}"
 
 
 def described(settings: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from lrsweep.report.figures.study_figures import main_figures, shortfall_figure
 from lrsweep.report.page.render import Progress, render_page
 from lrsweep.report.range_test import finder_figure
 from lrsweep.report.texts import markdown_tables
-from lrsweep.report.texts.answer_box import title, title_and_answer, what_ran_section
+from lrsweep.report.texts.answer_box import name_for_readers, title, title_and_answer, what_ran_section
 from lrsweep.report.texts.commands import rerun_commands
 from lrsweep.report.texts.conclusions_en import conclusions_en
 from lrsweep.report.texts.conclusions_ko import conclusions_ko
@@ -52,10 +52,10 @@ def build(folder: Path, study: str | None = None, delta: float | None = None, re
                 _write(folder / f"conclusions.{chosen}.md", _conclusions(tables.main))
             reports[chosen] = _markdown(folder, name, tables)
             _write(folder / file_name("report.md"), markdown_file(reports[chosen], "report.md"))
-    remove_figures_not_in(reports["en"], folder)
+    remove_figures_not_in("".join(reports.values()), folder)
     for chosen in reversed(LANGUAGES):  # report.html comes last: if it is new, everything is
         with language(chosen):
-            page = render_page(title(name), reports[chosen], folder, _explorer(tables), "report.html", progress)
+            page = render_page(title(name, tables), reports[chosen], folder, _explorer(tables), "report.html", progress)
             _write(folder / file_name("report.html"), page)
     return folder / "report.md"
 
@@ -118,7 +118,7 @@ def _comparison_parts(folder: Path, name: str, tables: Analysis) -> list[str]:
     """A comparison of the arms, if there are several."""
     if len(set(tables.runs["arm"])) == 1 or not tables.findings:
         return []
-    study = Study(name, tables.runs, tables.curves, tables.class_counts)
+    study = Study(name_for_readers(name), tables.runs, tables.curves, tables.class_counts)
     fresh = {arm: found.confirmation for arm, found in tables.findings.items() if found.confirmation}
     return [f"## {say('Arms compared')}\n\n{comparison(folder, study, 'arms', fresh)}\n\n{comparison_note(bool(fresh))}"]
 

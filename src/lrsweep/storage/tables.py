@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
@@ -38,6 +39,19 @@ def class_columns(class_counts: pd.DataFrame) -> list[str]:
 def setting_cell(value: Any) -> Any:
     """A setting as a table cell. None, lists and dicts become text, because in pandas None does not equal None."""
     return json.dumps(value, separators=(",", ":"), sort_keys=True) if value is None or isinstance(value, list | dict) else value
+
+
+def with_short_paths(settings: pd.DataFrame) -> pd.DataFrame:
+    """Of the path `init_from`, only the file, or its folder if each seed has a file: `pretrain` for pretrain/seed-{seed}.pt.
+
+    The paths stay as they are if two of them would become the same.
+    """
+    if "model.init_from" not in settings:
+        return settings
+    paths = settings["model.init_from"].astype(str).map(PurePath)
+    short = paths.map(lambda path: path.parent.name if "{seed}" in path.name else path.name)
+    is_clear = short.nunique() == paths.nunique() and (short != "").all()
+    return settings.assign(**{"model.init_from": short}) if is_clear else settings
 
 
 DEFAULT_SETTINGS = {name: setting_cell(value) for name, value in flatten(dataclasses.asdict(RunConfig())).items()}

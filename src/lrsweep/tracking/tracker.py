@@ -65,8 +65,9 @@ class Tracking:
         def log(tracker: Tracker) -> None:
             for record in store.scan(self._app.folder).records.values():
                 tracker.log_run(record)
-            if figures := sorted((self._app.folder / "figures").glob("*.png")):
-                tracker.log_figures(figures)
+            figures = sorted((self._app.folder / "figures").glob("*.png"))
+            if english := [path for path in figures if not path.stem.endswith(".ko")]:
+                tracker.log_figures(english)
 
         self._try(log)
 

@@ -34,13 +34,15 @@ def build_audit(folder: Path) -> Path:
     tests = [test for claim in claims for test in (claim.test, *claim.also) if test is not None]
     studies = [study for name in dict.fromkeys(name for test in tests for name in test.studies) if (study := read(name))]
     documents = read_documents()
+    pages = []
     for chosen in LANGUAGES:
         with language(chosen):
             markdown = _markdown(folder, audit, studies, documents)
+            pages.append(markdown)
             page = render_page(audit_title(), markdown, folder, None, "audit.html")
             files.write_atomically(folder / file_name("audit.md"), markdown_file(markdown, "audit.md").encode())
             files.write_atomically(folder / file_name("audit.html"), page.encode())
-    remove_figures_not_in(markdown, folder)
+    remove_figures_not_in("".join(pages), folder)
     return folder / "audit.md"
 
 

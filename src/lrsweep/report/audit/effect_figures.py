@@ -98,7 +98,8 @@ def _name_rows(names: Sequence[str], ax: Axes) -> None:
     ax.set_yticks([])
     ax.set_ylim(len(names) - 0.5, -0.9)
     longest = _MAX_NAME_NARROW if is_narrow(ax) else _MAX_NAME
-    for y, name in enumerate(names):
+    for y, full in enumerate(names):
+        name = full.split(": ")[0] if is_narrow(ax) else full  # without the details
         text = name if len(name) <= longest else f"{name[: longest - 1]}…"
         ax.text(0.01, y - 0.4, text, transform=ax.get_yaxis_transform(), va="bottom", parse_math=False)
     figure = ax.get_figure()
@@ -120,6 +121,7 @@ def _set_scale(unit: str, linear_to: float, ax: Axes) -> str:
     if reach <= linear_to:
         return ""
     ax.set_xscale("symlog", linthresh=linear_to)
+    ax.autoscale_view(scaley=False)  # the margins on a linear axis are too narrow here
     ticks = [linear_to * factor for factor in ((0.5, 1, 2, 5) if reach < 10 * linear_to else (1, 10, 100))]
     ax.xaxis.set_major_locator(FixedLocator([*(-tick for tick in ticks), 0, *ticks]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -12,13 +12,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure as MatplotlibFigure
+from matplotlib.text import Text
 
-from lrsweep.report.figures.style import new_figure
+from lrsweep.report.figures.style import KOREAN_FONT, new_figure
+from lrsweep.report.texts.figure_words import in_korean
 from lrsweep.report.texts.language import is_korean
 from lrsweep.report.texts.wording import escaped
 from lrsweep.storage import files
 
-NARROW = "-narrow"  # ends the name of the version for phones
+NARROW, KOREAN = "-narrow", ".ko"  # end the names of the version for phones and of the one with Korean words
 PIXELS_PER_INCH = 150
 _MAX_SVG_POINTS = 2_000  # a scatter plot with more points becomes a bitmap inside the SVG
 _NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -35,22 +37,25 @@ class Figure:
 def draw(folder: Path, figure: Figure) -> str:
     """Draw a figure into folder/figures, and return its Markdown: the picture, and below it title and reading.
 
-    Writes a PNG, an SVG and a narrow SVG, which the page shows on phones. Their words are English. The Korean report comes
-    second and draws nothing; its page translates the words of the SVG.
+    The English report comes first and draws a PNG, an SVG and a narrow SVG, which the page shows on phones. The Korean one
+    draws only a PNG, and none without a Korean font; its page translates the words of the SVG.
     """
-    if not is_korean():
-        _draw(folder, figure)
-    title = escaped(figure.title)
-    return f"![{title}](figures/{figure.name}.png)\\\n**{title}.** {figure.reading}".rstrip()
-
-
-def _draw(folder: Path, figure: Figure) -> None:
     path = folder / "figures" / figure.name
-    save(_drawn(figure, is_narrow=False), path)
-    save_svg(_drawn(figure, is_narrow=True), path.with_name(f"{path.name}{NARROW}.svg"))
+    if not is_korean():
+        save(_drawn(figure), path)
+        save_svg(_drawn(figure, is_narrow=True), path.with_name(f"{path.name}{NARROW}.svg"))
+    elif KOREAN_FONT:
+        path = path.with_name(f"{path.name}{KOREAN}")
+        drawn = _drawn(figure)
+        for text in drawn.findobj(Text):
+            text.set_text(in_korean(text.get_text()))
+        save_png(drawn, path)
+        plt.close(drawn)
+    title = escaped(figure.title)
+    return f"![{title}](figures/{path.name}.png)\\\n**{title}.** {figure.reading}".rstrip()
 
 
-def _drawn(figure: Figure, *, is_narrow: bool) -> MatplotlibFigure:
+def _drawn(figure: Figure, *, is_narrow: bool = False) -> MatplotlibFigure:
     drawn, ax = new_figure(is_narrow=is_narrow)
     figure.plot(ax)
     for axes in drawn.axes:
@@ -61,13 +66,17 @@ def _drawn(figure: Figure, *, is_narrow: bool) -> MatplotlibFigure:
 
 def save(drawn: MatplotlibFigure, path: Path) -> None:
     """Write `path`.png and `path`.svg, and close the figure."""
+    save_png(drawn, path)
+    drawn.set_layout_engine("none")  # the layout of the PNG serves the SVG too
+    save_svg(drawn, path.with_name(f"{path.name}.svg"))
+
+
+def save_png(drawn: MatplotlibFigure, path: Path) -> None:
     png = BytesIO()
     # Not savefig, which draws every figure twice per file. No date or version, so that the same data give the same bytes.
     drawn.set_dpi(PIXELS_PER_INCH)
     FigureCanvasAgg(drawn).print_png(png, metadata={"Software": None})
     files.write_atomically(path.with_name(f"{path.name}.png"), png.getvalue())
-    drawn.set_layout_engine("none")  # the layout of the PNG serves the SVG too
-    save_svg(drawn, path.with_name(f"{path.name}.svg"))
 
 
 def save_svg(drawn: MatplotlibFigure, path: Path) -> None:

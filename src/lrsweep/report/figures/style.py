@@ -6,6 +6,7 @@ The colours are Okabe and Ito's, which colour-blind readers can tell apart. No f
 import math
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -15,6 +16,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -36,6 +38,24 @@ PAGE_COLOURS = {
     **{ACCURACY: "blue", COST: "orange", GOOD: "green", TRADE_OFF: "pink", "#56B4E9": "sky"},
 }
 
+_KOREAN_FONTS = ("notosanscjk-regular.ttc", "notosanskr-regular.otf", "nanumgothic.ttf", "malgun.ttf", "applegothic.ttf")
+
+
+def _korean_font() -> str | None:
+    """The name of an installed font with Korean letters, if there is one. Makes it known to matplotlib.
+
+    Fonts that matplotlib does not know are searched for as well, because it lists the installed fonts only once.
+    """
+    for find in (lambda: [font.fname for font in font_manager.fontManager.ttflist], font_manager.findSystemFonts):
+        paths = {Path(path).name.lower(): path for path in find()}
+        for path in (paths[name] for name in _KOREAN_FONTS if name in paths and Path(paths[name]).is_file()):
+            font_manager.fontManager.addfont(path)
+            return font_manager.get_font(path).family_name
+    return None
+
+
+KOREAN_FONT = _korean_font()
+
 _WIDE, _NARROW = (9.0, 4.6), (3.9, 4.4)  # inches; the narrow one fills a phone with letters of the same size
 _TITLE_WIDTH = 90  # characters per line
 
@@ -43,6 +63,7 @@ plt.rcParams.update(
     {
         "figure.dpi": 100,
         "font.size": 10.5,
+        "font.family": ["sans-serif", *filter(None, [KOREAN_FONT])],  # the second one has the letters that the first one lacks
         **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
         "axes.spines.top": False,
         "axes.spines.right": False,

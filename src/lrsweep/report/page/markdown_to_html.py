@@ -16,7 +16,7 @@ from markdown_it.renderer import RendererProtocol
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-from lrsweep.report.figures.files import NARROW
+from lrsweep.report.figures.files import KOREAN, NARROW
 from lrsweep.report.page.inline_svg import inline_svg
 from lrsweep.report.texts.language import say
 from lrsweep.report.texts.wording import counted
@@ -175,7 +175,8 @@ def _render_image(renderer: RendererProtocol, tokens: Sequence[Token], index: in
     picture = (env["folder"] / str(tokens[index].attrs.get("src", ""))).resolve()
     if not picture.is_relative_to(env["folder"]) or picture.suffix != ".png":
         return name
-    wide, narrow = picture.with_suffix(".svg"), picture.with_name(f"{picture.stem}{NARROW}.svg")
+    stem = picture.stem.removesuffix(KOREAN)  # there is one SVG for both languages
+    wide, narrow = picture.with_name(f"{stem}.svg"), picture.with_name(f"{stem}{NARROW}.svg")
     if wide.is_file():
         versions = {"wide": wide, "narrow": narrow} if narrow.is_file() else {"only": wide}
         return "".join(

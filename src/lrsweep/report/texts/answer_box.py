@@ -14,7 +14,7 @@ from lrsweep.report.texts.wording import counted, escaped, number
 def title_and_answer(study: str, tables: Analysis) -> str:
     """The title and the answer box: the decision in four lines, and a warning if runs are missing."""
     main = tables.main
-    lines = [f"# {title(escaped(study))}", ""]
+    lines = [f"# {escaped(title(study, tables))}", ""]
     if main is None:
         lines.append(f"* {say('No run of this study was scored yet.')}")
         if (tables.runs["status"] == "failed").all():
@@ -30,8 +30,27 @@ def title_and_answer(study: str, tables: Analysis) -> str:
     return "\n".join(lines)
 
 
-def title(study: str) -> str:
-    return say("{study}: which learning rate?", study=study)
+def title(study: str, tables: Analysis) -> str:
+    """What was trained, and the study. Not escaped."""
+    network, images = _network_and_images(_first_run(tables))
+    question = "Which learning rate for {network} on {images}? (study {study})"
+    return say(question, network=network, images=images, study=name_for_readers(study))
+
+
+def name_for_readers(study: str) -> str:
+    """The study's name, without the folder of the repository's own results."""
+    return study.removeprefix("reference/")
+
+
+def _first_run(tables: Analysis) -> pd.Series:
+    """A run of the main arm, whose settings stand for the study."""
+    runs = tables.runs if tables.main is None else tables.of_arm(tables.main.best.arm)
+    return runs.iloc[0]
+
+
+def _network_and_images(run: pd.Series) -> tuple[str, str]:
+    network = say("a small convolutional network") if run["model.target"] == "null" else str(run["model.name"])
+    return network, "MNIST" if run["data.target"] == "null" else str(run["data.name"])
 
 
 def decision_lines(decision: Sequence[tuple[str, str]]) -> list[str]:
@@ -40,10 +59,10 @@ def decision_lines(decision: Sequence[tuple[str, str]]) -> list[str]:
 
 def what_ran_section(tables: Analysis) -> str:
     """The network and data, the number of runs and whether they are complete, the cost, and the machine."""
-    runs, main = tables.runs, tables.main
+    runs = tables.runs
     lines = [f"## {say('What ran')}", ""]
-    if main is not None:
-        network = _what_ran(runs[runs["arm"] == main.best.arm].iloc[0])
+    if tables.main is not None:
+        network = _what_ran(_first_run(tables))
         lines.append(say("* **Network and data:** {network}", network=network))
     lines.append(say("* **Runs:** {runs}", runs=completeness(runs, tables.expected)))
     lines.append(say("* **Cost:** {cost}", cost=_cost(runs)))
@@ -54,6 +73,7 @@ def what_ran_section(tables: Analysis) -> str:
 
 def _what_ran(run: pd.Series) -> str:
     """For readers who have never seen the project. All runs of an arm share these settings."""
+    network, images = _network_and_images(run)
     patience = run["training.patience"]
     ends = say("stopped after {epochs} epochs", epochs=run["training.max_epochs"])
     if patience != "null":
@@ -61,8 +81,8 @@ def _what_ran(run: pd.Series) -> str:
     return say(
         "{network} on {images} ({train:,} images to train, {valid:,} to validate, {test:,} to test) with {optimizer}, batch size "
         "{batch_size}, {ends}",
-        network=say("a small convolutional network") if run["model.target"] == "null" else escaped(run["model.name"]),
-        images="MNIST" if run["data.target"] == "null" else escaped(run["data.name"]),
+        network=escaped(network),
+        images=escaped(images),
         train=run["data.num_train"],
         valid=run["data.num_valid"],
         test=run["data.num_test"],

@@ -51,6 +51,10 @@ FIGURE_WORDS = {  # if a text fits several, the first one is used
     "percentage points": "%p",
     "ratios": "배수",
     "decades of learning rate": "학습률의 decade",
+    "{arm} against {other}": "{arm}, 비교 대상 {other}",
+    "{finder}: no suggestion among the rates that ran on {num} of {total} seeds": (
+        "{finder} (시드 {total}개 중 {num}개에서는 실험한 학습률 가운데 제안이 없음)"
+    ),
     "{rule}, {num} steps": "{rule}, {num} 스텝",
     "{num} steps": "{num} 스텝",
     "{length}: from {low} to {high}, {width} decades": "{length}: {low} ~ {high}, {width} decade",
@@ -59,7 +63,9 @@ FIGURE_WORDS = {  # if a text fits several, the first one is used
 
 def _pattern(template: str) -> re.Pattern[str]:
     parts = re.split(r"{(\w+)}", template)  # every second one is the name of a field
-    return re.compile("".join(f"(?P<{part}>.+)" if i % 2 else re.escape(part) for i, part in enumerate(parts)))
+    forms = {"num": "[0-9]+"}
+    fields = [f"(?P<{part}>{forms.get(part, '.+')})" if i % 2 else re.escape(part) for i, part in enumerate(parts)]
+    return re.compile("".join(fields))
 
 
 _CLAIMS = dict(CLAIM_NAMES.values())

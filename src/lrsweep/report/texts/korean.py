@@ -80,7 +80,7 @@ KOREAN: dict[str, str] = {
     "one by one": "항목별",
     "effect": "효과",
     # The answer box and what ran
-    "{study}: which learning rate?": "{study}: 어떤 학습률이 좋은가?",
+    "Which learning rate for {network} on {images}? (study {study})": "{network:으로/로} {images:을/를} 학습할 때 어떤 학습률이 좋은가? (실험 {study})",
     "No run of this study was scored yet.": "아직 점수를 얻은 실행이 없다.",
     "* **{runs} failed.** The errors are below. The same command runs them again.": "* **{runs}가 모두 실패했다.** 오류는 아래에 있다. 같은 명령을 다시 실행하면 된다.",
     "* **Fresh seeds:** none at the best rate yet (see `lrsweep-confirm --help`)": "* **새 시드:** 가장 좋은 학습률을 새 시드로 아직 확인하지 않았다 (`lrsweep-confirm --help`)",

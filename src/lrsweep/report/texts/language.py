@@ -79,9 +79,12 @@ def other() -> Language:
 
 
 def markdown_file(markdown: str, name: str) -> str:
-    """The text of file `name`: the Markdown with a link to the other language, and in Korean, with the words in the figures."""
+    """The text of file `name`: the Markdown with a link to the other language. If a Korean text has English figures, their words
+    are explained at its end.
+    """
     linked = markdown.replace("\n", f"\n\n[{NAMES[other()]}]({file_name(name, other())})\n", 1)
-    return "\n\n".join([linked.rstrip(), *([glossary(name)] if is_korean() else [])]) + "\n"
+    has_english_figures = is_korean() and ".ko.png)" not in markdown
+    return "\n\n".join([linked.rstrip(), *([glossary(name)] if has_english_figures else [])]) + "\n"
 
 
 class _Formatter(string.Formatter):

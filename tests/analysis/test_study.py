@@ -1,0 +1,27 @@
+"""The short names of a study's arms."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from made_study import make_study
+
+WEIGHTS = "results/pretrain/seed-{seed}.pt"
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ([{}, {"schedule.warmup": 2.0}], ["base", "warmup=2"]),
+        ([{}, {"model.init_from": WEIGHTS, "model.new_output": True}], ["base", "init_from=pretrain, new_output"]),
+        ([{"model.init_from": "old/a.pt"}, {"model.init_from": "old/b.pt"}], ["init_from=a.pt", "init_from=b.pt"]),
+        ([{"model.init_from": "old/a.pt"}, {"model.init_from": "new/a.pt"}], ["init_from=old/a.pt", "init_from=new/a.pt"]),
+        ([{}, {"model.init_from": "seed-{seed}.pt"}], ["base", "init_from=seed-{seed}.pt"]),
+    ],
+    ids=["a number", "a file per seed, and a switch", "files", "files of the same name", "no folder"],
+)
+def test_an_arm_is_called_by_the_settings_that_differ_from_the_defaults(settings: list[dict[str, Any]], names: list[str]) -> None:
+    study = make_study(np.full((3, 2, 2), 0.9), settings, rates=[1e-3, 1e-2])
+    assert [study.called(arm) for arm in study.runs["arm"].unique()] == names
+    values = [name.split("=")[1].split(",")[0] for name in names if "=" in name]
+    assert all(f"={value}" in arm for value, arm in zip(values, study.runs["arm"].unique()[-len(values) :], strict=True))
