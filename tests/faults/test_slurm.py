@@ -63,7 +63,11 @@ def training(folder: Path, *overrides: str, runs: list[str] = TWO_RUNS, pause: f
     """Start the sweep, and wait until each of its jobs has written a checkpoint. `pause` is the time after each, in seconds."""
     num_jobs = 1 if runs == ONE_RUN or "hydra.launcher.runs_per_job=2" in overrides else 2
     slurm_jobs = ["hydra/launcher=submitit_slurm", *overrides]
-    environment = {"PYTHONPATH": os.pathsep.join([SLOW, str(ROOT / "src")]), "SECONDS_AFTER_A_CHECKPOINT": str(pause)}
+    environment = {
+        "PYTHONPATH": os.pathsep.join([SLOW, str(ROOT / "src")]),
+        "SECONDS_AFTER_A_CHECKPOINT": str(pause),
+        "NUM_JOBS": str(num_jobs),
+    }
     with start(folder, *SWEEP, *runs, *slurm_jobs, program=("-c", PROGRAM), **environment) as process:
         try:
             until(lambda: len(checkpoints(folder)) == num_jobs)
