@@ -84,6 +84,7 @@ def test_one_arm_has_no_paired_sd() -> None:
 def test_the_sd_behind_the_plans_agrees_with_the_committed_studies() -> None:
     names = [str(path.parent.relative_to(REFERENCE)) for path in REFERENCE.rglob("runs.jsonl.gz")]
     studies = [study for study in (read_study(REFERENCE, name) for name in names) if study and study.runs["arm"].nunique() >= 4]
-    assert len(studies) >= 3
-    pooled = math.sqrt(np.mean([paired_sd(study) ** 2 for study in studies]))
+    measured = [sd for sd in map(paired_sd, studies) if not math.isnan(sd)]  # not yet known for a study that has just begun
+    assert len(measured) >= 3
+    pooled = math.sqrt(np.mean(np.square(measured)))
     assert pooled == pytest.approx(PAIRED_SD, rel=0.25)
