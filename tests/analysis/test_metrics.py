@@ -1,4 +1,4 @@
-"""The validation accuracy that runs are timed to reach. test_block_design.py tests the metrics themselves."""
+"""The target of `epochs_to_target`. test_block_design.py tests the metrics."""
 
 import pytest
 from hypothesis import given

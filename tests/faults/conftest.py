@@ -16,7 +16,7 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from small_sweep import FUSED, LONG, Explore, RecordLoss, sweep_in_process
+from small_sweep import FUSED, LONG, Explore, RecordLoss, undisturbed_results
 
 _HEAD = """# What can go wrong, and what it costs
 
@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:  # properties travel with the test's report, also from the processes of pytest-xdist
+    for item in items:  # a test's properties are part of its report, which pytest-xdist sends to its main process
         item.user_properties += [("fault", (*marker.args, [])) for marker in reversed(list(item.iter_markers("fault")))]
 
 
@@ -135,25 +135,16 @@ def explore(request: pytest.FixtureRequest) -> Explore:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of the small sweep when nothing goes wrong."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    code, _, err = sweep_in_process(folder)
-    assert code == 0, err
-    return folder / "results"
+    return undisturbed_results(tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.fixture(scope="session")
 def long_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same for the long sweep."""
-    folder = tmp_path_factory.mktemp("long")
-    code, _, err = sweep_in_process(folder, LONG)
-    assert code == 0, err
-    return folder / "results"
+    return undisturbed_results(tmp_path_factory.mktemp("long"), LONG)
 
 
 @pytest.fixture(scope="session")
 def undisturbed_fused(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small sweep in a fused program. Its bits differ from those of the pool, because it sums in another order."""
-    folder = tmp_path_factory.mktemp("fused")
-    code, _, err = sweep_in_process(folder, launcher=FUSED)
-    assert code == 0, err
-    return folder / "results"
+    return undisturbed_results(tmp_path_factory.mktemp("fused"), launcher=FUSED)

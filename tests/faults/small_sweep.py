@@ -33,6 +33,13 @@ def sweep_in_process(folder: Path, *overrides: str, launcher: list[str] = POOL) 
     return lrsweep_in_process(folder, *SWEEP, *launcher, *overrides)
 
 
+def undisturbed_results(folder: Path, *overrides: str, launcher: list[str] = POOL) -> Path:
+    """Run the sweep in this process, which must succeed, and return its results folder."""
+    code, _, err = sweep_in_process(folder, *overrides, launcher=launcher)
+    assert code == 0, err
+    return folder / "results"
+
+
 def num_lost_after_repeat(reference: Path, folder: Path, *overrides: str, launcher: list[str] = POOL) -> int:
     """Give the same command again, which must succeed, and count the lost runs."""
     code, out, err = sweep_in_process(folder, *overrides, launcher=launcher)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from at_work import ROOT, alive, command_of, finish, num_lost, start, until
 from slurm import Slurm, has_slurm, slurm
-from small_sweep import LONG, SWEEP, RecordLoss, sweep_in_process
+from small_sweep import LONG, SWEEP, RecordLoss, sweep_in_process, undisturbed_results
 
 from lrsweep.storage import store
 
@@ -43,19 +43,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 @pytest.fixture(scope="module")
 def two_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of the two runs, trained by the pool."""
-    folder = tmp_path_factory.mktemp("two")
-    code, _, err = sweep_in_process(folder, *TWO_RUNS)
-    assert code == 0, err
-    return folder / "results"
+    return undisturbed_results(tmp_path_factory.mktemp("two"), *TWO_RUNS)
 
 
 @pytest.fixture(scope="module")
 def one_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same for the one run."""
-    folder = tmp_path_factory.mktemp("one")
-    code, _, err = sweep_in_process(folder, *ONE_RUN)
-    assert code == 0, err
-    return folder / "results"
+    return undisturbed_results(tmp_path_factory.mktemp("one"), *ONE_RUN)
 
 
 @contextmanager
@@ -63,14 +57,17 @@ def training(folder: Path, *overrides: str, runs: list[str] = TWO_RUNS, pause: f
     """Start the sweep, and wait until each of its jobs has written a checkpoint. `pause` is the time after each, in seconds."""
     num_jobs = 1 if runs == ONE_RUN or "hydra.launcher.runs_per_job=2" in overrides else 2
     slurm_jobs = ["hydra/launcher=submitit_slurm", *overrides]
+    hold = folder / "hold"
+    hold.touch()
     environment = {
         "PYTHONPATH": os.pathsep.join([SLOW, str(ROOT / "src")]),
         "SECONDS_AFTER_A_CHECKPOINT": str(pause),
-        "NUM_JOBS": str(num_jobs),
+        "HOLD": str(hold),
     }
     with start(folder, *SWEEP, *runs, *slurm_jobs, program=("-c", PROGRAM), **environment) as process:
         try:
             until(lambda: len(checkpoints(folder)) == num_jobs)
+            hold.unlink()
             yield process
         finally:
             process.kill()

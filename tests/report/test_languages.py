@@ -216,6 +216,11 @@ def test_a_korean_text_has_korean_pictures_or_a_list_of_their_english_words(
     assert ("(figures/error.ko.png)" in text) == ("* test accuracy: 테스트 정확도" not in text) == bool(font)
 
 
+def test_a_korean_text_without_pictures_explains_no_words_of_pictures() -> None:
+    with language("ko"):
+        assert markdown_file("# 제목\n\n본문", "report.md") == "# 제목\n\n[English](report.md)\n\n본문\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_the_words_in_the_figures_of_a_korean_page_are_korean(folder: Path, page: str) -> None:

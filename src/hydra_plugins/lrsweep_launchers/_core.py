@@ -35,7 +35,7 @@ class Job:
     tracking: Tracking = field(default_factory=lambda: Tracking(AppConfig()))  # shared by the jobs of a study
     refresh: Refresh = field(default_factory=lambda: Refresh(0))  # shared by the jobs of a sweep
 
-    @cached_property
+    @property
     def run(self) -> RunConfig:
         return self.app.run
 

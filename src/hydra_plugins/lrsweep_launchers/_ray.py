@@ -10,7 +10,7 @@ from hydra_plugins.lrsweep_launchers import _fused, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
 from hydra_plugins.lrsweep_launchers._processes import failure_of
 from hydra_plugins.lrsweep_launchers._progress import Progress, first_line
-from hydra_plugins.lrsweep_launchers._ray_cluster import as_config_error, connected, imported
+from hydra_plugins.lrsweep_launchers._ray_cluster import as_config_error, connected, import_ray
 from lrsweep.config import ConfigError, MachineConfig, require
 from lrsweep.records import RunRecord
 
@@ -38,7 +38,7 @@ def run_all(
     If a worker dies, its runs are tried again. A run that still has no record is reported and left missing. If a
     program fails, its unfinished runs run solo with `fallback`; otherwise the sweep ends with SweepIncomplete.
     """
-    ray = imported(init)
+    ray = import_ray(init)
     with as_config_error("hydra.launcher.ray.remote"):  # refuses wrong options before Ray starts, which takes seconds
         train = ray.remote(**remote)(_remote.train)
         train_fused = ray.remote(**remote | {"num_returns": "streaming", "max_retries": 0})(_remote.train_fused)

@@ -16,7 +16,7 @@ _CONNECT_SECONDS = 10
 _NEW_CLUSTER_ONLY = ("include_dashboard", "num_cpus", "num_gpus", "object_store_memory")  # an existing cluster refuses them
 
 
-def imported(init: dict[str, Any]) -> Any:
+def import_ray(init: dict[str, Any]) -> Any:
     """Import Ray. Raises ConfigError if there is no cluster at `address`."""
     if init.get("address") == "local":
         # Ray reads these variables on import. The first one is meant for Windows and macOS, where Ray supports a single machine.

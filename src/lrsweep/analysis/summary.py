@@ -38,7 +38,8 @@ def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
 def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
     """Add the column `arm`: the loss, and every other setting that varies in the study.
 
-    Runs of one arm differ only in learning rate and seed, so they can be averaged over seeds. Their paths are short.
+    Runs of one arm differ only in learning rate and seed, so they can be averaged over seeds. The names of arms have short
+    paths.
     """
     settings = [name for name in runs.columns if "." in name and name not in WITHOUT_EFFECT]
     varying = [name for name in settings if (runs[name] != runs[name].iloc[0]).any()]

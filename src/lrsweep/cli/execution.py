@@ -197,7 +197,7 @@ def _time_solo_epochs(runs: list[RunConfig], data_set: DataSet) -> tuple[list[fl
 
 
 def how_it_ended(exit_code: int | None) -> str:
-    """Why a run has failed whose process has ended."""
+    """The reason of a failed run: how its process ended."""
     if exit_code is not None and exit_code < 0:
         return f"its process was killed by signal {-exit_code}"
     return f"its process ended with exit code {exit_code}"

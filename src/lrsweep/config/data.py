@@ -87,7 +87,7 @@ class DataConfig:
     def filled_in(self, shape: Sequence[int], train_counts: Sequence[int], test_counts: Sequence[int], content: str) -> Self:
         """The settings for these images, with their sizes. The counts are the numbers of images per class."""
         if self.content not in (None, content):
-            raise ConfigError(f"data.content={self.content} does not match the data of {self.target}, which are {content}")
+            raise ConfigError(f"data.content={self.content} does not match the data of {self.target}, whose hash is {content}")
         config = copy(self)
         config.shape, config.num_classes, config.content = list(shape), len(train_counts), content
         config._sort_classes()

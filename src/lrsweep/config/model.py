@@ -86,5 +86,5 @@ class ModelConfig:
     def filled_in(self, source: str) -> Self:
         """The settings for this code."""
         if self.source not in (None, source):
-            raise ConfigError(f"model.source={self.source} does not match the code of {self.target}, which is {source}")
+            raise ConfigError(f"model.source={self.source} does not match the code of {self.target}, whose hash is {source}")
         return replace(self, source=source)

@@ -42,9 +42,9 @@ def setting_cell(value: Any) -> Any:
 
 
 def with_short_paths(settings: pd.DataFrame) -> pd.DataFrame:
-    """Of the path `init_from`, only the file, or its folder if each seed has a file: `pretrain` for pretrain/seed-{seed}.pt.
+    """Shorten each path in `model.init_from` to the name of the file, or of its folder if every seed has a file of its own.
 
-    The paths stay as they are if two of them would become the same.
+    So pretrain/seed-{seed}.pt becomes `pretrain`. If two paths would become the same, all stay as they are.
     """
     if "model.init_from" not in settings:
         return settings

@@ -241,9 +241,9 @@ def _outcome(progress: _Progress, scored: dict[str, _Scored]) -> Outcome:
 
 @contextmanager
 def own_draws(learner: Learner) -> Iterator[None]:
-    """What an own network draws from PyTorch's global generators depends only on the run's seed and the number of epochs so far.
+    """Seed PyTorch's global generators for a network of `model.target`, by the run's seed and the number of epochs so far.
 
-    Afterwards, the generators are as before. For dropout, a network draws from `learner.random` instead.
+    Afterwards, they are as before. Dropout draws from `learner.random` instead.
     """
     if learner.run.model.target is None:  # draws nothing from them
         yield

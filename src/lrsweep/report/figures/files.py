@@ -37,8 +37,8 @@ class Figure:
 def draw(folder: Path, figure: Figure) -> str:
     """Draw a figure into folder/figures, and return its Markdown: the picture, and below it title and reading.
 
-    The English report comes first and draws a PNG, an SVG and a narrow SVG, which the page shows on phones. The Korean one
-    draws only a PNG, and none without a Korean font; its page translates the words of the SVG.
+    The English report comes first. It draws a PNG, an SVG and a narrow SVG, which the page shows on phones. The Korean report
+    draws only a PNG, if there is a Korean font. The Korean page translates the words of the SVG.
     """
     path = folder / "figures" / figure.name
     if not is_korean():

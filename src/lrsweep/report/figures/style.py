@@ -42,9 +42,9 @@ _KOREAN_FONTS = ("notosanscjk-regular.ttc", "notosanskr-regular.otf", "nanumgoth
 
 
 def _korean_font() -> str | None:
-    """The name of an installed font with Korean letters, if there is one. Makes it known to matplotlib.
+    """Find an installed font with Korean letters, add it to matplotlib's fonts, and return its name; None if there is none.
 
-    Fonts that matplotlib does not know are searched for as well, because it lists the installed fonts only once.
+    The disk is searched as well, because matplotlib lists the installed fonts only once and may miss a new one.
     """
     for find in (lambda: [font.fname for font in font_manager.fontManager.ttflist], font_manager.findSystemFonts):
         paths = {Path(path).name.lower(): path for path in find()}
@@ -63,7 +63,7 @@ plt.rcParams.update(
     {
         "figure.dpi": 100,
         "font.size": 10.5,
-        "font.family": ["sans-serif", *filter(None, [KOREAN_FONT])],  # the second one has the letters that the first one lacks
+        "font.family": ["sans-serif", *filter(None, [KOREAN_FONT])],  # letters that the first one lacks come from the second
         **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
         "axes.spines.top": False,
         "axes.spines.right": False,

@@ -31,7 +31,7 @@ def title_and_answer(study: str, tables: Analysis) -> str:
 
 
 def title(study: str, tables: Analysis) -> str:
-    """What was trained, and the study. Not escaped."""
+    """The title of the report: what was trained, and the name of the study. It is not escaped for Markdown or HTML."""
     network, images = _network_and_images(_first_run(tables))
     question = "Which learning rate for {network} on {images}? (study {study})"
     return say(question, network=network, images=images, study=name_for_readers(study))

@@ -79,11 +79,12 @@ def other() -> Language:
 
 
 def markdown_file(markdown: str, name: str) -> str:
-    """The text of file `name`: the Markdown with a link to the other language. If a Korean text has English figures, their words
-    are explained at its end.
+    """The text of file `name`: the Markdown and a link to the other language.
+
+    If a Korean text has figures with English words, a list at its end explains these words.
     """
     linked = markdown.replace("\n", f"\n\n[{NAMES[other()]}]({file_name(name, other())})\n", 1)
-    has_english_figures = is_korean() and ".ko.png)" not in markdown
+    has_english_figures = is_korean() and ".png)" in markdown.replace(".ko.png)", "")
     return "\n\n".join([linked.rstrip(), *([glossary(name)] if has_english_figures else [])]) + "\n"
 
 
