@@ -57,7 +57,12 @@ def modules_loaded_by(program: str, *watched: str) -> list[str]:
 
 
 def test_a_report_needs_no_torch() -> None:
-    loaded = modules_loaded_by("import lrsweep.cli.report, lrsweep.cli.confirm", "torch", "hydra", "lrsweep.storage.store")
+    loaded = modules_loaded_by(
+        "import lrsweep.report.build, lrsweep.report.audit.build, lrsweep.cli.report, lrsweep.cli.confirm",
+        "torch",
+        "hydra",
+        "lrsweep.storage.store",
+    )
     assert loaded == ["lrsweep.storage.store"]
 
 

@@ -1,4 +1,5 @@
 """`lrsweep` with faults. FAULTY=name,… selects them. If TALLY=file is set, every solo epoch first appends a byte to the file.
+If HANGING=file is set, a run writes the PID of its process to the file and hangs.
 
 Worker processes import this file again, as multiprocessing does with any main script, so they have the same faults.
 It draws no report: the fault `report` kills the sweep at that point instead.
@@ -29,6 +30,9 @@ def one_epoch(progress: solo._Progress, split: solo.Split) -> None:
     if tally := os.environ.get("TALLY"):
         with Path(tally).open("ab") as file:
             file.write(b".")
+    if hanging := os.environ.get("HANGING"):
+        Path(hanging).write_text(str(os.getpid()))
+        signal.pause()
     if "run" in faults and progress.curve:
         fail_at(progress.learner.run.optimizer.lr)
     train_one_epoch(progress, split)

@@ -59,13 +59,13 @@ def test_a_run_killed_twice_is_repeated_by_the_next_sweep(
 ) -> None:
     results = shutil.copytree(undisturbed, tmp_path / "results")
     next((results / "lr" / "runs").glob("*.json")).unlink()
-    process = start_sweep(tmp_path, FAULTY=processes)
-    killed: set[int] = set()
+    hanging = tmp_path / "pid of the run"
+    process = start_sweep(tmp_path, FAULTY=processes, HANGING=str(hanging))
     for _ in range(2):
-        until(lambda: set(workers(process.pid)) - killed)
-        (victim,) = set(workers(process.pid)) - killed
+        until(lambda: hanging.exists() and hanging.read_text())
+        victim = int(hanging.read_text())
+        hanging.unlink()
         os.kill(victim, signal.SIGKILL)
-        killed.add(victim)
     code, out, err = finish(process)
     assert code == 1
     assert "5 expected: 4 ok, 0 diverged, 1 failed, 0 missing" in out

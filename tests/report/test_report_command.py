@@ -1,9 +1,12 @@
 """The command lrsweep-report: its arguments, its messages, its exit codes."""
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from at_work import until
 from synthetic_study import FAILED, record_of
 
 from lrsweep.cli import report
@@ -35,7 +38,7 @@ def test_the_arguments_set_folder_study_delta_and_seconds(
     arguments: list[str], expected: tuple[str, str, float | None, int | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     builds = []
-    monkeypatch.setattr(report, "build", lambda *values: builds.append(values) or Path("report.md"))
+    monkeypatch.setattr("lrsweep.report.build.build", lambda *values: builds.append(values) or Path("report.md"))
     run_main(monkeypatch, *arguments)
     assert builds == [(Path(expected[0]), *expected[1:])]
 
@@ -108,3 +111,12 @@ def test_help_is_printed_and_nothing_is_built(
     run_main(monkeypatch, flag, f"machine.results_dir={tmp_path}")
     assert "lrsweep-report study=lr" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_prints_no_traceback_even_while_the_command_imports_packages(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lrsweep.cli.report", f"machine.results_dir={tmp_path}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: "pandas" in Path(f"/proc/{process.pid}/maps").read_text(), every=0.001)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
