@@ -1,5 +1,6 @@
 """The command lrsweep-report: its arguments, its messages, its exit codes."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -113,10 +114,19 @@ def test_help_is_printed_and_nothing_is_built(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_prints_no_traceback_even_while_the_command_imports_packages(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_work", ["importing packages", "reading records"])
+def test_ctrl_c_prints_no_traceback(at_work: str, tmp_path: Path) -> None:
+    (tmp_path / "lr").mkdir()
+    records = tmp_path / "lr" / "runs.jsonl.gz"
+    os.mkfifo(records)  # whoever reads it waits until somebody writes into it
     command = [sys.executable, "-m", "lrsweep.cli.report", f"machine.results_dir={tmp_path}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        until(lambda: "pandas" in Path(f"/proc/{process.pid}/maps").read_text(), every=0.001)
+        if at_work == "importing packages":
+            until(lambda: "pandas" in Path(f"/proc/{process.pid}/maps").read_text(), every=0.001)
+        else:
+            writer = records.open("wb")  # waits for the reader
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
+    if at_work == "reading records":
+        writer.close()

@@ -5,13 +5,10 @@ Only this package and the launchers know Hydra and OmegaConf. Everything else ta
 
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
-from types import FrameType
 from typing import Any, Literal, NoReturn, get_origin
 
 import hydra
@@ -21,19 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationValidationError
 
 from lrsweep.cli.errors import explain, is_user_error
+from lrsweep.cli.signals import Stopped, stopped_by_signals
 from lrsweep.cli.streams import write_any_text
 from lrsweep.config import CONF_DIR, DICTS, RESOLVERS, AppConfig, ConfigError, flatten
 
 _IS_HYDRA_1_3 = hydra.__version__.startswith("1.3.")
 # Hydra 1.3 warns if version_base is missing, Hydra 1.4 warns if it is given.
 VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if _IS_HYDRA_1_3 else {}
-
-
-class Stopped(Exception):
-    """Ctrl-C or SIGTERM stopped the command."""
-
-    def __init__(self, signal_number: int) -> None:
-        self.exit_code = 128 + signal_number  # the shell's convention
 
 
 class SweepIncomplete(Exception):
@@ -147,7 +138,7 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
     entry: Callable[[], Any] = hydra.main(config_path=str(CONF_DIR), config_name="config", **VERSION_BASE)(job)
     try:
         sys.argv[1:] = with_study_mode(with_own_groups(options_first(sys.argv[1:])))
-        with _stopped_by_signals():
+        with stopped_by_signals():
             entry()
     except SweepIncomplete:
         sys.exit(1)
@@ -195,29 +186,6 @@ def with_study_mode(words: list[str]) -> list[str]:
     if not modes or any(word.lstrip("+").startswith("hydra.mode=") for word in words):
         return words
     return [*words, f"hydra.mode={modes[-1]}"]
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into Stopped."""
-    handled = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
-    received = []
-
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
-        received.append(number)
-        for each in handled:
-            signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the cleanup
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in handled}
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:  # raised by stop(), or by Ray
-        raise Stopped(received[0] if received else signal.SIGINT) from interrupt
-    finally:
-        for number, handler in before.items():
-            if signal.getsignal(number) is stop:  # otherwise a signal has arrived, and the process is about to end
-                signal.signal(number, handler)
 
 
 def _refuse(error: BaseException) -> NoReturn:

@@ -21,6 +21,7 @@ import math
 import sys
 from pathlib import Path
 
+from lrsweep.cli.signals import Stopped, stopped_by_signals
 from lrsweep.cli.streams import write_any_text
 from lrsweep.config import ALL_STUDIES, ConfigError, MachineConfig, StudyConfig
 from lrsweep.report.texts.wording import percent
@@ -70,17 +71,18 @@ def main() -> None:
         return
     try:
         folder, study, delta, reload_seconds = _parse(sys.argv[1:])
-        # These imports take seconds. They are here, so that Ctrl-C then prints no traceback either.
-        from lrsweep.report.audit.build import build_audit
-        from lrsweep.report.build import build
+        with stopped_by_signals():
+            # These imports take seconds.
+            from lrsweep.report.audit.build import build_audit
+            from lrsweep.report.build import build
 
-        report = build_audit(folder.parent) if study == ALL_STUDIES else build(folder, study, delta, reload_seconds)
+            report = build_audit(folder.parent) if study == ALL_STUDIES else build(folder, study, delta, reload_seconds)
         print(f"Report: {report} and {report.with_suffix('.html')}")
     except (ConfigError, files.StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except Stopped as stopped:
+        sys.exit(stopped.exit_code)
 
 
 if __name__ == "__main__":
