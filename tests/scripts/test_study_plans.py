@@ -48,7 +48,7 @@ def test_weights_are_trained_before_they_are_used() -> None:
 
 def test_a_study_is_confirmed_if_it_has_fresh_seeds() -> None:
     assert commands("schedules") == [["lrsweep", "study=schedules"], ["lrsweep.cli.confirm", "study=schedules"]]
-    assert commands("warmup") == [["lrsweep", "study=warmup"]]
+    assert commands("batch_norm") == [["lrsweep", "study=batch_norm"]]
     assert [command[-1] for command in commands("lr")] == ["study.extend=true"] * 2  # after `make sweep`, the second loss is new
 
 
