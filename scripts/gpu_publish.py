@@ -32,10 +32,12 @@ def publish_tables(work: Path) -> None:
     text = with_block(document.read_text(encoding="utf-8"), "gpu", "\n".join([link, "", *summary(work)]), "make gpu")
     write_atomically(document, text.encode())
     for study in STUDIES:
-        if (packed := work / "reference" / study / "runs.jsonl.gz").exists():
-            target = ROOT / "results" / "reference" / study / packed.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(packed, target)
+        target = ROOT / "results" / "reference" / study
+        records = store.read(work / "reference" / study)
+        for record in records:
+            store.save(target, record)
+        if records:
+            store.pack(target)  # with the runs that were there before
 
 
 def export(work: Path, out: Path) -> None:

@@ -123,6 +123,15 @@ def test_two_studies_can_be_compared_on_the_seeds_that_they_share() -> None:
     assert compared(other, study, against=[arm("sigmoid", study="other")]).num_seeds == 4
 
 
+def test_the_means_are_those_of_the_seeds_that_the_effect_compares() -> None:
+    other = study_of(np.repeat([0.6, 0.7, 0.8, 0.9], 2).reshape(4, 2, 1), [1e-3], name="other")
+    study = study_of(np.full((2, 2, 1), 0.9), [1e-3])
+    effect = compared(other, study, against=[arm("sigmoid", study="other")])
+    assert (effect.num_seeds, effect.effect) == (2, pytest.approx(0.25))
+    assert effect.detail.endswith(": 65.00%")
+    assert ": 90.00%; " in effect.detail
+
+
 def test_a_large_effect_is_found() -> None:
     rng = np.random.default_rng(9)
     assert np.mean([compared(noisy(rng, [0.0, 0.01])).low > 0 for _ in range(20)]) >= 0.9

@@ -36,4 +36,4 @@ def test_an_arm_without_a_best_rate_is_left_out_with_a_reason() -> None:
     failing = study_of(adam=[[math.nan] * 4] * 2, sgd=[[0.1, 0.9, 0.3, 0.2]] * 2)
     fresh = plan_fresh_runs(failing, 0.0, [{"optimizer.name": "rmsprop", "at": -3}])
     assert fresh.rates == {"sgd": [10**-2.5]}
-    assert fresh.left_out == ["no rate of adam was scored on every seed", "no runs of optimizer.name=rmsprop"]
+    assert fresh.left_out == ["no rate of adam was scored on every seed", "no runs of optimizer.name=rmsprop in made"]

@@ -29,7 +29,7 @@ def test_a_suggestion_loses_as_much_as_the_sweep_at_that_rate() -> None:
     effect = found({"find/100": given(valley=[-2.5, -2.5, -2.5, -2.5], slide=[-2.75, -2.75, -2.25, -9.0])})
     assert effect.effect == pytest.approx(0.0, abs=1e-9)
     losses = [0.015, 0.015, 0.04]  # interpolated between two rates; a rate that is lower than all rates counts as none
-    slide = "slide, 100 steps: no suggestion among the rates that ran on 1 of 4 seeds"
+    slide = "slide, 100 steps: on 1 of 4 seeds, no suggestion lies among the rates that ran"
     assert dict(effect.parts)[slide].effect == pytest.approx(-np.mean(losses))
 
 
@@ -44,7 +44,7 @@ def test_the_rule_and_length_that_lose_the_least_are_recommended() -> None:
 def test_a_rule_that_sometimes_has_no_suggestion_says_so_and_is_not_recommended() -> None:
     effect = found({"find/100": given(valley=[-2.5, -2.5, -2.5, math.nan], slide=[-2.4] * 4)})
     assert [name for name, _ in effect.parts] == [
-        "valley, 100 steps: no suggestion among the rates that ran on 1 of 4 seeds",
+        "valley, 100 steps: on 1 of 4 seeds, no suggestion lies among the rates that ran",
         "slide, 100 steps",
     ]
     assert effect.detail.startswith("the least is lost by slide")

@@ -23,7 +23,7 @@ def test_a_study_runs_and_its_folder_is_returned(tmp_path: Path, capfd: pytest.C
     grid = ["grid.start=-3", "grid.stop=-2", "grid.step=1"]
     sizes = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training.max_epochs=1"]
     folders = [f"machine.data_dir={ROOT / 'data'}", "machine.results_dir=mine", "study.name=a/b"]
-    folder = lrsweep.run_study("lr", *grid, *sizes, *folders)
+    folder = lrsweep.run_study("lr", *grid, *sizes, *folders, "study.arm=0,1", "study.extend=true")
     assert folder == Path("mine/a/b")
     assert lrsweep.load_runs(folder)["lr"].tolist() == [1e-3, 1e-2]
     assert "2 expected: 2 ok" in capfd.readouterr().out

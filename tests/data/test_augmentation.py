@@ -67,6 +67,18 @@ def test_images_are_rotated_before_they_are_shifted(choose: Choose) -> None:
     assert (moved[..., :5] + 1).abs().max() < 1e-6
 
 
+@pytest.mark.parametrize(("height", "width"), [(28, 56), (56, 28)])
+def test_images_that_are_not_square_move_by_pixels_and_keep_their_shapes(choose: Choose, height: int, width: int) -> None:
+    batch = torch.full((1, 1, height, width), -1.0, dtype=torch.float64)
+    middle_row, middle_column = height // 2, width // 2
+    batch[0, 0, middle_row - 1 : middle_row + 1, middle_column - 1 : middle_column + 7] = 1  # a bar, 8 pixels to the right
+    choose(down=1, counterclockwise=1)
+    moved = augment(DataConfig(max_shift=3, max_rotation=90), batch, generator(0, "augment"))
+    expected = torch.full_like(batch, -1)  # the bar points upwards, and is 3 pixels lower
+    expected[0, 0, middle_row - 7 + 3 : middle_row + 1 + 3, middle_column - 1 : middle_column + 1] = 1
+    torch.testing.assert_close(moved, expected, rtol=0, atol=1e-6)
+
+
 def test_a_shift_by_a_quarter_of_a_pixel_interpolates_linearly(choose: Choose) -> None:
     batch = images(2)
     choose(right=0.5)

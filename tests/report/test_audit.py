@@ -178,7 +178,9 @@ def test_an_unmeasured_claim_names_its_command_and_what_the_planned_seeds_can_sh
 
 def test_a_claim_that_something_costs_nothing_names_the_loss_that_its_seeds_can_rule_out(audit: str) -> None:
     section = claim_part(audit, "adam-1e-3")
-    assert re.search(r"that less than 0\.20 points are lost, if the true difference is \+0\.11 points or more; at most", section)
+    assert re.search(
+        r"that less than 0\.20 points are lost only if the true difference is \+0\.11 points or more; at most", section
+    )
 
 
 def test_the_introduction_says_which_intervals_hold_together(audit: str) -> None:

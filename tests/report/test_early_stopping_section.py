@@ -1,5 +1,7 @@
 """The section on what early stopping hides."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 from synthetic_findings import NO_GOOD_RATE, RATES, best_of
@@ -49,6 +51,13 @@ def test_the_section_says_what_is_given_up_at_the_best_rate_and_at_most() -> Non
     assert "+: patience did not run out" in how
     assert table.splitlines()[2] == "| 10⁻⁵ | 90.00% (20+) | 90.00% (20+) | 90.00% (20+) | 90.00% (20+) | 90.00% |"
     assert table.splitlines()[3] == "| 0.0004 (10⁻³·⁴) | 97.00% (17) | 97.10% (18) | 97.20% (19) | 97.30% (20+) | 98.72% |"
+
+
+def test_a_patience_that_gains_gives_nothing_up() -> None:
+    fixed = fixed_budget()
+    text = section(replace(fixed, rows=fixed.rows.assign(valid_5=[0.9, 0.9972, 0.9981])))[1]
+    assert "gives up" not in text
+    assert "given up" not in text
 
 
 def test_one_seed_cannot_show_good_rates_so_none_are_named() -> None:

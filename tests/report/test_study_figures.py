@@ -112,6 +112,15 @@ def test_the_reading_of_the_curves_names_the_patience(tmp_path: Path) -> None:
     assert "12 epochs" in figures_of(tmp_path)["training-curves"].reading
 
 
+def test_the_best_of_the_fresh_seeds_may_be_a_rate_that_the_study_did_not_try(tmp_path: Path) -> None:
+    fill(tmp_path, GRID[20::5], range(3))
+    fill(tmp_path / "confirm", GRID[20:41], range(1000, 1004))
+    drawn, ax = new_figure()
+    figures_of(tmp_path)["error"].plot(ax)
+    assert any(text.get_text().startswith("best") for text in ax.get_legend().get_texts())
+    plt.close(drawn)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_narrow", [False, True], ids=["wide", "narrow"])
 @pytest.mark.parametrize("study", STUDIES)

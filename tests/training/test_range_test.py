@@ -205,6 +205,11 @@ def test_suggestions_are_scored_against_a_sweep_with_the_same_settings(
         (["find.num_seeds=1000000000"], "ConfigError: find.num_seeds must be from 1 to 1000, got 1000000000"),
         (["seed=2147483647"], "ConfigError: seed must be from 0 to 2147483647, got 2147483648"),
         (["find.high=0"], "ConfigError: find.high must be finite and above find.low (1e-07), got 0.0"),
+        (
+            ["study.name=../../x"],
+            "ConfigError: study.name must be a plain relative path, with no backslash and no part that begins with '.' or '-', "
+            "got '../../x'",
+        ),
         (["schedule=cosine"], "ConfigError: schedule=cosine has no effect on lrsweep-find, which raises the rate at every step"),
         (
             ["-m", "seed=0,1"],
@@ -218,3 +223,4 @@ def test_a_mistake_gives_one_line_and_writes_nothing(
     assert lrsweep_find(*SMALL, *overrides) == 2
     assert capsys.readouterr() == ("", message + "\n")
     assert not list(tmp_path.glob("results/*/finder.json"))
+    assert not (tmp_path.parent / "x").exists()

@@ -84,7 +84,7 @@ def difference(
     return replace(
         chosen,
         num_runs=pd.concat([side.column.runs["run_id"] for side in sides]).nunique(),
-        detail=joined(dict.fromkeys(side.text for side in sides)),
+        detail=joined(dict.fromkeys(_mean_texts(sides, metric))),
         parts=tuple(zip(names, parts, strict=True)) if len(parts) > 1 else (),
         doubts=doubts_about([side.study for side in sides], chosen.num_seeds)
         + tuple(
@@ -103,7 +103,6 @@ class _Side:
     study: Study
     column: Column
     name: str
-    text: str  # its mean, in words
     acted: float  # share of its runs in which the schedule acted
 
 
@@ -117,11 +116,20 @@ def _columns(evidence: Evidence, name: str, metric: str, arms: Sequence[Arm], ag
         good = evidence.good_rates(own, settings_of(arm)) if at == "good" else ()
         column = BlockDesign(study, metric, references).column(study.find_arm(settings_of(arm)), at, good)
         called = study.called(column.arm) + ("" if own == name else f" ({own})")
-        mean = shown(float(column.by_seed.mean()), metric)
-        text = Phrase("{arm} {rates}: {mean}", arm=called, rates=column.rates_text, mean=mean)
         acted = 1.0 if metric in OVER_RATES else share_that_acted(study, column.runs)
-        sides.append(_Side(study, column, called, text, acted))
+        sides.append(_Side(study, column, called, acted))
     return sides
+
+
+def _mean_texts(sides: list[_Side], metric: str) -> list[Phrase]:
+    """The mean of each arm, in words, over the seeds that all arms share, or over its own seeds if there are none."""
+    shared = pd.concat([side.column.by_seed for side in sides], axis="columns").dropna().index
+    texts = []
+    for side in sides:
+        values = side.column.by_seed.reindex(shared) if len(shared) else side.column.by_seed
+        mean = shown(float(values.mean()), metric)
+        texts.append(Phrase("{arm} {rates}: {mean}", arm=side.name, rates=side.column.rates_text, mean=mean))
+    return texts
 
 
 def _without_idle(sides: list[_Side]) -> tuple[list[_Side], list[str]]:

@@ -97,7 +97,7 @@ def finder(
 
     def lacking(key: tuple[str, str]) -> str:
         num = num_seeds[key] - parts[key].num_seeds
-        text = "no suggestion among the rates that ran on {num} of {total} seeds"
+        text = "on {num} of {total} seeds, no suggestion lies among the rates that ran"
         return Phrase(text, num=num, total=num_seeds[key]) if num else ""
 
     chosen, top = parts[rule, length], parts[recommended]

@@ -83,15 +83,18 @@ class Study:
         tried = {name: value if isinstance(value, list) else [value] for name, value in settings.items()}
         for name, values in tried.items():
             if name not in arms:
-                raise NoSuchRuns(Phrase("no runs of {arm}", arm=described(settings)))
+                raise self._lacks(settings)
             arms = arms[arms[name] != "null"] if values == ["not null"] else arms[arms[name].isin(values)]
         if len(arms) > 1:
             others = [name for name in self._varying if name not in settings]
             arms = arms[(arms[others] == pd.Series(DEFAULT_SETTINGS)[others]).all(axis="columns")]
         if len(arms) != math.prod(map(len, tried.values())):
-            raise NoSuchRuns(Phrase("no runs of {arm}", arm=described(settings)))
+            raise self._lacks(settings)
         names = [str(arm) for arm in arms.index]
         return names[0] if len(names) == 1 else max(names, key=lambda arm: self.choose(arm).valid_accuracy)
+
+    def _lacks(self, settings: Mapping[str, Any]) -> NoSuchRuns:
+        return NoSuchRuns(Phrase("no runs of {arm} in {study}", arm=described(settings), study=self.name))
 
     def called(self, arm: str) -> str:
         """An arm's short name: its settings that differ from the defaults."""

@@ -33,7 +33,11 @@ from lrsweep.training.device import describe, prepare_device
 from lrsweep.training.range_test import range_test
 
 # A study's file may set a sweep and a launcher, which would train runs. These settings switch both off.
-_SINGLE_RUN = ("hydra.mode=RUN", "hydra/launcher=basic", "hydra.run.dir=${machine.results_dir}/${study.name}/hydra/find")
+_SINGLE_RUN = (
+    "hydra.mode=RUN",
+    "hydra/launcher=basic",
+    "hydra.run.dir='${machine.results_dir}/${inside:${study.name}}/hydra/find'",
+)
 
 
 def find(cfg: DictConfig) -> None:

@@ -30,5 +30,5 @@ def run_study(study: str, *overrides: str) -> Path:
             raise
     if process.returncode:
         raise StudyError(f"{shlex.join(command[2:])} ended with exit code {process.returncode}:\n{''.join(lines[-5:])}")
-    folder_overrides = [override for override in overrides if override.startswith(("study.", "machine.results_dir="))]
-    return to_app_config(compose(f"study={study}", *folder_overrides)).folder
+    named = [override for override in overrides if override.startswith(("study.name=", "machine.results_dir="))]
+    return to_app_config(compose(f"study={study}", *named)).folder

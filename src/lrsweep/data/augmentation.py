@@ -38,11 +38,15 @@ def draw_moves(num_images: int, generator: torch.Generator) -> Tensor:
 def move(config: DataConfig, images_BCHW: Tensor, fractions_B3: Tensor, black: Sequence[float]) -> Tensor:
     """Move each image as drawn by `draw_moves`."""
     fractions_B3 = fractions_B3.to(images_BCHW.dtype)
-    shift_B21 = fractions_B3[:, :2, None] * (2 * config.max_shift / images_BCHW.shape[-1])  # in grid units an image is 2 wide
+    height, width = images_BCHW.shape[-2:]
+    # In grid units, an image is 2 wide and 2 high.
+    bounds_21 = fractions_B3.new_tensor([[2 * config.max_shift / width], [2 * config.max_shift / height]])
+    shift_B21 = fractions_B3[:, :2, None] * bounds_21
     angle_B = fractions_B3[:, 2] * math.radians(config.max_rotation)
     cos_B, sin_B = angle_B.cos(), angle_B.sin()
     # affine_grid takes the inverse transform: from each output pixel to its source.
-    rotation_B22 = torch.stack([cos_B, -sin_B, sin_B, cos_B], dim=1).view(-1, 2, 2)
+    rotation_B4 = torch.stack([cos_B, -sin_B * (height / width), sin_B * (width / height), cos_B], dim=1)
+    rotation_B22 = rotation_B4.view(-1, 2, 2)
     inverse_B23 = torch.cat([rotation_B22, -rotation_B22 @ shift_B21], dim=2).to(images_BCHW.device)
     grid_BHW2 = F.affine_grid(inverse_B23, list(images_BCHW.shape), align_corners=False)
     # grid_sample pads with 0, so black is moved to 0 and back.

@@ -67,7 +67,8 @@ def _gains(fixed: Sensitivity) -> list[str]:
     patience = PATIENCES[0]
     rows = fixed.rows.assign(gain=fixed.rows["full"] - fixed.rows[f"valid_{patience}"])
     closed = rows[rows[f"cut_{patience}"] == 1]
-    at_best, most = closed[closed["lr"] == float(fixed.best.best["lr"])], closed[closed["gain"] > 0].nlargest(1, "gain")
+    gained = closed[closed["gain"] > 0]
+    at_best, most = gained[gained["lr"] == float(fixed.best.best["lr"])], gained.nlargest(1, "gain")
     texts = []
     if len(at_best):
         gain = points(at_best["gain"].iloc[0])

@@ -79,7 +79,7 @@ def _effect_figure(folder: Path, one: Judged) -> str:
     rows = rows_of(one)
     if len(rows) < 2:
         return ""  # it is in the figure of all effects
-    title = say("The effects of which one decides ({claim})", claim=name_of(one.claim))
+    title = say("All effects; the colored one decides ({claim})", claim=name_of(one.claim))
     return draw(folder, Figure(f"audit-claim-{one.claim.id}", title, "", functools.partial(plot_effects, rows)))
 
 

@@ -124,12 +124,11 @@ def _can_show(test: Test, level: float) -> str:
     if not test.costs_nothing:
         return say(", which {show} a difference of {points} points", show=show, points=f"{difference * 100:.2f}")
     delta = DELTA["accuracy"] if test.delta is None else test.delta
-    return say(
-        ", which {show} that less than {delta} are lost, if the true difference is {lead} points or more",
-        show=show,
-        delta=size_text(delta, "accuracy"),
-        lead=signed(max(difference - delta, 0.0), "accuracy"),
-    )
+    text = ", which {show} that less than {delta} are lost, if the true difference is {lead} points or more"
+    if difference > delta:  # not enough seeds for arms that are equal
+        text = ", which {show} that less than {delta} are lost only if the true difference is {lead} points or more"
+    lead = signed(max(difference - delta, 0.0), "accuracy")
+    return say(text, show=show, delta=size_text(delta, "accuracy"), lead=lead)
 
 
 def num_planned_runs(commands: str) -> int:

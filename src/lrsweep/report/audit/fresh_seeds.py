@@ -5,11 +5,12 @@ import math
 import pandas as pd
 
 from lrsweep.analysis.study import NoSuchRuns, Study
-from lrsweep.analysis.summary import half_interval
+from lrsweep.analysis.summary import half_interval, summarise
 from lrsweep.report.texts.language import say
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import escaped, lr_text, number, percent
 
+MAX_HALF = 0.5  # a wider interval of an accuracy says nothing
 _SCORES = {
     "test_accuracy": "test ± half of 95%",
     "best_test_accuracy": "at the best epoch",
@@ -21,11 +22,12 @@ def fresh_table(study: Study) -> str:
     """One row per arm and rate, the highest test accuracy first."""
     scores = {name: title for name, title in _SCORES.items() if name in study.runs and study.runs[name].notna().any()}
     rows = []
-    for _, runs in study.measured.groupby(["arm", "lr"]):
-        arm, lr = str(runs["arm"].iloc[0]), float(runs["lr"].iloc[0])
+    for _, row in summarise(study.measured).iterrows():
+        arm, lr = row["arm"], row["lr"]
+        runs = study.measured[(study.measured["arm"] == arm) & (study.measured["lr"] == lr)]
         cells = [escaped(study.called(arm)), f"{lr_text(lr)}{_remark(study, arm, lr)}"]
-        cells += [*(_mean_text(runs[name]) for name in scores), *_sizes(runs)]
-        rows.append((float(runs["test_accuracy"].mean()), cells))
+        cells += [*(_mean_text(runs[name]) for name in scores), *_sizes(row)]
+        rows.append((row["test_mean"], cells))
     header = [say(name) for name in ("arm", "rate", *scores.values(), "seeds", "learned", "epochs", "seconds")]
     return markdown_table(header, [cells for _, cells in sorted(rows, key=lambda row: -row[0])])
 
@@ -42,9 +44,12 @@ def _remark(study: Study, arm: str, lr: float) -> str:
 
 def _mean_text(values: pd.Series) -> str:
     half = half_interval(values.std(), len(values))
-    return percent(float(values.mean())) + ("" if math.isnan(half) else f" ± {half * 100:.2f}")
+    is_known = half < MAX_HALF  # not if there are too few values
+    return percent(float(values.mean())) + (f" ± {half * 100:.2f}" if is_known else "")
 
 
-def _sizes(runs: pd.DataFrame) -> list[str]:
-    learned = say("{num} of {total}", num=int(runs["learned"].sum()), total=len(runs))
-    return [str(len(runs)), learned, number(runs["epochs"].mean(), ".0f"), number(runs["seconds"].mean(), ".0f")]
+def _sizes(row: pd.Series) -> list[str]:
+    num_runs = row["num_runs"]
+    learned, timed = (say("{num} of {total}", num=row[name], total=num_runs) for name in ("num_learned", "num_timed"))
+    seconds = f"{row['seconds_mean']:.0f} ({timed})" if row["num_timed"] else number(math.nan, "")
+    return [str(num_runs), learned, number(row["epochs_mean"], ".0f"), seconds]

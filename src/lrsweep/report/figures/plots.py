@@ -119,7 +119,7 @@ def plot_error(runs: pd.DataFrame, study: Best, headline: Best, edges: Edges, ax
     lr_axis(ax)
     handles += [
         mark_good(headline, ax),
-        mark_choice(headline, rows, ax, lambda row: (row["lr"], float(_error(row["test_mean"])))),
+        mark_choice(headline, headline.rows, ax, lambda row: (row["lr"], float(_error(row["test_mean"])))),
         mark_edges(edges, ax),
     ]
     ax.set_ylim(float(test_error.min()) / 1.25, top)  # shows all runs; wide intervals may be cut off

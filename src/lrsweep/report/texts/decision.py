@@ -73,13 +73,19 @@ def _rate_en(best: Best) -> str:
             f"{best.delta * 100:g} points of test accuracy.{needed}"
         )
     text = (
-        f"Use **{lr}**. It is shown to lose less than {best.delta * 100:g} points of test accuracy, compared with the best rate."
+        f"Use **{lr}**. It is shown to lose less than {best.delta * 100:g} points of test accuracy, compared with the most "
+        "accurate rate."
     )
     if len(best.good) > 1:
         rates = _rates(best, "good", "to", " and ")
-        text += f" Of the {len(best.good)} rates for which this is shown ({rates}), it takes the fewest epochs"
+        text += f" Of the {len(best.good)} rates for which this is shown ({rates}), it takes the fewest epochs, "
+        text += f"{best.trade_off.row['epochs_mean']:.1f}"
         best_lr = decimal_rate(best.best["lr"])
-        text += f"; the difference from the best rate, {best_lr}, may be chance." if _may_be_chance(best) else "."
+        if _may_be_chance(best):
+            text += f"; the difference from {best_lr}, the rate with the highest validation accuracy, may be chance"
+        text += "."
+        if (least := _loses_least(best))["lr"] != best.trade_off.row["lr"]:
+            text += f" {decimal_rate(least['lr'])} loses the least of them, and takes {least['epochs_mean']:.1f} epochs."
     if num := len(best.undecided):
         others = "Another rate," if num == 1 else f"{num} other rates,"
         text += f" {others} {_rates(best, 'undecided', 'to', ' and ')}, may lose less or more than that; more seeds would show."
@@ -100,9 +106,12 @@ def _rate_ko(best: Best) -> str:
         )
     text = f"**{lr}**. 정확도가 가장 높은 학습률에 비해 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인되었다."
     if len(best.good) > 1:
-        text += f" 이렇게 확인된 학습률 {len(best.good)}개({_rates(best, 'good', '~', ', ')}) 가운데 epoch 수가 가장 적다."
+        text += f" 이렇게 확인된 학습률 {len(best.good)}개({_rates(best, 'good', '~', ', ')}) 가운데 epoch 수가 "
+        text += f"{best.trade_off.row['epochs_mean']:.1f}로 가장 적다."
         if _may_be_chance(best):
-            text += f" 다만 가장 좋은 학습률({decimal_rate(best.best['lr'])})과의 epoch 차이는 우연일 수 있다."
+            text += f" 다만 검증 정확도가 가장 높은 학습률({decimal_rate(best.best['lr'])})과의 epoch 차이는 우연일 수 있다."
+        if (least := _loses_least(best))["lr"] != best.trade_off.row["lr"]:
+            text += f" 그중 손실이 가장 적은 학습률은 {decimal_rate(least['lr'])}이고, epoch 수는 {least['epochs_mean']:.1f}이다."
     if num := len(best.undecided):
         text += f" 다른 학습률 {num}개({_rates(best, 'undecided', '~', ', ')})는 손실이 그보다 큰지 작은지 아직 판단할 수 없다."
     return text
@@ -111,6 +120,10 @@ def _rate_ko(best: Best) -> str:
 def _may_be_chance(best: Best) -> bool:
     """True unless the chosen rate is shown to take fewer epochs than the best rate."""
     return best.trade_off is not None and best.trade_off.row["lr"] != best.best["lr"] and not best.trade_off.saved_low > 0
+
+
+def _loses_least(best: Best) -> pd.Series:
+    return best.good.sort_values("shortfall").iloc[0]
 
 
 def _rates(best: Best, verdict: Verdict, to: str, last: str) -> str:

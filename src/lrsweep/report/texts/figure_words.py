@@ -52,8 +52,8 @@ FIGURE_WORDS = {  # if a text fits several, the first one is used
     "ratios": "배수",
     "decades of learning rate": "학습률의 decade",
     "{arm} against {other}": "{arm}, 비교 대상 {other}",
-    "{finder}: no suggestion among the rates that ran on {num} of {total} seeds": (
-        "{finder} (시드 {total}개 중 {num}개에서는 실험한 학습률 가운데 제안이 없음)"
+    "{finder}: on {num} of {total} seeds, no suggestion lies among the rates that ran": (
+        "{finder} (시드 {total}개 중 {num}개에서는 제안된 학습률이 실험한 범위에 없음)"
     ),
     "{rule}, {num} steps": "{rule}, {num} 스텝",
     "{num} steps": "{num} 스텝",
