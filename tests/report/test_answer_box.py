@@ -135,7 +135,7 @@ def ids_of(records: list[RunRecord]) -> set[str]:
 @pytest.mark.parametrize(
     ("num_left_out", "present", "missing"),
     [
-        (0, "6 runs of 3 learning rates × 2 seeds (cross_entropy): 6 ok", "The last sweep is complete (6)"),
+        (0, "6 runs of 3 learning rates × 2 seeds (cross_entropy): 6 ok", "The last sweep is complete (6 runs)"),
         (1, "5 runs of 3 learning rates × 2 seeds (cross_entropy): 5 ok", "**1 of 6 runs missing**"),
         (4, "2 runs of 1 learning rate × 2 seeds (cross_entropy): 2 ok", "**4 of 6 runs missing**"),
     ],
@@ -155,7 +155,7 @@ def test_missing_runs_are_counted_if_the_sweep_is_known(
 def test_runs_of_an_earlier_sweep_do_not_complete_the_last_one(make_record: MakeRecord) -> None:
     earlier, later = grid(make_record, [1e-4, 1e-3], [0]), grid(make_record, [1e-2], [0, 1])
     assert completeness(runs_of(earlier + later[:1]), ids_of(later)).endswith("failed. **1 of 2 runs missing**")
-    assert completeness(runs_of(earlier + later), ids_of(later)).endswith("failed. The last sweep is complete (2)")
+    assert completeness(runs_of(earlier + later), ids_of(later)).endswith("failed. The last sweep is complete (2 runs)")
 
 
 def test_missing_runs_of_all_arms_are_counted(make_record: MakeRecord) -> None:

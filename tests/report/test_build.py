@@ -297,7 +297,7 @@ def test_the_report_counts_missing_runs_and_a_damaged_record_is_missing(tmp_path
     good, bad = record_of(1e-3, DIVERGED), record_of(1e-4, scored(0.9))
     store.save(tmp_path, good)
     for expected, ending in (
-        ([good.run_id], ". The last sweep is complete (1)\n"),
+        ([good.run_id], ". The last sweep is complete (1 run)\n"),
         ([good.run_id, bad.run_id, "another"], ". **2 of 3 runs missing**\n"),
     ):
         store.expect(tmp_path, expected)

@@ -71,7 +71,7 @@ ENGLISH = (
     "* From 1e-5 to 1e-4, training takes 13 times the epochs of the good rates (medians) and ends 2.49 percentage "
     "points lower in test accuracy (means).\n"
     "* The document supposes that patience runs out there during slow progress. Early stopping ended 22 of 26 runs; in 19 "
-    "of them the validation loss reached a new minimum after the best epoch.\n"
+    "of them the validation loss reached a new minimum after the best epoch. So they were still learning when they ended.\n"
 )
 KOREAN = (
     "### 5-2. 실험 결과\n"
@@ -87,7 +87,7 @@ KOREAN = (
     "* 성능 (정확도) 과 비용의 trade-off 를 고려할 때, 최적의 학습률은 **0.0025 (10⁻²·⁶)이다**. 좋은 학습률 가운데 "
     "epoch 수가 가장 적어 평균 17.0 epoch이다 (95%: 15.5 ~ 18.5). 검증 정확도가 가장 높은 학습률보다 53% 적다 (95%: 48% ~ "
     "57%). 수행 시간은 43초이다 (95%: 40 ~ 46). 다른 작업의 방해를 받지 않은 실행만 잰 값이다 (4회 중 2회).\n"
-    "* 학습이 되는 가장 작은 학습률 (시드의 절반이 학습되는 값) 은 5.2×10⁻⁶이다 (95%: 3.7×10⁻⁶ ~ 7.2×10⁻⁶, 시드 4개). 가장 "
+    "* 학습이 되는 가장 작은 학습률(시드의 절반이 학습되는 값)은 5.2×10⁻⁶이다 (95%: 3.7×10⁻⁶ ~ 7.2×10⁻⁶, 시드 4개). 가장 "
     "큰 학습률은 0.011이다 (95%: 0.01 ~ 0.013, 시드 4개).\n"
     "* 문서는 학습률이 1e-5 미만이면 학습이 전혀 진행되지 않는다고 한다. 그러나 이 범위의 실행 23회 중 8회는 "
     "학습되었다. 모두 학습률이 4×10⁻⁶ (10⁻⁵·⁴) 이상이며, 가장 높은 테스트 정확도는 34.57%이다.\n"
@@ -99,7 +99,8 @@ KOREAN = (
     "14회이다. 학습된 뒤에 끝난 실행은 8회이다.\n"
     "* 1e-5 ~ 1e-4에서는 좋은 학습률에 비해 epoch 수가 13배이고 (중앙값), 테스트 정확도는 2.49%p 낮다 (평균).\n"
     "* 문서는 이 범위의 정확도가 낮은 것이, 정확도가 느리게 올라 최고 기록을 제때 갱신하지 못하기 때문이라고 추정한다. 실제로 "
-    "26회 중 22회가 조기 종료되었다. 그중 19회는 정확도가 가장 높았던 epoch 뒤에도 검증 손실이 최저값을 갱신하였다.\n"
+    "26회 중 22회가 조기 종료되었다. 그중 19회는 정확도가 가장 높았던 epoch 뒤에도 검증 손실이 최저값을 갱신하였다. "
+    "즉, 종료될 때에도 학습이 진행되고 있었다.\n"
 )
 
 
@@ -222,7 +223,7 @@ def test_the_fresh_seeds_are_the_headline(name: str) -> None:
         "These answers are from 20 fresh seeds, which were not used to choose the 3 rates that ran on them; the 95% intervals "
         "are paired by seed and hold for all 3 rates at once (cross_entropy). Where learning starts and ends, and section 5-3, "
         "are from the study's own 4 seeds.",
-        "새 시드 20개로 다시 실험하여 얻은 것이다.",
+        "새 시드 20개로, 학습률 3개를 다시 실험하여 얻은 것이다.",
     )
     assert ("said otherwise" in texts[0]) == ("결과가 달랐다" in texts[1]) == (name == "fresh seeds disagree")
 

@@ -92,7 +92,7 @@ def test_at_delta_the_star_is_the_rate_of_the_reports_answer(reference: Study, s
     lr = chosen(reference.found.headline)["lr"]
     assert choice["lr"] == lr
     assert choice["choice"] == f"★ Use {decimal_rate(lr)}."
-    assert f"Use **{decimal_rate(lr)}**." in decision_en(reference.found)[0][1]
+    assert f"Use **{decimal_rate(lr)}**:" in decision_en(reference.found)[0][1]
     num_seeds = reference.fresh["seed"].nunique()
     assert f"shown to lose less than 0.2 points (δ) on {num_seeds} fresh seeds" in choice["why"]
 

@@ -243,7 +243,7 @@ def test_the_words_in_the_figures_of_a_korean_page_are_korean(folder: Path, page
         ("base against init=zero", "base, 비교 대상 init=zero"),
         (
             "slide, 100 steps: on 7 of 20 seeds, no suggestion lies among the rates that ran",
-            "slide, 100 스텝 (시드 20개 중 7개에서는 실험한 학습률 가운데 제안이 없음)",
+            "slide, 100 스텝 (시드 20개 중 7개에서는 제안된 학습률이 실험한 범위에 없음)",
         ),
         ("my many seeds", "my many seeds"),
         ("valley: 0.0016", "valley: 0.0016"),

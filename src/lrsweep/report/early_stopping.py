@@ -50,7 +50,7 @@ def early_stopping_section(fixed: Sensitivity, best_lr: float, figure: str) -> s
             f"## {say('What does early stopping hide?')}",
             " ".join(sentences),
             figure,
-            fold(say("Every rate, and other patiences"), f"{_reading()}\n\n{_table(fixed)}"),
+            fold(say("Every rate, and other patiences"), f"{_reading(fixed.epochs)}\n\n{_table(fixed)}"),
         ]
     )
 
@@ -104,10 +104,11 @@ def _still_open(fixed: Sensitivity) -> list[str]:
     return [limit] if num_open else []
 
 
-def _reading() -> str:
+def _reading(num_epochs: int) -> str:
     return say(
         "Validation accuracy that each patience reaches, and in brackets its number of epochs; +: patience did not run out "
-        "within the budget."
+        "within {epochs} epochs. A number above {epochs} is from the study's own runs, which have no such limit.",
+        epochs=num_epochs,
     )
 
 

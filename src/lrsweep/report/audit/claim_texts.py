@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lrsweep.analysis.claims import Claim, Judged, Result, Test
 from lrsweep.analysis.metrics import METRICS
 from lrsweep.analysis.plan import PAIRED_SD, detectable
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import MAX_SEEDS
 from lrsweep.analysis.verdicts import DELTA, POWER, Effect, Word
 from lrsweep.config import CONF_DIR
@@ -33,7 +34,8 @@ _MEASURED = {  # metric or contrast → what the effect is about
     "usable_decades": "Range of usable rates: {effect}",
     "seconds_per_epoch": "Time of an epoch: {effect}",
     "peak_memory": "Peak memory: {effect}",
-    **dict.fromkeys(("edge", "upper_edge"), "Edge of learning: {effect}"),
+    "upper_edge": "Edge of learning: {effect}",
+    "edge": "Edge of learning, {side} {rate}: {effect}",
     "bracket": "Distance to the end of the range: {effect}",
 }
 
@@ -64,8 +66,17 @@ def found(one: Judged) -> str:
     test, effect = one.result.test, one.result.effect
     assert effect is not None
     about = _MEASURED.get(str(test.settings.get("metric", test.contrast)), "{effect}")
-    text = f"{say(about, effect=_effect(test, effect))}{_seeds_of(test, effect)}."
+    text = f"{say(about, effect=_effect(test, effect), **_edge_words(test))}{_seeds_of(test, effect)}."
     return f"{text} {_sentence(effect.detail)}" if test.contrast == "blank" else text
+
+
+def _edge_words(test: Test) -> dict[str, str]:
+    """From where the distance to an edge of learning is counted."""
+    at = test.settings.get("at")
+    return {
+        "side": say("above") if test.settings.get("side") == "start" else say("below"),
+        "rate": say("the largest rate tried") if at is None else decimal_rate(10 ** float(at)),
+    }
 
 
 def _seeds_of(test: Test, effect: Effect) -> str:

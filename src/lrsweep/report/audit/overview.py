@@ -32,10 +32,11 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
         documents=anchor(say("Document by document")),
     )
     reading = say(
-        "One test decides each claim. It measures an effect; above zero, or above ×1, the effect is on the claim's side. Its "
+        "One test decides each claim. It measures an effect; above zero, or above ×1, the effect is on the claim's side; a "
+        "*loss* counts against it. Its "
         "interval is in brackets. The intervals of the {num} deciding tests hold together with a probability of "
-        "{probability:.0%}; the two blanks of document 003 have intervals of their own ([how it was judged](#{method})). What "
-        "limits a verdict is in italics. A *decade* of learning rate is a factor of ten; the *edge of learning* is the "
+        "{probability:.0%}; the two blanks of document 003 have intervals of their own ([how it was judged](#{method})). Limits "
+        "of a verdict are in italics. A *decade* of learning rate is a factor of ten; the *edge of learning* is the "
         "rate at which half of the seeds learn.",
         num=audit.num_tests,
         probability=1 - LEVEL,

@@ -118,7 +118,7 @@ def completeness(runs: pd.DataFrame, expected: set[str] | None = None) -> str:
     if expected is None:
         return present
     todo = _to_do(runs, expected)
-    done = say("The last sweep is complete ({num})", num=len(expected))
+    done = say("The last sweep is complete ({runs})", runs=counted(len(expected), "run"))
     return f"{present}. " + (f"**{todo}**" if todo else done)
 
 

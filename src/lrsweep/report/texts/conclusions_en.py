@@ -75,7 +75,7 @@ def conclusions_en(found: Findings) -> str:
         lines.append(
             "* The document supposes that patience runs out there during slow progress. Early stopping ended "
             f"{_share(slow.num_out_of_patience, slow.num_runs)}; in {still_improving} the validation loss reached a new minimum "
-            "after the best epoch."
+            "after the best epoch." + (" So they were still learning when they ended." if slow.num_still_improving else "")
         )
     return "\n".join(lines) + "\n"
 

@@ -74,6 +74,7 @@ def conclusions_ko(found: Findings) -> str:
             "* 문서는 이 범위의 정확도가 낮은 것이, 정확도가 느리게 올라 최고 기록을 제때 갱신하지 못하기 때문이라고 추정한다. 실제로 "
             f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. {improving} 정확도가 가장 높았던 "
             "epoch 뒤에도 검증 손실이 최저값을 갱신하였다."
+            + (" 즉, 종료될 때에도 학습이 진행되고 있었다." if slow.num_still_improving else "")
         )
     return "\n".join(lines) + "\n"
 
@@ -89,7 +90,9 @@ def _evidence(found: Findings) -> str:
     best = found.headline
     seeds = f"시드 {best.num_seeds}개로 얻은 것이다"
     if found.headline is not found.best:
-        seeds = f"학습률 {len(best.rows)}개를, 고르는 데 쓰지 않은 새 시드 {best.num_seeds}개로 다시 실험하여 얻은 것이다"
+        seeds = (
+            f"학습률을 고르는 데 쓰지 않은 새 시드 {best.num_seeds}개로, 학습률 {len(best.rows)}개를 다시 실험하여 얻은 것이다"
+        )
     if best.num_seeds < MIN_SEEDS or len(best.rows) < 2:
         return seeds
     return f"{seeds}. 구간은 시드별로 짝지어 비교한 95% 구간이며, 학습률 {len(best.rows)}개에 동시에 성립한다"
@@ -229,7 +232,7 @@ def _edges(found: Findings) -> str:
         return f"학습이 되고 안 되는 경계는 실험한 범위 ({rates_text(first['lr'], last['lr'], '~')}) 밖에 있다."
     start = _edge(edges.start, "실험한 가장 작은 학습률보다 작다", first)
     end = _edge(edges.end, "실험한 가장 큰 학습률보다 크다", last)
-    return f"학습이 되는 가장 작은 학습률 (시드의 절반이 학습되는 값) 은 {start}. 가장 큰 학습률은 {end}."
+    return f"학습이 되는 가장 작은 학습률(시드의 절반이 학습되는 값)은 {start}. 가장 큰 학습률은 {end}."
 
 
 def _edge(edge: Edge | None, beyond: str, row: pd.Series) -> str:

@@ -73,8 +73,8 @@ def _rate_en(best: Best) -> str:
             f"{best.delta * 100:g} points of test accuracy.{needed}"
         )
     text = (
-        f"Use **{lr}**. It is shown to lose less than {best.delta * 100:g} points of test accuracy, compared with the most "
-        "accurate rate."
+        f"Use **{lr}**: test accuracy {percent(chosen(best)['test_mean'])}. It is shown to lose less than {best.delta * 100:g} "
+        "points of test accuracy, compared with the most accurate rate."
     )
     if len(best.good) > 1:
         rates = _rates(best, "good", "to", " and ")
@@ -104,7 +104,10 @@ def _rate_ko(best: Best) -> str:
             f"아마 **{lr}**일 것이다. 검증 정확도가 가장 높다. 다만 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인된 "
             f"학습률은 아직 없다.{needed}"
         )
-    text = f"**{lr}**. 정확도가 가장 높은 학습률에 비해 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인되었다."
+    text = (
+        f"**{lr}** (테스트 정확도 {percent(chosen(best)['test_mean'])}). 정확도가 가장 높은 학습률에 비해 테스트 정확도 손실이 "
+    )
+    text += f"{best.delta * 100:g}%p 미만임이 확인되었다."
     if len(best.good) > 1:
         text += f" 이렇게 확인된 학습률 {len(best.good)}개({_rates(best, 'good', '~', ', ')}) 가운데 epoch 수가 "
         text += f"{best.trade_off.row['epochs_mean']:.1f}로 가장 적다."
