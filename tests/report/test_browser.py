@@ -305,6 +305,19 @@ def test_nothing_scrolls_sideways_and_all_text_of_figures_is_visible(
     assert_legible(page, at_least=50)
 
 
+def test_tables_of_rates_fit_a_laptop_and_no_row_of_theirs_is_tall_on_a_phone(driver: webdriver.Chrome, path: Path) -> None:
+    page = Page(driver).open(path, (1280, 1000))
+    tables = (
+        "[...document.querySelectorAll('section:is([aria-labelledby=on-fresh-seeds], [aria-labelledby=arms-compared]) .table')]"
+    )
+    assert set(page.evaluate(f"{tables}.map(box => box.scrollWidth - box.clientWidth)")) == {0}
+    page = page.open(path, PHONE)
+    heights = page.evaluate(f"{tables}.flatMap(box => [...box.querySelectorAll('tr')].map(row => row.offsetHeight))")
+    assert max(heights) < 65  # two lines
+    alignments = "[...document.querySelectorAll('th')].map(cell => getComputedStyle(cell).verticalAlign)"
+    assert set(page.evaluate(alignments)) == {"top"}
+
+
 def test_in_dark_mode_text_and_figures_are_light_on_dark(driver: webdriver.Chrome, path: Path) -> None:
     page = Page(driver).open(path, dark=True)
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == DARK_PAPER
