@@ -208,9 +208,11 @@ def test_the_main_figure_draws_shortfalls_and_intervals_in_points(best: Best, ax
 
 
 def test_a_rate_that_did_not_learn_on_every_seed_is_hollow(best: Best, ax: Axes) -> None:
-    plots.plot_shortfall(best, best, NO_EDGES, ax)
+    rows = best.rows.copy()
+    rows.loc[rows["lr"] == 1e-3, ["num_learned", "shortfall_low", "shortfall_high", "verdict"]] = [1, math.nan, math.nan, "worse"]
+    plots.plot_shortfall(best, replace(best, rows=rows), NO_EDGES, ax)
     hollow = [drawn for drawn in ax.lines if drawn.get_fillstyle() == "none" and len(drawn.get_xdata())]  # type: ignore[arg-type]
-    assert [list(drawn.get_xdata()) for drawn in hollow] == [[1e-6, 1e-1]]
+    assert [list(drawn.get_xdata()) for drawn in hollow] == [[1e-3]]  # not 10^-6 and 10^-1, which are outside the axes
 
 
 def test_fresh_seeds_show_the_classes_and_the_study_is_grey(best: Best, ax: Axes) -> None:
@@ -218,6 +220,7 @@ def test_fresh_seeds_show_the_classes_and_the_study_is_grey(best: Best, ax: Axes
     plots.plot_shortfall(best, fresh, NO_EDGES, ax)
     (own,) = [drawn for drawn in ax.lines if drawn.get_label() == "own 4 seeds"]
     assert own.get_color() == PALE
+    assert not own.get_clip_on()  # a dot on the edge is whole
     assert list(own.get_xdata()) == [1e-4, 1e-3]
     assert intervals(ax, "good")[0] == [1e-4, 1e-3]
     assert "worse" not in legend(ax)
@@ -246,14 +249,15 @@ def test_the_edges_are_lines_with_their_intervals(runs: pd.DataFrame, best: Best
     assert positions == [edges.start.lr, edges.end.lr]
     low, high = ax.get_xlim()
     assert low < positions[0] < positions[1] < high
-    assert "half the seeds learn" in legend(ax)
+    assert "half the seeds learn (band: 95%)" in legend(ax)
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2])
 def test_with_few_seeds_there_are_no_bars(num_seeds: int, ax: Axes) -> None:
     few = best_of(runs_of(seeds=SEEDS[:num_seeds]))
     plots.plot_shortfall(few, few, Edges(Edge(1e-5, math.nan, math.nan, 1), None), ax)
-    assert {"undecided", "worse"} <= set(legend(ax))
+    assert {"undecided", "half the seeds learn"} <= set(legend(ax))
+    assert "worse" not in legend(ax)  # the rates at which nothing was learned are outside the axes
     assert sum(len(container.lines[2][0].get_segments()) for container in ax.containers) == 0
 
 

@@ -51,22 +51,23 @@ def plot_shortfall(study: Best, headline: Best, edges: Edges, ax: Axes) -> Axes:
     where no run of `headline` learned.
     """
     is_fresh = headline is not study
-    handles: list[Any] = []
-    for verdict, (colour, marker) in CLASSES.items():
-        rows = headline.rows[(headline.rows["verdict"] == verdict) & headline.rows["shortfall"].notna()]
-        if len(rows):
-            look: dict[str, Any] = {"color": colour, "markersize": 6.5 if is_fresh else 5.5, "linewidth": 1.4, "zorder": 3}
-            handles.append(_draw_shortfalls(rows, ax, marker, verdict, **look))
     learned = headline.rows[headline.rows["num_learned"] > 0]
     shown = (learned if len(learned) else headline.rows)["lr"]
     ends = [edge.lr for edge in (edges.start, edges.end) if edge is not None and not is_fresh]
     ax.set_xscale("log")
     ax.set_xlim(min([*shown, *ends]) / _MARGIN, max([*shown, *ends]) * _MARGIN)
-    tops = [headline.rows.loc[headline.rows["lr"].isin(shown), name].max() for name in ("shortfall", "shortfall_high")]
+    within = headline.rows[headline.rows["lr"].between(shown.min(), shown.max()) & headline.rows["shortfall"].notna()]
+    handles: list[Any] = []
+    for verdict, (colour, marker) in CLASSES.items():
+        rows = within[within["verdict"] == verdict]
+        if len(rows):
+            look: dict[str, Any] = {"color": colour, "markersize": 6.5 if is_fresh else 5.5, "linewidth": 1.4, "zorder": 3}
+            handles.append(_draw_shortfalls(rows, ax, marker, verdict, **look))
+    tops = [within[name].max() for name in ("shortfall", "shortfall_high")]
     if is_fresh:
         near = study.rows[study.rows["lr"].between(*ax.get_xlim()) & study.rows["shortfall"].notna()]
         own = f"own {seeds_text(study.num_seeds)}"
-        handles += ax.plot(near["lr"], near["shortfall"] * 100, "o", color=PALE, markersize=5, zorder=2, label=own)
+        handles += ax.plot(near["lr"], near["shortfall"] * 100, "o", color=PALE, markersize=5, zorder=2, label=own, clip_on=False)
         tops.append(near["shortfall"].max())
     limit = headline.delta * 100
     ax.axhspan(-limit, limit, color=GOOD, alpha=0.09, linewidth=0, zorder=0)
