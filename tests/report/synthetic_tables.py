@@ -35,7 +35,7 @@ def cells_of(table: str) -> list[list[str]]:
     for token in tokens:
         if token.type == "tr_open":
             rows.append([])
-        elif token.type == "inline":
+        elif token.type == "inline" and rows:  # not a sentence above the table
             rows[-1].append("".join(child.content for child in token.children or []))
     return rows
 

@@ -56,7 +56,7 @@ def test_the_table_lists_the_best_arm_first(study: Study, tmp_path: Path) -> Non
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
     assert [row[1] for row in rows] == ["0.0032 (10⁻²·⁵)", "0.001 (10⁻³)"]
     header = next(line for line in text.splitlines() if line.startswith("| arm")).split(" | ")
-    assert [row[header.index("rates × seeds")] for row in rows] == ["5 × 3", "5 × 3"]
+    assert [row[header.index("rates\u00a0×\u00a0seeds")] for row in rows] == ["5 × 3", "5 × 3"]
     assert rows[1][3].startswith("95.50%")
     # The accuracy falls by 0.02 within half a decade on both sides of 10^-3. By interpolation, it is one point below the best
     # at a quarter of a decade.

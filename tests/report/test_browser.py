@@ -69,10 +69,8 @@ class Page:
         return self.driver.execute_script(f"return {script}")
 
     def list_named(self, label: str) -> Select:
-        """The first list with this label that still shows `none`, or the first of all."""
-        lists = [bind for bind in self.find_all("#explorer-controls .vega-bind") if bind.text.startswith(label)]
-        selects = [Select(bind.find_element(By.TAG_NAME, "select")) for bind in lists]
-        return next((select for select in selects if select.first_selected_option.text == "none"), selects[0])
+        binds = self.find_all("#explorer-controls .vega-bind")
+        return next(Select(bind.find_element(By.TAG_NAME, "select")) for bind in binds if bind.text.startswith(label))
 
     @property
     def slider(self) -> WebElement:
@@ -171,21 +169,21 @@ def test_the_policy_blocks_other_scripts(page: Page) -> None:
 @pytest.mark.parametrize("lr_index", [8, 35])
 def test_a_rate_chosen_from_the_list_shows_its_curves(page: Page, reference: Study, lr_index: int) -> None:
     rate = decimal_rate(sorted(reference.runs["lr"].unique())[lr_index])
-    page.list_named("Training at").select_by_visible_text(rate)
+    page.list_named("Rate 1").select_by_visible_text(rate)
     page.wait(lambda: page.legend == [rate])
     assert page.num_curves == reference.runs["seed"].nunique()
 
 
 def test_several_rates_are_overlaid_by_loss_and_by_seconds(page: Page, reference: Study) -> None:
-    first = page.list_named("Training at").first_selected_option.text
-    for rate in ("0.00063", "0.0063"):
-        page.list_named("and at").select_by_visible_text(rate)
+    first = page.list_named("Rate 1").first_selected_option.text
+    for num, rate in enumerate(("0.00063", "0.0063"), start=2):
+        page.list_named(f"Rate {num}").select_by_visible_text(rate)
     page.wait(lambda: set(page.legend) == {first, "0.00063", "0.0063"})
     assert page.num_curves == 3 * reference.runs["seed"].nunique()
-    page.list_named("Curves of").select_by_visible_text("loss")
+    page.list_named("Show").select_by_visible_text("loss")
     page.wait(lambda: page.training_title.startswith("Validation loss against epochs"))
     page.keep_screenshot("overlaid")
-    page.list_named("against").select_by_visible_text("seconds")
+    page.list_named("Over").select_by_visible_text("seconds")
     page.wait(lambda: page.training_title.startswith("Validation loss against seconds"))
 
 
@@ -198,7 +196,7 @@ def test_a_click_on_a_run_shows_its_curves(page: Page, reference: Study) -> None
     page.keep_screenshot("pointed-at")
     ActionChains(page.driver).click().perform()
     page.wait(lambda: page.legend == [rate])
-    assert page.list_named("Training at").first_selected_option.text == rate
+    assert page.list_named("Rate 1").first_selected_option.text == rate
 
 
 def test_the_star_is_the_rate_of_the_reports_answer(page: Page, reference: Study) -> None:
@@ -206,7 +204,7 @@ def test_the_star_is_the_rate_of_the_reports_answer(page: Page, reference: Study
     assert page.find(".answer li strong + strong").text == rate
     assert page.answer.startswith(f"★ Use {rate}.")
     dashes = page.find('#explorer-chart line[stroke-dasharray="4,4"]').rect  # at the rate whose curves are shown
-    assert page.list_named("Training at").first_selected_option.text == rate
+    assert page.list_named("Rate 1").first_selected_option.text == rate
     assert page.star_x == pytest.approx(dashes["x"], abs=2)
 
 
@@ -242,7 +240,7 @@ def test_the_keyboard_reaches_and_moves_the_controls(page: Page) -> None:
     before = page.slider.get_attribute("aria-valuetext")
     page.slider.send_keys(Keys.ARROW_RIGHT)
     page.wait(lambda: page.slider.get_attribute("aria-valuetext") != before)
-    first = page.list_named("Training at")
+    first = page.list_named("Rate 1")
     page.find("#explorer-controls select").send_keys(Keys.ARROW_DOWN)
     page.wait(lambda: page.legend == [first.first_selected_option.text])
 
@@ -303,6 +301,19 @@ def test_nothing_scrolls_sideways_and_all_text_of_figures_is_visible(
     kind = "narrow" if size == PHONE else "wide"
     assert {each.get_attribute("class") for each in page.find_all(".picture") if each.is_displayed()} == {f"picture {kind}"}
     assert_legible(page, at_least=50)
+
+
+def test_tables_of_rates_fit_a_laptop_and_no_row_of_theirs_is_tall_on_a_phone(driver: webdriver.Chrome, path: Path) -> None:
+    page = Page(driver).open(path, (1280, 1000))
+    tables = (
+        "[...document.querySelectorAll('section:is([aria-labelledby=on-fresh-seeds], [aria-labelledby=arms-compared]) .table')]"
+    )
+    assert set(page.evaluate(f"{tables}.map(box => box.scrollWidth - box.clientWidth)")) == {0}
+    page = page.open(path, PHONE)
+    heights = page.evaluate(f"{tables}.flatMap(box => [...box.querySelectorAll('tr')].map(row => row.offsetHeight))")
+    assert max(heights) < 65  # two lines
+    alignments = "[...document.querySelectorAll('th')].map(cell => getComputedStyle(cell).verticalAlign)"
+    assert set(page.evaluate(alignments)) == {"top"}
 
 
 def test_in_dark_mode_text_and_figures_are_light_on_dark(driver: webdriver.Chrome, path: Path) -> None:

@@ -147,7 +147,7 @@ def test_a_report_quotes_fresh_seeds_and_the_fixed_budget_with_their_commands(st
     assert "These answers are from 4 fresh seeds, which were not used to choose the 9 rates that ran on them" in text
     fresh = text.split("## On fresh seeds\n")[1].split("\n## ")[0]
     assert len(re.findall(r"(?m)^\| [\d.×⁻¹²³⁴⁵⁶⁷⁸⁹⁰]+( \(|10| \|)", fresh)) == 9
-    assert "study minus fresh (points)" in fresh
+    assert "study\u00a0minus fresh" in fresh
     assert "Here every run has 20 epochs, and its best epoch counts (3 seeds, 8 rates)." in text
     assert "\nlrsweep study=lr study.name=reference/lr seed=0,1,2\n" in text
     studies = re.findall(r"(?m)^lrsweep .*study\.name=(\S+)", text)

@@ -45,6 +45,11 @@ def _schema() -> None:
     main.register()
 
 
+def lines_of(commands: str) -> list[str]:
+    """The commands as a shell reads them: a backslash at the end of a line continues it."""
+    return commands.replace("\\\n", "").splitlines()
+
+
 def apps_of(command: str) -> list[AppConfig]:
     """All configs that a command runs, as Hydra sweeps them."""
     program, *words = shlex.split(command)
@@ -79,7 +84,8 @@ def runs_of(rates: list[float], seeds: list[int], **settings: Any) -> list[RunCo
 STUDIES = {
     "one run": runs_of([1e-3], [0]),
     "both losses": runs_of(GRID, [0]) + runs_of(GRID, [0], loss=LossConfig(name="double_softmax")),
-    "part of the grid": runs_of(GRID[3:9], [0]),
+    "part of the grid": runs_of(GRID[3:9], [*range(3, 9)]),
+    "every other rate": runs_of(GRID[3:9:2], [0, 1, 3, 4]),
     "rates that are no powers of ten": runs_of([3e-4, 0.1 + 0.2, 1 / 3, 5e-324, 1.0], [7, 1000, 2**31 - 1]),
     "training and data": [
         *runs_of([1e-3], [0, 1], training=TrainingConfig(batch_size=64, patience=20, max_epochs=200)),
@@ -105,7 +111,7 @@ STUDIES = {
 @pytest.mark.parametrize("runs", STUDIES.values(), ids=STUDIES.keys())
 def test_the_commands_repeat_exactly_the_runs_of_the_report(runs: list[RunConfig]) -> None:
     apps: list[AppConfig] = []
-    for line in rerun_commands("lr", table_of(runs[::-1])).splitlines():
+    for line in lines_of(rerun_commands("lr", table_of(runs[::-1]))):
         next_apps = apps_of(line)
         if not next_apps[0].study.is_open:  # a sweep would refuse to add runs with other settings
             refuse_new_arms(Path("lr"), [asdict(app.run) for app in apps], set(), [app.run for app in next_apps])
@@ -117,7 +123,11 @@ def test_the_commands_repeat_exactly_the_runs_of_the_report(runs: list[RunConfig
 def test_the_text_of_the_commands() -> None:
     assert rerun_commands("mine", table_of(STUDIES["one run"])) == "lrsweep -m study.name=mine optimizer.lr=0.001 seed=0"
     assert rerun_commands("mine", table_of(STUDIES["both losses"])) == (
-        "lrsweep study=lr study.name=mine seed=0\nlrsweep study=lr study.name=mine seed=0 loss=double_softmax study.extend=true"
+        "lrsweep study=lr study.name=mine seed=0\n"
+        "lrsweep study=lr study.name=mine \\\n  seed=0 \\\n  loss=double_softmax \\\n  study.extend=true"
+    )
+    assert rerun_commands("mine", table_of(STUDIES["part of the grid"])) == (
+        'lrsweep study=lr study.name=mine \\\n  grid.start=-5.7 \\\n  grid.stop=-5.2 \\\n  seed="range(3,9)"'
     )
     settings = rerun_commands("mine", table_of(STUDIES["training and data"])).split()
     assert {"training.batch_size=64", "training.patience=20", "training.max_epochs=200", "data.num_train=64"} <= set(settings)
@@ -133,7 +143,8 @@ def test_the_text_of_the_commands() -> None:
 )
 def test_a_study_with_any_name_goes_into_its_own_folder(study: str) -> None:
     """The name passes through a shell and through Hydra, where a comma starts a sweep and `null` means nothing."""
-    (app,) = apps_of(rerun_commands(study, table_of(STUDIES["one run"])))
+    (command,) = lines_of(rerun_commands(study, table_of(STUDIES["one run"])))
+    (app,) = apps_of(command)
     assert app.study.name == study
     assert app.folder == Path("results") / study
 
@@ -157,5 +168,5 @@ def test_the_command_repeats_runs_of_an_own_network_and_own_images(tmp_path: Pat
     first = main.to_app_config(main.compose(*words, "optimizer.rates={1.weight: 0.1}")).run
     runs = [replace(first, seed=seed) for seed in (0, 3)]
     assert first.model.args == {"note": 'it\'s {odd}, "is" it?', "sizes": [1, 2.5], "none": None, "deep": {"flag": True}}
-    (command,) = rerun_commands("mine", table_of(runs)).splitlines()
+    (command,) = lines_of(rerun_commands("mine", table_of(runs)))
     assert [app.run for app in apps_of(command)] == runs

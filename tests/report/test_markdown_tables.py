@@ -59,27 +59,27 @@ def rates_of(records: list[RunRecord]) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("outcomes", "cells"),
     [
-        ([scored(0.9, 0.88)], ["1", "0.00", "undecided", "88.00%", "90.00%", "3.0", "2 (1 of 1)", ""]),
+        ([scored(0.9, 0.88)], ["0.00", "undecided", "88.00%", "90.00%", "3.0", "2 (1 of 1)"]),
         (
             [scored(0.9, 0.88, 2.0), scored(0.8, 0.84, 5.0)],
-            ["2", "0.00", "undecided", "86.00%", "85.00%", "3.0", "4 (2 of 2)", ""],
+            ["0.00", "undecided", "86.00%", "85.00%", "3.0", "4 (2 of 2)"],
         ),
         (
             [scored(0.9, 0.88, 2.0), scored(0.8, 0.84, 5.0), scored(0.85, 0.86)],
-            ["3", "0.00", "undecided", "86.00% ± 4.97", "85.00% ± 12.42", "3.0 ± 0.0", "3 ± 4 (3 of 3)", ""],
+            ["0.00", "undecided", "86.00% ± 4.97", "85.00% ± 12.42", "3.0 ± 0.0", "3 ± 4 (3 of 3)"],
         ),
-        ([scored(0.1, 0.11)], ["1", "not measured", "worse", "11.00%", "10.00%", "3.0", "2 (1 of 1)", "at chance"]),
+        ([scored(0.1, 0.11)], ["not measured", "worse, at chance", "11.00%", "10.00%", "3.0", "2 (1 of 1)"]),
         (
             [scored(0.1, 0.11), scored(0.9, 0.91)],
-            ["2", "not measured", "worse", "51.00%", "50.00%", "3.0", "2 (2 of 2)", "1 at chance"],
+            ["not measured", "worse, 1 at chance", "51.00%", "50.00%", "3.0", "2 (2 of 2)"],
         ),
         (
             [{"status": "diverged"} | scored(0.4, 0.41)],
-            ["1", "not measured", "worse", "41.00%", "40.00%", "0.0", "2 (1 of 1)", "1 diverged"],
+            ["not measured", "worse, 1 diverged", "41.00%", "40.00%", "0.0", "2 (1 of 1)"],
         ),
         (
             [scored(0.9, 0.88), {"status": "failed"}],
-            ["2", "0.00", "undecided", "88.00%", "90.00%", "3.0", "2 (1 of 1)", "1 failed"],
+            ["0.00", "undecided, 1 failed", "88.00%", "90.00%", "3.0", "2 (1 of 1)"],
         ),
     ],
     ids=["ok", "two seeds", "three seeds", "at chance", "one of two at chance", "diverged late", "one of two failed"],
@@ -93,17 +93,27 @@ def test_the_row_of_a_rate_summarises_its_runs(make_record: MakeRecord, outcomes
 def test_the_rows_show_what_each_rate_loses_and_its_class() -> None:
     header, *rows = cells_of(rates_table(best_of().rows))
     assert header == [
-        *("learning rate", "runs", "loses (points)", "class", "test accuracy", "validation accuracy", "epochs", "seconds"),
-        "remarks",
+        *("learning rate", "loses (points)", "class", "test accuracy", "validation accuracy", "epochs", "seconds"),
     ]
-    assert [row[2:4] for row in rows] == [
-        ["88.12", "worse"],
+    assert [row[1:3] for row in rows] == [
+        ["88.12", "worse, at chance"],
         ["0.49 (0.11 to 0.87)", "undecided"],
         ["0.00 (0.00 to 0.09)", "good"],
         ["0.14 (0.00 to 0.18)", "good"],
         ["2.12 (1.51 to 2.73)", "worse"],
     ]
-    assert [row[7] for row in rows] == ["15 ± 1 (4 of 4)", "–", "61 ± 6 (3 of 4)", "43 ± 3 (2 of 4)", "20 ± 2 (4 of 4)"]
+    assert [row[6] for row in rows] == ["15 ± 1 (4 of 4)", "–", "61 ± 6 (3 of 4)", "43 ± 3 (2 of 4)", "20 ± 2 (4 of 4)"]
+
+
+def test_runs_are_a_column_only_if_rates_have_different_numbers_of_them(make_record: MakeRecord) -> None:
+    records = [make_record(lr=lr, seed=seed, **scored(0.9, 0.9)) for lr in (1e-3, 1e-2) for seed in range(3)]
+    for chosen, first, column in ((records, "3 runs at each rate.", []), (records[1:], "", ["2", "3"])):
+        best = find_best(runs_of(chosen))
+        assert best is not None
+        text = rates_table(best.rows)
+        assert text.partition("|")[0].strip() == first
+        header, *rows = cells_of(text)
+        assert [row[header.index("runs")] for row in rows if "runs" in header] == column
 
 
 def test_without_a_time_there_is_no_column_of_seconds() -> None:
@@ -113,8 +123,8 @@ def test_without_a_time_there_is_no_column_of_seconds() -> None:
 def test_fresh_seeds_have_the_same_table_with_the_optimism_of_the_study() -> None:
     optimism = pd.Series({RATES[1]: 0.0013, RATES[3]: -0.0003})
     header, *rows = cells_of(rates_table(best_of(rates=slice(1, 4)).rows, optimism))
-    assert header[-2:] == ["study minus fresh (points)", "remarks"]
-    assert [row[-2] for row in rows] == ["+0.13", "not measured", "-0.03"]
+    assert header[-1] == "study\u00a0minus fresh"
+    assert [row[-1] for row in rows] == ["+0.13", "not measured", "-0.03"]
 
 
 def test_rates_are_sorted_and_one_that_varies_wildly_is_marked(make_record: MakeRecord) -> None:
@@ -126,7 +136,7 @@ def test_rates_are_sorted_and_one_that_varies_wildly_is_marked(make_record: Make
     ]
     _, *rows = rates_of(records[::-1])
     assert [row[0] for row in rows] == ["0.0001 (10⁻⁴)", "0.001 (10⁻³)", "0.01 (10⁻²)"]
-    assert [row[-1] for row in rows] == ["", "", "varies too much between seeds to be the best"]
+    assert [row[2].partition(", ")[2] for row in rows] == ["", "", "varies too much"]
 
 
 # Runs.

@@ -212,6 +212,12 @@ def test_tables_scroll_and_long_ones_are_folded(folder: Path) -> None:
     assert "<details><summary>Table: 46 rows</summary><div" in table(46)
 
 
+def test_a_unit_stays_on_the_line_of_its_number(folder: Path) -> None:
+    page = page_of("It takes 46 s.\n\n```\n46 s\n```\n", folder)
+    assert "takes 46\u00a0s." in page
+    assert "\n46 s\n" in page.replace("<code>", "\n")  # a command stays as it is
+
+
 def test_only_cells_with_long_texts_wrap(folder: Path) -> None:
     page = page_of(f"| a | b |\n|---|---|\n| 0.001 | {'a long remark ' * 3} |\n", folder)
     assert '<td>0.001</td>\n<td class="long">a long' in page

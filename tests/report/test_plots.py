@@ -17,6 +17,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation, Text
 
 from lrsweep.analysis.best_rate import Best, find_best
 from lrsweep.analysis.edges import Edge, Edges, learning_edges
@@ -207,9 +208,11 @@ def test_the_main_figure_draws_shortfalls_and_intervals_in_points(best: Best, ax
 
 
 def test_a_rate_that_did_not_learn_on_every_seed_is_hollow(best: Best, ax: Axes) -> None:
-    plots.plot_shortfall(best, best, NO_EDGES, ax)
+    rows = best.rows.copy()
+    rows.loc[rows["lr"] == 1e-3, ["num_learned", "shortfall_low", "shortfall_high", "verdict"]] = [1, math.nan, math.nan, "worse"]
+    plots.plot_shortfall(best, replace(best, rows=rows), NO_EDGES, ax)
     hollow = [drawn for drawn in ax.lines if drawn.get_fillstyle() == "none" and len(drawn.get_xdata())]  # type: ignore[arg-type]
-    assert [list(drawn.get_xdata()) for drawn in hollow] == [[1e-6, 1e-1]]
+    assert [list(drawn.get_xdata()) for drawn in hollow] == [[1e-3]]  # not 10^-6 and 10^-1, which are outside the axes
 
 
 def test_fresh_seeds_show_the_classes_and_the_study_is_grey(best: Best, ax: Axes) -> None:
@@ -217,6 +220,7 @@ def test_fresh_seeds_show_the_classes_and_the_study_is_grey(best: Best, ax: Axes
     plots.plot_shortfall(best, fresh, NO_EDGES, ax)
     (own,) = [drawn for drawn in ax.lines if drawn.get_label() == "own 4 seeds"]
     assert own.get_color() == PALE
+    assert not own.get_clip_on()  # a dot on the edge is whole
     assert list(own.get_xdata()) == [1e-4, 1e-3]
     assert intervals(ax, "good")[0] == [1e-4, 1e-3]
     assert "worse" not in legend(ax)
@@ -245,14 +249,15 @@ def test_the_edges_are_lines_with_their_intervals(runs: pd.DataFrame, best: Best
     assert positions == [edges.start.lr, edges.end.lr]
     low, high = ax.get_xlim()
     assert low < positions[0] < positions[1] < high
-    assert "half the seeds learn" in legend(ax)
+    assert "half the seeds learn (band: 95%)" in legend(ax)
 
 
 @pytest.mark.parametrize("num_seeds", [1, 2])
 def test_with_few_seeds_there_are_no_bars(num_seeds: int, ax: Axes) -> None:
     few = best_of(runs_of(seeds=SEEDS[:num_seeds]))
     plots.plot_shortfall(few, few, Edges(Edge(1e-5, math.nan, math.nan, 1), None), ax)
-    assert {"undecided", "worse"} <= set(legend(ax))
+    assert {"undecided", "half the seeds learn"} <= set(legend(ax))
+    assert "worse" not in legend(ax)  # the rates at which nothing was learned are outside the axes
     assert sum(len(container.lines[2][0].get_segments()) for container in ax.containers) == 0
 
 
@@ -355,13 +360,41 @@ def test_with_fresh_seeds_the_other_rates_of_the_study_are_grey(ax: Axes) -> Non
 def test_labels_of_rates_overlap_no_other_label(ax: Axes) -> None:
     template = runs_of().iloc[2].to_dict()
     runs = pd.DataFrame(
-        template | {"lr": 10 ** (-3 + i / 20), "epochs": 20 + i / 10, "test_accuracy": 0.97 + i % 3 / 1e4} for i in range(20)
+        template | {"lr": 10 ** (-3 + i / 20), "epochs": 20 + i / 10, "test_accuracy": 0.97 + i % 3 / 1e4} for i in range(60)
     )
     plots.plot_price(best_of(runs), best_of(runs), ax)
     ax.figure.draw_without_rendering()
-    boxes = [text.get_window_extent() for text in ax.texts]
-    assert 2 <= len(boxes) < 20
+    boxes = [Text.get_window_extent(text) for text in ax.texts]  # without their lines
+    assert 2 <= len(boxes) < 60
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+@pytest.mark.parametrize("is_narrow", [False, True], ids=["wide", "narrow"])
+def test_a_label_in_a_crowd_is_nearest_to_its_point_or_joined_to_it_by_a_line(is_narrow: bool) -> None:
+    figure, ax = new_figure(is_narrow=is_narrow)
+    epochs = [70, 26.4, 24.6, 23.9, 22.4, 19.7, 20.6, 19.8, 20.9, 18.9, 18.9, 19.2]  # almost as in the study lr
+    accuracies = [0.974, 0.9773, 0.9782, 0.9787, 0.9791, 0.9792, 0.9795, 0.98, 0.9796, 0.9779, 0.9764, 0.976]
+    runs = pd.DataFrame(
+        runs_of().iloc[2].to_dict()
+        | {"lr": 10 ** (-4 + i / 10), "seed": seed, "epochs": num, "test_accuracy": accuracy + seed / 1e6}
+        for i, (num, accuracy) in enumerate(zip(epochs, accuracies, strict=True))
+        for seed in SEEDS
+    )
+    best = best_of(runs)
+    plots.plot_price(best, best, ax)
+    figure.draw_without_rendering()
+    points = ax.transData.transform(np.column_stack([best.rows["epochs_mean"], 1 - best.rows["test_mean"]]))
+    labels = [text for text in ax.texts if isinstance(text, Annotation)]
+    assert best.trade_off
+    assert labels[0].get_text() == f"{best.trade_off.row['lr']:.2g}"  # the chosen rate comes first
+    assert len(labels) >= 5
+    for label in labels:
+        box = Text.get_window_extent(label)  # without the line
+        gaps = np.hypot(*(points - np.clip(points, box.min, box.max)).T)
+        own = int(np.hypot(*(points - ax.transData.transform(label.xy)).T).argmin())
+        assert label.arrow_patch or gaps.argmin() == own
+        assert np.delete(gaps, own).min() > 8
+    plt.close(figure)
 
 
 @pytest.mark.parametrize(

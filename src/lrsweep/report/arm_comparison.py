@@ -79,7 +79,7 @@ def comparison(folder: Path, study: Study, name: str, fresh: Mapping[str, Best] 
         say("A ring: the arm's best rate, chosen by validation accuracy."),
         functools.partial(plot_arms, study),
     )
-    columns = [say(name) for name in (*_COLUMNS, *(["fresh seeds"] if fresh else []), "rates × seeds", "epochs")]
+    columns = [say(name) for name in (*_COLUMNS, *(["fresh seeds"] if fresh else []), "rates\u00a0×\u00a0seeds", "epochs")]
     rows = [_arm_row(row, fresh) for _, row in compare(study).dropna(subset="lr").iterrows()]
     return f"{draw(folder, figure)}\n\n{markdown_table(columns, rows)}"
 

@@ -29,9 +29,9 @@ from lrsweep.storage import files
 
 RATES_NOTE = (
     "*Loses*: how much lower the mean test accuracy is than the best rate's, in percentage points, with its simultaneous 95% "
-    "interval. *Class*: good if shown to lose less than δ, worse if shown to lose more or if a run did not learn. Accuracies and "
-    "epochs are means over the seeds, ± half of their own 95% interval. Seconds are of runs that had the machine to themselves, "
-    "scaled to the mean epochs of all runs."
+    "interval. *Class*: good if shown to lose less than δ, worse if shown to lose more or if a run did not learn. A rate that "
+    "*varies too much* between seeds is not chosen as the best. Accuracies and epochs are means over the seeds, ± half of their "
+    "own 95% interval. Seconds are of runs that had the machine to themselves, scaled to the mean epochs of all runs."
 )
 
 
@@ -153,8 +153,8 @@ def _rates_note() -> str:
 def _fresh_text(best: Best, fresh: Best, figure: str = "") -> str:
     note = say(
         "The best of many noisy points looks better than it is. So {rates} ran again on {seeds} that were not used to choose "
-        "them. *Study minus fresh*: how much higher the validation accuracy was on the study's own seeds; above 0, those seeds "
-        "made the rate look too good.",
+        "them. *Study minus fresh*: how many points higher the validation accuracy was on the study's own seeds; above 0, those "
+        "seeds made the rate look too good.",
         rates=counted(len(fresh.rows), "rate"),
         seeds=seeds_text(fresh.num_seeds),
     )

@@ -50,9 +50,9 @@ def name_of(claim: Claim) -> str:
     return name_in_korean(claim.id) if is_korean() else name_in_english(claim.id)
 
 
-def link_to(claim: Claim, text: str | None = None) -> str:
+def link_to(claim: Claim) -> str:
     """A link to the claim's section."""
-    return f"[{escaped(text or name_of(claim))}](#{anchor(name_of(claim))})"
+    return f"[{escaped(name_of(claim))}](#{anchor(name_of(claim))})"
 
 
 def is_measured(one: Judged) -> bool:
@@ -65,9 +65,13 @@ def found(one: Judged) -> str:
         return escaped(own(one.claim, "not_testable"))
     test, effect = one.result.test, one.result.effect
     assert effect is not None
-    about = _MEASURED.get(str(test.settings.get("metric", test.contrast)), "{effect}")
-    text = f"{say(about, effect=_effect(test, effect), **_edge_words(test))}{_seeds_of(test, effect)}."
+    text = f"{effect_of(test, effect)}{_seeds_of(test, effect)}."
     return f"{text} {_sentence(effect.detail)}" if test.contrast == "blank" else text
+
+
+def effect_of(test: Test, effect: Effect) -> str:
+    about = _MEASURED.get(str(test.settings.get("metric", test.contrast)), "{effect}")
+    return say(about, effect=_effect(test, effect), **_edge_words(test))
 
 
 def _edge_words(test: Test) -> dict[str, str]:

@@ -78,8 +78,8 @@ def _chart(rows: list[dict[str, Any]], rates: list[str], initial: str, delta: fl
         usermeta={"embedOptions": {"renderer": "svg", "patch": _fit_container()}},
     )
     is_timed = any(row["seconds"] and row["e"] for row in rows)
-    measure = _list("measure", _MEASURES, say("Curves of"))
-    by = _list("by", _BY if is_timed else _BY[:1], say("against"))
+    measure = _list("measure", _MEASURES, say("Show"))
+    by = _list("by", _BY if is_timed else _BY[:1], say("Over"))
     chart = chart.add_params(_position(delta), *others, measure, by)
     chart = chart.resolve_scale(color="independent", shape="independent", strokeDash="independent")
     configured: alt.VConcatChart = chart.configure(**_config())
@@ -88,10 +88,10 @@ def _chart(rows: list[dict[str, Any]], rates: list[str], initial: str, delta: fl
 
 def _rates(rates: list[str], initial: str) -> tuple[alt.Parameter, list[alt.Parameter]]:
     """Up to three rates whose curves are shown. The first can also be chosen by a click on a run."""
-    bound = alt.binding_select(options=rates, name=say("Training at learning rate"))
+    bound = alt.binding_select(options=rates, name=say("Rate {num}", num=1))
     look: dict[str, Any] = {"on": "click", "nearest": True, "toggle": False, "clear": False, "empty": False}
     first = alt.selection_point(name="rate", fields=["rate"], value=initial, bind=bound, **look)
-    return first, [_list(name, [NO_RATE, *rates], say("and at")) for name in ("rate2", "rate3")]
+    return first, [_list(f"rate{num}", [NO_RATE, *rates], say("Rate {num}", num=num)) for num in (2, 3)]
 
 
 def _list(name: str, options: list[str], label: str) -> alt.Parameter:

@@ -3,6 +3,7 @@
 Accuracies become percentages on the axes only.
 """
 
+import itertools
 import math
 from typing import Any
 
@@ -37,6 +38,9 @@ from lrsweep.report.texts.wording import counted, seeds_text
 _MARGIN = 10**0.2  # between the outermost rates and the ends of the axis
 _MAX_LOSS = 5  # times delta; rates that lose more are left out of the figure of prices
 _LETTER, _LINE, _DOT = 6.5, 12.0, 4.0  # points; the size of a label, and half of a mark
+_DISTANCES = (5, 14, 23, 32, 41)  # points; of a label from its point, the nearest first
+_CLEAR = 11  # points; no other point is as near to a label, so that it cannot be taken for another's
+_ANGLES = [math.pi / 8 * i for i in (2, 6, 14, 10, 0, 8, 4, 12, 1, 7, 15, 9, 3, 5, 13, 11)]  # the corners first
 
 
 def plot_shortfall(study: Best, headline: Best, edges: Edges, ax: Axes) -> Axes:
@@ -47,22 +51,23 @@ def plot_shortfall(study: Best, headline: Best, edges: Edges, ax: Axes) -> Axes:
     where no run of `headline` learned.
     """
     is_fresh = headline is not study
-    handles: list[Any] = []
-    for verdict, (colour, marker) in CLASSES.items():
-        rows = headline.rows[(headline.rows["verdict"] == verdict) & headline.rows["shortfall"].notna()]
-        if len(rows):
-            look: dict[str, Any] = {"color": colour, "markersize": 6.5 if is_fresh else 5.5, "linewidth": 1.4, "zorder": 3}
-            handles.append(_draw_shortfalls(rows, ax, marker, verdict, **look))
     learned = headline.rows[headline.rows["num_learned"] > 0]
     shown = (learned if len(learned) else headline.rows)["lr"]
     ends = [edge.lr for edge in (edges.start, edges.end) if edge is not None and not is_fresh]
     ax.set_xscale("log")
     ax.set_xlim(min([*shown, *ends]) / _MARGIN, max([*shown, *ends]) * _MARGIN)
-    tops = [headline.rows.loc[headline.rows["lr"].isin(shown), name].max() for name in ("shortfall", "shortfall_high")]
+    within = headline.rows[headline.rows["lr"].between(shown.min(), shown.max()) & headline.rows["shortfall"].notna()]
+    handles: list[Any] = []
+    for verdict, (colour, marker) in CLASSES.items():
+        rows = within[within["verdict"] == verdict]
+        if len(rows):
+            look: dict[str, Any] = {"color": colour, "markersize": 6.5 if is_fresh else 5.5, "linewidth": 1.4, "zorder": 3}
+            handles.append(_draw_shortfalls(rows, ax, marker, verdict, **look))
+    tops = [within[name].max() for name in ("shortfall", "shortfall_high")]
     if is_fresh:
         near = study.rows[study.rows["lr"].between(*ax.get_xlim()) & study.rows["shortfall"].notna()]
         own = f"own {seeds_text(study.num_seeds)}"
-        handles += ax.plot(near["lr"], near["shortfall"] * 100, "o", color=PALE, markersize=5, zorder=2, label=own)
+        handles += ax.plot(near["lr"], near["shortfall"] * 100, "o", color=PALE, markersize=5, zorder=2, label=own, clip_on=False)
         tops.append(near["shortfall"].max())
     limit = headline.delta * 100
     ax.axhspan(-limit, limit, color=GOOD, alpha=0.09, linewidth=0, zorder=0)
@@ -158,7 +163,8 @@ def plot_price(study: Best, headline: Best, ax: Axes) -> Axes:
             )  # fmt: skip
     mark_choice(headline, headline.rows, ax, lambda row: (row["epochs_mean"], float(_error(row["test_mean"]))))
     chosen_lr = float((headline.trade_off.row if headline.trade_off else headline.best)["lr"])
-    shown = pd.concat([headline.rows[headline.rows["lr"] == chosen_lr], rows[rows["lr"] != chosen_lr], others])
+    by_class = [rows[(rows["verdict"] == verdict) & (rows["lr"] != chosen_lr)] for verdict in CLASSES]
+    shown = pd.concat([headline.rows[headline.rows["lr"] == chosen_lr], *by_class, others])
     log_limits(shown["epochs_mean"].clip(lower=1).tolist(), ax.set_xlim)
     errors = _error(shown["test_mean"])
     log_limits([max(errors.min() - headline.delta / 2, errors.min() / 2), errors.max() + headline.delta / 2], ax.set_ylim)
@@ -187,26 +193,41 @@ def _half_bars(rows: pd.DataFrame, name: str) -> np.ndarray[Any, Any]:
 
 
 def _label_rates(rows: pd.DataFrame, ax: Axes) -> None:
-    """Write the rates at their points, the first rows first, but none over another point or label or outside the axes."""
+    """Write the rates at their points, the first rows first; a label further away gets a thin line to its point.
+
+    A label that finds no place inside the axes, away from all other points, labels and lines, is left out.
+    """
     figure = ax.get_figure(root=True)
     assert figure is not None
     if layout := figure.get_layout_engine():
         layout.execute(figure)  # moves the axes to their final place
-    points = rows["epochs_mean"].to_numpy(dtype=float), _error(rows["test_mean"].to_numpy(dtype=float))
+    points = np.column_stack([rows["epochs_mean"].to_numpy(dtype=float), _error(rows["test_mean"].to_numpy(dtype=float))])
     to_points = 72 / figure.dpi
-    places = ax.transData.transform(np.column_stack(points)) * to_points
-    x_min, y_min, x_max, y_max = (edge * to_points for edge in ax.get_window_extent().extents)
-    taken = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in places]
-    for x, y, epochs, error, lr in zip(*places.T, *points, rows["lr"], strict=True):
-        text = decimal_rate(lr)
-        width = _LETTER * len(text)
-        for dx, dy in ((7, 3), (-7 - width, 3), (7, -3 - _LINE), (-7 - width, -3 - _LINE)):
-            left, low, right, top = box = (x + dx, y + dy, x + dx + width, y + dy + _LINE)
-            is_inside = x_min <= left and right <= x_max and y_min <= low and top <= y_max
-            if is_inside and not any(left < x1 and x0 < right and low < y1 and y0 < top for x0, y0, x1, y1 in taken):
-                ax.annotate(text, (epochs, error), xytext=(dx, dy + 3), textcoords="offset points", fontsize=10)
-                taken.append(box)
+    places = ax.transData.transform(points) * to_points
+    inside = np.array(ax.get_window_extent().extents) * to_points
+    taken = np.hstack([places - _DOT, places + _DOT])  # boxes: left, low, right, top
+    for i, (place, lr) in enumerate(zip(places, rows["lr"], strict=True)):
+        size = np.array([_LETTER * len(decimal_rate(lr)), _LINE])
+        for away, angle in itertools.product(_DISTANCES, _ANGLES):
+            direction = np.array([math.cos(angle), math.sin(angle)])
+            middle = place + (away + size / 2) * direction / max(abs(direction))
+            low, high = middle - size / 2, middle + size / 2
+            gaps = np.hypot(*(places - np.clip(places, low, high)).T)  # from each point to the label
+            line = np.linspace(place, np.clip(place, low, high), 9)[1:-1]
+            boxes = np.vstack([[*low, *high], np.hstack([line, line])])
+            is_inside = (inside[:2] <= low).all() and (high <= inside[2:]).all()
+            if is_inside and (np.delete(gaps, i) > _CLEAR).all() and not _overlap(boxes, np.delete(taken, i, axis=0)):
+                look = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": _DOT}
+                ax.annotate(
+                    decimal_rate(lr), points[i], xytext=middle - place, textcoords="offset points", ha="center", va="center",
+                    fontsize=10, arrowprops=look if away > _DISTANCES[0] else None,
+                )  # fmt: skip
+                taken = np.vstack([taken, boxes])
                 break
+
+
+def _overlap(boxes: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> bool:
+    return bool(((boxes[:, None, :2] < others[:, 2:]) & (others[:, :2] < boxes[:, None, 2:])).all(axis=-1).any())
 
 
 def representative_rates(best: Best) -> list[float]:

@@ -132,5 +132,6 @@ def mark_edges(edges: Edges, ax: Axes) -> Line2D | None:
     if not lines:
         return None
     ax.set_xlim(low, high)  # the band may be wider than the axis
-    lines[0].set_label("half the seeds learn")
+    has_band = any(edge is not None and not math.isnan(edge.low) for edge in (edges.start, edges.end))
+    lines[0].set_label("half the seeds learn" + " (band: 95%)" * has_band)
     return lines[0]

@@ -28,6 +28,7 @@ _FOLD = re.compile(r"<details( open)?>\s*<summary>([^<>]*)</summary>")
 _FOLD_END = "</details>"
 _HANGUL = re.compile("[가-힣]")
 _LONG_CELL = re.compile(r"<td>(?=[^<]{32})")  # wraps, so that the table need not be as wide
+_UNIT = re.compile(r"(?<=\d) (?=(?:s|GB|points?|epochs?)\b)")  # stays on the line of its number
 _PICTURES = '<p><div class="picture '
 
 
@@ -140,6 +141,8 @@ class _Writer:
         if block[0].type == "table_open":
             return self._table(html, num_rows=sum(token.type == "tr_open" for token in block) - 1)
         children = (block[1].children or []) if block[0].type == "paragraph_open" else []
+        if _PICTURES not in html and block[0].type != "fence":
+            html = _UNIT.sub("\u00a0", html)
         return _figure(html) if children and children[0].type == "image" and html.startswith(_PICTURES) else html
 
     def _table(self, html: str, num_rows: int) -> str:

@@ -1,6 +1,7 @@
 """The commands that repeat the runs of a study, derived from the settings in their records."""
 
 import json
+import math
 import re
 import shlex
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 TEXTS = ("data.name", "data.target", "data.path", "model.name", "model.target", "model.init_from")
 
+_LONGEST_LINE = 60  # characters of a command
 _IN_PROGRAM = "__main__:"  # how targets begin that were defined in a notebook or in the script that ran
 
 
@@ -22,20 +24,38 @@ def is_in_program(runs: pd.DataFrame) -> bool:
 
 
 def rerun_commands(study: str, runs: pd.DataFrame) -> str:
-    """One line per arm. All but the first line extend the study, because their settings differ from those of the first."""
+    """One command per arm. All but the first extend the study, because their settings differ from those of the first."""
     if is_in_program(runs):
         return "# Call lrsweep.sweep again: the network or the images are in the program that called it."
-    first, *others = (_command(study, arm_runs) for _, arm_runs in runs.groupby("arm", sort=True))
-    return "\n".join([first, *(f"{other} study.extend=true" for other in others)])
+    first, *others = (_words(study, arm_runs) for _, arm_runs in runs.groupby("arm", sort=True))
+    return "\n".join(map(_command, [first, *([*other, "study.extend=true"] for other in others)]))
 
 
-def _command(study: str, runs: pd.DataFrame) -> str:
-    rates = sorted(runs["lr"].unique())
-    if rates == log_grid(GridConfig()):
-        words = ["lrsweep study=lr", study_name(study)]
-    else:
-        words = ["lrsweep -m", study_name(study), f"optimizer.lr={_listed(rates)}"]
-    return " ".join([*words, shlex.quote(f"seed={_listed(sorted(runs['seed'].unique()))}"), *settings(runs)])
+def _command(words: list[str]) -> str:
+    """A long command has one override per line, so that no reader has to scroll."""
+    line = " ".join(words)
+    return line if len(line) <= _LONGEST_LINE else " \\\n  ".join(words)
+
+
+def _words(study: str, runs: pd.DataFrame) -> list[str]:
+    return [*_rates(study, sorted(runs["lr"].unique())), _seeds(sorted(runs["seed"].unique())), *settings(runs)]
+
+
+def _rates(study: str, rates: list[float]) -> list[str]:
+    """The rates as a grid if they are one, else with all their digits: another float would be another run."""
+    exponents = [round(math.log10(rate), 2) for rate in rates]
+    step = round((exponents[-1] - exponents[0]) / max(len(rates) - 1, 1), 2)
+    is_inside = max(map(abs, exponents)) <= 300  # else there is no such grid
+    if step and is_inside and rates == log_grid(grid := GridConfig(start=exponents[0], stop=exponents[-1], step=step)):
+        changed = [f"grid.{name}={value}" for name, value in vars(grid).items() if value != getattr(GridConfig, name)]
+        return [f"lrsweep study=lr {study_name(study)}", *changed]
+    return [f"lrsweep -m {study_name(study)}", f"optimizer.lr={_listed(rates)}"]
+
+
+def _seeds(seeds: list[int]) -> str:
+    if len(seeds) > 3 and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f'seed="range({seeds[0]},{seeds[-1] + 1})"'
+    return f"seed={_listed(seeds)}"
 
 
 def study_name(study: str) -> str:

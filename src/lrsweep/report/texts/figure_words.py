@@ -27,6 +27,7 @@ FIGURE_WORDS = {  # if a text fits several, the first one is used
     "good rates": "좋은 학습률",
     "δ = {delta} points": "δ = {delta}%p",
     "half the seeds learn": "시드 절반이 학습되는 곳",
+    "half the seeds learn (band: 95%)": "시드 절반이 학습되는 곳 (띠: 95%)",
     "best trade-off, {rate}": "최적의 trade-off, {rate}",
     "best rate so far, {rate}": "지금까지 최고, {rate}",
     "own {seeds}": "본 실험 {seeds}",

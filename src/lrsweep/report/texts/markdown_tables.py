@@ -32,27 +32,30 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def rates_table(rows: pd.DataFrame, optimism: pd.Series | None = None) -> str:
-    """One row per rate of one arm. `rows` is `Best.rows`; `optimism` adds a column, see `confirmation.optimism`."""
-    is_timed = bool(rows["num_timed"].any())
-    header = [say("learning rate"), say("runs"), say("loses (points)"), say("class"), say("test accuracy")]
+    """One row per rate of one arm. `rows` is `Best.rows`; `optimism` adds a column, see `confirmation.optimism`.
+
+    If all rates have as many runs, a sentence above the table says it instead of a column.
+    """
+    is_timed, is_even = bool(rows["num_timed"].any()), len(set(rows["num_runs"])) == 1
+    header = [say("learning rate"), *[say("runs")] * (not is_even), say("loses (points)"), say("class"), say("test accuracy")]
     header += [say("validation accuracy"), say("epochs"), *[say("seconds")] * is_timed]
-    header += [say("study minus fresh (points)")] * (optimism is not None) + [say("remarks")]
+    header += [say("study\u00a0minus fresh")] * (optimism is not None)
     table = []
     for _, row in rows.iterrows():
-        cells = _rate_cells(row) + [_seconds_cell(row)] * is_timed
+        rate, *cells = _rate_cells(row) + [_seconds_cell(row)] * is_timed
         if optimism is not None:
             cells.append(number(optimism.get(row["lr"], math.nan) * 100, "+.2f"))
-        table.append([*cells, _remarks(row)])
-    return markdown_table(header, table)
+        table.append([rate, *[str(row["num_runs"])] * (not is_even), *cells])
+    count = f"{say('{runs} at each rate.', runs=counted(int(rows['num_runs'].iloc[0]), 'run'))}\n\n" if is_even else ""
+    return count + markdown_table(header, table)
 
 
 def _rate_cells(row: pd.Series) -> list[str]:
     is_mixed = 0 < row["num_learned"] < row["num_scored"]  # a t interval would then be meaningless
     return [
         lr_text(row["lr"]),
-        str(row["num_runs"]),
         say("not measured") if math.isnan(row["shortfall"]) else f"{row['shortfall'] * 100:.2f}{_shortfall_interval(row)}",
-        f"**{say('good')}**" if row["verdict"] == "good" else word(row["verdict"]),
+        ", ".join([f"**{say('good')}**" if row["verdict"] == "good" else word(row["verdict"]), *_remarks(row)]),
         _mean_and_half(row["test_mean"], math.nan if is_mixed else row["test_high"]),
         _mean_and_half(row["valid_mean"], math.nan if is_mixed else row["valid_high"]),
         number(row["epochs_mean"], ".1f") + _half(row["epochs_mean"], row["epochs_high"], ".1f"),
@@ -79,15 +82,15 @@ def _half(mean: float, high: float, form: str) -> str:
     return "" if math.isnan(high) else f" ± {high - mean:{form}}"
 
 
-def _remarks(row: pd.Series) -> str:
+def _remarks(row: pd.Series) -> list[str]:
     statuses = {"diverged": "{num} diverged", "failed": "{num} failed"}
     remarks = [say(text, num=row[f"num_{status}"]) for status, text in statuses.items() if row[f"num_{status}"]]
     num_at_chance = row["num_scored"] - row["num_learned"]
     if num_at_chance:
         remarks.append(say("at chance") if num_at_chance == row["num_runs"] else say("{num} at chance", num=num_at_chance))
     if row["num_learned"] == row["num_ok"] == row["num_measured"] and not row["dependable"]:
-        remarks.append(say("varies too much between seeds to be the best"))
-    return ", ".join(remarks)
+        remarks.append(say("varies too much"))
+    return remarks
 
 
 def _mean_and_half(mean: float, high: float) -> str:
