@@ -143,9 +143,9 @@ def test_a_study_without_records_is_refused_in_one_line(
             "ConfigError: leave out study.confirm_decades=1: fresh runs take this from the study's runs and its file",
         ),
         (
-            "study=warmup",
-            "ConfigError: study=warmup has no fresh seeds, because its own runs decide; "
-            "lrsweep-report study=warmup shows the results",
+            "study=long",
+            "ConfigError: study=long has no fresh seeds, because its own runs decide; "
+            "lrsweep-report study=long shows the results",
         ),
     ],
 )
@@ -221,6 +221,17 @@ def test_the_results_folder_can_have_any_name(
     sweep, report = commands_of(monkeypatch, "study=mine", f"machine.results_dir={folder}")
     assert main.compose(*sweep[6:]).machine.results_dir == str(folder)
     assert report[-1] == f"machine.results_dir={folder}"
+
+
+def test_fresh_runs_are_judged_by_the_delta_of_the_study(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: Callable[..., RunRecord]
+) -> None:
+    record = make_record()
+    store.save(tmp_path / "mine", record)
+    store.expect(tmp_path / "mine", [record.run_id], 0.01)
+    sweep, report = commands_of(monkeypatch, "study=mine", f"machine.results_dir={tmp_path}")
+    assert main.to_app_config(main.compose(*sweep[6:])).study.delta == 0.01
+    assert not [word for word in report if word.startswith("delta")]  # lrsweep-report finds it in the study's folder
 
 
 def test_a_study_that_used_the_fresh_seeds_is_refused(

@@ -138,6 +138,18 @@ def test_delta_is_the_smallest_difference_that_matters(tmp_path: Path) -> None:
     assert len(default.good) < len(RATES)
 
 
+def test_the_whole_report_uses_the_delta_of_the_studys_last_sweep(tmp_path: Path) -> None:
+    fill(tmp_path, RATES, range(3))
+    confirm(tmp_path)
+    fill_budget(tmp_path / "budget", RATES, range(3))
+    for in_sweep, in_report, used in ((None, None, 0.002), (0.01, None, 0.01), (0.01, 0.5, 0.5)):
+        store.expect(tmp_path, store.load(tmp_path)["run_id"].tolist(), in_sweep)
+        main = main_findings(tmp_path, in_report)
+        assert main.confirmation is not None
+        assert main.sensitivity is not None
+        assert {main.best.delta, main.confirmation.delta, main.sensitivity.best.delta} == {used}
+
+
 def test_missing_runs_are_a_doubt(tmp_path: Path) -> None:
     fill(tmp_path, RATES, range(3))
     run_ids = store.load(tmp_path)["run_id"].tolist()

@@ -79,8 +79,9 @@ class Analysis:
 def analyse(folder: Path, delta: float | None = None) -> Analysis:
     """Analyse the study in `folder`. Raises StoreError if it has no records.
 
-    `delta` is the smallest difference in test accuracy that matters; see `find_best`.
+    `delta` is the smallest difference in test accuracy that matters; see `find_best`. None: the study's own, see `study.delta`.
     """
+    delta = store.read_delta(folder) if delta is None else delta
     records = store.read(folder)
     if not records:
         raise files.StoreError(f"{folder} holds no records to report; run lrsweep study=… first")
@@ -103,7 +104,7 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
                 explain_small(arm_runs, patience, best) if is_documents else None,
                 is_documents=is_documents,
                 confirmation=_confirmation(subfolders[CONFIRM], best, arm_runs),
-                sensitivity=_sensitivity(subfolders[BUDGET], arm_runs) if is_main else None,
+                sensitivity=_sensitivity(subfolders[BUDGET], best, arm_runs) if is_main else None,
             )
     is_quoted = {
         CONFIRM: any(found.confirmation for found in findings.values()),
@@ -139,11 +140,11 @@ def fresh_runs(arm_runs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return fresh[~fresh["seed"].isin(arm_runs["seed"])]  # a seed that helped to choose cannot confirm the choice
 
 
-def _sensitivity(records: list[RunRecord], arm_runs: pd.DataFrame) -> Sensitivity | None:
+def _sensitivity(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -> Sensitivity | None:
     if not records:
         return None
     runs = _with_settings_of(arm_runs, to_runs(records), ignored=("training.max_epochs", "training.patience"))
-    return None if runs.empty else analyse_budget(runs, tables.curves_frame(records))
+    return None if runs.empty else analyse_budget(runs, tables.curves_frame(records), best.delta)
 
 
 def _with_settings_of(arm_runs: pd.DataFrame, runs: pd.DataFrame, ignored: tuple[str, ...] = ()) -> pd.DataFrame:

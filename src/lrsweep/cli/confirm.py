@@ -35,6 +35,7 @@ from lrsweep.analysis.study import Study
 from lrsweep.cli.streams import write_any_text
 from lrsweep.config import CONF_DIR, DICTS, ConfigError, MachineConfig, RunConfig, StudyConfig, require
 from lrsweep.report.texts.commands import TEXTS, in_hydra, in_quotes, settings, study_name
+from lrsweep.storage import store
 from lrsweep.storage.files import StoreError
 from lrsweep.storage.tables import DEFAULT_SETTINGS
 
@@ -174,6 +175,7 @@ def main() -> None:
         name, config, results_dir, rest, trusted = _arguments(sys.argv[1:])
         study = read_tuning(Path(results_dir), name)
         require_trust(study, trusted)
+        delta = store.read_delta(Path(results_dir) / name)
         fresh = plan_fresh_runs(study, config.confirm_decades, config.confirm_also)
         print(describe(study, fresh, config.fresh_seeds), flush=True)
         if not fresh.rates:
@@ -181,7 +183,7 @@ def main() -> None:
     except (ConfigError, StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
-    words = overrides(study, fresh, config.fresh_seeds)
+    words = [*overrides(study, fresh, config.fresh_seeds), *([] if delta is None else [f"study.delta={delta}"])]
     after_interrupt = {"LRSWEEP_COMMAND": os.environ.get("LRSWEEP_COMMAND") or shlex.join(["lrsweep-confirm", *sys.argv[1:]])}
     sweep = ["lrsweep", "-m", *words, f"machine.results_dir={in_quotes(results_dir)}", *rest]
     report = ["lrsweep.cli.report", f"study={name}", f"machine.results_dir={results_dir}"]
