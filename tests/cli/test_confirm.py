@@ -327,6 +327,37 @@ def test_code_that_only_the_records_name_does_not_run(
     assert f"{group}.target=os:system" in sweep
 
 
+def test_code_of_the_program_that_called_sweep_cannot_be_confirmed_and_the_message_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], make_record: Callable[..., RunRecord]
+) -> None:
+    config = asdict(RunConfig())
+    config["data"] |= {"target": "__main__:arrays"}
+    store.save(tmp_path / "mine", replace(make_record(), config=config))
+    for trusted in ([], ["data.target=__main__:arrays"]):
+        with pytest.raises(SystemExit, match="2"):
+            commands_of(monkeypatch, "study=mine", f"machine.results_dir={tmp_path}", *trusted)
+        assert capsys.readouterr() == (
+            "",
+            "ConfigError: the network or the images of mine are in the program that called lrsweep.sweep, and fresh runs cannot "
+            'import them from there; in that program, call lrsweep.sweep again with name="mine/confirm" and '
+            "seeds=range(1000, 1020), then run lrsweep-report; or move the code into a module, and sweep again\n",
+        )
+
+
+def test_data_that_were_moved_are_found_at_their_new_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: Callable[..., RunRecord]
+) -> None:
+    run = main.to_app_config(main.compose("data=digits", "model=mlp")).run
+    config = asdict(run)
+    config["data"] |= {"path": "old place.npz"}
+    store.save(tmp_path / "mine", replace(make_record(), run_id=run_id(run), config=config))
+    words = ["study=mine", f"machine.results_dir={tmp_path}"]
+    old, _ = commands_of(monkeypatch, *words)
+    new, _ = commands_of(monkeypatch, *words, "data.path=new.npz", "+model.name=mine")
+    assert "data.path='old place.npz'" in old
+    assert [word for word in new if "data.path" in word or "model.name" in word] == ["data.path=new.npz", "+model.name=mine"]
+
+
 def test_arms_with_different_arguments_of_a_network_keep_them(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:
     runs = [
         main.to_app_config(main.compose("data=digits", "model=mlp", f"model.args.width={width}", "training.max_epochs=1")).run
