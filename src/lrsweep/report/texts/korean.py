@@ -85,6 +85,8 @@ KOREAN: dict[str, str] = {
     "* **{runs} failed.** The errors are below. The same command runs them again.": "* **{runs}가 모두 실패했다.** 오류는 아래에 있다. 같은 명령을 다시 실행하면 된다.",
     "* **Fresh seeds:** none at the best rate yet (see `lrsweep-confirm --help`)": "* **새 시드:** 가장 좋은 학습률을 새 시드로 아직 확인하지 않았다 (`lrsweep-confirm --help`)",
     "* **Fresh seeds:** none at the best rate yet (in your program, call `lrsweep.sweep` again with `seeds=range(1000, 1020)` and `/confirm` added to `name`)": "* **새 시드:** 가장 좋은 학습률을 새 시드로 아직 확인하지 않았다 (프로그램에서 `seeds=range(1000, 1020)`으로, `name` 끝에는 `/confirm`을 붙여 `lrsweep.sweep`을 다시 부르면 된다)",
+    "* **Fresh seeds:** all diverged before they were scored ({runs})": "* **새 시드:** 모든 실행이 점수를 얻기 전에 발산했다 ({runs})",
+    "* **Fresh seeds not finished:** {num} of {total} planned runs are missing or failed.": "* **끝나지 않은 새 시드:** 계획한 실행 {total}회 중 {num}회가 빠졌거나 실패했다.",
     "* **Not finished:** {todo}.": "* **끝나지 않음:** {todo}.",
     "{num} of {total} runs missing": "실행 {total}회 중 {num}회가 빠져 있다",
     "{num} of {total} runs failed and must be done again": "실행 {total}회 중 {num}회가 실패하여 다시 해야 한다",
