@@ -96,7 +96,8 @@ def load_curves(folder: str | Path) -> pd.DataFrame:
 def analyse(folder: str | Path, delta: float | None = None) -> Analysis:
     """The results in the report, as tables: `.runs`, `.summary`, `.main.headline.rows`, …
 
-    `delta` is the smallest difference in test accuracy that matters. The default is 0.002, which is 0.2 percentage points.
+    `delta` is the smallest difference in test accuracy that matters. The default is the `study.delta` of the
+    study's last sweep, or 0.002, which is 0.2 percentage points.
     """
     from lrsweep.analysis.findings import analyse
 

@@ -143,9 +143,9 @@ def test_a_study_without_records_is_refused_in_one_line(
             "ConfigError: leave out study.confirm_decades=1: fresh runs take this from the study's runs and its file",
         ),
         (
-            "study=warmup",
-            "ConfigError: study=warmup has no fresh seeds, because its own runs decide; "
-            "lrsweep-report study=warmup shows the results",
+            "study=long",
+            "ConfigError: study=long has no fresh seeds, because its own runs decide; "
+            "lrsweep-report study=long shows the results",
         ),
     ],
 )
@@ -221,6 +221,17 @@ def test_the_results_folder_can_have_any_name(
     sweep, report = commands_of(monkeypatch, "study=mine", f"machine.results_dir={folder}")
     assert main.compose(*sweep[6:]).machine.results_dir == str(folder)
     assert report[-1] == f"machine.results_dir={folder}"
+
+
+def test_fresh_runs_are_judged_by_the_delta_of_the_study(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: Callable[..., RunRecord]
+) -> None:
+    record = make_record()
+    store.save(tmp_path / "mine", record)
+    store.expect(tmp_path / "mine", [record.run_id], 0.01)
+    sweep, report = commands_of(monkeypatch, "study=mine", f"machine.results_dir={tmp_path}")
+    assert main.to_app_config(main.compose(*sweep[6:])).study.delta == 0.01
+    assert not [word for word in report if word.startswith("delta")]  # lrsweep-report finds it in the study's folder
 
 
 def test_a_study_that_used_the_fresh_seeds_is_refused(
@@ -314,6 +325,37 @@ def test_code_that_only_the_records_name_does_not_run(
     assert capsys.readouterr() == ("", f"ConfigError: {message}\n")
     sweep, _ = commands_of(monkeypatch, *words, f"{group}.target=os:system")
     assert f"{group}.target=os:system" in sweep
+
+
+def test_code_of_the_program_that_called_sweep_cannot_be_confirmed_and_the_message_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], make_record: Callable[..., RunRecord]
+) -> None:
+    config = asdict(RunConfig())
+    config["data"] |= {"target": "__main__:arrays"}
+    store.save(tmp_path / "mine", replace(make_record(), config=config))
+    for trusted in ([], ["data.target=__main__:arrays"]):
+        with pytest.raises(SystemExit, match="2"):
+            commands_of(monkeypatch, "study=mine", f"machine.results_dir={tmp_path}", *trusted)
+        assert capsys.readouterr() == (
+            "",
+            "ConfigError: the network or the images of mine are in the program that called lrsweep.sweep, and fresh runs cannot "
+            'import them from there; in that program, call lrsweep.sweep again with name="mine/confirm" and '
+            "seeds=range(1000, 1020), then run lrsweep-report; or move the code into a module, and sweep again\n",
+        )
+
+
+def test_data_that_were_moved_are_found_at_their_new_place(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_record: Callable[..., RunRecord]
+) -> None:
+    run = main.to_app_config(main.compose("data=digits", "model=mlp")).run
+    config = asdict(run)
+    config["data"] |= {"path": "old place.npz"}
+    store.save(tmp_path / "mine", replace(make_record(), run_id=run_id(run), config=config))
+    words = ["study=mine", f"machine.results_dir={tmp_path}"]
+    old, _ = commands_of(monkeypatch, *words)
+    new, _ = commands_of(monkeypatch, *words, "data.path=new.npz", "+model.name=mine")
+    assert "data.path='old place.npz'" in old
+    assert [word for word in new if "data.path" in word or "model.name" in word] == ["data.path=new.npz", "+model.name=mine"]
 
 
 def test_arms_with_different_arguments_of_a_network_keep_them(tmp_path: Path, make_record: Callable[..., RunRecord]) -> None:

@@ -1,4 +1,4 @@
-"""A sweep with nothing to run rebuilds the report only if a record is newer."""
+"""A sweep with nothing to run rebuilds the report only if something that it is made from is newer."""
 
 import os
 import time
@@ -40,3 +40,24 @@ def test_the_report_is_built_once(
     os.utime(path, ns=(later, later))
     assert _core._report(job, has_run=False)
     assert builds.read_text() == "\n\n\n"
+
+
+@pytest.mark.parametrize("changed", ["study.delta", "finder.json", "confirm/runs/a.json", "budget/expected.json"])
+def test_the_report_is_built_again_if_anything_that_it_shows_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., RunRecord], changed: str
+) -> None:
+    app = AppConfig(study=StudyConfig(name="lr"), machine=MachineConfig(results_dir=str(tmp_path)))
+    path = store.save(app.folder, make_record())
+    store.expect(app.folder, [path.stem])
+    builds = tmp_path / "builds"
+    command = f"echo >> {builds}; touch {app.folder}/report.md {app.folder}/report.html"
+    monkeypatch.setattr(_core, "report_command", lambda app: ["sh", "-c", command])
+    for delta in (None, 0.01) if changed == "study.delta" else (None, None):
+        for _ in range(2):
+            store.expect(app.folder, [path.stem], delta)  # as each sweep does
+            assert _core._report(Job(app), has_run=False)
+        file = app.folder / changed
+        if changed != "study.delta" and not file.exists():
+            file.parent.mkdir(exist_ok=True, parents=True)
+            file.write_text("{}")
+    assert builds.read_text() == "\n\n"

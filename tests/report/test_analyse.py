@@ -1,15 +1,19 @@
 """What `analyse` concludes from a study on disk, and which fresh seeds and fixed budgets it uses."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_study import ARMS, fill, fill_budget
+from synthetic_study import ARMS, DIVERGED, fill, fill_budget
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.findings import Findings, analyse
 from lrsweep.config import GridConfig, log_grid
+from lrsweep.records import Outcome
+from lrsweep.report.texts.answer_box import title_and_answer
+from lrsweep.report.texts.decision import decision_en
 from lrsweep.storage import store
 
 GRID = log_grid(GridConfig())
@@ -109,6 +113,39 @@ def test_fresh_seeds_are_the_headline_if_they_compare_rates(tmp_path: Path, rate
     assert (main.headline is main.best) != is_headline
 
 
+def test_an_unfinished_confirmation_does_not_replace_the_answer_of_the_study(tmp_path: Path) -> None:
+    fill(tmp_path, RATES, range(20))
+    own = main_findings(tmp_path)
+    for num_seeds in (1, 2, 3):
+        confirm(tmp_path, range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + num_seeds))
+        run_ids = store.load(tmp_path / "confirm")["run_id"].tolist()
+        store.expect(tmp_path / "confirm", [*run_ids, *map(str, range(31))])
+        tables = analyse(tmp_path)
+        assert tables.main is not None
+        assert tables.main.confirmation is not None
+        assert (tables.num_fresh_missing, tables.num_fresh_planned) == (31, 31 + len(run_ids))
+        assert "31 of" in title_and_answer("lr", tables)
+        assert "runs_missing" in tables.main.confirmation.doubts
+        if num_seeds < 3:
+            assert decision_en(tables.main)[0] == decision_en(own)[0]
+            rate = store.load(tmp_path / "confirm").query(f"lr == {own.best.best['lr']}")
+            reaches = f"On {num_seeds} fresh seed{'s' * (num_seeds > 1)} it reaches {rate['test_accuracy'].mean():.2%}"
+            assert reaches in decision_en(tables.main)[2][1]
+        else:
+            assert tables.main.headline is tables.main.confirmation
+
+
+def test_fresh_runs_that_all_diverged_are_not_called_missing(tmp_path: Path) -> None:
+    fill(tmp_path, RATES, range(3))
+    for record in store.read(tmp_path):
+        run_id, seed = f"{record.run_id[:-4]}aaaa", record.config["seed"] + FIRST_FRESH_SEED
+        outcome = Outcome(**DIVERGED)
+        store.save(tmp_path / "confirm", replace(record, run_id=run_id, config=record.config | {"seed": seed}, outcome=outcome))
+    text = title_and_answer("lr", analyse(tmp_path))
+    assert "* **Fresh seeds:** all diverged before they were scored (27 runs)" in text
+    assert "none at the best rate" not in text
+
+
 def test_the_arm_with_default_settings_is_the_main_arm(tmp_path: Path) -> None:
     """As text, 128 would come before 32."""
     for size in (128, 32):
@@ -136,6 +173,18 @@ def test_delta_is_the_smallest_difference_that_matters(tmp_path: Path) -> None:
     assert (default.delta, huge.delta) == (0.002, 0.5)
     assert len(huge.good) == len(RATES)
     assert len(default.good) < len(RATES)
+
+
+def test_the_whole_report_uses_the_delta_of_the_studys_last_sweep(tmp_path: Path) -> None:
+    fill(tmp_path, RATES, range(3))
+    confirm(tmp_path)
+    fill_budget(tmp_path / "budget", RATES, range(3))
+    for in_sweep, in_report, used in ((None, None, 0.002), (0.01, None, 0.01), (0.01, 0.5, 0.5)):
+        store.expect(tmp_path, store.load(tmp_path)["run_id"].tolist(), in_sweep)
+        main = main_findings(tmp_path, in_report)
+        assert main.confirmation is not None
+        assert main.sensitivity is not None
+        assert {main.best.delta, main.confirmation.delta, main.sensitivity.best.delta} == {used}
 
 
 def test_missing_runs_are_a_doubt(tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ def test_a_report_on_fresh_seeds_or_with_fresh_seeds_does_not_ask_for_them(one_r
     assert "**Fresh seeds:**" not in title_and_answer("lr", tables_of(one_run, with_fresh()))
 
 
+def test_a_study_whose_network_is_in_a_program_is_not_sent_to_lrsweep_confirm(one_run: list[RunRecord]) -> None:
+    tables = tables_of(one_run, FOUND)
+    tables.runs["model.target"] = "__main__:network"
+    text = title_and_answer("mine", tables)
+    assert "lrsweep-confirm" not in text
+    assert "call `lrsweep.sweep` again with `seeds=range(1000, 1020)`" in text
+
+
 def test_doubts_stand_beside_the_seeds(one_run: list[RunRecord]) -> None:
     found = replace(FOUND, best=best_of(doubts=("at_upper_end", "runs_missing")))
     warning = "**With care: the best rates reach the highest one that was tried; runs are missing.**"

@@ -333,6 +333,19 @@ def test_a_missing_or_damaged_list_of_expected_runs_is_ignored(tmp_path: Path) -
     assert store.read_expected(tmp_path) is None
 
 
+def test_delta_is_remembered_until_a_sweep_sets_another(tmp_path: Path) -> None:
+    for delta in (0.01, 0.5, None):
+        store.expect(tmp_path, ["a", "b"], delta)
+        assert (store.read_expected(tmp_path), store.read_delta(tmp_path)) == ({"a", "b"}, delta)
+
+
+def test_a_file_without_delta_or_with_a_damaged_one_means_the_default(tmp_path: Path) -> None:
+    assert store.read_delta(tmp_path / "none") is None
+    for content in ('["a"]', "{", "{}", '{"run_ids": ["a"], "delta": "x"}', '{"delta": NaN}', '{"delta": 2.0}'):
+        (tmp_path / "expected.json").write_text(content)
+        assert store.read_delta(tmp_path) is None
+
+
 # Packed records
 
 

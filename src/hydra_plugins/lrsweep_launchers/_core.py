@@ -109,8 +109,8 @@ def hold_studies(jobs: list[Job]) -> Iterator[None]:
 def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job], list[RunRecord]]:
     """Return the jobs to run, in an order that covers the whole grid early, and the records of the finished runs.
 
-    Repeated jobs count once. With `measure`, a run with a calibrated record is not finished. The list of expected runs is
-    stored in the folder of each study.
+    Repeated jobs count once. With `measure`, a run with a calibrated record is not finished. The list of expected runs
+    and study.delta are stored in the folder of each study.
     """
     distinct = {job.key: job for job in jobs}.values()
     by_study: dict[Path, list[Job]] = {}
@@ -121,7 +121,7 @@ def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job]
         stored[folder] = preparation.load_records(folder)
         preparation.refuse_other_settings(study_jobs[0].app.study, folder, stored[folder], (job.run for job in study_jobs))
     for folder, study_jobs in by_study.items():  # after all checks, so that a refused sweep changes no study
-        store.expect(folder, [job.run_id for job in study_jobs])
+        store.expect(folder, [job.run_id for job in study_jobs], study_jobs[0].app.study.delta)
     pending, finished = [], []
     for job in distinct:
         record = stored[job.folder].get(job.run_id)
@@ -191,23 +191,19 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
 def _report(job: Job, *, has_run: bool) -> bool:
     """Write the report if necessary. Return whether there is one."""
     report, page = job.folder / "report.md", job.folder / "report.html"
-    if not has_run and report.exists() and _is_current(page, _newest_record(job.folder)):
+    newest = store.newest_input(job.folder)
+    if not has_run and report.exists() and _is_current(page, newest):
         print(f"Report: {report} and {page}")  # the line that lrsweep-report prints
         return True
-    newest = _newest_record(job.folder)
     is_built = subprocess.run(report_command(job.app), check=False).returncode == 0
-    if is_built and page.exists() and page.stat().st_mtime_ns < newest:  # a record from a machine whose clock is ahead
+    if is_built and page.exists() and page.stat().st_mtime_ns < newest:  # a file from a machine whose clock is ahead
         os.utime(page, ns=(newest, newest))
     return is_built
 
 
 def _is_current(page: Path, newest: int) -> bool:
-    """Is every record older than the report's last file? A sweep may have been killed before it wrote its last report."""
+    """Is the report newer than all that it is made from? A sweep may have been killed before it wrote its last report."""
     return page.exists() and page.stat().st_mtime_ns >= newest and not is_of_running_sweep(page)
-
-
-def _newest_record(folder: Path) -> int:
-    return max((path.stat().st_mtime_ns for path in folder.glob("runs/*.json")), default=0)
 
 
 def _job_return(context: HydraContext, hydra_config: DictConfig, job: Job, record: RunRecord) -> JobReturn:

@@ -1,10 +1,11 @@
 """Judge a study's rates again on fresh seeds. The best of many noisy results looks better than it is: the winner's curse."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from lrsweep.analysis.best_rate import Best, find_best
+from lrsweep.analysis.shortfall import MIN_SEEDS
 
 FIRST_FRESH_SEED = 1_000  # far above the seeds of any study
 
@@ -18,14 +19,19 @@ class Disagreement:
     good_after_all: tuple[float, ...]  # worse in the study, good on fresh seeds
 
 
-def confirm(best: Best, fresh: pd.DataFrame) -> Best | None:
+def confirm(best: Best, fresh: pd.DataFrame, num_missing: int = 0) -> Best | None:
     """The answers on fresh seeds alone. None if the study's best rate did not run on them, or only failed.
 
-    `fresh` are runs of the same arm on seeds that the study did not use.
+    `fresh` are runs of the same arm on seeds that the study did not use; `num_missing` more are planned. Fewer than MIN_SEEDS
+    seeds choose no rate: the study's best rate remains.
     """
-    if float(best.best["lr"]) not in set(fresh.loc[fresh["status"] != "failed", "lr"]):
+    lr = float(best.best["lr"])
+    if lr not in set(fresh.loc[fresh["status"] != "failed", "lr"]):
         return None
-    return find_best(fresh, delta=best.delta, tried=best.tried)
+    answers = find_best(fresh, num_missing, best.delta, best.tried)
+    if answers is None or answers.num_seeds >= MIN_SEEDS:
+        return answers
+    return replace(answers, best=answers.rows[answers.rows["lr"] == lr].iloc[0])
 
 
 def optimism(best: Best, fresh: Best) -> pd.Series:

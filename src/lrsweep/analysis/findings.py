@@ -10,6 +10,7 @@ from lrsweep.analysis.confirmation import confirm
 from lrsweep.analysis.edges import Edges, learning_edges
 from lrsweep.analysis.explanations import Small, VerySmall, check_patience, explain_small, explain_very_small
 from lrsweep.analysis.fixed_budget import Sensitivity, analyse_budget
+from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
 from lrsweep.config import WITHOUT_EFFECT
 from lrsweep.records import RunRecord
@@ -26,7 +27,8 @@ class Findings:
     - edges: where learning starts and ends
     - is_documents: are these the documents' network and data? Only then does a report hold their claims against the runs
     - very_small, small: the runs below 1e-5 and from 1e-5 to 1e-4; None if there are none, or if they are not the documents'
-    - confirmation: like `best`, but from fresh seeds alone; None if the best rate has no fresh runs
+    - confirmation: like `best`, but from fresh seeds alone; None if the best rate has no fresh runs, or none was scored
+    - num_fresh_diverged: the number of fresh runs, if all of them diverged before they were scored
     - sensitivity: the effect of early stopping, from runs with a fixed budget; None if there are none
     """
 
@@ -36,12 +38,14 @@ class Findings:
     small: Small | None
     is_documents: bool = True
     confirmation: Best | None = None
+    num_fresh_diverged: int = 0
     sensitivity: Sensitivity | None = None
 
     @property
     def headline(self) -> Best:
-        """The answers to quote: from fresh seeds if several rates ran on them, else from the study's own seeds."""
-        return self.best if self.confirmation is None or len(self.confirmation.rows) < 2 else self.confirmation
+        """The answers to quote: from fresh seeds if several rates ran on enough of them, else from the study's own seeds."""
+        fresh = self.confirmation
+        return self.best if fresh is None or len(fresh.rows) < 2 or fresh.num_seeds < MIN_SEEDS else fresh
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Analysis:
     - summary: one row per arm and learning rate, see `summarise`
     - findings: arm → results, the main arm first; arms without a scored rate are left out
     - expected: run_ids of all runs that the last sweep planned; None if it was not recorded
+    - num_fresh_planned, num_fresh_missing: runs that the last lrsweep-confirm planned, and how many of them are missing or failed
     - quoted: "confirm" or "budget" → runs of that subfolder, if the findings use them
     """
 
@@ -65,6 +70,8 @@ class Analysis:
     findings: dict[str, Findings]
     expected: set[str] | None
     quoted: dict[str, pd.DataFrame] = field(default_factory=dict)
+    num_fresh_planned: int = 0
+    num_fresh_missing: int = 0
 
     @property
     def main(self) -> Findings | None:
@@ -79,8 +86,9 @@ class Analysis:
 def analyse(folder: Path, delta: float | None = None) -> Analysis:
     """Analyse the study in `folder`. Raises StoreError if it has no records.
 
-    `delta` is the smallest difference in test accuracy that matters; see `find_best`.
+    `delta` is the smallest difference in test accuracy that matters; see `find_best`. None: the study's own, see `study.delta`.
     """
+    delta = store.read_delta(folder) if delta is None else delta
     records = store.read(folder)
     if not records:
         raise files.StoreError(f"{folder} holds no records to report; run lrsweep study=… first")
@@ -90,11 +98,14 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
     num_missing = len(expected - set(runs["run_id"])) if expected else 0
     patience = check_patience(runs, curves)
     subfolders = {name: store.read(folder / name) for name in (CONFIRM, BUDGET)}
+    fresh_planned = store.read_expected(folder / CONFIRM) or set()
+    num_fresh_missing = len(fresh_planned - {record.run_id for record in subfolders[CONFIRM] if record.is_done})
     findings: dict[str, Findings] = {}
     for arm in _arms_by_num_changes(runs):
         arm_runs = runs[runs["arm"] == arm]
         best = find_best(arm_runs, num_missing, delta)
         if best is not None:
+            fresh = fresh_runs(arm_runs, to_runs(subfolders[CONFIRM])) if subfolders[CONFIRM] else runs[:0]
             is_main, is_documents = not findings, bool((arm_runs[["data.target", "model.target"]] == "null").all(axis=None))
             findings[arm] = Findings(
                 best,
@@ -102,15 +113,26 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
                 explain_very_small(arm_runs, patience) if is_documents else None,
                 explain_small(arm_runs, patience, best) if is_documents else None,
                 is_documents=is_documents,
-                confirmation=_confirmation(subfolders[CONFIRM], best, arm_runs),
-                sensitivity=_sensitivity(subfolders[BUDGET], arm_runs) if is_main else None,
+                confirmation=None if fresh.empty else confirm(best, fresh, num_fresh_missing),
+                num_fresh_diverged=len(fresh) if ((fresh["status"] == "diverged") & fresh["test_accuracy"].isna()).all() else 0,
+                sensitivity=_sensitivity(subfolders[BUDGET], best, arm_runs) if is_main else None,
             )
     is_quoted = {
         CONFIRM: any(found.confirmation for found in findings.values()),
         BUDGET: any(found.sensitivity for found in findings.values()),
     }
     quoted = {name: to_runs(subfolders[name]) for name in subfolders if is_quoted[name]}
-    return Analysis(runs, curves, tables.class_counts_frame(records), summarise(runs), findings, expected, quoted)
+    return Analysis(
+        runs,
+        curves,
+        tables.class_counts_frame(records),
+        summarise(runs),
+        findings,
+        expected,
+        quoted,
+        len(fresh_planned),
+        num_fresh_missing,
+    )
 
 
 def _arms_by_num_changes(runs: pd.DataFrame) -> list[str]:
@@ -126,24 +148,17 @@ def to_runs(records: list[RunRecord]) -> pd.DataFrame:
     return with_arms(with_seconds(with_chance(tables.to_frame(records), tables.class_counts_frame(records))))
 
 
-def _confirmation(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -> Best | None:
-    if not records:
-        return None
-    fresh = fresh_runs(arm_runs, to_runs(records))
-    return None if fresh.empty else confirm(best, fresh)
-
-
 def fresh_runs(arm_runs: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """The rows of `runs` that have the settings of an arm and fresh seeds, with the arm's name."""
     fresh = _with_settings_of(arm_runs, runs)
     return fresh[~fresh["seed"].isin(arm_runs["seed"])]  # a seed that helped to choose cannot confirm the choice
 
 
-def _sensitivity(records: list[RunRecord], arm_runs: pd.DataFrame) -> Sensitivity | None:
+def _sensitivity(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -> Sensitivity | None:
     if not records:
         return None
     runs = _with_settings_of(arm_runs, to_runs(records), ignored=("training.max_epochs", "training.patience"))
-    return None if runs.empty else analyse_budget(runs, tables.curves_frame(records))
+    return None if runs.empty else analyse_budget(runs, tables.curves_frame(records), best.delta)
 
 
 def _with_settings_of(arm_runs: pd.DataFrame, runs: pd.DataFrame, ignored: tuple[str, ...] = ()) -> pd.DataFrame:

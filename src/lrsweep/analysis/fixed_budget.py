@@ -38,9 +38,9 @@ def stopped_at(valid_accuracy: np.ndarray[tuple[int], np.dtype[np.float64]], pat
     return int(stops[0]) + 1 if len(stops) else len(valid_accuracy)
 
 
-def analyse_budget(runs: pd.DataFrame, curves: pd.DataFrame) -> Sensitivity | None:
+def analyse_budget(runs: pd.DataFrame, curves: pd.DataFrame, delta: float | None = None) -> Sensitivity | None:
     """`runs` of one arm. None unless all runs that did not diverge used up the same budget and validated every epoch."""
-    best = find_best(runs)
+    best = find_best(runs, delta=delta)
     whole = runs[runs["stop_reason"] == "max_epochs"]
     others_diverged = (runs.loc[runs["stop_reason"] != "max_epochs", "status"] == "diverged").all()
     if best is None or not others_diverged or len(budgets := set(whole["epochs"])) != 1:

@@ -9,7 +9,7 @@ folder, and the study's report quotes them. Running the command again skips fini
 
 Overrides may change how the runs are executed (hydra/launcher=fused, machine.device=cuda, tracker=tensorboard). All other
 settings come from the study's runs and cannot be changed. Own code has to be named, because it runs: model.target=my_nets:Net,
-data.target=my_data:load.
+data.target=my_data:load. Settings that do not change a run may be given too: data.path=moved.npz.
 """
 
 import json
@@ -19,7 +19,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -33,8 +33,9 @@ from lrsweep.analysis.fresh import FreshRuns, plan_fresh_runs
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.study import Study
 from lrsweep.cli.streams import write_any_text
-from lrsweep.config import CONF_DIR, DICTS, ConfigError, MachineConfig, RunConfig, StudyConfig, require
-from lrsweep.report.texts.commands import TEXTS, in_hydra, in_quotes, settings, study_name
+from lrsweep.config import CONF_DIR, DICTS, WITHOUT_EFFECT, ConfigError, MachineConfig, RunConfig, StudyConfig, require
+from lrsweep.report.texts.commands import TEXTS, in_hydra, in_quotes, is_in_program, settings, study_name
+from lrsweep.storage import store
 from lrsweep.storage.files import StoreError
 from lrsweep.storage.tables import DEFAULT_SETTINGS
 
@@ -78,6 +79,13 @@ def require_trust(study: Study, trusted: set[str]) -> None:
 
     Anyone may have written the records, and training runs this code.
     """
+    if is_in_program(study.runs):
+        raise ConfigError(
+            f"the network or the images of {study.name} are in the program that called lrsweep.sweep, and fresh runs cannot "
+            f'import them from there; in that program, call lrsweep.sweep again with name="{study.name}/{CONFIRM}" and '
+            f"seeds=range({FIRST_FRESH_SEED}, {FIRST_FRESH_SEED + StudyConfig.fresh_seeds}), then run lrsweep-report; or move "
+            "the code into a module, and sweep again"
+        )
     for setting in OWN_CODE:
         for target in study.runs[setting].unique():
             if target != "null" and not target.startswith(SHIPPED) and f"{setting}={target}" not in trusted:
@@ -95,14 +103,15 @@ def describe(study: Study, fresh: FreshRuns, num_seeds: int) -> str:
     return "\n".join(lines)
 
 
-def overrides(study: Study, fresh: FreshRuns, num_seeds: int) -> list[str]:
+def overrides(study: Study, fresh: FreshRuns, num_seeds: int, given: Iterable[str] = ()) -> list[str]:
     """The overrides for one sweep over all arms, each at its own rates.
 
     Hydra sweeps every combination of values, but each arm has its own. So we sweep `study.arm`, and every setting that varies
-    gets its value from `study.arm`.
+    gets its value from `study.arm`. Settings whose overrides the user has `given` are left out.
     """
+    names_given = {word.partition("=")[0].lstrip("+") for word in given}
     arms = study.runs.drop_duplicates("arm").set_index("arm").rename(columns={"loss": "loss.name"})
-    names = [name for name in DEFAULT_SETTINGS if name in arms and name != "seed"]
+    names = [name for name in DEFAULT_SETTINGS if name in arms and name not in {"seed", *names_given}]
     rows = pd.DataFrame([dict(arms.loc[arm, names]) | {"optimizer.lr": lr} for arm, rates in fresh.rates.items() for lr in rates])
     varying = [name for name in rows if name == "optimizer.lr" or (rows[name] != rows[name].iloc[0]).any()]
     shell_words = [study_name(f"{study.name}/{CONFIRM}"), *settings(rows.drop(columns=varying))]
@@ -144,6 +153,8 @@ def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str], set[
             values[name] = value
         elif name in OWN_CODE:
             trusted.add(word)
+        elif equals and name.lstrip("+") in WITHOUT_EFFECT:
+            rest.append(word)
         elif not equals and not word.startswith(("-", "~")):
             raise ConfigError(f"cannot parse {word!r}; write name=value, as in lrsweep-confirm study=schedules seeds=20")
         elif defines_runs(word):
@@ -174,6 +185,7 @@ def main() -> None:
         name, config, results_dir, rest, trusted = _arguments(sys.argv[1:])
         study = read_tuning(Path(results_dir), name)
         require_trust(study, trusted)
+        delta = store.read_delta(Path(results_dir) / name)
         fresh = plan_fresh_runs(study, config.confirm_decades, config.confirm_also)
         print(describe(study, fresh, config.fresh_seeds), flush=True)
         if not fresh.rates:
@@ -181,7 +193,7 @@ def main() -> None:
     except (ConfigError, StoreError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(2)
-    words = overrides(study, fresh, config.fresh_seeds)
+    words = [*overrides(study, fresh, config.fresh_seeds, rest), *([] if delta is None else [f"study.delta={delta}"])]
     after_interrupt = {"LRSWEEP_COMMAND": os.environ.get("LRSWEEP_COMMAND") or shlex.join(["lrsweep-confirm", *sys.argv[1:]])}
     sweep = ["lrsweep", "-m", *words, f"machine.results_dir={in_quotes(results_dir)}", *rest]
     report = ["lrsweep.cli.report", f"study={name}", f"machine.results_dir={results_dir}"]

@@ -7,7 +7,7 @@ Reads the records in results/lr and writes into the same folder: report.html (on
 the same in Korean (report.ko.html, report.ko.md), figures/*.png and *.svg, conclusions.en.md and conclusions.ko.md, runs.csv.
 
 delta: the smallest difference in test accuracy that matters, as a fraction. A rate is good if its runs show that it loses
-less than delta. The default is 0.002, which is 0.2 percentage points.
+less than delta. The default is the study.delta of the study's last sweep, or 0.002, which is 0.2 percentage points.
 
 reload_seconds: the page says how far the sweep is, and reloads itself so often. A running sweep builds its reports with it.
 

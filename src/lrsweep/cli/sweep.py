@@ -172,7 +172,7 @@ def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int | None) -
     folder = app.folder
     records = preparation.load_records(folder)
     preparation.refuse_other_settings(app.study, folder, records, runs)
-    store.expect(folder, [run_id(run) for run in runs])
+    store.expect(folder, [run_id(run) for run in runs], app.study.delta)
     preparation.write_model_summary(runs[0], folder)
     finished = {name for name, record in records.items() if preparation.is_finished(record, app.machine)}
     missing = [run for run in runs if run_id(run) not in finished]

@@ -34,7 +34,8 @@ class StudyConfig:
 
     delta: float | None = None
     """The smallest difference in test accuracy that matters, as a fraction. A rate is good if it is shown to lose less. None:
-    0.002, which is 0.2 percentage points. The report at the end of the sweep uses it; `lrsweep-report` takes its own."""
+    0.002, which is 0.2 percentage points. The study's folder remembers that of its last sweep for `lrsweep-confirm` and
+    `lrsweep-report`."""
 
     extend: bool = False
     """Add runs whose settings, apart from seed and rate, no finished run of the study has. By default, they are refused."""

@@ -77,18 +77,42 @@ def scan(folder: Path) -> Scan:
     return Scan(records, damaged)
 
 
-def expect(folder: Path, run_ids: list[str]) -> None:
-    """Store which runs the sweep plans, so that a report built during the sweep can say how many are missing."""
-    write_atomically(folder / _EXPECTED, (json.dumps(sorted(run_ids)) + "\n").encode())
+def expect(folder: Path, run_ids: list[str], delta: float | None = None) -> None:
+    """Store what reports need to know of a sweep: which runs it plans, and its study.delta.
+
+    A file that would not change is not written, because `newest_input` tells from its age whether a report is out of date.
+    """
+    planned = sorted(run_ids) if delta is None else {"run_ids": sorted(run_ids), "delta": delta}
+    if _read_plan(folder) != planned:
+        write_atomically(folder / _EXPECTED, (json.dumps(planned) + "\n").encode())
 
 
 def read_expected(folder: Path) -> set[str] | None:
     """The run_ids that this study's last sweep planned; None if no sweep has stored them, or the file is damaged."""
+    plan = _read_plan(folder)
+    run_ids = plan.get("run_ids") if isinstance(plan, dict) else plan
+    return set(run_ids) if isinstance(run_ids, list) and all(isinstance(run_id, str) for run_id in run_ids) else None
+
+
+def read_delta(folder: Path) -> float | None:
+    """The study.delta of this study's last sweep; None if it had none, so that the default holds."""
+    plan = _read_plan(folder)
+    delta = plan.get("delta") if isinstance(plan, dict) else None
+    return delta if isinstance(delta, float) and 0 < delta < 1 else None
+
+
+def _read_plan(folder: Path) -> Any:
     try:
-        run_ids = json.loads((folder / _EXPECTED).read_text(encoding="utf-8"))
+        return json.loads((folder / _EXPECTED).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return set(run_ids) if isinstance(run_ids, list) and all(isinstance(run_id, str) for run_id in run_ids) else None
+
+
+def newest_input(folder: Path) -> int:
+    """When the newest file that a report is made from was written, in ns: also in subfolders, which a report may quote."""
+    names = ("runs/*.json", _PACKED, _EXPECTED, "finder.json")
+    found = (path for name in names for place in (name, f"*/{name}") for path in folder.glob(place))
+    return max((path.stat().st_mtime_ns for path in found), default=0)
 
 
 def set_aside(damaged: Damaged) -> Path:

@@ -4,11 +4,17 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lrsweep.analysis.findings import CONFIRM, Analysis
+from lrsweep.analysis.findings import CONFIRM, Analysis, Findings
+from lrsweep.report.texts.commands import is_in_program
 from lrsweep.report.texts.decision import decision
 from lrsweep.report.texts.language import say
 from lrsweep.report.texts.markdown_tables import uncommitted_text, values_of
 from lrsweep.report.texts.wording import counted, escaped, number
+
+FRESH_IN_PROGRAM = (
+    "* **Fresh seeds:** none at the best rate yet (in your program, call `lrsweep.sweep` again with `seeds=range(1000, 1020)` "
+    "and `/confirm` added to `name`)"
+)
 
 
 def title_and_answer(study: str, tables: Analysis) -> str:
@@ -24,10 +30,26 @@ def title_and_answer(study: str, tables: Analysis) -> str:
         lines += decision_lines(decision(main))
         is_fresh = study.endswith(f"/{CONFIRM}")  # this study's own seeds are the fresh seeds
         if main.confirmation is None and not is_fresh:
-            lines.append(say("* **Fresh seeds:** none at the best rate yet (see `lrsweep-confirm --help`)"))
+            lines.append(_why_no_fresh_seeds(tables.runs, main))
+        if tables.num_fresh_missing:
+            lines.append(
+                say(
+                    "* **Fresh seeds not finished:** {num} of {total} planned runs are missing or failed.",
+                    num=tables.num_fresh_missing,
+                    total=tables.num_fresh_planned,
+                )
+            )
     if todo := _to_do(tables.runs, tables.expected):
         lines.append(say("* **Not finished:** {todo}.", todo=todo))
     return "\n".join(lines)
+
+
+def _why_no_fresh_seeds(runs: pd.DataFrame, main: Findings) -> str:
+    if num := main.num_fresh_diverged:
+        return say("* **Fresh seeds:** all diverged before they were scored ({runs})", runs=counted(num, "run"))
+    if is_in_program(runs):
+        return say(FRESH_IN_PROGRAM)
+    return say("* **Fresh seeds:** none at the best rate yet (see `lrsweep-confirm --help`)")
 
 
 def title(study: str, tables: Analysis) -> str:
