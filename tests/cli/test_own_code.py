@@ -1,7 +1,9 @@
 """Own networks and own data: mistakes are one line, before anything is trained, and a run depends on the code and the data."""
 
 import importlib
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -330,6 +332,117 @@ def hash_in_a_notebook(code: str) -> str:
 def test_a_class_of_a_notebook_depends_on_all_of_its_code(old: str, new: str) -> None:
     assert hash_in_a_notebook(CLASS) == hash_in_a_notebook(f"# moved\n\n{CLASS}")
     assert hash_in_a_notebook(CLASS) != hash_in_a_notebook(CLASS.replace(old, new))
+
+
+USING = """
+import enum, functools, numpy, torch, types
+from dataclasses import dataclass
+from torch import relu, tanh
+
+settings = types.SimpleNamespace(width=4)
+sizes, pixels, weights = {"a", "b"}, numpy.zeros(3), torch.zeros(3)
+width = 4
+activation = relu
+
+@dataclass
+class Shape:
+    depth: int
+
+class Kind(enum.Enum):
+    NARROW = "narrow"
+    WIDE = "wide"
+
+shape, kind = Shape(1), Kind.WIDE
+
+def block(n):
+    return n + 1
+
+@functools.cache
+def cached():
+    return 5
+
+class Net:
+    act = tanh
+
+    def __init__(self):
+        self.sum = sum(block(width) for _ in range(2)) + (lambda: inner_size())()
+        self.all = settings, sizes, pixels, weights, shape, kind, cached(), activation
+
+    @functools.cached_property
+    def size(self):
+        return 7
+
+def inner_size():
+    return 8
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("n + 1", "n + 2"),  # in a generator expression
+        ("width = 4", "width = 5"),
+        ("return 8", "return 9"),  # in a lambda
+        ("width=4", "width=5"),  # in an object
+        ('{"a", "b"}', '{"a", "c"}'),
+        ("numpy.zeros", "numpy.ones"),
+        ("torch.zeros", "torch.ones"),
+        ("Shape(1)", "Shape(2)"),
+        ("Kind.WIDE", "Kind.NARROW"),
+        ("return 5", "return 6"),
+        ("return 7", "return 8"),
+        ("act = tanh", "act = relu"),
+        ("activation = relu", "activation = tanh"),
+    ],
+)
+def test_a_class_of_a_notebook_depends_on_what_its_code_uses(old: str, new: str) -> None:
+    assert hash_in_a_notebook(USING) == hash_in_a_notebook(f"# moved\n\nunused = 3\n{USING}")
+    assert hash_in_a_notebook(USING) != hash_in_a_notebook(USING.replace(old, new))
+
+
+def test_a_global_with_the_name_of_an_attribute_does_not_count() -> None:
+    code = "class Net:\n    def __init__(self):\n        self.data = 1\n"
+    hashes = [hash_in_a_notebook(f"import numpy\ndata = numpy.{data}\n{code}") for data in ("zeros(3)", "ones(3)")]
+    assert hashes[0] == hashes[1]
+
+
+def test_the_hash_of_a_set_does_not_depend_on_its_order() -> None:
+    program = (
+        "from lrsweep.config.targets import source_hash\n"
+        "names = {'a', 'b', 'c', 'd', 'e'}\ndef net():\n    return names\nprint(source_hash('__main__:net', net))"
+    )
+    hashes = {
+        subprocess.check_output([sys.executable, "-c", program], env=os.environ | {"PYTHONHASHSEED": seed}) for seed in "123"
+    }
+    assert len(hashes) == 1
+
+
+def test_an_object_that_cannot_be_hashed_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"__main__:Net uses an object of the type generator .* create it inside __main__:Net"):
+        hash_in_a_notebook("numbers = (n for n in [1])\nclass Net:\n    def __init__(self):\n        self.n = next(numbers)\n")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import functools, my_nets\nNet = functools.partial(my_nets.Net, width=8)",
+        "import my_nets\nNet = lambda num_classes: my_nets.Net(num_classes)",
+        "import my_nets as other\nNet = lambda num_classes: [other.Net(num_classes) for _ in [1]][0]",
+        "from my_nets import Net as Base\nclass Net(Base):\n    pass",
+        "def Net(num_classes):\n    from my_nets import Net\n    return Net(num_classes)",
+        "import my_package.nets\nNet = lambda num_classes: my_package.nets.Net(num_classes)",
+    ],
+)
+def test_a_function_of_a_notebook_depends_on_the_own_modules_that_it_uses(folder: Path, code: str) -> None:
+    sys.path.insert(0, str(folder))
+    (folder / "my_package").mkdir()
+    (folder / "my_package" / "__init__.py").write_text("")
+    hashes = []
+    for text in (NET, NET.replace("0.2", "0.3"), NET):
+        for file in (folder / "my_nets.py", folder / "my_package" / "nets.py"):
+            file.write_text(text)
+        hashes.append(hash_in_a_notebook(code))
+    assert hashes[0] == hashes[2] != hashes[1]
 
 
 def test_installed_packages_in_the_folder_do_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
