@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from at_work import finish, start
 
 import lrsweep
 from hydra_plugins.lrsweep_launchers import _core
@@ -552,6 +553,7 @@ def test_trying_a_network_leaves_the_global_random_numbers_alone(folder: Path) -
         ({"model": torch.nn.Linear(1, 1)}, "because each run starts from new weights"),
         ({"data": "digitz"}, "data must be one of arrays, "),
         ({"name": "../out"}, "study.name must be a plain relative path"),
+        ({"workers": 0}, "workers must be at least 1, got 0"),
     ],
 )
 def test_a_mistake_in_python_is_a_config_error_of_one_line(folder: Path, arguments: dict[str, Any], message: str) -> None:
@@ -572,6 +574,63 @@ def test_files_of_weights_are_checked_before_anything_is_trained(folder: Path, o
     with pytest.raises(ConfigError, match=re.escape(message)):
         lrsweep.sweep(override, lrs=[1e-3, 1e-2], seeds=1, data=(IMAGES, LABELS), model="mlp")
     assert not (folder / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "instead"),
+    [
+        ("optimizer.lr=0.5", "the argument lrs, as in lrs=[0.001, 0.01]"),
+        ("seed=7", "the argument seeds, as in seeds=[0, 1]"),
+        ("grid.step=0.5", "the argument lrs, as in lrs=[0.001, 0.01]"),
+        ("hydra/launcher=fused", "the argument workers, or the command lrsweep"),
+        ("hydra.launcher.workers=2", "the argument workers, or the command lrsweep"),
+        ("find.low=1e-6", "the command lrsweep-find"),
+        ("study=lr", "lrsweep.run_study"),
+    ],
+)
+def test_an_override_without_effect_is_refused(folder: Path, override: str, instead: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        lrsweep.sweep(override, lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp")
+    assert str(error.value) == f"{override} has no effect in lrsweep.sweep; use {instead}"
+
+
+def test_a_tracker_shows_the_runs_of_a_sweep(folder: Path) -> None:
+    pytest.importorskip("tensorboard")
+    swept = lrsweep.sweep(
+        "tracker=tensorboard", "training.max_epochs=1", lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp", workers=1
+    )
+    [name] = swept.runs["run_id"]
+    assert list((folder / "results").rglob(f"tensorboard/**/*{name}*"))
+
+
+THREADS = """
+import numpy as np
+import torch
+
+import lrsweep
+
+torch.set_num_threads(2)
+torch.rand(1000, 1000).exp().sum()  # starts two threads, as any computation in a notebook may
+labels = np.arange(60) % 3
+images = np.random.default_rng(0).random((60, 20, 20), dtype=np.float32)
+settings = ["training.max_epochs=1", "machine.threads=2", "machine.device=cpu"]
+swept = lrsweep.sweep(*settings, model="cnn", data=(images, labels), lrs=[1e-3, 1e-2], seeds=1, workers=2)
+print(swept.runs["status"].tolist(), swept.runs["threads"].tolist())
+"""
+
+
+def test_two_workers_train_with_two_threads_each(folder: Path) -> None:
+    code, out, error = finish(start(folder, program=("-c", THREADS)), seconds=120)
+    assert (code, out) == (0, "['ok', 'ok'] [2, 2]\n"), error
+
+
+def test_several_workers_are_refused_where_there_is_a_gpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    arguments: dict[str, Any] = {"lrs": [1e-3], "seeds": 1, "data": (IMAGES, LABELS), "model": "mlp"}
+    with pytest.raises(ConfigError, match="workers=2 is not possible where PyTorch sees a GPU; use workers=1, "):
+        lrsweep.sweep("machine.device=cpu", "training.max_epochs=1", workers=2, **arguments)
+    swept = lrsweep.sweep("machine.device=cpu", "training.max_epochs=1", **arguments)
+    assert swept.runs["workers"].tolist() == [1]
 
 
 def test_a_finished_run_is_repeated_for_its_weights(folder: Path) -> None:
