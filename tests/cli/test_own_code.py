@@ -1,5 +1,6 @@
 """Own networks and own data: mistakes are one line, before anything is trained, and a run depends on the code and the data."""
 
+import copy
 import importlib
 import os
 import re
@@ -637,6 +638,49 @@ def test_a_finished_run_is_repeated_for_its_weights(folder: Path) -> None:
     for weights in ([], ["machine.save_weights='{seed}.pt'"]):
         lrsweep.sweep("training.max_epochs=1", *weights, lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp")
     assert (folder / "0.pt").is_file()
+
+
+def flat(*layers: torch.nn.Module) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Flatten(), *layers)
+
+
+SHARED_LAYER, SHARED_NORM = torch.nn.Linear(64, 3), torch.nn.BatchNorm1d(64, affine=False)
+SHARED_NETWORK, TEMPLATE = flat(SHARED_LAYER), torch.nn.Linear(64, 3)
+FROZEN = torch.nn.Parameter(torch.ones(64, 64), requires_grad=False)
+
+
+def tied(num_classes: int) -> torch.nn.Module:
+    layer = torch.nn.Linear(64, num_classes)
+    layer.weight = torch.nn.Parameter(SHARED_LAYER.weight.data)
+    return flat(layer)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: SHARED_NETWORK,
+        lambda: flat(SHARED_LAYER),
+        tied,
+        lambda num_classes: flat(SHARED_NORM, torch.nn.Linear(64, num_classes)),
+    ],
+    ids=["network", "layer", "weights", "running means"],
+)
+def test_a_function_whose_networks_share_weights_is_refused(folder: Path, model: Callable[..., torch.nn.Module]) -> None:
+    before = SHARED_LAYER.weight.detach().clone()
+    with pytest.raises(ConfigError, match="must build a new network at each call, but its networks share weights"):
+        lrsweep.sweep("training.max_epochs=1", lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model=model, workers=1)
+    assert torch.equal(SHARED_LAYER.weight, before)
+    assert not (folder / "results").exists()
+
+
+def test_networks_may_share_frozen_weights_and_start_from_a_copy(folder: Path) -> None:
+    def model() -> torch.nn.Module:
+        frozen = torch.nn.Linear(64, 64)
+        frozen.weight = FROZEN
+        return flat(frozen, copy.deepcopy(TEMPLATE))
+
+    swept = lrsweep.sweep("training.max_epochs=1", lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model=model, workers=1)
+    assert swept.runs["status"].tolist() == ["ok"]
 
 
 def test_names_may_hold_any_letters(folder: Path) -> None:
