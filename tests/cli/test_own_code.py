@@ -1,7 +1,10 @@
 """Own networks and own data: mistakes are one line, before anything is trained, and a run depends on the code and the data."""
 
+import copy
 import importlib
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from at_work import finish, start
 
 import lrsweep
 from hydra_plugins.lrsweep_launchers import _core
@@ -332,6 +336,117 @@ def test_a_class_of_a_notebook_depends_on_all_of_its_code(old: str, new: str) ->
     assert hash_in_a_notebook(CLASS) != hash_in_a_notebook(CLASS.replace(old, new))
 
 
+USING = """
+import enum, functools, numpy, torch, types
+from dataclasses import dataclass
+from torch import relu, tanh
+
+settings = types.SimpleNamespace(width=4)
+sizes, pixels, weights = {"a", "b"}, numpy.zeros(3), torch.zeros(3)
+width = 4
+activation = relu
+
+@dataclass
+class Shape:
+    depth: int
+
+class Kind(enum.Enum):
+    NARROW = "narrow"
+    WIDE = "wide"
+
+shape, kind = Shape(1), Kind.WIDE
+
+def block(n):
+    return n + 1
+
+@functools.cache
+def cached():
+    return 5
+
+class Net:
+    act = tanh
+
+    def __init__(self):
+        self.sum = sum(block(width) for _ in range(2)) + (lambda: inner_size())()
+        self.all = settings, sizes, pixels, weights, shape, kind, cached(), activation
+
+    @functools.cached_property
+    def size(self):
+        return 7
+
+def inner_size():
+    return 8
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("n + 1", "n + 2"),  # in a generator expression
+        ("width = 4", "width = 5"),
+        ("return 8", "return 9"),  # in a lambda
+        ("width=4", "width=5"),  # in an object
+        ('{"a", "b"}', '{"a", "c"}'),
+        ("numpy.zeros", "numpy.ones"),
+        ("torch.zeros", "torch.ones"),
+        ("Shape(1)", "Shape(2)"),
+        ("Kind.WIDE", "Kind.NARROW"),
+        ("return 5", "return 6"),
+        ("return 7", "return 8"),
+        ("act = tanh", "act = relu"),
+        ("activation = relu", "activation = tanh"),
+    ],
+)
+def test_a_class_of_a_notebook_depends_on_what_its_code_uses(old: str, new: str) -> None:
+    assert hash_in_a_notebook(USING) == hash_in_a_notebook(f"# moved\n\nunused = 3\n{USING}")
+    assert hash_in_a_notebook(USING) != hash_in_a_notebook(USING.replace(old, new))
+
+
+def test_a_global_with_the_name_of_an_attribute_does_not_count() -> None:
+    code = "class Net:\n    def __init__(self):\n        self.data = 1\n"
+    hashes = [hash_in_a_notebook(f"import numpy\ndata = numpy.{data}\n{code}") for data in ("zeros(3)", "ones(3)")]
+    assert hashes[0] == hashes[1]
+
+
+def test_the_hash_of_a_set_does_not_depend_on_its_order() -> None:
+    program = (
+        "from lrsweep.config.targets import source_hash\n"
+        "names = {'a', 'b', 'c', 'd', 'e'}\ndef net():\n    return names\nprint(source_hash('__main__:net', net))"
+    )
+    hashes = {
+        subprocess.check_output([sys.executable, "-c", program], env=os.environ | {"PYTHONHASHSEED": seed}) for seed in "123"
+    }
+    assert len(hashes) == 1
+
+
+def test_an_object_that_cannot_be_hashed_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"__main__:Net uses an object of the type generator .* create it inside __main__:Net"):
+        hash_in_a_notebook("numbers = (n for n in [1])\nclass Net:\n    def __init__(self):\n        self.n = next(numbers)\n")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import functools, my_nets\nNet = functools.partial(my_nets.Net, width=8)",
+        "import my_nets\nNet = lambda num_classes: my_nets.Net(num_classes)",
+        "import my_nets as other\nNet = lambda num_classes: [other.Net(num_classes) for _ in [1]][0]",
+        "from my_nets import Net as Base\nclass Net(Base):\n    pass",
+        "def Net(num_classes):\n    from my_nets import Net\n    return Net(num_classes)",
+        "import my_package.nets\nNet = lambda num_classes: my_package.nets.Net(num_classes)",
+    ],
+)
+def test_a_function_of_a_notebook_depends_on_the_own_modules_that_it_uses(folder: Path, code: str) -> None:
+    sys.path.insert(0, str(folder))
+    (folder / "my_package").mkdir()
+    (folder / "my_package" / "__init__.py").write_text("")
+    hashes = []
+    for text in (NET, NET.replace("0.2", "0.3"), NET):
+        for file in (folder / "my_nets.py", folder / "my_package" / "nets.py"):
+            file.write_text(text)
+        hashes.append(hash_in_a_notebook(code))
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
 def test_installed_packages_in_the_folder_do_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = folder / ".venv" / "lib" / "site-packages"
     (installed / "big_package").mkdir(parents=True)
@@ -439,6 +554,7 @@ def test_trying_a_network_leaves_the_global_random_numbers_alone(folder: Path) -
         ({"model": torch.nn.Linear(1, 1)}, "because each run starts from new weights"),
         ({"data": "digitz"}, "data must be one of arrays, "),
         ({"name": "../out"}, "study.name must be a plain relative path"),
+        ({"workers": 0}, "workers must be at least 1, got 0"),
     ],
 )
 def test_a_mistake_in_python_is_a_config_error_of_one_line(folder: Path, arguments: dict[str, Any], message: str) -> None:
@@ -461,10 +577,110 @@ def test_files_of_weights_are_checked_before_anything_is_trained(folder: Path, o
     assert not (folder / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "instead"),
+    [
+        ("optimizer.lr=0.5", "the argument lrs, as in lrs=[0.001, 0.01]"),
+        ("seed=7", "the argument seeds, as in seeds=[0, 1]"),
+        ("grid.step=0.5", "the argument lrs, as in lrs=[0.001, 0.01]"),
+        ("hydra/launcher=fused", "the argument workers, or the command lrsweep"),
+        ("hydra.launcher.workers=2", "the argument workers, or the command lrsweep"),
+        ("find.low=1e-6", "the command lrsweep-find"),
+        ("study=lr", "lrsweep.run_study"),
+    ],
+)
+def test_an_override_without_effect_is_refused(folder: Path, override: str, instead: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        lrsweep.sweep(override, lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp")
+    assert str(error.value) == f"{override} has no effect in lrsweep.sweep; use {instead}"
+
+
+def test_a_tracker_shows_the_runs_of_a_sweep(folder: Path) -> None:
+    pytest.importorskip("tensorboard")
+    swept = lrsweep.sweep(
+        "tracker=tensorboard", "training.max_epochs=1", lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp", workers=1
+    )
+    [name] = swept.runs["run_id"]
+    assert list((folder / "results").rglob(f"tensorboard/**/*{name}*"))
+
+
+THREADS = """
+import numpy as np
+import torch
+
+import lrsweep
+
+torch.set_num_threads(2)
+torch.rand(1000, 1000).exp().sum()  # starts two threads, as any computation in a notebook may
+labels = np.arange(60) % 3
+images = np.random.default_rng(0).random((60, 20, 20), dtype=np.float32)
+settings = ["training.max_epochs=1", "machine.threads=2", "machine.device=cpu"]
+swept = lrsweep.sweep(*settings, model="cnn", data=(images, labels), lrs=[1e-3, 1e-2], seeds=1, workers=2)
+print(swept.runs["status"].tolist(), swept.runs["threads"].tolist())
+"""
+
+
+def test_two_workers_train_with_two_threads_each(folder: Path) -> None:
+    code, out, error = finish(start(folder, program=("-c", THREADS)), seconds=120)
+    assert (code, out) == (0, "['ok', 'ok'] [2, 2]\n"), error
+
+
+def test_several_workers_are_refused_where_there_is_a_gpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    arguments: dict[str, Any] = {"lrs": [1e-3], "seeds": 1, "data": (IMAGES, LABELS), "model": "mlp"}
+    with pytest.raises(ConfigError, match="workers=2 is not possible where PyTorch sees a GPU; use workers=1, "):
+        lrsweep.sweep("machine.device=cpu", "training.max_epochs=1", workers=2, **arguments)
+    swept = lrsweep.sweep("machine.device=cpu", "training.max_epochs=1", **arguments)
+    assert swept.runs["workers"].tolist() == [1]
+
+
 def test_a_finished_run_is_repeated_for_its_weights(folder: Path) -> None:
     for weights in ([], ["machine.save_weights='{seed}.pt'"]):
         lrsweep.sweep("training.max_epochs=1", *weights, lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp")
     assert (folder / "0.pt").is_file()
+
+
+def flat(*layers: torch.nn.Module) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Flatten(), *layers)
+
+
+SHARED_LAYER, SHARED_NORM = torch.nn.Linear(64, 3), torch.nn.BatchNorm1d(64, affine=False)
+SHARED_NETWORK, TEMPLATE = flat(SHARED_LAYER), torch.nn.Linear(64, 3)
+FROZEN = torch.nn.Parameter(torch.ones(64, 64), requires_grad=False)
+
+
+def tied(num_classes: int) -> torch.nn.Module:
+    layer = torch.nn.Linear(64, num_classes)
+    layer.weight = torch.nn.Parameter(SHARED_LAYER.weight.data)
+    return flat(layer)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: SHARED_NETWORK,
+        lambda: flat(SHARED_LAYER),
+        tied,
+        lambda num_classes: flat(SHARED_NORM, torch.nn.Linear(64, num_classes)),
+    ],
+    ids=["network", "layer", "weights", "running means"],
+)
+def test_a_function_whose_networks_share_weights_is_refused(folder: Path, model: Callable[..., torch.nn.Module]) -> None:
+    before = SHARED_LAYER.weight.detach().clone()
+    with pytest.raises(ConfigError, match="must build a new network at each call, but its networks share weights"):
+        lrsweep.sweep("training.max_epochs=1", lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model=model, workers=1)
+    assert torch.equal(SHARED_LAYER.weight, before)
+    assert not (folder / "results").exists()
+
+
+def test_networks_may_share_frozen_weights_and_start_from_a_copy(folder: Path) -> None:
+    def model() -> torch.nn.Module:
+        frozen = torch.nn.Linear(64, 64)
+        frozen.weight = FROZEN
+        return flat(frozen, copy.deepcopy(TEMPLATE))
+
+    swept = lrsweep.sweep("training.max_epochs=1", lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model=model, workers=1)
+    assert swept.runs["status"].tolist() == ["ok"]
 
 
 def test_names_may_hold_any_letters(folder: Path) -> None:

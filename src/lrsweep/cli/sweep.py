@@ -2,9 +2,11 @@
 
 import functools
 import multiprocessing
+import re
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -22,7 +25,7 @@ from lrsweep.analysis.findings import Analysis, analyse
 from lrsweep.cli import execution, preparation
 from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.cli.main import compose, to_app_config
-from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, run_id
+from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, require, run_id
 from lrsweep.config.targets import forget_own, register_own
 from lrsweep.data.download import DataError
 from lrsweep.data.images import forget_images
@@ -32,10 +35,21 @@ from lrsweep.report.texts.commands import in_quotes
 from lrsweep.report.texts.decision import decision_en
 from lrsweep.storage import lock, store
 from lrsweep.storage.files import StoreError
+from lrsweep.tracking.tracker import Tracking
 from lrsweep.training.device import describe, num_cores, prepare_device
 
 Model = str | type[nn.Module] | Callable[..., nn.Module]
 Data = str | Path | Sequence[Any] | Mapping[str, Any] | Callable[..., Any]
+
+# Settings and groups of settings that only the command uses, and what to use instead.
+_INSTEAD = {
+    "optimizer.lr": "the argument lrs, as in lrs=[0.001, 0.01]",
+    "seed": "the argument seeds, as in seeds=[0, 1]",
+    "grid.": "the argument lrs, as in lrs=[0.001, 0.01]",
+    "hydra.": "the argument workers, or the command lrsweep",
+    "find.": "the command lrsweep-find",
+    "study": "lrsweep.run_study",
+}
 
 
 @dataclass(frozen=True)
@@ -106,11 +120,21 @@ def sweep(
         )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"lrs must be numbers, and seeds a whole number or several: {error}") from error
+    for override in overrides:
+        _refuse_unused(override)
     words = [f"study.name={in_quotes(name)}", f"machine.results_dir={in_quotes(str(results_dir))}"]
     try:
         return _sweep(_config(*words, *_data_words(data), *_model_words(model), *overrides), rates, numbers, workers)
     finally:
         forget_own()
+
+
+def _refuse_unused(override: str) -> None:
+    """Raise ConfigError if the override would have no effect."""
+    setting = re.split("[=@]", override.lstrip("+~"))[0]
+    for name in (setting, re.split("[./]", setting)[0] + "."):
+        if name in _INSTEAD:
+            raise ConfigError(f"{override} has no effect in lrsweep.sweep; use {_INSTEAD[name]}")
 
 
 def _config(*words: str) -> AppConfig:
@@ -136,9 +160,11 @@ def _sweep(app: AppConfig, lrs: list[float], seeds: list[int], workers: int | No
         )
     for run in runs:
         preparation.check_files(run, app.machine)
+    num_workers, tracking = _num_workers(workers), Tracking(app)
     with lock.hold(app.folder):
-        _train_missing(runs, app, workers)
+        _train_missing(runs, app, num_workers)
         build(app.folder, app.study.name, app.study.delta)
+        tracking.log_study()  # not before, because a tracker's threads do not survive a fork
     return SweptStudy(app.folder, app.study.delta)
 
 
@@ -167,7 +193,7 @@ def _model_words(model: Model | None) -> list[str]:
     return [f"model.target={target}", f"model.name={target.split(':')[1]}"]
 
 
-def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int | None) -> None:
+def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int) -> None:
     """Train the runs that have no record, with a progress bar. A run that fails leaves a failed record."""
     folder = app.folder
     records = preparation.load_records(folder)
@@ -176,8 +202,8 @@ def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int | None) -
     preparation.write_model_summary(runs[0], folder)
     finished = {name for name, record in records.items() if preparation.is_finished(record, app.machine)}
     missing = [run for run in runs if run_id(run) not in finished]
-    device = prepare_device(app.machine)
-    workers = min(workers or (1 if device.type == "cuda" else num_cores()), max(len(missing), 1))
+    prepare_device(app.machine)
+    workers = min(workers, max(len(missing), 1))
     with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", desc=app.study.name) as bar:
         for record in _each(missing, app, workers):
             bar.update()
@@ -188,10 +214,23 @@ def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int | None) -
                 )
 
 
+def _num_workers(wanted: int | None) -> int:
+    """`wanted`, or one per core. If PyTorch sees a GPU, only one, even on the CPU: neither CUDA nor autograd survive a fork."""
+    require(wanted is None or wanted >= 1, "workers", "at least 1", wanted)
+    if not torch.cuda.is_available():
+        return wanted or num_cores()
+    if wanted is not None and wanted > 1:
+        raise ConfigError(
+            f"workers={wanted} is not possible where PyTorch sees a GPU; use workers=1, the command lrsweep with "
+            f"hydra.launcher.workers={wanted}, or start Python with CUDA_VISIBLE_DEVICES= to train on the CPU"
+        )
+    return 1
+
+
 def _each(runs: list[RunConfig], app: AppConfig, workers: int) -> Iterator[RunRecord]:
     """Train the runs, each in a process of its own if there are several workers. If a process dies, its run has failed.
 
-    Processes are forked, as those of a DataLoader, so that they know a notebook's classes. CUDA does not survive a fork.
+    Processes are forked, as those of a DataLoader, so that they know a notebook's classes.
     """
     if workers == 1:
         yield from (_train(run, app, workers) for run in runs)
@@ -225,8 +264,9 @@ def _each(runs: list[RunConfig], app: AppConfig, workers: int) -> Iterator[RunRe
 
 def _train_and_send(connection: Connection, run: RunConfig, app: AppConfig, workers: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C, the parent process ends this one
-    with suppress(StoreError):  # the parent process will raise it too, when it stores the failure of the run
-        connection.send(_train(run, app, workers))
+    # The first thread of a forked process would wait for ever for the OpenMP threads of the parent. A new thread starts its own.
+    with suppress(StoreError), ThreadPoolExecutor(1) as thread:  # the parent raises a StoreError too, when it stores the failure
+        connection.send(thread.submit(_train, run, app, workers).result())
 
 
 def _train(run: RunConfig, app: AppConfig, workers: int) -> RunRecord:

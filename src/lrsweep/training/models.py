@@ -132,7 +132,29 @@ def build_model(config: ModelConfig, weights: torch.Generator, device: torch.dev
     return model.to(device)
 
 
+_known_to_be_new: set[str] = set()
+
+
 def _own_model(config: ModelConfig, data: DataConfig) -> nn.Module:
+    model = _build_own(config, data)
+    key = repr((config.target, config.source, config.args))
+    if key not in _known_to_be_new:
+        if _changed_by_training(model) & _changed_by_training(_build_own(config, data)):
+            raise ConfigError(
+                f"model.target={config.target} must build a new network at each call, but its networks share weights, so "
+                "each run would train those of the run before it; create all layers inside the function, or use copy.deepcopy"
+            )
+        _known_to_be_new.add(key)
+    return model
+
+
+def _changed_by_training(model: nn.Module) -> set[int]:
+    """The addresses of the trained weights, and the ids of layers with buffers, such as the running means of batch norms."""
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters() if weight.requires_grad and weight.numel()}
+    return weights | {id(layer) for layer in model.modules() if next(layer.buffers(recurse=False), None) is not None}
+
+
+def _build_own(config: ModelConfig, data: DataConfig) -> nn.Module:
     assert config.target is not None
     build = load_target("model.target", config.target)
     of_data = {"shape": tuple(data.shape), "in_channels": data.shape[0], "num_classes": data.num_classes}
