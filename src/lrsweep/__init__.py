@@ -59,10 +59,10 @@ def sweep(
       None: the documents' CNN. Arguments `shape`, `in_channels` and `num_classes` are filled in from the data
     - data: (x, y) or (x, y, x_test, y_test), or a dict with these names; a function that returns these; the path of an .npz file;
       "module:function"; or the name of a data set such as "digits". None: MNIST
-    - overrides: any other setting, as for the command, e.g. "training.max_epochs=20", or "study.delta=0.01" if only differences
-      of more than one percentage point of test accuracy matter
+    - overrides: settings of a run, of machine, tracker and study, as for the command, e.g. "training.max_epochs=20", or
+      "study.delta=0.01" if only differences of more than one percentage point of test accuracy matter
     - name: the study's folder in `results_dir`
-    - workers: how many runs train at a time. None: one per core, or one on a GPU
+    - workers: how many runs train at a time. None: one per core, or one if there is a GPU
 
     Finished runs are kept: the same call again trains only what is missing, and more rates or seeds extend the study. Changed
     data or code are other settings, which need another name or "study.extend=true". Raises ConfigError or DataError with one

@@ -170,7 +170,7 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_small_study_has_a_complete_report(small_study: Path) -> None:
     text = assert_complete(small_study, list(MAIN_FIGURES))
-    assert "| 0.025 (10⁻¹·⁶) | 1 | 86.06 | worse | not scored | 20.00% | 2.0 | 1 (1 of 1) | 1 diverged |" in text
+    assert "| 0.025 (10⁻¹·⁶) | 86.06 | worse, 1 diverged | not scored | 20.00% | 2.0 | 1 (1 of 1) |" in text
     assert "**none** is shown yet to lose less than 5 percentage points" in text
 
 
