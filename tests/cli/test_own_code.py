@@ -19,7 +19,7 @@ import lrsweep
 from hydra_plugins.lrsweep_launchers import _core
 from lrsweep.cli.main import compose, to_app_config, with_own_groups
 from lrsweep.config import AppConfig, ConfigError, run_id
-from lrsweep.config.targets import source_hash
+from lrsweep.config.source_hash import source_hash
 from lrsweep.data.images import forget_images
 from lrsweep.storage import store
 
@@ -410,7 +410,7 @@ def test_a_global_with_the_name_of_an_attribute_does_not_count() -> None:
 
 def test_the_hash_of_a_set_does_not_depend_on_its_order() -> None:
     program = (
-        "from lrsweep.config.targets import source_hash\n"
+        "from lrsweep.config.source_hash import source_hash\n"
         "names = {'a', 'b', 'c', 'd', 'e'}\ndef net():\n    return names\nprint(source_hash('__main__:net', net))"
     )
     hashes = {

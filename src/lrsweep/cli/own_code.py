@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from lrsweep.config import AppConfig, ConfigError, RunConfig
-from lrsweep.config.targets import load_target, source_hash
+from lrsweep.config.source_hash import source_hash
+from lrsweep.config.targets import load_target
 from lrsweep.data import dataset
 from lrsweep.data.images import filled_in
 from lrsweep.training.solo import evaluate, new_learner, train_step
