@@ -59,6 +59,16 @@ def _restore_logging() -> Iterator[None]:
         handler.close()
 
 
+@pytest.fixture(autouse=True)
+def _forget_modules_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Modules that a test wrote and imported would hide those of the same name in later tests."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(tmp_path_factory.getbasetemp()) in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
+
+
 @pytest.fixture
 def in_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """`in_process(main, "lrsweep", …)` runs a command in this process, in an empty folder, on the CPU. Returns the exit code."""
