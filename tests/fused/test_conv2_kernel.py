@@ -165,7 +165,7 @@ def test_the_network_trains_as_the_stacked_one(
     monkeypatch.setattr(block, "forward_cnn", partial(forward_with_kernel, precision, tiling))
     losses, rows_KP = losses_and_weights_after_an_epoch(run, mnist)
     torch.testing.assert_close(losses, expected_losses, rtol=1e-5, atol=0)
-    torch.testing.assert_close(rows_KP, expected_KP, rtol=0, atol=1e-5)  # one step of AdamW changes a weight by up to 1e-3
+    torch.testing.assert_close(rows_KP, expected_KP, rtol=0, atol=5e-5)  # 5% of the largest step of AdamW
 
 
 def losses_and_weights_after_an_epoch(run: RunConfig, mnist: DataSet) -> tuple[Tensor, Tensor]:
