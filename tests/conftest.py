@@ -1,6 +1,7 @@
 """Fixtures for many tests: MNIST, small run configs, records without training, and commands run in this process."""
 
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -57,6 +58,13 @@ def _restore_logging() -> Iterator[None]:
     for handler in set(root.handlers) - set(handlers):
         root.removeHandler(handler)
         handler.close()
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_in_a_terminal() -> None:
+    """A command that was stopped in this process ignores further signals, and its child processes would do so too."""
+    for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

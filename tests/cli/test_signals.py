@@ -4,7 +4,7 @@ import importlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -28,15 +28,6 @@ os.kill(os.getpid(), signal.SIGINT)
 while True:
     time.sleep(0.01)
 """
-
-
-@pytest.fixture(autouse=True)
-def _same_handlers_afterwards() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -114,19 +115,29 @@ def test_help_is_printed_and_nothing_is_built(
     assert list(tmp_path.iterdir()) == []
 
 
+def is_open(path: Path, proc: Path) -> bool:
+    with suppress(FileNotFoundError):  # a file that has just been closed
+        return path in [file.readlink() for file in (proc / "fd").iterdir()]
+    return False
+
+
 @pytest.mark.parametrize("at_work", ["importing packages", "reading records"])
 def test_ctrl_c_prints_no_traceback(at_work: str, tmp_path: Path) -> None:
     (tmp_path / "lr").mkdir()
     records = tmp_path / "lr" / "runs.jsonl.gz"
-    os.mkfifo(records)  # whoever reads it waits until somebody writes into it
+    os.mkfifo(records)
+    pipe = os.open(records, os.O_RDWR)  # whoever reads the records now waits for ever
     command = [sys.executable, "-m", "lrsweep.cli.report", f"machine.results_dir={tmp_path}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        if at_work == "importing packages":
-            until(lambda: "pandas" in Path(f"/proc/{process.pid}/maps").read_text(), every=0.001)
-        else:
-            writer = records.open("wb")  # waits for the reader
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        proc = Path(f"/proc/{process.pid}")
+        try:
+            if at_work == "importing packages":
+                until(lambda: "pandas" in (proc / "maps").read_text(), every=0.001)
+            else:
+                until(lambda: is_open(records, proc), every=0.1)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            os.close(pipe)
     assert (process.returncode, err) == (130, "")
-    if at_work == "reading records":
-        writer.close()
