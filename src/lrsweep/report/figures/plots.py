@@ -89,7 +89,7 @@ def _draw_shortfalls(rows: pd.DataFrame, ax: Axes, marker: str, label: str, **lo
     """Points with their intervals; hollow ones without an interval."""
     lost, low, high = (rows[name] * 100 for name in ("shortfall", "shortfall_low", "shortfall_high"))
     known = low.notna()
-    bars = [(lost - low)[known].clip(lower=0), (high - lost)[known].clip(lower=0)]
+    bars = np.array([(lost - low)[known], (high - lost)[known]]).clip(min=0)
     shared = look | {"marker": marker, "linestyle": "none"}
     hollow = ax.plot(rows["lr"][~known], lost[~known], **shared | {"fillstyle": "none"}, label=label)[0]
     drawn = ax.errorbar(rows["lr"][known], lost[known], yerr=bars, **shared, elinewidth=look["linewidth"], label=label)
