@@ -58,30 +58,56 @@ def test_a_data_set_like_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert (filled.shape, filled.num_classes, filled.num_test) == ([1, 28, 28], 10, 20)
 
 
-def test_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = import_torchvision().datasets.CIFAR10
-    folder = tmp_path / kind.base_folder
-    folder.mkdir()
+@pytest.fixture
+def save_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[object], None]:
+    """Write an archive, and this object as each of the unpacked files. torchvision accepts their MD5."""
+
+    def save(batch: object) -> None:
+        kind = import_torchvision().datasets.CIFAR10
+        folder = tmp_path / kind.base_folder
+        folder.mkdir()
+
+        def write(name: str, content: object) -> str:
+            (folder / name).write_bytes(pickle.dumps(content))
+            return hashlib.md5((folder / name).read_bytes()).hexdigest()
+
+        sums = {name: write(name, batch) for name, _ in [*kind.train_list, *kind.test_list]}
+        monkeypatch.setattr(kind, "train_list", [[name, sums[name]] for name, _ in kind.train_list])
+        monkeypatch.setattr(kind, "test_list", [[name, sums[name]] for name, _ in kind.test_list])
+        meta = write(kind.meta["filename"], {"label_names": [str(i) for i in range(10)]})
+        monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": meta})
+        (tmp_path / kind.filename).write_bytes(b"the archive")
+
+    return save
+
+
+CIFAR10 = DataConfig(target="lrsweep.data.sets.from_torchvision:cifar10", num_train=0, num_valid=0, num_test=0)
+
+
+def test_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_cifar10: Callable[[object], None]) -> None:
     images = DRAWS.integers(0, 256, (10, 3, 32, 32), dtype=np.uint8)
-
-    def write(name: str, content: object) -> str:
-        (folder / name).write_bytes(pickle.dumps(content))
-        return hashlib.md5((folder / name).read_bytes()).hexdigest()
-
-    batch = {"data": images.reshape(10, -1), "labels": list(range(10))}
-    sums = {name: write(name, batch) for name, _ in [*kind.train_list, *kind.test_list]}
-    monkeypatch.setattr(kind, "train_list", [[name, sums[name]] for name, _ in kind.train_list])
-    monkeypatch.setattr(kind, "test_list", [[name, sums[name]] for name, _ in kind.test_list])
-    meta = write(kind.meta["filename"], {"label_names": [str(i) for i in range(10)]})
-    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": meta})
-    (tmp_path / kind.filename).write_bytes(b"the archive")
+    save_cifar10({"data": images.reshape(10, -1), "labels": list(range(10))})
     pin(monkeypatch, tmp_path)
-    config = DataConfig(target="lrsweep.data.sets.from_torchvision:cifar10", num_train=0, num_valid=0, num_test=0)
-    read = read_images(config, tmp_path)
+    read = read_images(CIFAR10, tmp_path)
     assert np.array_equal(read.train_images, np.tile(images, (5, 1, 1, 1)))
     assert read.train_images.shape == (50, 3, 32, 32)
     np.testing.assert_allclose(read.mean, images.mean(axis=(0, 2, 3)) / 255)
     np.testing.assert_allclose(read.std, images.std(axis=(0, 2, 3)) / 255)
+
+
+class RunsCode:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.file,)
+
+
+def test_no_code_of_an_unknown_cifar10_archive_runs(tmp_path: Path, save_cifar10: Callable[[object], None]) -> None:
+    save_cifar10(RunsCode(tmp_path / "it ran"))
+    with pytest.raises(DataError, match=r"cifar-10-python.tar.gz has another SHA-256 than the published file"):
+        read_images(CIFAR10, tmp_path)
+    assert not (tmp_path / "it ran").exists()
 
 
 @pytest.mark.parametrize("content", [None, b"other bytes"], ids=["absent", "changed"])

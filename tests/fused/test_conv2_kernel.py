@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrsweep.config import ModelConfig, RunConfig
+from lrsweep.config import ModelConfig, OptimizerConfig, RunConfig
 from lrsweep.data.dataset import DataSet
 from lrsweep.fused import block
 from lrsweep.fused.block import Block
@@ -165,15 +166,17 @@ def test_the_network_trains_as_the_stacked_one(
     monkeypatch.setattr(block, "forward_cnn", partial(forward_with_kernel, precision, tiling))
     losses, rows_KP = losses_and_weights_after_an_epoch(run, mnist)
     torch.testing.assert_close(losses, expected_losses, rtol=1e-5, atol=0)
-    torch.testing.assert_close(rows_KP, expected_KP, rtol=0, atol=5e-5)  # 5% of the largest step of AdamW
+    torch.testing.assert_close(rows_KP, expected_KP, rtol=0, atol=1e-6)
 
 
 def losses_and_weights_after_an_epoch(run: RunConfig, mnist: DataSet) -> tuple[Tensor, Tensor]:
+    """With SGD, because AdamW divides by the size of the gradient, and so enlarges the rounding of small ones."""
+    run = replace(run, optimizer=OptimizerConfig(name="sgd"))
     block = Block(run, 2, mnist, torch.float32)
     for k, seed in enumerate((0, 1)):
-        block.load(k, RunConfig(seed=seed, data=run.data, training=run.training))
+        block.load(k, replace(run, seed=seed))
     order_KN = torch.arange(run.data.num_train).repeat(2, 1)
-    return block.epoch(order_KN, torch.full((2, 2), 1e-3)).losses, block.rows_KP
+    return block.epoch(order_KN, torch.full((2, 2), 0.1)).losses, block.rows_KP
 
 
 def forward_with_kernel(

@@ -3,12 +3,11 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-LONGEST_IMPORT = 5.0  # seconds; a user's module may never return from its import
+MAX_DELAYS = 100  # of a signal, each of 0.05 s: a user's module may never return from its import
 
 
 class Stopped(Exception):
@@ -28,13 +27,10 @@ def stopped_by_signals() -> Iterator[None]:
     handled = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
     received: list[int] = []
     again: list[threading.Timer] = []
-    latest = float("inf")
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal latest
         received.append(number)
-        latest = min(latest, time.monotonic() + LONGEST_IMPORT)
-        if _imports(frame) and time.monotonic() < latest:
+        if _imports(frame) and len(again) < MAX_DELAYS:
             again.append(threading.Timer(0.05, os.kill, (os.getpid(), number)))
             again[-1].start()
             return

@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,14 @@ def kmnist(folder: Path) -> dict[str, Any]:
 
 
 def cifar10(folder: Path) -> dict[str, Any]:
-    train, test = _download("CIFAR10", folder)  # torchvision checks the MD5 of what it unpacked
-    _read_verified(folder, "cifar-10-python.tar.gz")
+    """The archive holds pickles, which can run code. So it is verified before torchvision unpacks and loads it."""
+    name = "cifar-10-python.tar.gz"
+    with _one_line("CIFAR10", folder):
+        sets = import_torchvision().datasets
+        if not (folder / name).exists():
+            sets.utils.download_url(sets.CIFAR10.url, str(folder), name)
+    _read_verified(folder, name)
+    train, test = _download("CIFAR10", folder)  # checks the MD5 of what it unpacked
     (x, y), (x_test, y_test) = ((part.data.transpose(0, 3, 1, 2), np.asarray(part.targets)) for part in (train, test))
     return {"x": x, "y": y, "x_test": x_test, "y_test": y_test}
 
@@ -46,9 +54,16 @@ def _like_mnist(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _download(name: str, folder: Path) -> list[Any]:
-    try:
+    with _one_line(name, folder):
         kind = getattr(import_torchvision().datasets, name)
         return [kind(str(folder), train=is_train, download=True) for is_train in (True, False)]
+
+
+@contextmanager
+def _one_line(name: str, folder: Path) -> Iterator[None]:
+    """Turn torchvision's errors into a message of one line."""
+    try:
+        yield
     except Exception as error:
         raise DataError(f"{name} is not in {folder.resolve()}, and torchvision cannot download it: {reason(error)}") from error
 

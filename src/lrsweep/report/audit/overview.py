@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from lrsweep.analysis.claims import LEVEL, Audit, Document, Judged
 from lrsweep.analysis.study import Study
 from lrsweep.analysis.verdicts import Word
-from lrsweep.report.audit.claim_texts import WORDS, anchor, claim_section, effect_of, is_measured, link_to
+from lrsweep.report.audit.claim_texts import WORDS, anchor, caveat, claim_section, effect_of, is_measured, link_to
 from lrsweep.report.texts.language import own, say
 from lrsweep.report.texts.wording import counted
 
@@ -73,7 +73,7 @@ def verdict_sections(audit: Audit, figure_of: Callable[[Judged], str]) -> list[s
 
 
 def document_sections(documents: Iterable[Document], audit: Audit) -> str:
-    """The claims in the order of the texts, each with the mark of its verdict and its effect."""
+    """The claims in the order of the texts, each with the mark of its verdict, its effect, and what limits a decided one."""
     by_id = {one.claim.id: one for one in audit.judged}
     marks = ", ".join(f"{mark} {say(title)}" for mark, title in WORDS.values())
     parts = [f"## {say('Document by document')}", say("The marks: {marks}.", marks=marks)]
@@ -85,5 +85,6 @@ def document_sections(documents: Iterable[Document], audit: Audit) -> str:
 
 
 def _line(one: Judged) -> str:
-    text = f"* {WORDS[one.word][0]} {link_to(one.claim)}"
-    return f"{text} {effect_of(one.result.test, one.result.effect)}" if one.result and one.result.effect else text
+    effect = f" {effect_of(one.result.test, one.result.effect)}" if one.result and one.result.effect else ""
+    limits = "" if one.word == "open" else caveat(one)
+    return f"* {WORDS[one.word][0]} {link_to(one.claim)}{effect}{limits}"

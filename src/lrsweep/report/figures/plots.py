@@ -3,7 +3,6 @@
 Accuracies become percentages on the axes only.
 """
 
-import itertools
 import math
 from typing import Any
 
@@ -18,6 +17,7 @@ from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.fixed_budget import PATIENCES, Sensitivity
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.report.figures.axes import error_axis, legend_below, log_limits, lr_axis, plain_log
+from lrsweep.report.figures.labels import label_points
 from lrsweep.report.figures.style import (
     ACCURACY,
     CLASSES,
@@ -37,10 +37,6 @@ from lrsweep.report.texts.wording import counted, seeds_text
 
 _MARGIN = 10**0.2  # between the outermost rates and the ends of the axis
 _MAX_LOSS = 5  # times delta; rates that lose more are left out of the figure of prices
-_LETTER, _LINE, _DOT = 6.5, 12.0, 4.0  # points; the size of a label, and half of a mark
-_DISTANCES = (5, 14, 23, 32, 41)  # points; of a label from its point, the nearest first
-_CLEAR = 11  # points; no other point is as near to a label, so that it cannot be taken for another's
-_ANGLES = [math.pi / 8 * i for i in (2, 6, 14, 10, 0, 8, 4, 12, 1, 7, 15, 9, 3, 5, 13, 11)]  # the corners first
 
 
 def plot_shortfall(study: Best, headline: Best, edges: Edges, ax: Axes) -> Axes:
@@ -174,7 +170,8 @@ def plot_price(study: Best, headline: Best, ax: Axes) -> Axes:
     ax.set_xlabel("epochs of a run (mean)")
     ax.set_ylabel("test accuracy")
     legend_below(ax, ncols=5)
-    _label_rates(shown, ax)
+    points = np.column_stack([shown["epochs_mean"].to_numpy(dtype=float), errors.to_numpy(dtype=float)])
+    label_points([*map(decimal_rate, shown["lr"])], points, ax)
     return ax
 
 
@@ -190,44 +187,6 @@ def _half_bars(rows: pd.DataFrame, name: str) -> np.ndarray[Any, Any]:
     """Both sides of a mean's interval; the lower one stays above zero, for a log axis."""
     half = (rows[f"{name}_high"] - rows[f"{name}_mean"]).fillna(0)
     return np.array([half.clip(upper=0.9 * rows[f"{name}_mean"]), half])
-
-
-def _label_rates(rows: pd.DataFrame, ax: Axes) -> None:
-    """Write the rates at their points, the first rows first; a label further away gets a thin line to its point.
-
-    A label that finds no place inside the axes, away from all other points, labels and lines, is left out.
-    """
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    if layout := figure.get_layout_engine():
-        layout.execute(figure)  # moves the axes to their final place
-    points = np.column_stack([rows["epochs_mean"].to_numpy(dtype=float), _error(rows["test_mean"].to_numpy(dtype=float))])
-    to_points = 72 / figure.dpi
-    places = ax.transData.transform(points) * to_points
-    inside = np.array(ax.get_window_extent().extents) * to_points
-    taken = np.hstack([places - _DOT, places + _DOT])  # boxes: left, low, right, top
-    for i, (place, lr) in enumerate(zip(places, rows["lr"], strict=True)):
-        size = np.array([_LETTER * len(decimal_rate(lr)), _LINE])
-        for away, angle in itertools.product(_DISTANCES, _ANGLES):
-            direction = np.array([math.cos(angle), math.sin(angle)])
-            middle = place + (away + size / 2) * direction / max(abs(direction))
-            low, high = middle - size / 2, middle + size / 2
-            gaps = np.hypot(*(places - np.clip(places, low, high)).T)  # from each point to the label
-            line = np.linspace(place, np.clip(place, low, high), 9)[1:-1]
-            boxes = np.vstack([[*low, *high], np.hstack([line, line])])
-            is_inside = (inside[:2] <= low).all() and (high <= inside[2:]).all()
-            if is_inside and (np.delete(gaps, i) > _CLEAR).all() and not _overlap(boxes, np.delete(taken, i, axis=0)):
-                look = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": _DOT}
-                ax.annotate(
-                    decimal_rate(lr), points[i], xytext=middle - place, textcoords="offset points", ha="center", va="center",
-                    fontsize=10, arrowprops=look if away > _DISTANCES[0] else None,
-                )  # fmt: skip
-                taken = np.vstack([taken, boxes])
-                break
-
-
-def _overlap(boxes: np.ndarray[Any, Any], others: np.ndarray[Any, Any]) -> bool:
-    return bool(((boxes[:, None, :2] < others[:, 2:]) & (others[:, :2] < boxes[:, None, 2:])).all(axis=-1).any())
 
 
 def representative_rates(best: Best) -> list[float]:
