@@ -17,8 +17,21 @@ WEIGHTS = "results/pretrain/seed-{seed}.pt"
         ([{"model.init_from": "old/a.pt"}, {"model.init_from": "old/b.pt"}], ["init_from=a.pt", "init_from=b.pt"]),
         ([{"model.init_from": "old/a.pt"}, {"model.init_from": "new/a.pt"}], ["init_from=old/a.pt", "init_from=new/a.pt"]),
         ([{}, {"model.init_from": "seed-{seed}.pt"}], ["base", "init_from=seed-{seed}.pt"]),
+        ([{}, {"training.validate_every": 2}], ["base", "validate_every=2"]),
+        (
+            [{"schedule.name": "plateau", "schedule.patience": 3}, {"schedule.warmup": 2.0, "training.validate_every": 2}],
+            ["plateau, patience=3", "warmup=2"],
+        ),
     ],
-    ids=["a number", "a file per seed, and a switch", "files", "files of the same name", "no folder"],
+    ids=[
+        "a number",
+        "a file per seed, and a switch",
+        "files",
+        "files of the same name",
+        "no folder",
+        "how often it was validated",
+        "how often it was validated, beside settings that matter more",
+    ],
 )
 def test_an_arm_is_called_by_the_settings_that_differ_from_the_defaults(settings: list[dict[str, Any]], names: list[str]) -> None:
     study = make_study(np.full((3, 2, 2), 0.9), settings, rates=[1e-3, 1e-2])

@@ -133,7 +133,10 @@ class Study:
 
     @cached_property
     def _varying(self) -> list[str]:
-        return [str(name) for name in self._arms if (self._arms[name] != self._arms[name].iloc[0]).any()]
+        """The settings that tell arms apart. How often runs were validated counts only if nothing else does."""
+        varying = [str(name) for name in self._arms if (self._arms[name] != self._arms[name].iloc[0]).any()]
+        others = [name for name in varying if name != "training.validate_every"]
+        return others if others and not self._arms.duplicated(others).any() else varying
 
 
 def _choose(runs: pd.DataFrame) -> Choice | None:
