@@ -34,6 +34,13 @@ def test_the_gap_is_training_accuracy_at_the_scored_epoch_minus_test_accuracy() 
     assert value(with_curve("train_accuracy", curve, **{"training.score": "last"}), "gap") == pytest.approx(0.09)
 
 
+def test_the_imbalance_is_test_accuracy_minus_balanced_accuracy() -> None:
+    study = make_study([[[0.9]]], rates=[1e-3], balanced_test_accuracy=0.88)
+    assert value(study, "imbalance") == pytest.approx(0.02)
+    with pytest.raises(NoSuchRuns, match="balanced_test_accuracy is not in these records"):
+        value(make_study([[[0.9]]], rates=[1e-3], balanced_test_accuracy=math.nan), "imbalance")
+
+
 def test_accuracy_lost_to_patience_is_the_gain_of_the_epochs_after_the_stop() -> None:
     study = with_curve("valid_accuracy", [0.5, *[0.4] * 5, 0.6, *[0.4] * 10, 0.7])
     lost = [value(study, name) for name in ("lost_to_patience", "lost_to_patience_10", "lost_to_patience_20")]

@@ -319,3 +319,4 @@ def test_effects_are_written_in_their_unit(unit: str, text: str, size: str) -> N
 
 def test_a_loss_is_minus_its_effect() -> None:
     assert loss_text(Effect(-0.01, -0.04, 0.02, "accuracy", 3, 18)) == "loses 1.00 points [-2.00 to 4.00]"
+    assert loss_text(Effect(-0.002, -0.002, 0.0, "accuracy", 3, 18)) == "loses at most 0.20 points"  # a bound

@@ -23,6 +23,7 @@ METRICS = {  # metric → unit
     "last_test_accuracy": "accuracy",
     "valid_accuracy": "accuracy",
     "deviation": "accuracy",  # distance of a run's test accuracy from the mean over the seeds
+    "imbalance": "accuracy",  # test accuracy minus balanced test accuracy, the mean over the classes
     "gap": "accuracy",  # training accuracy at the scored epoch minus test accuracy
     "shortfall": "accuracy",  # test accuracy at the arm's best rate minus its mean within WINDOW of that rate
     **dict.fromkeys(PATIENCES, "accuracy"),  # best validation accuracy of the curve minus the best before that patience ends
@@ -53,6 +54,8 @@ def value_per_run(study: Study, metric: str, target: Callable[[], float]) -> pd.
             return _recorded(runs, metric).fillna(guessing)
         case "seconds":
             return _log10(runs["seconds"])
+        case "imbalance":
+            return runs["test_accuracy"] - _recorded(runs, "balanced_test_accuracy")
         case "gap":
             return _at_scored_epoch(study, "train_accuracy") - runs["test_accuracy"]
         case "train_loss":

@@ -14,6 +14,8 @@ def loss_text(effect: Effect) -> str:
     """The text of a loss, which is minus the effect."""
     if math.isnan(effect.effect):
         return say("not measured")
+    if effect.low == effect.effect < effect.high:  # a bound, see facts.balance
+        return say("loses at most {loss}", loss=size_text(-effect.low, effect.unit))
     gain = effect_text(replace(effect, effect=-effect.effect, low=-effect.high, high=-effect.low))
     return say("loses {loss}", loss=gain.replace("+", "").replace("-0.00", "0.00"))
 

@@ -292,6 +292,7 @@ KOREAN: dict[str, str] = {
     "{value} decades": "{value} decade",
     "{value} nats": "{value} nat",
     "loses {loss}": "정확도 손실 {loss}",
+    "loses at most {loss}": "정확도 손실 최대 {loss}",
     # The audit: studies
     "Study by study": "실험별 결과",
     "Study: {study}": "실험: {study}",
