@@ -14,7 +14,7 @@ from at_work import default_interrupt, lrsweep_in_process
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.fresh import plan_fresh_runs
-from lrsweep.cli import confirm, main
+from lrsweep.cli import confirm, fresh_sweep, main
 from lrsweep.config import LossConfig, ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, StudyConfig, run_id
 from lrsweep.records import RunRecord
 from lrsweep.report.build import build
@@ -180,8 +180,8 @@ def test_unusual_names_and_lists_are_quoted_for_hydra(tmp_path: Path, make_recor
         run = RunConfig(optimizer=OptimizerConfig(lr=lr), schedule=schedule, model=model, loss=LossConfig(name="double_softmax"))
         runs[lr] = run
         store.save(tmp_path / "학습률 it's", replace(make_record(lr=lr), run_id=run_id(run), config=asdict(run)))
-    study = confirm.read_tuning(tmp_path, "학습률 it's")
-    words = confirm.overrides(study, plan_fresh_runs(study, 0.0), 2)
+    study = fresh_sweep.read_tuning(tmp_path, "학습률 it's")
+    words = fresh_sweep.overrides(study, plan_fresh_runs(study, 0.0), 2)
     assert words[:2] == ["study.arm=range(2)", "seed=range(1000,1002)"]
     composed = [main.to_app_config(main.compose(*words[2:], f"study.arm={arm}")) for arm in range(2)]
     assert {app.study.name for app in composed} == {"학습률 it's/confirm"}
@@ -198,8 +198,8 @@ def test_unusual_paths_of_weights_reach_only_their_own_arm(
     runs = [RunConfig(), RunConfig(model=ModelConfig(init_from=weights))]
     for run in runs:
         store.save(tmp_path / "mine", replace(make_record(), run_id=run_id(run), config=asdict(run)))
-    study = confirm.read_tuning(tmp_path, "mine")
-    words = confirm.overrides(study, plan_fresh_runs(study, 0.0), 2)
+    study = fresh_sweep.read_tuning(tmp_path, "mine")
+    words = fresh_sweep.overrides(study, plan_fresh_runs(study, 0.0), 2)
     composed = [main.to_app_config(main.compose(*words[2:], f"study.arm={arm}")).run for arm in range(2)]
     assert sorted(map(run_id, composed)) == sorted(map(run_id, runs))
 
@@ -365,7 +365,7 @@ def test_arms_with_different_arguments_of_a_network_keep_them(tmp_path: Path, ma
     ]
     for run in runs:
         store.save(tmp_path / "mine", replace(make_record(), run_id=run_id(run), config=asdict(run)))
-    study = confirm.read_tuning(tmp_path, "mine")
-    words = confirm.overrides(study, plan_fresh_runs(study, 0.0), 2)
+    study = fresh_sweep.read_tuning(tmp_path, "mine")
+    words = fresh_sweep.overrides(study, plan_fresh_runs(study, 0.0), 2)
     composed = [main.to_app_config(main.compose(*words[2:], f"study.arm={arm}")).run for arm in range(2)]
     assert sorted(map(run_id, composed)) == sorted(map(run_id, runs))

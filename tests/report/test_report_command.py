@@ -122,12 +122,13 @@ def is_open(path: Path, proc: Path) -> bool:
 
 
 @pytest.mark.parametrize("at_work", ["importing packages", "reading records"])
-def test_ctrl_c_prints_no_traceback(at_work: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["lrsweep.cli.report", "lrsweep.cli.confirm"])
+def test_ctrl_c_prints_no_traceback(module: str, at_work: str, tmp_path: Path) -> None:
     (tmp_path / "lr").mkdir()
     records = tmp_path / "lr" / "runs.jsonl.gz"
     os.mkfifo(records)
     pipe = os.open(records, os.O_RDWR)  # whoever reads the records now waits for ever
-    command = [sys.executable, "-m", "lrsweep.cli.report", f"machine.results_dir={tmp_path}"]
+    command = [sys.executable, "-m", module, f"machine.results_dir={tmp_path}"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         proc = Path(f"/proc/{process.pid}")
         try:

@@ -13,6 +13,7 @@ from lrsweep.analysis.fixed_budget import Sensitivity, analyse_budget
 from lrsweep.analysis.shortfall import MIN_SEEDS
 from lrsweep.analysis.summary import summarise, with_arms, with_chance, with_seconds
 from lrsweep.config import WITHOUT_EFFECT
+from lrsweep.config.targets import TARGETS
 from lrsweep.records import RunRecord
 from lrsweep.storage import files, store, tables
 
@@ -106,7 +107,7 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
         best = find_best(arm_runs, num_missing, delta)
         if best is not None:
             fresh = fresh_runs(arm_runs, to_runs(subfolders[CONFIRM])) if subfolders[CONFIRM] else runs[:0]
-            is_main, is_documents = not findings, bool((arm_runs[["data.target", "model.target"]] == "null").all(axis=None))
+            is_main, is_documents = not findings, bool((arm_runs[list(TARGETS)] == "null").all(axis=None))
             findings[arm] = Findings(
                 best,
                 learning_edges(arm_runs),

@@ -11,6 +11,7 @@ from typing import Any
 
 from lrsweep.config.validation import ConfigError, require
 
+TARGETS = ("data.target", "model.target")  # the settings that name code
 SITE = "site-packages"  # of installed packages
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from lrsweep.config import DICTS, GridConfig, log_grid
+from lrsweep.config.targets import TARGETS
 from lrsweep.storage.tables import DEFAULT_SETTINGS
 
 TEXTS = ("data.name", "data.target", "data.path", "model.name", "model.target", "model.init_from")
@@ -20,7 +21,7 @@ _IN_PROGRAM = "__main__:"  # how targets begin that were defined in a notebook o
 
 def is_in_program(runs: pd.DataFrame) -> bool:
     """Is the network, or are the images, only in the program that called lrsweep.sweep?"""
-    return any(target.startswith(_IN_PROGRAM) for target in runs.filter(["data.target", "model.target"]).to_numpy().flat)
+    return any(target.startswith(_IN_PROGRAM) for target in runs.filter(TARGETS).to_numpy().flat)
 
 
 def rerun_commands(study: str, runs: pd.DataFrame) -> str:
