@@ -19,22 +19,20 @@ def compare(study: Study) -> pd.DataFrame:
     - lr, is_at_edge: the arm's best rate, and whether that is the lowest or the highest rate tried
     - valid, test: mean accuracies at that rate
     - test_low, test_high: confidence interval of `test`
-    - shortfall: how much lower the mean test accuracy is within half a decade of that rate
+    - loss_nearby: how much lower the mean test accuracy is within half a decade of that rate
     - decades, is_cut: mean over the seeds, and whether any seed is cut, see `usable_decades`
     - sensitivity: mean over the seeds, NaN if the grid is too narrow, see `rate_sensitivity`
     - num_rates, num_seeds
     - epochs: mean at that rate
     """
-    test_design, shortfall_design = BlockDesign(study, "test_accuracy"), BlockDesign(study, "shortfall")
-    rows = [
-        {"arm": arm, "called": study.called(arm)} | _row(test_design, shortfall_design, arm) for arm in study.runs["arm"].unique()
-    ]
-    columns = ["arm", "called", "lr", "is_at_edge", "valid", "test", "test_low", "test_high", "shortfall", "decades", "is_cut"]
+    test_design, loss_design = BlockDesign(study, "test_accuracy"), BlockDesign(study, "loss_nearby")
+    rows = [{"arm": arm, "called": study.called(arm)} | _row(test_design, loss_design, arm) for arm in study.runs["arm"].unique()]
+    columns = ["arm", "called", "lr", "is_at_edge", "valid", "test", "test_low", "test_high", "loss_nearby", "decades", "is_cut"]
     columns += ["sensitivity", "num_rates", "num_seeds", "epochs"]
     return pd.DataFrame(rows, columns=columns).sort_values("valid", ascending=False, ignore_index=True)
 
 
-def _row(test_design: BlockDesign, shortfall_design: BlockDesign, arm: str) -> dict[str, object]:
+def _row(test_design: BlockDesign, loss_design: BlockDesign, arm: str) -> dict[str, object]:
     study = test_design.study
     try:
         choice = study.choose(arm)
@@ -52,7 +50,7 @@ def _row(test_design: BlockDesign, shortfall_design: BlockDesign, arm: str) -> d
         "test": test.mean(),
         "test_low": test.mean() - half,
         "test_high": test.mean() + half,
-        "shortfall": shortfall_design.column(arm).by_seed.mean(),
+        "loss_nearby": loss_design.column(arm).by_seed.mean(),
         "decades": usable["decades"].mean(),
         "is_cut": bool(usable["is_cut"].any()),
         "sensitivity": rate_sensitivity(measured, study.curves, choice.lr).mean(),

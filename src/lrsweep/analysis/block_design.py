@@ -23,7 +23,7 @@ from lrsweep.analysis.shortfall import residuals, similar_spread
 from lrsweep.analysis.study import Choice, NoSuchRuns, Study
 
 NEAR = 0.01  # a rate takes part in the pooled variance if its validation accuracy is at most this far below its arm's best
-WINDOW = 0.5  # decades on either side of an arm's best rate, for `shortfall`
+WINDOW = 0.5  # decades on either side of an arm's best rate, for `loss_nearby`
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class BlockDesign:
         runs = self.study.measured[self.study.measured["arm"] == arm]
         choice = self.study.choose(arm)
         called = self.study.called(arm)
-        if self.metric == "shortfall":
-            return self._shortfall(arm, choice)
+        if self.metric == "loss_nearby":
+            return self._loss_nearby(arm, choice)
         if self.metric == "optimum":
             found, text = optima(self.by_rate(arm)), Phrase("best rate")
         elif self.metric == "upper_edge":
@@ -139,9 +139,9 @@ class BlockDesign:
         accuracy = min(float(valid.column(arm).by_seed.mean()) for arm in self.reference)
         return accuracy if self.metric == "epochs_to_equal" else target_below(accuracy)
 
-    def _shortfall(self, arm: str, choice: Choice) -> Column:
+    def _loss_nearby(self, arm: str, choice: Choice) -> Column:
         inside = [lr for lr in choice.rates if abs(math.log10(lr / choice.lr)) <= WINDOW + 1e-6]
         by_rate = self.by_rate(arm)
-        shortfall = by_rate[choice.lr] - by_rate[inside].mean(axis="columns")
+        loss = by_rate[choice.lr] - by_rate[inside].mean(axis="columns")
         text = Phrase("around {rate}", rate=decimal_rate(choice.lr))
-        return Column(arm, shortfall, text, self.study.runs[self.study.runs["arm"] == arm])
+        return Column(arm, loss, text, self.study.runs[self.study.runs["arm"] == arm])

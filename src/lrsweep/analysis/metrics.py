@@ -15,7 +15,7 @@ from lrsweep.training.schedules import batch_size_at
 
 EARLY = 5  # epochs, for `highest_loss`
 PATIENCES = {"lost_to_patience": 5, "lost_to_patience_10": 10, "lost_to_patience_20": 20}  # 5 is the documents' value
-OVER_RATES = ("optimum", "upper_edge", "usable_decades", "shortfall")  # metrics that need several rates of an arm
+OVER_RATES = ("optimum", "upper_edge", "usable_decades", "loss_nearby")  # metrics that need several rates of an arm
 
 METRICS = {  # metric → unit
     "test_accuracy": "accuracy",  # of the epoch that training.score names
@@ -25,7 +25,7 @@ METRICS = {  # metric → unit
     "deviation": "accuracy",  # distance of a run's test accuracy from the mean over the seeds
     "imbalance": "accuracy",  # test accuracy minus balanced test accuracy, the mean over the classes
     "gap": "accuracy",  # training accuracy at the scored epoch minus test accuracy
-    "shortfall": "accuracy",  # test accuracy at the arm's best rate minus its mean within WINDOW of that rate
+    "loss_nearby": "accuracy",  # test accuracy at the arm's best rate minus its mean within WINDOW of that rate
     **dict.fromkeys(PATIENCES, "accuracy"),  # best validation accuracy of the curve minus the best before that patience ends
     "train_loss": "nats",  # in the last epoch
     "highest_loss": "nats",  # of a single step, in the first EARLY epochs

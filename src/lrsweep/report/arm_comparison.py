@@ -23,7 +23,7 @@ from lrsweep.report.texts.language import say
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import escaped, fold, lr_text, percent, points, seeds_text
 
-_COLUMNS = ["arm", "best rate", "validation", "test ± half of 95%", "shortfall", "usable decades", "rate sensitivity"]
+_COLUMNS = ["arm", "best rate", "validation", "test ± half of 95%", "loss nearby", "usable decades", "rate sensitivity"]
 
 
 def comparison_note(has_fresh: bool) -> str:
@@ -38,7 +38,7 @@ def comparison_note(has_fresh: bool) -> str:
             "leaves out what all arms share on a seed, and pools the spread of all arms."
         ),
         say(
-            "*Shortfall*: by how many percentage points the mean test accuracy of the rates within {window:g} decades of the "
+            "*Loss nearby*: by how many percentage points the mean test accuracy of the rates within {window:g} decades of the "
             "best rate is below that of the best rate. A decade is a factor of ten.",
             window=WINDOW,
         ),
@@ -98,7 +98,7 @@ def _arm_row(row: pd.Series, fresh: Mapping[str, Best]) -> list[str]:
         lr_text(row["lr"]) + (say(" (edge)") if row["is_at_edge"] else ""),
         percent(row["valid"]),
         percent(row["test"]) + ("" if math.isnan(half) else f" ± {half:.2f}"),
-        f"{row['shortfall'] * 100:.2f}",
+        f"{row['loss_nearby'] * 100:.2f}",
         "–" if math.isnan(row["decades"]) or row["num_rates"] < 2 else f"{'≥ ' * row['is_cut']}{row['decades']:.2g}",
         "–" if math.isnan(row["sensitivity"]) else f"{row['sensitivity']:.3f}",
         *([_fresh_text(row["lr"], fresh.get(row["arm"]))] if fresh else []),
