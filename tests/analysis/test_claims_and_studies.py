@@ -60,7 +60,7 @@ def read(name: str) -> Study:
         balanced_test_accuracy=0.97,
         peak_memory_bytes=5e8,
     )
-    counts = dict.fromkeys(DRAWN_BY, 0) | {"split": "test"} | {str(digit): 1000 for digit in range(10)}
+    counts = dict(made.runs[DRAWN_BY].iloc[0]) | {"split": "test"} | {str(digit): 1000 for digit in range(10)}
     made = replace(made, curves=made.curves.assign(highest_loss=3.0), class_counts=pd.DataFrame([counts]))
     return made if name == study else replace(made, tuning=read(study))
 

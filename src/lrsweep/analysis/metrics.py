@@ -13,7 +13,7 @@ from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.analysis.summary import chance
 from lrsweep.training.schedules import batch_size_at
 
-EARLY = 5  # epochs, for `highest_loss`
+EARLY = 5  # epochs, for `highest_loss` and for the condition “learned early”
 PATIENCES = {"lost_to_patience": 5, "lost_to_patience_10": 10, "lost_to_patience_20": 20}  # 5 is the documents' value
 OVER_RATES = ("optimum", "upper_edge", "usable_decades", "loss_nearby")  # metrics that need several rates of an arm
 
