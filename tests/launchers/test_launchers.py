@@ -91,13 +91,16 @@ def test_runs_that_save_no_weights_or_separate_weights_are_allowed(name: str | N
     refuse_shared_weights(jobs * 2)
 
 
-@pytest.mark.parametrize(("wanted", "has_gpu", "expected"), [(None, False, 6), (None, True, 1), (3, False, 3), (2, True, 2)])
-def test_there_is_one_worker_per_core_or_one_on_a_gpu(
-    monkeypatch: pytest.MonkeyPatch, wanted: int | None, has_gpu: bool, expected: int
+@pytest.mark.parametrize(
+    ("wanted", "threads", "has_gpu", "expected"),
+    [(None, 1, False, 6), (None, 2, False, 3), (None, 8, False, 1), (None, 2, True, 1), (3, 4, False, 3), (2, 1, True, 2)],
+)
+def test_the_threads_of_all_workers_fit_on_the_cores_and_a_gpu_has_one_worker(
+    monkeypatch: pytest.MonkeyPatch, wanted: int | None, threads: int, has_gpu: bool, expected: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
     monkeypatch.setattr(_pool, "num_cores", lambda: 6)
-    assert _pool.num_workers(wanted, MachineConfig()) == expected
+    assert _pool.num_workers(wanted, MachineConfig(threads=threads)) == expected
 
 
 def _describe_process(sweep: Sweep) -> None:

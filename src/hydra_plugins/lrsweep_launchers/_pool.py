@@ -22,11 +22,14 @@ _POLL_SECONDS = 0.2
 
 
 def num_workers(wanted: int | None, machine: MachineConfig) -> int:
-    """`wanted`, or by default one per core, or one on a GPU. Raises ConfigError if the GPU of `machine.device` is missing."""
+    """`wanted`, or by default as many as there are cores for their threads, or one on a GPU.
+
+    Raises ConfigError if the GPU of `machine.device` is missing.
+    """
     device = prepare_device(machine)
     if wanted is not None and wanted < 1:
         raise ConfigError(f"hydra.launcher.workers must be at least 1, got {wanted}")
-    return wanted or (1 if device.type == "cuda" else num_cores())
+    return wanted or (1 if device.type == "cuda" else max(1, num_cores() // machine.threads))
 
 
 def check(jobs: list[Job], workers: int | None, run_seconds: float | None) -> None:

@@ -160,7 +160,7 @@ def _sweep(app: AppConfig, lrs: list[float], seeds: list[int], workers: int | No
         )
     for run in runs:
         preparation.check_files(run, app.machine)
-    num_workers, tracking = _num_workers(workers), Tracking(app)
+    num_workers, tracking = _num_workers(workers, app.machine.threads), Tracking(app)
     with lock.hold(app.folder):
         _train_missing(runs, app, num_workers)
         build(app.folder, app.study.name, app.study.delta)
@@ -214,11 +214,14 @@ def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int) -> None:
                 )
 
 
-def _num_workers(wanted: int | None) -> int:
-    """`wanted`, or one per core. If PyTorch sees a GPU, only one, even on the CPU: neither CUDA nor autograd survive a fork."""
+def _num_workers(wanted: int | None, threads: int) -> int:
+    """`wanted`, or as many as there are cores for their threads.
+
+    If PyTorch sees a GPU, only one, even on the CPU: neither CUDA nor autograd survive a fork.
+    """
     require(wanted is None or wanted >= 1, "workers", "at least 1", wanted)
     if not torch.cuda.is_available():
-        return wanted or num_cores()
+        return wanted or max(1, num_cores() // threads)
     if wanted is not None and wanted > 1:
         raise ConfigError(
             f"workers={wanted} is not possible where PyTorch sees a GPU; use workers=1, the command lrsweep with "
