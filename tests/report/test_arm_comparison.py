@@ -50,6 +50,17 @@ def test_each_arm_has_a_line_a_ring_at_its_best_rate_and_a_name_without_overlap(
     plt.close(figure)
 
 
+def test_a_legend_has_the_names_if_the_arms_end_at_different_rates(study: Study) -> None:
+    first, second = study.runs["arm"].unique()
+    figure, ax = plt.subplots()
+    plot_arms(replace(study, runs=study.runs[(study.runs["arm"] == first) | (study.runs["lr"] < 1e-2)]), ax)
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [study.called(first), study.called(second)]
+    assert not [text for text in ax.texts if text.get_text()]
+    plt.close(figure)
+
+
 def test_the_table_lists_the_best_arm_first(study: Study, tmp_path: Path) -> None:
     text = comparison(tmp_path, study, "arms")
     assert (tmp_path / "figures" / "arms.png").exists()

@@ -116,7 +116,10 @@ def _fresh_text(lr: float, fresh: Best | None) -> str:
 
 
 def plot_arms(study: Study, ax: Axes) -> Axes:
-    """Mean test error of every arm against the rate. Each line ends with the arm's name and has a ring at the arm's best rate."""
+    """Mean test error of every arm against the rate, with a ring at the arm's best rate.
+
+    If all arms have the same highest rate, each line ends with the arm's name; otherwise a legend has the names.
+    """
     design = BlockDesign(study, "test_accuracy")
     arms = list(study.measured["arm"].unique())
     ends: list[tuple[float, float, str, str]] = []
@@ -135,8 +138,8 @@ def plot_arms(study: Study, ax: Axes) -> Axes:
     error_axis(ax)
     ax.set_ylabel("test error (1 - accuracy)")
     lr_axis(ax)
-    if is_narrow(ax):
-        legend_below(ax, ncols=2)
+    if is_narrow(ax) or len({lr for lr, *_ in ends}) > 1:  # lines to the names would cross the curves
+        legend_below(ax, ncols=2 if is_narrow(ax) else 4)
     else:
         _label_line_ends(ends, ax)
     return ax
