@@ -25,8 +25,8 @@ def test_a_study_opens_with_its_cost_and_what_it_can_detect(study: str) -> None:
 @pytest.mark.slow
 def test_the_plan_of_a_study_counts_its_runs() -> None:
     opening = path_of("schedules_sgd").read_text(encoding="utf-8").split("\nstudy:")[0]
-    assert "80 runs (4 arms × 4 rates × 5 seeds), then 120 on 30 fresh seeds" in opening
-    assert re.search(r"4,400 epochs of 3,000 images", opening)
+    assert "60 runs (3 arms × 4 rates × 5 seeds), then 90 on 30 fresh seeds" in opening
+    assert re.search(r"3,300 epochs of 3,000 images", opening)
 
 
 @pytest.mark.slow
