@@ -1,5 +1,6 @@
 """The committed reports and the READMEs agree with the committed records."""
 
+import functools
 import re
 import shutil
 from pathlib import Path
@@ -8,6 +9,9 @@ import pandas as pd
 import pytest
 from reference import READMES, verdict_counts, with_blocks
 
+from lrsweep.analysis.claims import judge_all, read_claims
+from lrsweep.analysis.evidence import Evidence, read_study, read_suggestions
+from lrsweep.analysis.verdicts import DELTA, judge
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.audit.build import build_audit
 from lrsweep.report.build import build
@@ -126,6 +130,16 @@ def test_a_rebuilt_audit_equals_the_committed_one(tmp_path: Path) -> None:
     for name in ("audit.md", "audit.ko.md", "audit.html", "audit.ko.html"):
         committed, again = ((folder / name).read_text(encoding="utf-8") for folder in (REFERENCE.parent, tmp_path))
         assert with_english_figures(without_pictures(committed)) == with_english_figures(without_pictures(again)), name
+
+
+def test_the_caveat_of_the_adaptive_methods_is_true() -> None:
+    """It names the verdict by the usual smallest difference that matters."""
+    found = (functools.cache(functools.partial(read, REFERENCE.parent)) for read in (read_study, read_suggestions))
+    (judged,) = (one for one in judge_all(read_claims(), Evidence(*found)).judged if one.claim.id == "adaptive-robust")
+    assert judged.result is not None
+    assert judged.result.effect is not None
+    assert judged.word == "holds"
+    assert judge(judged.result.effect, DELTA["decades"]) == "no difference that matters"
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.parent.name)

@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from pathlib import Path
 
 import pytest
 from plan import PLANNED, path_of, plan, texts, with_plan
@@ -9,6 +10,8 @@ from studies import STUDIES, commands
 
 from lrsweep.analysis.claims import Test, num_sharing_level, read_claims
 from lrsweep.config import CONF_DIR
+
+ROOT = Path(__file__).parents[2]
 
 CLAIMS = read_claims()
 plan = cache(plan)  # composing a study takes long, and several claims have the same
@@ -27,6 +30,22 @@ def test_the_plan_of_a_study_counts_its_runs() -> None:
     opening = path_of("schedules_sgd").read_text(encoding="utf-8").split("\nstudy:")[0]
     assert "60 runs (3 arms × 4 rates × 5 seeds), then 90 on 30 fresh seeds" in opening
     assert re.search(r"3,300 epochs of 3,000 images", opening)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("README.md", "on {seeds} seeds, then compare all on {fresh} fresh seeds"),
+        ("README.ko.md", "시드 {seeds}개로 각각 가장 좋은 학습률을 고른 뒤, 새 시드 {fresh}개로"),
+        ("docs/recipes.md", "4 rates × {seeds} seeds, {tuning} runs"),
+        ("docs/recipes.md", "8 schedules × {fresh} fresh seeds, {fresh_runs} runs"),
+    ],
+)
+def test_the_pages_say_how_many_runs_the_schedules_need(page: str, text: str) -> None:
+    size = plan("schedules")
+    numbers = {"seeds": size.num_seeds, "fresh": size.study.fresh_seeds, "tuning": size.num_tuning, "fresh_runs": size.num_fresh}
+    assert text.format(**numbers) in (ROOT / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -169,19 +169,18 @@ def edge(
     arms: Sequence[Arm],
     side: Literal["start", "end"],
     at: float | None = None,
-    among: tuple[float, float] = (-math.inf, math.inf),
 ) -> Effect:
     """How far the edge of learning, where half of the seeds learn, lies above 10^`at` (start) or below it (end), in decades.
 
     Without `at`, the edge is compared with the lowest (start) or highest (end) rate tried. Of several arms, the largest effect
-    counts, with intervals that hold together. Only rates with exponents in `among` are used.
+    counts, with intervals that hold together.
     """
     stored = evidence.study(study)
     names, tables = [], []
     for arm in arms:
         runs = stored.runs_of(settings_of(arm))
         names.append(stored.called(str(runs["arm"].iloc[0])))
-        tables.append(runs[np.log10(runs["lr"]).between(among[0] - 1e-6, among[1] + 1e-6)])
+        tables.append(runs)
 
     def effects_at(share: float) -> list[Effect]:
         return [_edge(runs, side, at, share) for runs in tables]

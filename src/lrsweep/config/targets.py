@@ -11,7 +11,7 @@ from typing import Any
 
 from lrsweep.config.validation import ConfigError, require
 
-TARGETS = ("data.target", "model.target")  # the settings that name code
+TARGETS = ("data.target", "model.target")  # settings that name a class or function to import
 SITE = "site-packages"  # of installed packages
 
 
