@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from at_work import finish, start
 
 from lrsweep.cli import signals
 from lrsweep.cli.signals import Stopped, stopped_by_signals
@@ -91,3 +92,27 @@ def test_a_second_signal_does_not_interrupt_the_cleanup() -> None:
     with pytest.raises(Stopped):
         command(work)
     assert done == ["cleanup"]
+
+
+STOPPED_AT_ITS_FIRST_PACKAGE = """
+import builtins, importlib, os, signal, sys
+
+real = builtins.__import__
+
+def imports(name, *rest):
+    if name.partition(".")[0] in ("torch", "pandas", "matplotlib"):
+        builtins.__import__ = real
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(name, *rest)
+
+builtins.__import__ = imports
+importlib.import_module("lrsweep.cli." + sys.argv.pop(1)).main()
+"""
+
+
+@pytest.mark.parametrize("command", ["main", "confirm", "find", "report"])
+def test_ctrl_c_while_a_command_loads_its_packages_leaves_no_traceback(command: str, tmp_path: Path) -> None:
+    """Loading them takes seconds, so people stop a command here."""
+    with start(tmp_path, command, "study=lr", program=("-c", STOPPED_AT_ITS_FIRST_PACKAGE)) as process:
+        code, _, err = finish(process)
+    assert (code, "Traceback" in err) == (130, False), err
