@@ -56,7 +56,7 @@ def texts(planned: Plan, num_tests: int) -> list[str]:
     if planned.num_fresh:
         cost += f", then {planned.num_fresh:,} on {study.fresh_seeds} fresh seeds (lrsweep-confirm study={study.name})"
     if never_stops(training):
-        cost += f", of {training.max_epochs} epochs each: {planned.cost:,.0f} epochs of 3,000 images."
+        cost += f", of {training.max_epochs} epochs each: as much work as {planned.cost:,.0f} epochs of study=lr."
     else:
         cost += f", of at most {training.max_epochs:,} epochs each; early stopping decides how many."
     if not planned.compares:
@@ -115,7 +115,7 @@ def main() -> None:
         path.write_text(with_plan(path.read_text(encoding="utf-8"), texts(planned, num_tests)), encoding="utf-8")
     shown = table(plans, num_tests)
     print(shown.to_string(index=False, float_format="{:,.2f}".format, na_rep="–", formatters={"cost": "{:,.0f}".format}))
-    print(f"\nCost is in epochs of 3,000 images; an epoch without validation counts as two thirds. {num_tests} primary tests.")
+    print(f"\nCost is in epochs of study=lr (docs/methods.md). {num_tests} primary tests.")
     others = shown[~shown["study"].isin(["lr", "budget", "demo"])]
     unknown = ", ".join(others.loc[others["cost"].isna(), "study"]) or "none"
     print(
