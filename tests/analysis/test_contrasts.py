@@ -134,6 +134,47 @@ def test_the_means_are_those_of_the_seeds_that_the_effect_compares() -> None:
     assert ": 90.00%; " in effect.detail
 
 
+def with_failed_run(name: str) -> Study:
+    """relu is half a point ahead of sigmoid and tanh, but one run of `name` has failed."""
+    accuracy_SA = np.random.default_rng(21).normal([0.9, 0.9, 0.905], 0.001, (20, 3))
+    accuracy_SA[4, ACTIVATIONS.index(name)] = 0.1
+    return study_of(accuracy_SA[:, :, None], [1e-3])
+
+
+AHEAD_OF_ALL: dict[str, Any] = {"arms": [arm("relu")], "against": [arm("sigmoid"), arm("tanh")], "reduce": "all"}
+
+
+def test_with_a_cap_one_failed_run_of_a_rival_does_not_hide_that_an_arm_is_ahead() -> None:
+    study = with_failed_run("tanh")
+    assert judge(compared(study, **AHEAD_OF_ALL), 0.002) == "open"
+    effect = compared(study, **AHEAD_OF_ALL, cap=0.02)
+    assert (judge(effect, 0.002), effect.effect) == ("holds", pytest.approx(0.005, abs=0.001))
+    means = {name: part.effect for name, part in effect.parts}
+    assert means["relu against tanh"] > 0.04  # the mean counts the failed run in full
+
+
+def test_with_a_cap_a_failed_run_of_the_arm_itself_still_counts_against_it() -> None:
+    assert judge(compared(with_failed_run("relu"), **AHEAD_OF_ALL, cap=0.02), 0.002) == "open"
+
+
+@pytest.mark.parametrize("cap", [0.001, 0.02, math.inf])
+def test_each_end_of_a_capped_interval_is_the_t_test_of_the_capped_differences(cap: float) -> None:
+    accuracy = np.random.default_rng(22).normal(0.9, 0.01, (6, 2, 1))
+    difference_S = accuracy[:, 1, 0] - accuracy[:, 0, 0]
+    effect = compared(study_of(accuracy, rates=[1e-3]), cap=cap)
+    low = stats.ttest_1samp(np.minimum(difference_S, cap), 0).confidence_interval(0.95).low
+    high = stats.ttest_1samp(np.maximum(difference_S, -cap), 0).confidence_interval(0.95).high
+    assert (effect.effect, effect.low, effect.high) == pytest.approx((difference_S.mean(), low, high))
+
+
+def test_fresh_runs_decide_nothing_while_the_runs_that_chose_their_rates_are_incomplete() -> None:
+    tuning, fresh = (noisy(np.random.default_rng(23), [0.0, 0.05], first_seed=seed) for seed in (0, 1000))
+    fresh = confirmed(tuning, fresh)[1]
+    unfinished = replace(fresh, tuning=replace(tuning, num_missing=2))
+    assert compared(tuning, fresh).doubts == ()
+    assert compared(tuning, unfinished).doubts == ("only 30 of 32 planned runs of made have finished",)
+
+
 def test_a_large_effect_is_found() -> None:
     rng = np.random.default_rng(9)
     assert np.mean([compared(noisy(rng, [0.0, 0.01])).low > 0 for _ in range(20)]) >= 0.9

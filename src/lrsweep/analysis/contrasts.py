@@ -41,6 +41,7 @@ def difference(
     reduce: Reduce = "mean",
     direction: Literal["more", "less"] = "more",
     over: str = "",
+    cap: float = math.inf,
 ) -> Effect:
     """Compare `arms` with `against` in one metric, paired by seed.
 
@@ -52,6 +53,7 @@ def difference(
     - most: the median difference, or with an even number of pairs the one below (are more than half of the arms better?)
     - slope: change from the smallest to the largest value of the setting `over`, by a straight line on its logarithm
 
+    With a `cap`, one failed run does not hide a difference: see `_linear`.
     Arms that did not act (see ACTED) are left out. If no arm of a side acted, they stay, and the effect gets a doubt.
     """
     sign = -1.0 if direction == "less" else 1.0
@@ -75,7 +77,7 @@ def difference(
     if not weighted:
         raise NoSuchRuns(Phrase("no two arms of the same study acted"))
     rank = {"any": len(weighted) - 1, "most": (len(weighted) - 1) // 2}.get(reduce, 0)
-    chosen, parts = ranked(lambda share: [_linear(sides, share, metric) for sides in weighted], level, rank)
+    chosen, parts = ranked(lambda share: [_linear(sides, share, metric, cap) for sides in weighted], level, rank)
     sides = [*ups, *downs]
     if not chosen.num_seeds:
         raise NoSuchRuns(Phrase("no seed has {metric} on both sides", metric=metric))
@@ -140,11 +142,17 @@ def _without_idle(sides: list[_Side]) -> tuple[list[_Side], list[str]]:
     return acting, [side.name for side in sides if side.acted < ACTED]
 
 
-def _linear(weighted: Sequence[tuple[float, _Side]], level: float, metric: str) -> Effect:
-    """Σ weight × column, with the interval of a mean over the seeds."""
+def _linear(weighted: Sequence[tuple[float, _Side]], level: float, metric: str, cap: float) -> Effect:
+    """Σ weight × column, with the interval of a mean over the seeds.
+
+    One failed run makes the spread huge, so for the lower end a seed counts as at most `cap`, and for the upper end as at least
+    -`cap`. The mean of min(x, cap) is at most that of x, so both ends stay valid for the mean, which counts every seed in full.
+    """
     columns = [weight * side.column.by_seed for weight, side in weighted]
     by_seed = pd.concat(columns, axis="columns").dropna().sum(axis="columns")
-    return mean_effect(by_seed, level, METRICS[metric])
+    lower, upper = (mean_effect(x, level, METRICS[metric]) for x in (by_seed.clip(upper=cap), by_seed.clip(lower=-cap)))
+    sd = float(by_seed.clip(-cap, cap).std(ddof=1))
+    return replace(lower, effect=float(by_seed.mean()), high=upper.high, sd=sd)
 
 
 def shown(mean: float, metric: str) -> str:

@@ -85,7 +85,8 @@ def settings_of(arm: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def doubts_about(studies: Sequence[Study], num_seeds: int) -> tuple[str, ...]:
-    missing = {study.name: study for study in studies if study.num_missing}
+    with_tuning = [each for study in studies for each in (study, study.tuning) if each is not None]
+    missing = {study.name: study for study in with_tuning if study.num_missing}
     doubts = [
         Phrase(
             "only {num} of {total} planned runs of {study} have finished",
