@@ -1,9 +1,12 @@
 """The committed reports and the READMEs agree with the committed records."""
 
 import functools
+import math
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +14,7 @@ from reference import READMES, verdict_counts, with_blocks
 
 from lrsweep.analysis.claims import judge_all, read_claims
 from lrsweep.analysis.evidence import Evidence, read_study, read_suggestions
-from lrsweep.analysis.verdicts import DELTA, judge
+from lrsweep.analysis.verdicts import DELTA, Word
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.audit.build import build_audit
 from lrsweep.report.build import build
@@ -20,6 +23,7 @@ from lrsweep.storage import store
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference" / "lr"
 RECORDS = ("runs.jsonl.gz", "expected.json")
+EVIDENCE = Evidence(*(functools.cache(functools.partial(read, REFERENCE.parent)) for read in (read_study, read_suggestions)))
 
 pytestmark = pytest.mark.slow
 
@@ -132,14 +136,24 @@ def test_a_rebuilt_audit_equals_the_committed_one(tmp_path: Path) -> None:
         assert with_english_figures(without_pictures(committed)) == with_english_figures(without_pictures(again)), name
 
 
+def verdict(claim: str, **changes: Any) -> Word:
+    """The verdict by the committed runs, with `changes` to the test that decides."""
+    claims = [replace(one, test=one.test and replace(one.test, **changes)) if one.id == claim else one for one in read_claims()]
+    return next(one.word for one in judge_all(claims, EVIDENCE).judged if one.claim.id == claim)
+
+
 def test_the_caveat_of_the_adaptive_methods_is_true() -> None:
     """It names the verdict by the usual smallest difference that matters."""
-    found = (functools.cache(functools.partial(read, REFERENCE.parent)) for read in (read_study, read_suggestions))
-    (judged,) = (one for one in judge_all(read_claims(), Evidence(*found)).judged if one.claim.id == "adaptive-robust")
-    assert judged.result is not None
-    assert judged.result.effect is not None
-    assert judged.word == "holds"
-    assert judge(judged.result.effect, DELTA["decades"]) == "no difference that matters"
+    assert verdict("adaptive-robust") == "holds"
+    assert verdict("adaptive-robust", delta=DELTA["decades"]) == "no difference that matters"
+
+
+def test_the_caveat_of_warm_up_with_cosine_is_true() -> None:
+    """It names the verdict if every seed counts in full."""
+    (test,) = (claim.test for claim in read_claims() if claim.id == "cosine-warmup-best")
+    assert test is not None
+    assert verdict("cosine-warmup-best") == "holds"
+    assert verdict("cosine-warmup-best", settings={**test.settings, "cap": math.inf}) == "open"
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.parent.name)
