@@ -115,7 +115,7 @@ def main() -> None:
         path.write_text(with_plan(path.read_text(encoding="utf-8"), texts(planned, num_tests)), encoding="utf-8")
     shown = table(plans, num_tests)
     print(shown.to_string(index=False, float_format="{:,.2f}".format, na_rep="–", formatters={"cost": "{:,.0f}".format}))
-    print(f"\nCost is in epochs of study=lr (docs/methods.md). {num_tests} primary tests.")
+    print(f"\nCost is in epochs of study=lr (docs/methods.md). {num_tests} tests decide the claims.")
     others = shown[~shown["study"].isin(["lr", "budget", "demo"])]
     unknown = ", ".join(others.loc[others["cost"].isna(), "study"]) or "none"
     print(

@@ -18,7 +18,7 @@ from lrsweep.analysis.verdicts import DELTA, Effect, Word, judge, seeds_to_decid
 from lrsweep.config import CONF_DIR, ConfigError
 
 T = TypeVar("T")
-LEVEL = 0.05  # probability that any verdict is wrong, of those that share it (all but OWN_LEVEL)
+LEVEL = 0.05  # probability that any verdict is wrong; those of OWN_LEVEL come on top
 SECONDARY_LEVEL = 0.05  # of each test that is shown but never decides
 CONTRASTS: dict[str, Callable[..., Effect]] = {
     "difference": contrasts.difference,

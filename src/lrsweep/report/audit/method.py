@@ -54,9 +54,9 @@ def method_section(audit: Audit) -> str:
         say(
             "**One failed run hides nothing.** In the deciding tests of schedules, of layer-wise rates and of the best "
             "optimizer, the lower end of an interval counts a difference of more than 2 points on one seed as 2 points. The "
-            "upper end does the same with 2 points less. Otherwise one failed run of a rival would make the interval so wide "
-            "that it shows nothing. Both ends stay valid, because this lowers the mean at the lower end and raises it at the "
-            "upper end."
+            "upper end counts a difference below -2 points as -2 points. Otherwise one failed run of a rival would make the "
+            "interval so wide that it shows nothing. Both ends stay valid, because this lowers the mean at the lower end and "
+            "raises it at the upper end."
         ),
         say(
             "**Many tests.** The {num} deciding tests share a level of {level:.0%} (Bonferroni), so every interval is at "
