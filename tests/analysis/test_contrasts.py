@@ -5,15 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from made_study import HILL, RATES, confirmed, evidence_of, make_study
 from scipy import stats
 
-from lrsweep.analysis.contrasts import difference, edge, share
+from lrsweep.analysis.contrasts import difference, edge
 from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.analysis.verdicts import Effect, judge
-from lrsweep.storage.tables import DRAWN_BY
 
 ACCURACY_OF_ONE_ARM = 0.9 + HILL + np.zeros((3, 1, 1))
 ACTIVATIONS = ["sigmoid", "tanh", "relu", "leaky_relu", "elu"]
@@ -311,24 +309,3 @@ def test_the_upper_edge_is_measured_from_the_last_rate_tried() -> None:
 def test_without_a_failure_there_is_no_edge() -> None:
     with pytest.raises(NoSuchRuns, match="edge of learning"):
         edge(evidence_of(learning([-4.0] * 4, [-1.0] * 4, {})), 0.05, study="made", arms=[{}], side="end")
-
-
-def test_a_share_has_no_interval_because_the_runs_of_a_seed_are_alike() -> None:
-    study = noisy(np.random.default_rng(15), [0.0], num_seeds=3)
-    study.runs["learned"] = study.runs["lr"] > 5e-3
-    effect = share(evidence_of(study), 0.01, study="made", of="learned")
-    assert (effect.effect, effect.detail) == (pytest.approx(1 / 3), "3 of 9 runs")
-    assert math.isnan(effect.low)
-    assert share(evidence_of(study), 0.01, study="made", of="learned", arm={"at": [-2.1, -1.9]}).effect == 1.0
-
-
-def test_a_run_learned_early_if_it_was_above_chance_in_one_of_the_first_five_epochs() -> None:
-    study = make_study([[[0.9, 0.9, 0.1]]], rates=[1e-3, 1e-2, 1e-1], num_epochs=6)
-    late = study.runs["run_id"].iloc[1]
-    curves = study.curves.assign(
-        valid_accuracy=study.curves["valid_accuracy"].mask((study.curves["run_id"] == late) & (study.curves["epoch"] < 6), 0.1)
-    )
-    counts = dict(study.runs[DRAWN_BY].iloc[0]) | {"split": "valid"} | {str(digit): 500 for digit in range(10)}
-    study = replace(study, curves=curves, class_counts=pd.DataFrame([counts]))
-    assert share(evidence_of(study), 0.01, study="made", of="learned").effect == pytest.approx(2 / 3)
-    assert share(evidence_of(study), 0.01, study="made", of="learned early").effect == pytest.approx(1 / 3)

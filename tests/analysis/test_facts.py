@@ -1,5 +1,6 @@
-"""The blanks of document 003, the bound on balanced accuracy, and the shapes of schedules."""
+"""The blanks of document 003, shares of runs, the bound on balanced accuracy, and the shapes of schedules."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 from made_study import evidence_of, make_study
 
-from lrsweep.analysis.facts import balance, blank, shape
+from lrsweep.analysis.facts import balance, blank, shape, share
 from lrsweep.analysis.study import Study
 from lrsweep.analysis.verdicts import judge
 from lrsweep.storage.tables import DRAWN_BY
@@ -68,6 +69,27 @@ def test_a_best_rate_at_an_end_of_the_rates_is_a_caveat() -> None:
 def with_classes(counts: list[int]) -> Study:
     row = dict.fromkeys(DRAWN_BY, 0) | {"split": "test"} | {str(digit): count for digit, count in enumerate(counts)}
     return replace(study_of(0.0), class_counts=pd.DataFrame([row]))
+
+
+def test_a_share_has_no_interval_because_the_runs_of_a_seed_are_alike() -> None:
+    study = make_study(np.full((3, 1, 3), 0.9), rates=[1e-3, 1e-2, 1e-1])
+    study.runs["learned"] = study.runs["lr"] > 5e-2
+    effect = share(evidence_of(study), 0.01, study="made", of="learned")
+    assert (effect.effect, effect.detail) == (pytest.approx(1 / 3), "3 of 9 runs")
+    assert math.isnan(effect.low)
+    assert share(evidence_of(study), 0.01, study="made", of="learned", arm={"at": [-1.1, -0.9]}).effect == 1.0
+
+
+def test_a_run_learned_early_if_it_was_above_chance_in_one_of_the_first_five_epochs() -> None:
+    study = make_study([[[0.9, 0.9, 0.1]]], rates=[1e-3, 1e-2, 1e-1], num_epochs=6)
+    late = study.runs["run_id"].iloc[1]
+    curves = study.curves.assign(
+        valid_accuracy=study.curves["valid_accuracy"].mask((study.curves["run_id"] == late) & (study.curves["epoch"] < 6), 0.1)
+    )
+    counts = dict(study.runs[DRAWN_BY].iloc[0]) | {"split": "valid"} | {str(digit): 500 for digit in range(10)}
+    study = replace(study, curves=curves, class_counts=pd.DataFrame([counts]))
+    assert share(evidence_of(study), 0.01, study="made", of="learned").effect == pytest.approx(2 / 3)
+    assert share(evidence_of(study), 0.01, study="made", of="learned early").effect == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(

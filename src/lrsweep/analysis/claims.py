@@ -25,7 +25,7 @@ CONTRASTS: dict[str, Callable[..., Effect]] = {
     "edge": contrasts.edge,
     "bracket": range_test_contrasts.bracket,
     "finder": range_test_contrasts.finder,
-    "share": contrasts.share,
+    "share": facts.share,
     "blank": facts.blank,
     "balance": facts.balance,
     "shape": facts.shape,

@@ -16,13 +16,11 @@ from lrsweep.analysis.acting import share_that_acted
 from lrsweep.analysis.block_design import BlockDesign, Column
 from lrsweep.analysis.edges import Edge, learning_edges
 from lrsweep.analysis.evidence import Evidence, doubts_about, settings_of
-from lrsweep.analysis.explanations import check_patience
-from lrsweep.analysis.metrics import EARLY, METRICS, OVER_RATES
+from lrsweep.analysis.metrics import METRICS, OVER_RATES
 from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.student import critical_t
-from lrsweep.analysis.study import NoSuchRuns, Study, described
-from lrsweep.analysis.summary import with_chance
+from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.analysis.verdicts import Effect, mean_effect, ranked
 
 Arm = Mapping[str, Any]  # settings of an arm; optionally `at` (see BlockDesign.column), and `study` if it is in another study
@@ -214,45 +212,3 @@ def _edge(runs: pd.DataFrame, side: Literal["start", "end"], at: float | None, l
     sd = (high - middle) * math.sqrt(found.num_seeds) / float(critical_t(level, found.num_seeds - 1))
     text = Phrase("half of the seeds learn at {rate}", rate=decimal_rate(found.lr))
     return Effect(middle, low, high, "decades", found.num_seeds, len(runs), level, sd, text)
-
-
-def share(evidence: Evidence, level: float, *, study: str, of: str, arm: Arm | None = None, among: str = "") -> Effect:
-    """The share of an arm's runs that meet the condition `of`, see `_meets`.
-
-    Counts only runs that meet the condition `among`, at rates within the range of exponents `arm["at"]`. Both are optional.
-    There is no interval, because runs of the same seed are not independent.
-    """
-    chosen = dict(arm or {})
-    stored = evidence.study(study)
-    runs = stored.runs_of(settings_of(chosen))
-    runs = runs[runs["status"] != "failed"]
-    if "at" in chosen:
-        low, high = chosen["at"]
-        runs = runs[np.log10(runs["lr"]).between(low - 1e-6, high + 1e-6)]
-    if among and not runs.empty:
-        runs = runs[_meets(among, stored, runs)]
-    if runs.empty:
-        missing = "no runs of {arm} that are {among}" if among else "no runs of {arm}"
-        raise NoSuchRuns(Phrase(missing, arm=described(chosen), among=Phrase(among)))
-    num, num_seeds = int(_meets(of, stored, runs).sum()), int(runs["seed"].nunique())
-    detail = Phrase("{num} of {total} runs", num=num, total=len(runs))
-    return Effect(num / len(runs), math.nan, math.nan, "share", num_seeds, len(runs), level, detail=detail)
-
-
-def _meets(condition: str, study: Study, runs: pd.DataFrame) -> pd.Series:
-    """Which of the runs meet a condition that `share` can count."""
-    match condition:
-        case "learned":
-            return runs["learned"]
-        case "learned early":  # was above chance after one of the first EARLY epochs
-            best = study.curves[study.curves["epoch"] <= EARLY].groupby("run_id")["valid_accuracy"].max()
-            return with_chance(runs.assign(valid_accuracy=runs["run_id"].map(best)), study.class_counts)["learned"]
-        case "bad":
-            return ~runs["learned"] | (runs["status"] == "diverged")
-    patience = check_patience(runs, study.curves).set_index("run_id")
-    stopped = {
-        "stopped by patience": patience["confirmed"],
-        "stopped at once": patience["confirmed"] & patience["at_once"],
-        "still improving": patience["still_improving"],
-    }[condition]
-    return runs["run_id"].isin(patience.index[stopped])

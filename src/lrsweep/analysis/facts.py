@@ -1,21 +1,26 @@
-"""Contrasts that state facts: the blanks of document 003, a bound by arithmetic, and the shapes of schedules.
+"""Contrasts that state facts: the blanks of document 003, shares of runs, a bound by arithmetic, and the shapes of schedules.
 
 Their answers have no interval, or one that needs no further correction, so they take no share of the audit's level.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from lrsweep.analysis.best_rate import Best, TradeOff
 from lrsweep.analysis.block_design import BlockDesign
-from lrsweep.analysis.evidence import Evidence, best_of, doubts_about
+from lrsweep.analysis.evidence import Evidence, best_of, doubts_about, settings_of
+from lrsweep.analysis.explanations import check_patience
+from lrsweep.analysis.metrics import EARLY
 from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import LEVEL, Verdict
 from lrsweep.analysis.student import critical_t
-from lrsweep.analysis.study import NoSuchRuns
+from lrsweep.analysis.study import NoSuchRuns, Study, described
+from lrsweep.analysis.summary import with_chance
 from lrsweep.analysis.verdicts import Effect
 from lrsweep.config import ScheduleConfig
 from lrsweep.storage.tables import class_columns
@@ -82,6 +87,50 @@ def _classes_texts(best: Best) -> list[Phrase]:
         named = joined(stretches, ", ") if stretches else Phrase("none")
         texts.append(Phrase("{verdict}: {rates}", verdict=Phrase(verdict), rates=named))
     return texts
+
+
+def share(
+    evidence: Evidence, level: float, *, study: str, of: str, arm: Mapping[str, Any] | None = None, among: str = ""
+) -> Effect:
+    """The share of an arm's runs that meet the condition `of`, see `_meets`.
+
+    Counts only runs that meet the condition `among`, at rates within the range of exponents `arm["at"]`. Both are optional.
+    There is no interval, because runs of the same seed are not independent.
+    """
+    chosen = dict(arm or {})
+    stored = evidence.study(study)
+    runs = stored.runs_of(settings_of(chosen))
+    runs = runs[runs["status"] != "failed"]
+    if "at" in chosen:
+        low, high = chosen["at"]
+        runs = runs[np.log10(runs["lr"]).between(low - 1e-6, high + 1e-6)]
+    if among and not runs.empty:
+        runs = runs[_meets(among, stored, runs)]
+    if runs.empty:
+        missing = "no runs of {arm} that are {among}" if among else "no runs of {arm}"
+        raise NoSuchRuns(Phrase(missing, arm=described(chosen), among=Phrase(among)))
+    num, num_seeds = int(_meets(of, stored, runs).sum()), int(runs["seed"].nunique())
+    detail = Phrase("{num} of {total} runs", num=num, total=len(runs))
+    return Effect(num / len(runs), math.nan, math.nan, "share", num_seeds, len(runs), level, detail=detail)
+
+
+def _meets(condition: str, study: Study, runs: pd.DataFrame) -> pd.Series:
+    """Which of the runs meet a condition that `share` can count."""
+    match condition:
+        case "learned":
+            return runs["learned"]
+        case "learned early":  # was above chance after one of the first EARLY epochs
+            best = study.curves[study.curves["epoch"] <= EARLY].groupby("run_id")["valid_accuracy"].max()
+            return with_chance(runs.assign(valid_accuracy=runs["run_id"].map(best)), study.class_counts)["learned"]
+        case "bad":
+            return ~runs["learned"] | (runs["status"] == "diverged")
+    patience = check_patience(runs, study.curves).set_index("run_id")
+    stopped = {
+        "stopped by patience": patience["confirmed"],
+        "stopped at once": patience["confirmed"] & patience["at_once"],
+        "still improving": patience["still_improving"],
+    }[condition]
+    return runs["run_id"].isin(patience.index[stopped])
 
 
 def balance(evidence: Evidence, level: float, *, study: str) -> Effect:
