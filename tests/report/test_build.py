@@ -172,6 +172,7 @@ def test_a_small_study_has_a_complete_report(small_study: Path) -> None:
     text = assert_complete(small_study, list(MAIN_FIGURES))
     assert "| 0.025 (10⁻¹·⁶) | 86.06 | worse, 1 diverged | not scored | 20.00% | 2.0 | 1 (1 of 1) |" in text
     assert "**none** is shown yet to lose less than 5 percentage points" in text
+    assert "study.delta=0.05\n" in text
 
 
 @pytest.mark.slow

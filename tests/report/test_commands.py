@@ -129,6 +129,7 @@ def test_the_text_of_the_commands() -> None:
     assert rerun_commands("mine", table_of(STUDIES["part of the grid"])) == (
         'lrsweep study=lr study.name=mine \\\n  grid.start=-5.7 \\\n  grid.stop=-5.2 \\\n  seed="range(3,9)"'
     )
+    assert rerun_commands("mine", table_of(STUDIES["one run"]), delta=0.01).endswith(" \\\n  study.delta=0.01")
     settings = rerun_commands("mine", table_of(STUDIES["training and data"])).split()
     assert {"training.batch_size=64", "training.patience=20", "training.max_epochs=200", "data.num_train=64"} <= set(settings)
 

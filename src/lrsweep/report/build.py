@@ -10,6 +10,7 @@ import pandas as pd
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.confirmation import optimism
 from lrsweep.analysis.findings import BUDGET, CONFIRM, Analysis, Findings, analyse, fresh_runs
+from lrsweep.analysis.shortfall import DELTA
 from lrsweep.analysis.study import Study
 from lrsweep.report.arm_comparison import comparison, comparison_note
 from lrsweep.report.early_stopping import early_stopping_section, with_own_runs
@@ -165,7 +166,8 @@ def _fresh_text(best: Best, fresh: Best, figure: str = "") -> str:
 def _commands(study: str, tables: Analysis) -> str:
     """The commands that repeat the study, and the studies in subfolders that the report quotes."""
     studies = {study: tables.runs} | {f"{study}/{name}": runs for name, runs in tables.quoted.items()}
-    return "\n".join(rerun_commands(name, runs) for name, runs in studies.items())
+    delta = DELTA if tables.main is None else tables.main.best.delta
+    return "\n".join(rerun_commands(name, runs, delta) for name, runs in studies.items())
 
 
 def _arm_part(folder: Path, tables: Analysis, arm: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from lrsweep.analysis.shortfall import DELTA
 from lrsweep.config import DICTS, GridConfig, log_grid
 from lrsweep.config.targets import TARGETS
 from lrsweep.storage.tables import DEFAULT_SETTINGS
@@ -24,11 +25,15 @@ def is_in_program(runs: pd.DataFrame) -> bool:
     return any(target.startswith(_IN_PROGRAM) for target in runs.filter(TARGETS).to_numpy().flat)
 
 
-def rerun_commands(study: str, runs: pd.DataFrame) -> str:
-    """One command per arm. All but the first extend the study, because their settings differ from those of the first."""
+def rerun_commands(study: str, runs: pd.DataFrame, delta: float = DELTA) -> str:
+    """One command per arm. All but the first extend the study, because their settings differ from those of the first.
+
+    `delta` is the smallest difference in test accuracy that matters in the study's report.
+    """
     if is_in_program(runs):
         return "# Call lrsweep.sweep again: the network or the images are in the program that called it."
-    first, *others = (_words(study, arm_runs) for _, arm_runs in runs.groupby("arm", sort=True))
+    last = [] if delta == DELTA else [f"study.delta={delta}"]
+    first, *others = ([*_words(study, arm_runs), *last] for _, arm_runs in runs.groupby("arm", sort=True))
     return "\n".join(map(_command, [first, *([*other, "study.extend=true"] for other in others)]))
 
 
