@@ -613,12 +613,15 @@ images = np.random.default_rng(0).random((60, 20, 20), dtype=np.float32)
 settings = ["training.max_epochs=1", "machine.threads=2", "machine.device=cpu"]
 swept = lrsweep.sweep(*settings, model="cnn", data=(images, labels), lrs=[1e-3, 1e-2], seeds=1, workers=2)
 print(swept.runs["status"].tolist(), swept.runs["threads"].tolist())
+torch.set_num_threads(3)
+lrsweep.sweep(*settings, model="cnn", data=(images, labels), lrs=[1e-3], seeds=2, workers=1)
+print(torch.get_num_threads())
 """
 
 
-def test_two_workers_train_with_two_threads_each(folder: Path) -> None:
+def test_two_workers_train_with_two_threads_each_and_the_caller_keeps_its_own(folder: Path) -> None:
     code, out, error = finish(start(folder, program=("-c", THREADS)), seconds=120)
-    assert (code, out) == (0, "['ok', 'ok'] [2, 2]\n"), error
+    assert (code, out) == (0, "['ok', 'ok'] [2, 2]\n3\n"), error
 
 
 def test_several_workers_are_refused_where_there_is_a_gpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

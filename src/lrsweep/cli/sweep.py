@@ -113,6 +113,7 @@ def sweep(
 ) -> SweptStudy:
     """See `lrsweep.sweep`."""
     forget_images()
+    threads = torch.get_num_threads()
     try:
         rates, numbers = (
             [float(lr) for lr in lrs],
@@ -126,6 +127,7 @@ def sweep(
     try:
         return _sweep(_config(*words, *_data_words(data), *_model_words(model), *overrides), rates, numbers, workers)
     finally:
+        torch.set_num_threads(threads)  # as the caller had them
         forget_own()
 
 
