@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from reference import READMES, verdict_counts, with_blocks
+from scipy import stats
 
 from lrsweep.analysis.claims import judge_all, read_claims
 from lrsweep.analysis.evidence import Evidence, read_study, read_suggestions
@@ -160,6 +161,18 @@ def test_the_caveat_of_warm_up_with_cosine_is_true() -> None:
     worse = accuracy["cosine", True] - accuracy["constant", False]
     (most,) = worse[worse > claim.test.settings["cap"]]
     assert f"one of the {len(worse)} seeds, the last epoch of the fixed rate was {most * 100:.2f} points worse" in claim.caveat
+
+
+def test_the_caveat_of_the_second_softmax_is_true() -> None:
+    """The first 20 seeds leave the claim open, and the other 50 alone give the verdict of all."""
+    runs = store.load(REFERENCE.parent / "double_softmax" / "confirm")
+    accuracy = runs.pivot(index="seed", columns="loss", values="test_accuracy")
+    gain = accuracy["cross_entropy"] - accuracy["double_softmax"]
+    audit = judge_all(read_claims(), EVIDENCE)
+    first, new = (stats.ttest_1samp(gains, 0).confidence_interval(1 - audit.level) for gains in (gain[:20], gain[20:]))
+    assert (len(gain), first.low < 0 < first.high, new.low > 0) == (70, True, True)
+    assert verdict("double-softmax") == "holds"
+    assert 0.05 + audit.level < 0.052
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.parent.name)
