@@ -15,6 +15,7 @@ from lrsweep.analysis.verdicts import judge
 from lrsweep.storage.tables import DRAWN_BY
 
 RATES = 10 ** np.array([-3.5, -3.0, -2.5, -2.0])
+SAVED = " and saves 50% (95%: 50% to 50%) against 0.001, the rate with the highest validation accuracy"
 LOSSES = np.array([0.01, 0.0, 0.0005, 0.03])  # of accuracy, at RATES
 
 
@@ -34,13 +35,17 @@ def test_the_good_rates_fill_the_blank() -> None:
 
 def test_the_trade_off_is_the_good_rate_with_the_fewest_epochs() -> None:
     effect = blank(evidence_of(study_of(2e-4)), 0.001, study="made", answer="trade-off")
-    assert effect.detail.startswith("0.0032 trains for 20 epochs and saves 50% (95%: 50% to 50%) against the best rate, 0.001;")
+    assert effect.detail.startswith(f"0.0032 trains for 20 epochs{SAVED};")
     assert effect.effect == pytest.approx(-0.0005)
 
 
 @pytest.mark.parametrize(
     ("timed", "saved"),
-    [([0, 1, 2], " and saves 50% (95%: 50% to 50%) against the best rate, 0.001;"), ([0, 1], ";"), ([], ";")],
+    [
+        ([0, 1, 2], f" (4 runs were timed){SAVED};"),
+        ([0, 1], " (3 runs were timed);"),
+        ([], " (one run was timed);"),
+    ],
 )
 def test_a_saving_of_few_runs_has_no_interval(timed: list[int], saved: str) -> None:
     """Both rates were timed on the seeds in `timed`, and the good rate on seed 5 as well."""

@@ -167,13 +167,34 @@ def test_one_seed_has_no_interval() -> None:
 )
 def test_the_estimated_number_of_seeds_decides_about_four_times_in_five(truth: float, costs_nothing: bool) -> None:
     pilot = Effect(truth, -1.0, 1.0, "accuracy", 5, 10, level=LEVEL, sd=SD)
-    num_seeds = seeds_to_decide(pilot, 0.002, costs_nothing)
-    assert num_seeds is not None
-    decided = np.mean([word != "open" for word in words_of(truth, num_seeds, costs_nothing=costs_nothing)])
+    forecast = seeds_to_decide(pilot, 0.002, costs_nothing)
+    assert forecast is not None
+    words = words_of(truth, forecast.num_seeds, costs_nothing=costs_nothing)
+    decided = np.mean([word != "open" for word in words])
     assert 0.7 <= decided <= 0.93
-    if num_seeds > 5:
-        fewer = np.mean([word != "open" for word in words_of(truth, num_seeds // 2, costs_nothing=costs_nothing)])
+    assert forecast.word == max(set(words) - {"open"}, key=words.count)
+    if forecast.num_seeds > 5:
+        fewer = np.mean([word != "open" for word in words_of(truth, forecast.num_seeds // 2, costs_nothing=costs_nothing)])
         assert fewer < decided - 0.1
+
+
+@pytest.mark.parametrize(("rank", "word"), [(0, "no difference that matters"), (1, "holds")])
+def test_the_forecast_of_a_ranked_effect_counts_the_spread_of_all_its_parts(rank: int, word: str) -> None:
+    """The second of three effects has a spread so large that its own interval would need hundreds of seeds."""
+    truths, sds, rng = (0.0, 0.002, 0.003), (0.001, 0.008, 0.002), np.random.default_rng(3)
+
+    def draw(num_seeds: int) -> Effect:
+        found = [pd.Series(mean + rng.normal(0, sd, num_seeds)) for mean, sd in zip(truths, sds, strict=True)]
+        effect, parts = ranked(lambda level: [mean_effect(one, level, "accuracy") for one in found], LEVEL, rank)
+        return replace(effect, parts=tuple((str(i), part) for i, part in enumerate(parts)))
+
+    pilot = draw(5)
+    parts = [(name, replace(part, effect=mean, sd=sd)) for (name, part), mean, sd in zip(pilot.parts, truths, sds, strict=True)]
+    forecast = seeds_to_decide(replace(pilot, parts=tuple(parts)), 0.002)
+    assert forecast is not None
+    words = [judge(draw(forecast.num_seeds), 0.002) for _ in range(300)]
+    assert 0.7 <= np.mean([each != "open" for each in words]) <= 0.93
+    assert forecast.word == word == max(set(words) - {"open"}, key=words.count)
 
 
 def test_no_number_of_seeds_is_named_if_hundreds_would_not_decide() -> None:

@@ -194,7 +194,11 @@ def test_the_introduction_says_which_intervals_hold_together(audit: str) -> None
 def test_an_undecided_claim_says_how_many_seeds_would_probably_decide_it(tmp_path: Path) -> None:
     fill_grow_batch(tmp_path, 4, gain=-0.001)
     section = claim_part(build_audit(tmp_path).read_text(encoding="utf-8"), "grow-batch")
-    assert re.search(r"points \[-.*\]; 8 runs, 4 fresh seeds .* About \d+ seeds would probably decide it\.", section)
+    assert re.search(
+        r"points \[-.*\]; 8 runs, 4 fresh seeds .* About \d+ seeds would probably decide it: if the estimates "
+        r"are right, the verdict would be “[A-Z][a-z ]+”\.",
+        section,
+    )
 
 
 def test_missing_and_failed_runs_are_counted_and_leave_the_claim_open(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ class BlockDesign:
                 if len(good) == 1:
                     text = Phrase("at {rate}", rate=decimal_rate(good[0]))
             case "all":
-                text = Phrase("from {low} to {high}", low=decimal_rate(rates[0]), high=decimal_rate(rates[-1]))
+                ends = "at {low} and {high}" if len(rates) == 2 else "from {low} to {high}"
+                text = Phrase(ends, low=decimal_rate(rates[0]), high=decimal_rate(rates[-1]))
             case [low, high]:
                 rates = [lr for lr in rates if low - 1e-6 <= math.log10(lr) <= high + 1e-6]
                 text = Phrase("from {low} to {high}", low=decimal_rate(10**low), high=decimal_rate(10**high))

@@ -14,7 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from lrsweep.analysis import contrasts, facts, range_test_contrasts
 from lrsweep.analysis.evidence import Evidence
 from lrsweep.analysis.study import NoSuchRuns
-from lrsweep.analysis.verdicts import DELTA, Effect, Word, judge, seeds_to_decide
+from lrsweep.analysis.verdicts import DELTA, Effect, Forecast, Word, judge, seeds_to_decide
 from lrsweep.config import CONF_DIR, ConfigError
 
 T = TypeVar("T")
@@ -129,8 +129,8 @@ class Judged:
     also: tuple[Result, ...]
 
     @property
-    def num_seeds_to_decide(self) -> int | None:
-        """None if unknown or more than MAX_SEEDS."""
+    def forecast(self) -> Forecast | None:
+        """How many seeds would decide. None if unknown or more than MAX_SEEDS."""
         if self.result is None or self.result.effect is None:
             return None
         test, effect = self.result.test, self.result.effect

@@ -176,7 +176,7 @@ def edge(
     side: Literal["start", "end"],
     at: float | None = None,
 ) -> Effect:
-    """How far the edge of learning, where half of the seeds learn, lies above 10^`at` (start) or below it (end), in decades.
+    """How far the edge of learning, averaged over the seeds, lies above 10^`at` (start) or below it (end), in decades.
 
     Without `at`, the edge is compared with the lowest (start) or highest (end) rate tried. Of several arms, the largest effect
     counts, with intervals that hold together.
@@ -210,5 +210,5 @@ def _edge(runs: pd.DataFrame, side: Literal["start", "end"], at: float | None, l
     if side == "end":
         low, middle, high = -high, -middle, -low
     sd = (high - middle) * math.sqrt(found.num_seeds) / float(critical_t(level, found.num_seeds - 1))
-    text = Phrase("half of the seeds learn at {rate}", rate=decimal_rate(found.lr))
+    text = Phrase("the mean edge of its seeds is {rate}", rate=decimal_rate(found.lr))
     return Effect(middle, low, high, "decades", found.num_seeds, len(runs), level, sd, text)

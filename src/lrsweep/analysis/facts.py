@@ -65,14 +65,20 @@ def blank(
 def _cost_text(best: Best, chosen: TradeOff, by: str) -> Phrase:
     """How long training takes at the chosen rate, and how much that saves compared with the best rate."""
     lr, best_lr = float(chosen.row["lr"]), float(best.best["lr"])
-    trains = "{rate} trains for {cost} epochs" if by == "epochs" else "{rate} trains for {cost} seconds"
-    own = Phrase(trains, rate=decimal_rate(lr), cost=f"{chosen.row[f'{by}_mean']:.0f}")
+    num_timed = int(chosen.row["num_timed"])
+    if by == "epochs":
+        trains = "{rate} trains for {cost} epochs"
+    elif num_timed == 1:
+        trains = "{rate} trains for {cost} seconds (one run was timed)"
+    else:
+        trains = "{rate} trains for {cost} seconds ({num} runs were timed)"
+    own = Phrase(trains, rate=decimal_rate(lr), cost=f"{chosen.row[f'{by}_mean']:.0f}", num=num_timed)
     if lr == best_lr:
-        return Phrase("{own}, and is the best rate too", own=own)
+        return Phrase("{own}, and has the highest validation accuracy too", own=own)
     if math.isnan(chosen.saved_high):  # too few seeds ran at both rates
         return own
     interval = Phrase("95%: {low} to {high}", low=f"{chosen.saved_low:.0%}", high=f"{chosen.saved_high:.0%}")
-    saves = "{own} and saves {saved} ({interval}) against the best rate, {best}"
+    saves = "{own} and saves {saved} ({interval}) against {best}, the rate with the highest validation accuracy"
     return Phrase(saves, own=own, saved=f"{chosen.saved:.0%}", interval=interval, best=decimal_rate(best_lr))
 
 

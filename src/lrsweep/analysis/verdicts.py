@@ -12,6 +12,7 @@ A claim that something costs nothing that matters is judged against -δ instead 
 and does not hold if it lies below.
 """
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from lrsweep.analysis.shortfall import DELTA as ACCURACY_DELTA
 from lrsweep.analysis.shortfall import MAX_SEEDS
@@ -34,6 +34,7 @@ DELTA = {  # unit of an effect → smallest difference that matters
     "decades": 0.5,  # of learning rate
 }
 POWER = 0.8  # probability of a decision, in forecasts
+_DRAWS = 4_000  # of a forecast
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Effect:
     sd: float = math.nan  # of the effect between seeds
     detail: str = ""  # the values compared, as text
     parts: tuple[tuple[str, "Effect"], ...] = ()  # the named effects from which this one was selected, e.g. as the smallest
+    rank: int | None = None  # of this effect among its parts, if it was selected by `ranked`
     doubts: tuple[str, ...] = ()  # reasons why no verdict can be based on this effect
     caveats: tuple[str, ...] = ()  # remarks for the reader that follow from the runs
 
@@ -87,23 +89,43 @@ def ranked(effects_at: Callable[[float], Sequence[Effect]], level: float, rank: 
     # An effect without an interval may be anything.
     lows = sorted(-math.inf if math.isnan(part.low) else part.low for part in parts)
     highs = sorted(math.inf if math.isnan(part.high) else part.high for part in parts)
-    return replace(chosen, low=lows[rank], high=highs[rank]), parts
+    return replace(chosen, low=lows[rank], high=highs[rank], rank=rank), parts
 
 
-def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -> int | None:
+@dataclass(frozen=True)
+class Forecast:
+    num_seeds: int
+    word: Word  # the most probable verdict then
+
+
+def seeds_to_decide(effect: Effect, delta: float, costs_nothing: bool = False) -> Forecast | None:
     """How many seeds would decide with a probability of about 80%, if the estimates are right.
 
-    None if MAX_SEEDS are too few, or if the spread is unknown.
+    None if MAX_SEEDS are too few, or if a spread is unknown. Of a `ranked` effect, all parts count, as if they were independent.
     """
-    if math.isnan(effect.sd) or math.isnan(effect.level):
+    parts = [effect] if effect.rank is None or not effect.parts else [part for _, part in effect.parts]
+    if any(math.isnan(part.sd) or math.isnan(part.level) for part in parts):
         return None
-    num = np.arange(3, MAX_SEEDS + 1)
-    standard_error = max(effect.sd, 1e-12) / np.sqrt(num)
-    half = critical_t(effect.level, num - 1) * standard_error
-    # A new estimate this far from zero (or from -delta), on either side, leaves the claim open.
-    open_from, open_to = (0.0, half) if costs_nothing else (np.minimum(np.maximum(delta - half, 0.0), half), half)
-    distance = effect.effect + (delta if costs_nothing else 0.0)
-    z = [(sign * bound - distance) / standard_error for bound in (open_from, open_to) for sign in (-1, 1)]
-    inner_low, inner_high, outer_low, outer_high = map(special.ndtr, z)  # the normal distribution
-    decides = (outer_high - inner_high) + (inner_low - outer_low) <= 1 - POWER
-    return int(num[decides.argmax()]) if decides.any() else None
+    draws = np.random.default_rng(0).standard_normal((_DRAWS, len(parts)))
+    means, sds = (np.array([getattr(part, name) for part in parts]) for name in ("effect", "sd"))
+    bar = -delta if costs_nothing else 0.0
+
+    def words(num: int) -> dict[Word, float]:
+        """The probability of each verdict with this number of seeds."""
+        errors = np.maximum(sds, 1e-12) / math.sqrt(num)
+        found = means + draws * errors
+        half = np.array([float(critical_t(part.level, num - 1)) for part in parts]) * errors
+        low, high = (np.sort(ends, axis=1)[:, effect.rank or 0] for ends in (found - half, found + half))
+        is_small = (low > -delta) & (high < delta) & (not costs_nothing)
+        return {
+            "no difference that matters": float(is_small.mean()),
+            "holds": float(((low > bar) & ~is_small).mean()),
+            "does not hold": float(((high < bar) & ~is_small).mean()),
+        }
+
+    nums = range(3, MAX_SEEDS + 1)
+    i = bisect.bisect_left(nums, POWER, key=lambda num: sum(words(num).values()))
+    if i == len(nums):
+        return None
+    found = words(nums[i])
+    return Forecast(nums[i], max(found, key=lambda word: found[word]))

@@ -98,9 +98,24 @@ def _effect(test: Test, effect: Effect) -> str:
 def caveat(one: Judged) -> str:
     """What limits the verdict, in italics: the claim's own caveat, and those that follow from the runs."""
     effect = one.result.effect if one.result else None
-    parts = [escaped(own(one.claim, "caveat")), *map(_sentence, effect.caveats if effect else ())]
+    parts = [escaped(own(one.claim, "caveat")), _small_estimate(one), *map(_sentence, effect.caveats if effect else ())]
     text = " ".join(filter(None, parts))
     return f" *{text}*" if text else ""
+
+
+def _small_estimate(one: Judged) -> str:
+    """Says so if the interval lies above or below zero, but the estimate is smaller than what matters."""
+    test, effect = (one.result.test, one.result.effect) if one.result else (None, None)
+    if test is None or effect is None or test.costs_nothing or one.word not in ("holds", "does not hold"):
+        return ""
+    if abs(effect.effect) >= test.delta_of(effect):
+        return ""
+    return say(
+        "The estimate is smaller than {delta}, the smallest difference that matters; with far more seeds, the verdict would "
+        "probably be “{word}”.",
+        delta=size_text(test.delta_of(effect), effect.unit),
+        word=say(WORDS["no difference that matters"][1]),
+    )
 
 
 def _sentence(text: str) -> str:
@@ -179,8 +194,9 @@ def reason(one: Judged) -> str:
         return " ".join(map(_sentence, effect.doubts))
     if math.isnan(effect.sd):
         return say("There are too few seeds for an interval.")
-    if num := one.num_seeds_to_decide:
-        return say("About {num:,} seeds would probably decide it.", num=num)
+    if forecast := one.forecast:
+        text = "About {num:,} seeds would probably decide it: if the estimates are right, the verdict would be “{word}”."
+        return say(text, num=forecast.num_seeds, word=say(WORDS[forecast.word][1]))
     return say("Even {num:,} seeds would probably not decide it.", num=MAX_SEEDS)
 
 

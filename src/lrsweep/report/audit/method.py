@@ -25,10 +25,11 @@ def method_section(audit: Audit) -> str:
             decades=size_text(DELTA["decades"], "decades"),
         ),
         say(
-            "**Five verdicts.** *No difference that matters*: the whole interval lies within ±δ, on either side of zero. "
-            "Otherwise *holds here*: it lies above zero, the claim's side. *Does not hold here*: it lies below zero. *Open*: "
-            "none of these. An open claim says how many seeds would probably decide it (80%, if effect and spread are as "
-            "estimated). *Not testable here*: a definition, or a statement about the literature."
+            "**Five verdicts.** *No difference that matters*: the whole interval lies within ±δ, on either side of zero. (A "
+            "claim that something costs nothing never gets this verdict.) Otherwise *holds here*: it lies above zero, the "
+            "claim's side. *Does not hold here*: it lies below zero. *Open*: none of these. Where the spread is known, an open "
+            "claim says how many seeds would probably decide it (80%, if effects and spreads are as estimated). *Not testable "
+            "here*: a definition, or a statement about the literature."
         ),
         say(
             "**What was not measured** is open, and names the planned seeds. *Probably show* means with a probability of 80%, "
@@ -38,7 +39,8 @@ def method_section(audit: Audit) -> str:
         ),
         say(
             "**Tuned, then confirmed.** The runs of a study choose the rate of each arm, by validation accuracy and with equal "
-            "effort. Every arm then runs at that rate on fresh seeds, the same for all arms, and only these decide. Some "
+            "effort. Every arm then runs at that rate on fresh seeds, the same for all arms, and only these decide. Intervals "
+            "cover the luck of the seeds, but not the luck in the choice of a rate. Some "
             "studies ask where the best rate lies, or run all rates on several seeds; their own runs decide. If an arm's best "
             "rate is the lowest or highest tried, a caveat says so."
         ),

@@ -36,8 +36,9 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
         "*loss* counts against it. Its "
         "interval is in brackets. The intervals of the {num} deciding tests hold together with a probability of "
         "{probability:.0%}; the two blanks of document 003 have intervals of their own ([how it was judged](#{method})). Limits "
-        "of a verdict are in italics. A *decade* of learning rate is a factor of ten; the *edge of learning* is the "
-        "rate at which half of the seeds learn.",
+        "of a verdict are in italics. A *decade* of learning rate is a factor of ten. A run has *learned* if its validation "
+        "accuracy is above chance. The *edge of learning* is the rate where a seed begins or ceases to learn, averaged over the "
+        "seeds in decades.",
         num=audit.num_tests,
         probability=1 - LEVEL,
         method=anchor(say("How it was judged")),
