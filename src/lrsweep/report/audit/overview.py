@@ -19,8 +19,9 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
     by_word = _by_word(audit)
     num_runs = sum(len(study.measured) for study in studies)
     what = say(
-        "Five documents on learning rates make {num} statements. This page tests them with {runs} of {studies} studies. *Here* "
-        "always means one small CNN on 3,000 MNIST images; this page says nothing about other networks or data.",
+        "Five documents on learning rates make {num} statements, counting two blanks that they leave. This page tests them with "
+        "{runs} of {studies} studies. *Here* always means one small CNN on 3,000 MNIST images; this page says nothing about "
+        "other networks or data.",
         num=len(audit.judged),
         runs=counted(num_runs, "run"),
         studies=len(studies),
