@@ -172,3 +172,9 @@ def test_a_run_without_an_epoch_has_no_value_on_a_log_scale() -> None:
     study = make_study(ACCURACY, epochs=0)
     assert BlockDesign(study, "epochs").table.isna().all(axis=None)
     assert BlockDesign(study, "seconds_per_epoch").table.isna().all(axis=None)
+
+
+@pytest.mark.parametrize(("num", "text"), [(2, "at 0.001 and 0.0032"), (3, "from 0.001 to 0.01")])
+def test_two_rates_are_not_written_as_a_range(num: int, text: str) -> None:
+    study = make_study(np.full((3, 1, num), 0.9), rates=[1e-3, 10**-2.5, 1e-2][:num])
+    assert BlockDesign(study, "test_accuracy").column(study.find_arm({}), "all").rates_text == text

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from synthetic_study import FAILED, fill, record_of, scored
 
 from lrsweep.analysis.claims import Claim, Judged, Result, Test, read_claims
-from lrsweep.analysis.verdicts import Effect, judge
+from lrsweep.analysis.verdicts import Effect, Word, judge
 from lrsweep.config import ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig, run_id
 from lrsweep.records import Outcome
 from lrsweep.report.audit.build import build_audit
@@ -243,6 +243,25 @@ def test_caveats_that_follow_from_the_runs_stand_beside_the_verdict() -> None:
     asked = Test("Is it?", "difference")
     claim = Claim("a-claim", ("000",), "It is.", "", asked, caveat="Of one network.")
     assert caveat(Judged(claim, "holds", Result(asked, effect), ())) == " *Of one network. The best rate is the lowest tried.*"
+
+
+@pytest.mark.parametrize(
+    ("estimate", "word", "costs_nothing", "is_small"),
+    [
+        (0.0015, "holds", False, True),
+        (-0.0015, "does not hold", False, True),
+        (0.0025, "holds", False, False),
+        (0.0015, "holds", True, False),
+        (0.0015, "open", False, False),
+    ],
+)
+def test_an_effect_that_is_shown_but_smaller_than_what_matters_says_so(
+    estimate: float, word: Word, costs_nothing: bool, is_small: bool
+) -> None:
+    asked = Test("Is it?", "difference", costs_nothing=costs_nothing)
+    effect = Effect(estimate, estimate - 0.001, estimate + 0.001, "accuracy", 20, 40)
+    text = caveat(Judged(Claim("a-claim", ("000",), "It is.", "", asked), word, Result(asked, effect), ()))
+    assert ("The estimate is smaller than 0.20 points" in text) == is_small
 
 
 @pytest.mark.parametrize("claim", [claim for claim in read_claims() if claim.test], ids=lambda claim: claim.id)

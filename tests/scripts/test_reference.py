@@ -187,6 +187,8 @@ def test_the_caveat_of_warm_up_is_true() -> None:
     edge = learning_edges(runs[runs["schedule.warmup"] == 0], 0.05).end
     assert edge is not None
     assert math.log10(runs["lr"].max() / edge.lr) == pytest.approx(0.3, abs=0.05)
+    verdicts = {verdict("warmup-stabilises", delta=delta) for delta in (0.25, DELTA["decades"])}
+    assert verdicts == {"no difference that matters"}
 
 
 def test_the_caveat_of_warm_up_with_cosine_is_true() -> None:

@@ -104,7 +104,7 @@ def caveat(one: Judged) -> str:
 
 
 def _small_estimate(one: Judged) -> str:
-    """Says so if the interval lies above or below zero, but the estimate is smaller than what matters."""
+    """A remark on an effect that was shown, but whose estimate is smaller than what matters."""
     test, effect = (one.result.test, one.result.effect) if one.result else (None, None)
     if test is None or effect is None or test.costs_nothing or one.word not in ("holds", "does not hold"):
         return ""

@@ -39,8 +39,8 @@ def method_section(audit: Audit) -> str:
         ),
         say(
             "**Tuned, then confirmed.** The runs of a study choose the rate of each arm, by validation accuracy and with equal "
-            "effort. Every arm then runs at that rate on fresh seeds, the same for all arms, and only these decide. Intervals "
-            "cover the luck of the seeds, but not the luck in the choice of a rate. Some "
+            "effort. Every arm then runs at that rate on fresh seeds, the same for all arms, and only these decide. An "
+            "interval allows for chance between seeds, but not for chance in the choice of a rate. Some "
             "studies ask where the best rate lies, or run all rates on several seeds; their own runs decide. If an arm's best "
             "rate is the lowest or highest tried, a caveat says so."
         ),

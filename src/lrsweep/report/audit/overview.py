@@ -38,8 +38,8 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
         "interval is in brackets. The intervals of the {num} deciding tests hold together with a probability of "
         "{probability:.0%}; the two blanks of document 003 have intervals of their own ([how it was judged](#{method})). Limits "
         "of a verdict are in italics. A *decade* of learning rate is a factor of ten. A run has *learned* if its validation "
-        "accuracy is above chance. The *edge of learning* is the rate where a seed begins or ceases to learn, averaged over the "
-        "seeds in decades.",
+        "accuracy is above chance. The *edge of learning* is the lowest or the highest rate at which a seed learns, averaged "
+        "over the seeds (as a logarithm).",
         num=audit.num_tests,
         probability=1 - LEVEL,
         method=anchor(say("How it was judged")),
