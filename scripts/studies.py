@@ -30,6 +30,7 @@ STUDIES: dict[str, list[str]] = {  # study → its own overrides. Cheap studies 
     "optimizer_rates": [],
     "schedules_sgd": [],
     "layerwise": [],
+    "adam": [],
     "schedules": [],
     "long": [],
     "patience": [],

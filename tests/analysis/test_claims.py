@@ -64,7 +64,7 @@ def test_only_claims_that_something_costs_nothing_are_judged_against_minus_delta
 
 def test_tuned_studies_decide_by_fresh_seeds() -> None:
     tuned = {"optimizers", "schedules", "schedules_sgd", "restarts", "grow_batch", "layerwise", "regularisers", "augmentation"}
-    tuned |= {"activations", "initialisation", "mini_batch", "double_softmax"}
+    tuned |= {"activations", "initialisation", "mini_batch", "double_softmax", "adam"}
     for claim in CLAIMS:
         assert claim.test is None or claim.test.study not in tuned
 
