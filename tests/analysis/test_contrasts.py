@@ -113,7 +113,7 @@ def test_arms_are_compared_within_their_own_study_and_seeds() -> None:
         against=[arm("sigmoid"), arm("sigmoid", study="other")],
         reduce="any",
     )
-    assert len(effect.parts) == 2
+    assert [name for name, _ in effect.parts] == ["tanh against sigmoid", "tanh against sigmoid (other)"]
     assert effect.effect == pytest.approx(0.05, abs=0.005)
 
 

@@ -70,7 +70,7 @@ def difference(
             weighted = [[(sign / len(ups), up) for up in ups] + [(-sign / len(downs), down) for down in downs]]
         case _:
             pairs = [(up, down) for up in ups for down in downs if up.study is down.study]
-            names = [Phrase("{arm} against {other}", arm=up.name, other=down.name) for up, down in pairs]
+            names = [Phrase("{arm} against {other}", arm=up.study.called(up.column.arm), other=down.name) for up, down in pairs]
             weighted = [[(sign, up), (-sign, down)] for up, down in pairs]
     if not weighted:
         raise NoSuchRuns(Phrase("no two arms of the same study acted"))

@@ -97,7 +97,7 @@ class Study:
         return NoSuchRuns(Phrase("no runs of {arm} in {study}", arm=described(settings), study=self.name))
 
     def called(self, arm: str) -> str:
-        """An arm's short name: its settings that differ from the defaults."""
+        """An arm's short name: its settings that differ from the defaults, of those that tell arms apart."""
         return _short_name(dict(with_short_paths(self._arms[self._varying]).loc[[arm]].iloc[0]))
 
     def choose(self, arm: str) -> Choice:
@@ -150,9 +150,11 @@ def _choose(runs: pd.DataFrame) -> Choice | None:
 
 
 def _short_name(settings: dict[str, Any]) -> str:
-    """The settings that differ from the defaults. If none does, the values of those in _BY_VALUE."""
+    """The settings that differ from the defaults. If none does, the values of those in _BY_VALUE, or the only setting."""
     changed = [name for name, value in settings.items() if value != DEFAULT_SETTINGS[name]]
     names = changed or [name for name in settings if name.endswith(_BY_VALUE)]
+    if not names and len(settings) == 1:
+        names = [name for name, value in settings.items() if value != "null"]
     return ", ".join(_in_words(name, settings[name]) for name in names) or "base"
 
 
