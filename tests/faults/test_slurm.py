@@ -124,7 +124,8 @@ def test_preempted_with_a_signal_and_at_once(
     tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, one_undisturbed: Path, record_loss: RecordLoss
 ) -> None:
     config = "SlurmctldParameters=preempt_send_user_signal"
-    with slurm(tmp_path_factory.mktemp("signal"), config) as cluster, training(tmp_path, runs=ONE_RUN) as process:
+    folder = tmp_path_factory.mktemp("signal")
+    with slurm(folder, config) as cluster, training(tmp_path, runs=ONE_RUN, pause=2) as process:  # Slurm once took over 20 s
         cluster.preempt()
         code, _, err = finish(process)
     assert code == 0, err
