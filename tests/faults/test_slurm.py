@@ -125,7 +125,7 @@ def test_preempted_with_a_signal_and_at_once(
 ) -> None:
     config = "SlurmctldParameters=preempt_send_user_signal"
     folder = tmp_path_factory.mktemp("signal")
-    with slurm(folder, config) as cluster, training(tmp_path, runs=ONE_RUN, pause=2) as process:  # Slurm once took over 20 s
+    with slurm(folder, config) as cluster, training(tmp_path, runs=ONE_RUN, pause=2) as process:  # Slurm may take 20 s to preempt
         cluster.preempt()
         code, _, err = finish(process)
     assert code == 0, err

@@ -97,7 +97,7 @@ class Study:
         return NoSuchRuns(Phrase("no runs of {arm} in {study}", arm=described(settings), study=self.name))
 
     def called(self, arm: str) -> str:
-        """An arm's short name: its settings that differ from the defaults, of those that tell arms apart."""
+        """An arm's short name: of the settings that tell arms apart, those that differ from the defaults."""
         return _short_name(dict(with_short_paths(self._arms[self._varying]).loc[[arm]].iloc[0]))
 
     def choose(self, arm: str) -> Choice:

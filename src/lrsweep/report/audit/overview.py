@@ -39,7 +39,7 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
         "{probability:.0%}; the two blanks of document 003 have intervals of their own ([how it was judged](#{method})). Limits "
         "of a verdict are in italics. A *decade* of learning rate is a factor of ten. A run has *learned* if its validation "
         "accuracy is above chance. The *edge of learning* is the lowest or the highest rate at which a seed learns, averaged "
-        "over the seeds (as a logarithm). *base* means that all settings that a test compares have their defaults.",
+        "over the seeds (as a logarithm). The word *base* stands for the defaults of all settings that a test compares.",
         num=audit.num_tests,
         probability=1 - LEVEL,
         method=anchor(say("How it was judged")),
