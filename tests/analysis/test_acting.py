@@ -32,6 +32,12 @@ def test_a_schedule_acts_if_rate_or_batch_moves_within_the_run(settings: dict[st
     assert share_that_acted(study, study.runs) == acted
 
 
+def test_the_share_that_acted_is_a_share_of_runs_and_not_of_lengths() -> None:
+    study = make_study(np.full((10, 1, 1), 0.9), [{"schedule.name": "step", "schedule.every": 10.0}], rates=[1e-3])
+    runs = study.runs.assign(epochs=[6] * 9 + [30])
+    assert share_that_acted(study, runs) == pytest.approx(0.1)
+
+
 def test_the_warm_up_acted_even_if_the_run_diverged_in_its_first_epoch() -> None:
     study = make_study([[[0.1]]], [{"schedule.warmup": 2.0}], rates=[1e-1], epochs=0)
     assert share_that_acted(study, study.runs) == 1.0

@@ -19,6 +19,7 @@ WEIGHTS = "results/pretrain/seed-{seed}.pt"
         ([{}, {"model.init_from": "seed-{seed}.pt"}], ["base", "init_from=seed-{seed}.pt"]),
         ([{}, {"training.validate_every": 2}], ["validate_every=1", "validate_every=2"]),
         ([{}, {"model.batch_norm": True}], ["batch_norm=False", "batch_norm"]),
+        ([{"data.path": "old.npz"}, {"data.path": "new.npz", "optimizer.name": "adam"}], ["adamw", "adam"]),
         ([{}, {"data.max_shift": 2.0, "data.max_rotation": 10.0}], ["base", "max_shift=2, max_rotation=10"]),
         (
             [{"schedule.name": "plateau", "schedule.patience": 3}, {"schedule.warmup": 2.0, "training.validate_every": 2}],
@@ -33,6 +34,7 @@ WEIGHTS = "results/pretrain/seed-{seed}.pt"
         "no folder",
         "how often it was validated",
         "a switch",
+        "a file of images that was moved",
         "two settings",
         "how often it was validated, beside settings that matter more",
     ],

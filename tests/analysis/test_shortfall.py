@@ -180,3 +180,12 @@ def test_rates_without_a_seed_in_common_are_undecided() -> None:
     rates = compared(np.array([[0.9, np.nan], [np.nan, 0.5]]))
     assert rates["verdict"].tolist() == ["undecided", "undecided"]
     assert rates[["low", "high"]].isna().all(axis=None)
+
+
+def test_rates_that_each_lose_against_another_are_undecided() -> None:
+    """Each pair shares its own seeds, so the first loses against the third, the third against the second, and so on."""
+    nan = np.nan
+    seeds = np.array([[0.9, 0.8, nan], [nan, 0.9, 0.8], [0.8, nan, 0.9]])
+    rates = compared(np.concatenate([seeds + i * 1e-4 for i in range(4)]))
+    assert rates["verdict"].tolist() == ["undecided"] * 3
+    assert (rates["high"] > 0.1).all()

@@ -124,7 +124,7 @@ def test_learning_rate_and_seed_make_no_arms(make_record: MakeRecord) -> None:
 def timed(*times: tuple[str | None, float, float]) -> pd.DataFrame:
     """Device, wall and CPU seconds of each run; without a device it failed."""
     runs = pd.DataFrame(times, columns=["device", "wall_seconds", "cpu_seconds"])
-    return runs.assign(status=np.where(runs["device"].isna(), "failed", "ok"), timing="measured")
+    return runs.assign(status=np.where(runs["device"].isna(), "failed", "ok"), timing="measured", threads=1, workers=1)
 
 
 FAILED = (None, math.nan, math.nan)
@@ -144,6 +144,12 @@ def test_only_a_run_that_had_the_machine_to_itself_has_a_time(
     times: list[tuple[str | None, float, float]], seconds: list[float]
 ) -> None:
     assert with_seconds(timed(*times))["seconds"].tolist() == pytest.approx(seconds, nan_ok=True)
+
+
+def test_with_several_threads_or_on_a_shared_gpu_no_run_has_a_time() -> None:
+    runs = timed(("cpu", 4.0, 4.0), ("cpu", 4.0, 8.0), ("cpu", 4.0, 4.0), ("cuda", 4.0, 4.0), ("cuda", 4.0, 4.0))
+    runs = runs.assign(threads=[1, 4, 1, 4, 1], workers=[1, 1, 2, 1, 2])
+    assert with_seconds(runs)["seconds"].notna().tolist() == [True, False, True, True, False]
 
 
 def test_runs_that_were_trained_together_have_no_time() -> None:

@@ -21,7 +21,7 @@ from lrsweep.cli.main import compose, to_app_config, with_own_groups
 from lrsweep.config import AppConfig, ConfigError, run_id
 from lrsweep.config.source_hash import source_hash
 from lrsweep.data.images import forget_images
-from lrsweep.storage import store
+from lrsweep.storage import files, store
 
 Command = Callable[..., int]
 DRAWS = np.random.default_rng(0)
@@ -545,6 +545,7 @@ def test_trying_a_network_leaves_the_global_random_numbers_alone(folder: Path) -
     ("arguments", "message"),
     [
         ({"lrs": 0.1}, "lrs must be numbers, and seeds a whole number or several"),
+        ({"seeds": [0.7]}, "seeds a whole number or several: 'float' object cannot be interpreted as an integer"),
         ({"lrs": []}, "a sweep needs at least one learning rate and one seed"),
         ({"model": 5}, "model must be a class, a function that builds the network, or a name, not int"),
         ({"model": torch.nn.Linear(1, 1)}, "because each run starts from new weights"),
@@ -637,6 +638,63 @@ def test_a_finished_run_is_repeated_for_its_weights(folder: Path) -> None:
     for weights in ([], ["machine.save_weights='{seed}.pt'"]):
         lrsweep.sweep("training.max_epochs=1", *weights, lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp")
     assert (folder / "0.pt").is_file()
+
+
+FAILS_LATER = "import multiprocessing, os\n" + NET.replace(
+    "        return",
+    """        if multiprocessing.parent_process() and os.path.exists("fail"):
+            raise RuntimeError("boom")
+        return""",
+)
+
+
+def test_a_run_that_fails_when_it_is_repeated_for_its_weights_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "my_nets.py").write_text(FAILS_LATER)
+    for weights in ([], ["machine.save_weights='{seed}.pt'"]):
+        words = ["training.max_epochs=1", *weights]
+        swept = lrsweep.sweep(*words, lrs=[1e-3], seeds=2, data=(IMAGES, LABELS), model="my_nets:Net", workers=2)
+        (folder / "fail").touch()
+    assert "failed: lr 1.00e-03, seed 0: RuntimeError: boom; its earlier record is kept" in capsys.readouterr().out
+    assert swept.runs["status"].tolist() == ["ok", "ok"]
+
+
+def test_a_command_whose_weights_were_not_saved_fails(
+    lrsweep_command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_core, "report_command", lambda app: ["true"])
+    (folder / "my_nets.py").write_text(FAILS_LATER)
+    write_arrays(folder / "scans.npz")
+    words = ["-m", "data=arrays", "data.path=scans.npz", "model.target=my_nets:Net", "training.max_epochs=1", "seed=0,1"]
+    assert lrsweep_command(*words) == 0
+    (folder / "fail").touch()
+    assert lrsweep_command(*words, "machine.save_weights='{seed}.pt'") == 1
+    out, error = capfd.readouterr()
+    assert "2 expected: 0 ok, 0 diverged, 0 failed, 2 missing" in out
+    assert "RuntimeError: boom, 2 times; its earlier record is kept" in out + error
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_weights_that_cannot_be_written_end_a_sweep(folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    write = files.write_atomically
+
+    def refuse(path: Path, data: bytes) -> None:
+        if path.suffix == ".pt":
+            raise files.StoreError(f"{path} cannot be written")
+        write(path, data)
+
+    monkeypatch.setattr(files, "write_atomically", refuse)
+    words = ["training.max_epochs=1", "machine.save_weights='{seed}.pt'"]
+    with pytest.raises(files.StoreError, match=r"0\.pt cannot be written"):
+        lrsweep.sweep(*words, lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp", workers=workers)
+
+
+def test_a_rate_or_seed_that_is_given_twice_is_trained_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words, data = ["training.max_epochs=1"], (IMAGES, LABELS)
+    swept = lrsweep.sweep(*words, lrs=[1e-3, 0.001], seeds=[1, np.int64(1)], data=data, model="mlp", workers=2)
+    assert swept.runs["seed"].tolist() == [1]
+    assert " 1/1 " in capsys.readouterr().err
+    swept = lrsweep.sweep(*words, lrs=[1e-3], seeds=np.int64(2), data=data, model="mlp", name="numpy")  # type: ignore[arg-type]
+    assert swept.runs["seed"].tolist() == [0, 1]
 
 
 def flat(*layers: torch.nn.Module) -> torch.nn.Module:

@@ -50,9 +50,9 @@ def own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("own_files")
 @pytest.mark.parametrize("page", PAGES)
 def test_every_lrsweep_command_composes(page: str) -> None:
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
     commands = [line for line in lines if line.startswith(("lrsweep ", "lrsweep-find "))]
-    assert len(commands) >= {"README.md": 3, "README.ko.md": 3, "docs/recipes.md": 9}.get(page, 0)
+    assert len(commands) >= {"README.md": 3, "README.ko.md": 3, "docs/recipes.md": 9, "docs/scale-out.md": 8}.get(page, 0)
     for command in commands:
         overrides = [word for word in shlex.split(command, comments=True)[1:] if not word.startswith("-")]
         first = [re.sub(r"=range\(\d+\)$", "=0", word) for word in overrides]  # the first value of a sweep

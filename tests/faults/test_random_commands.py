@@ -58,8 +58,9 @@ def to_train(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[AppConfig]]:
     monkeypatch.setattr(_core, "split_by_store", split_by_store)
     monkeypatch.setattr(_core, "finish", lambda *_, **__: [])
     monkeypatch.setattr(_compose, "_MAX_JOBS", 4)  # composing more takes long
+    threads = torch.get_num_threads()
     yield runs
-    torch.set_num_threads(1)  # as conftest.py does
+    torch.set_num_threads(threads)
 
 
 def test_a_random_command_succeeds_or_is_refused_in_one_line(

@@ -90,6 +90,16 @@ def test_a_fixed_budget_may_differ_only_in_patience_and_epochs(tmp_path: Path, s
     assert (main_findings(tmp_path).sensitivity is not None) == is_used
 
 
+def test_fresh_runs_may_lack_a_setting_of_a_newer_version(tmp_path: Path) -> None:
+    fill(tmp_path, RATES, range(3))
+    confirm(tmp_path)
+    assert main_findings(tmp_path).confirmation is not None
+    for record in store.read(tmp_path):
+        training = record.config["training"] | {"newer": 1}
+        store.save(tmp_path, replace(record, config=record.config | {"training": training}))
+    assert main_findings(tmp_path).confirmation is None
+
+
 def test_each_arm_is_confirmed_by_runs_with_its_settings(tmp_path: Path) -> None:
     for batch_size in (16, 64):
         fill(tmp_path, RATES, range(3), batch_size=batch_size)
@@ -113,7 +123,7 @@ def test_fresh_seeds_are_the_headline_if_they_compare_rates(tmp_path: Path, rate
     assert (main.headline is main.best) != is_headline
 
 
-def test_an_unfinished_confirmation_does_not_replace_the_answer_of_the_study(tmp_path: Path) -> None:
+def test_an_unfinished_confirmation_gives_the_answer_from_three_seeds_on(tmp_path: Path) -> None:
     fill(tmp_path, RATES, range(20))
     own = main_findings(tmp_path)
     for num_seeds in (1, 2, 3):

@@ -110,6 +110,8 @@ def test_all_of_them_are_not_counted_twice() -> None:
     with language("ko"):
         assert say("{num} of {total} runs", num=30, total=30) == "실행 30회 모두"
         assert say("{num} of {total} runs", num=3, total=30) == "실행 30회 중 3회"
+        assert say("{num} of {total} runs", num=200, total="1,200") == "실행 1,200회 중 200회"
+        assert say("{num} of {total} runs", num="1,200", total="1,200") == "실행 1,200회 모두"
         assert say("{num} of {total} runs missing", num=2, total=2) == "실행 2회 모두 빠져 있다"
 
 

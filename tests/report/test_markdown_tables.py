@@ -238,7 +238,8 @@ def test_the_environment_section_names_the_machine(make_record: MakeRecord) -> N
         ["engine, timing, precision", "solo, measured, fp32"],
         [
             "runs with a time",
-            "2 of 2 had the machine to themselves (wall time at most 1.1 times CPU time, not trained together with others)",
+            "2 of 2 had the machine to themselves (not trained together with others; on a CPU with one thread, and a wall time "
+            "of at most 1.1 times the CPU time; on a GPU with one worker)",
         ],
         ["peak memory of a worker", "0.46 GB"],
         ["commit", "abcdef0123"],

@@ -59,7 +59,7 @@ def test_the_policy_allows_exactly_the_scripts_of_the_page(report_page: str) -> 
 
 
 def test_a_page_without_an_explorer_has_no_chart_and_no_vega(folder: Path) -> None:
-    page = page_of("# A\n\n<!-- explorer -->\n\n## B\n", folder)
+    page = page_of("# A\n\n## B\n", folder)
     assert "vega" not in page.split("</style>")[1]
     assert "explorer -->" not in page
     assert len(page) < 20_000
@@ -173,7 +173,7 @@ def test_the_page_names_its_language_and_that_of_a_korean_quote(folder: Path) ->
 
 def test_sections_nest_and_are_closed(folder: Path) -> None:
     page = page_of(
-        "# A\n\n## B\n\n### C\n\nin c\n\n## D\n\n<details open><summary>한국어</summary>\n\n### 가\n\n</details>\n\nin d\n",
+        "# A\n\n## B\n\n### C\n\nin c\n\n## D\n\n<details><summary>한국어</summary>\n\n### 가\n\n</details>\n\nin d\n",
         folder,
     )
     body = page.split("<main")[1].split("</main>")[0]
@@ -182,7 +182,7 @@ def test_sections_nest_and_are_closed(folder: Path) -> None:
         *("h1", "section", "h2", "section", "h3", "in c", "/section", "/section"),
         *("section", "h2", "details", "section", "h3", "/section", "/details", "in d", "/section"),
     ]
-    assert "<details open><summary>한국어</summary>" in body
+    assert "<details><summary>한국어</summary>" in body
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_only_cells_with_long_texts_wrap(folder: Path) -> None:
     assert '<td>0.001</td>\n<td class="long">a long' in page
 
 
-def test_the_explorer_replaces_its_mark_or_follows_the_answer(folder: Path) -> None:
+def test_the_explorer_follows_the_answer(folder: Path) -> None:
     order = r'class="(answer|explorer)"|<h2[^>]*>(.*?)</h2>'
 
     def parts(markdown: str) -> list[str]:
@@ -231,5 +231,4 @@ def test_the_explorer_replaces_its_mark_or_follows_the_answer(folder: Path) -> N
         return [a or b for a, b in re.findall(order, body)]
 
     assert parts("# A\n\nthe rate\n\n## B\n\n## C\n") == ["answer", "Explore the runs", "explorer", "B", "C"]
-    assert parts("# A\n\nthe rate\n\n## B\n\n<!-- explorer -->\n\n## C\n") == ["answer", "B", "explorer", "C"]
     assert parts("# A\n\nthe rate\n") == ["answer", "Explore the runs", "explorer"]

@@ -114,10 +114,6 @@ def legend(ax: Axes) -> list[str]:
     return [text.get_text() for text in box.get_texts()] if box else []
 
 
-def right_of(ax: Axes) -> Axes:
-    return next(other for other in ax.figure.axes if other is not ax)
-
-
 def of_arm(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["arm"] == ARM]
 

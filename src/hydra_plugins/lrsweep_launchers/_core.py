@@ -154,10 +154,15 @@ def coarse_to_fine(jobs: list[Job]) -> list[Job]:
 def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list[Job]) -> Sequence[JobReturn]:
     """Print how complete the sweep is, write the reports, and return the results to Hydra.
 
-    The store decides which runs are complete, not exit codes. A report is written if any job ran or if the report is out of date.
+    The store decides which runs are complete, not exit codes. A run whose weights should have been saved is missing without them.
+    A report is written if any job ran or if the report is out of date.
     """
     stored = {folder: store.scan(folder).records for folder in {job.folder for job in jobs}}
-    records = {(job.folder, job.run_id): stored[job.folder].get(job.run_id) for job in jobs}
+    records = {}
+    for job in jobs:
+        record = stored[job.folder].get(job.run_id)
+        has_result = record and (not record.is_done or preparation.is_finished(record, job.app.machine))
+        records[job.folder, job.run_id] = record if has_result else None
     counts = Counter(record.outcome.status if record else "missing" for record in records.values())
     summary = ", ".join(f"{counts[status]} {status}" for status in ("ok", "diverged", "failed", "missing"))
     print(f"{len(records)} expected: {summary}", flush=True)

@@ -33,7 +33,8 @@ def share_that_acted(study: Study, runs: pd.DataFrame) -> float:
         ]
         return float(np.mean(np.array(replayed) < 1))
     lengths = ["lr", "epochs", "data.num_train", "training.batch_size", "training.patience", "training.max_epochs"]
-    return float(runs[lengths].drop_duplicates().apply(lambda run: _moves(schedule, run), axis="columns").mean())
+    counts = runs[lengths].value_counts().reset_index()
+    return float(np.average(counts.apply(lambda run: _moves(schedule, run), axis="columns"), weights=counts["count"]))
 
 
 def schedule_of(run: pd.Series) -> ScheduleConfig:

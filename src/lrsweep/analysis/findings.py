@@ -165,4 +165,5 @@ def _sensitivity(records: list[RunRecord], best: Best, arm_runs: pd.DataFrame) -
 def _with_settings_of(arm_runs: pd.DataFrame, runs: pd.DataFrame, ignored: tuple[str, ...] = ()) -> pd.DataFrame:
     """The rows of `runs` that have the settings of an arm, with the arm's name."""
     settings = [name for name in arm_runs.columns if (name == "loss" or "." in name) and name not in (*ignored, *WITHOUT_EFFECT)]
-    return runs[(runs[settings] == arm_runs[settings].iloc[0]).all(axis="columns")].assign(arm=arm_runs["arm"].iloc[0])
+    own = arm_runs[settings].iloc[0]
+    return runs[(runs.reindex(columns=settings) == own).all(axis="columns")].assign(arm=arm_runs["arm"].iloc[0])

@@ -106,6 +106,8 @@ def _compare(accuracy_SR: Array, learned_R: Mask, dependable_R: Mask, resolution
     half_KR[candidates[:, None] == learned] = 0.0  # a rate against itself
     lower_KR, upper_KR = mean_KR - half_KR, mean_KR + half_KR
     may_be_best_K = (upper_KR[:, dependable_R[learned]] >= 0).all(axis=1)
+    if not may_be_best_K.any():  # rates that share too few seeds can each lose against another one
+        may_be_best_K[:] = True
     low_R[learned], high_R[learned] = lower_KR[may_be_best_K].min(axis=0), upper_KR[may_be_best_K].max(axis=0)
     low_R[candidates] = np.maximum(low_R[candidates], 0.0)  # a candidate is at most as good as the best
     is_known = np.isfinite(low_R) & np.isfinite(high_R) & (len(learned) > 1)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lrsweep.analysis.phrases import Phrase
+from lrsweep.config import WITHOUT_EFFECT
 from lrsweep.storage.tables import DEFAULT_SETTINGS, with_short_paths
 
 _BY_VALUE = (".name", ".activation", ".layerwise")  # settings that an arm's short name gives by value only
@@ -129,7 +130,7 @@ class Study:
     def _arms(self) -> pd.DataFrame:
         """One row of settings per arm, without the seed."""
         first = self.runs.drop_duplicates("arm").set_index("arm").rename(columns={"loss": "loss.name"})
-        return first[[name for name in DEFAULT_SETTINGS if name in first and name != "seed"]]
+        return first[[name for name in DEFAULT_SETTINGS if name in first and name not in ("seed", *WITHOUT_EFFECT)]]
 
     @cached_property
     def _varying(self) -> list[str]:

@@ -22,7 +22,7 @@ def chance(runs: pd.DataFrame) -> float:
 
 
 def with_chance(runs: pd.DataFrame, class_counts: pd.DataFrame) -> pd.DataFrame:
-    """Add the column `learned`: is the best validation accuracy above chance?
+    """Add the column `learned`: is the validation accuracy of the scored epoch above chance?
 
     A one-sided binomial test against always predicting the largest class of the validation split. A run without a validation
     accuracy has not learned.
@@ -52,10 +52,14 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
 def with_seconds(runs: pd.DataFrame) -> pd.DataFrame:
     """Add the column `seconds`: the wall time of runs that had the machine to themselves, NaN for the others.
 
-    On a CPU, wall time far above CPU time means that other programs used the machine too. Runs that were trained together have
-    no wall time of their own.
+    On a CPU, wall time far above CPU time means that other programs used the machine too. With several threads, CPU time does
+    not tell. Runs that were trained together, or that shared a GPU, have no wall time of their own.
     """
-    was_alone = (runs["device"] != "cpu") | (runs["wall_seconds"] <= BUSY_FROM * runs["cpu_seconds"])
+    was_alone = np.where(
+        runs["device"] == "cpu",
+        ~(pd.to_numeric(runs["threads"]) > 1) & (runs["wall_seconds"] <= BUSY_FROM * runs["cpu_seconds"]),
+        ~(pd.to_numeric(runs["workers"]) > 1),
+    )
     return runs.assign(seconds=runs["wall_seconds"].where(was_alone & (runs["timing"] == "measured")))
 
 

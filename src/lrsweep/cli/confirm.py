@@ -51,11 +51,11 @@ def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str], set[
 
     `seeds` sets fresh_seeds.
     """
-    values = {"study": "", "study.name": "", "seeds": "", "machine.results_dir": MachineConfig().results_dir}
+    values = {"machine.results_dir": MachineConfig().results_dir}
     rest, trusted = [], set()
     for word in words:
         name, equals, value = word.partition("=")
-        if equals and name in values:
+        if equals and name in ("study", "study.name", "seeds", "machine.results_dir"):
             values[name] = value
         elif name in TARGETS:
             trusted.add(word)
@@ -68,18 +68,18 @@ def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str], set[
             raise ConfigError(f"leave out {word}: fresh runs take this from the study's runs and its file{how_many}")
         else:
             rest.append(word)
-    study = values["study"] or values["study.name"] or "lr"
+    study = values.get("study") or values.get("study.name") or "lr"
     config = study_config(StudyConfig(name=study).name)
     if not config.fresh_seeds:
         raise ConfigError(
             f"study={study} has no fresh seeds, because its own runs decide; lrsweep-report study={study} shows the results"
         )
-    if any(word.startswith("seeds=") for word in words):
-        seeds = values["seeds"]
+    seeds = values.get("seeds")
+    if seeds is not None:
         require(re.fullmatch("[1-9][0-9]{0,3}", seeds) is not None, "seeds", "a whole number from 1 to 9999", seeds)
         config.fresh_seeds = int(seeds)
     results_dir = MachineConfig(results_dir=values["machine.results_dir"]).results_dir
-    return StudyConfig(name=values["study.name"] or study).name, config, results_dir, rest, trusted
+    return StudyConfig(name=values.get("study.name") or study).name, config, results_dir, rest, trusted
 
 
 def main() -> None:

@@ -2,12 +2,12 @@
 
 import functools
 import multiprocessing
+import operator
 import re
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from multiprocessing.connection import Connection, wait
@@ -115,10 +115,8 @@ def sweep(
     forget_images()
     threads = torch.get_num_threads()
     try:
-        rates, numbers = (
-            [float(lr) for lr in lrs],
-            list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds],
-        )
+        rates = [float(lr) for lr in lrs]
+        numbers = [operator.index(seed) for seed in (seeds if isinstance(seeds, Iterable) else range(seeds))]
     except (TypeError, ValueError) as error:
         raise ConfigError(f"lrs must be numbers, and seeds a whole number or several: {error}") from error
     for override in overrides:
@@ -151,7 +149,8 @@ def _config(*words: str) -> AppConfig:
 
 
 def _sweep(app: AppConfig, lrs: list[float], seeds: list[int], workers: int | None) -> SweptStudy:
-    runs = [replace(app.run, seed=seed, optimizer=replace(app.optimizer, lr=lr)) for seed in seeds for lr in lrs]
+    pairs = dict.fromkeys((seed, lr) for seed in seeds for lr in lrs)  # each once
+    runs = [replace(app.run, seed=seed, optimizer=replace(app.optimizer, lr=lr)) for seed, lr in pairs]
     if not runs:
         raise ConfigError("a sweep needs at least one learning rate and one seed")
     path = app.machine.save_weights
@@ -207,13 +206,17 @@ def _train_missing(runs: list[RunConfig], app: AppConfig, workers: int) -> None:
     prepare_device(app.machine)
     workers = min(workers, max(len(missing), 1))
     with tqdm(total=len(runs), initial=len(runs) - len(missing), unit="run", desc=app.study.name) as bar:
-        for record in _each(missing, app, workers):
+        for run, result in _each(missing, app, workers):
+            rate = f"lr {run.optimizer.lr:.2e}"
+            if isinstance(result, RunRecord):
+                status = str(result.outcome.status)
+            else:
+                status = "failed"
+                record = execution.record_failure(run, folder, describe(prepare_device(app.machine), workers), result)
+                kept = "; its earlier record is kept" if record.is_done else ""
+                bar.write(f"failed: {rate}, seed {run.seed}: {result}{kept}")
             bar.update()
-            bar.set_postfix_str(f"lr {record.config['optimizer']['lr']:.2e}: {record.outcome.status}")
-            if record.outcome.error:
-                bar.write(
-                    f"failed: lr {record.config['optimizer']['lr']:.2e}, seed {record.config['seed']}: {record.outcome.error}"
-                )
+            bar.set_postfix_str(f"{rate}: {status}")
 
 
 def _num_workers(wanted: int | None, threads: int) -> int:
@@ -232,13 +235,13 @@ def _num_workers(wanted: int | None, threads: int) -> int:
     return 1
 
 
-def _each(runs: list[RunConfig], app: AppConfig, workers: int) -> Iterator[RunRecord]:
-    """Train the runs, each in a process of its own if there are several workers. If a process dies, its run has failed.
+def _each(runs: list[RunConfig], app: AppConfig, workers: int) -> Iterator[tuple[RunConfig, RunRecord | str]]:
+    """Train the runs, each in a process of its own if there are several workers. A run that fails gives the reason.
 
     Processes are forked, as those of a DataLoader, so that they know a notebook's classes.
     """
     if workers == 1:
-        yield from (_train(run, app, workers) for run in runs)
+        yield from ((run, _train(run, app, workers)) for run in runs)
         return
     context = multiprocessing.get_context("fork")
     waiting = deque(runs)
@@ -255,12 +258,14 @@ def _each(runs: list[RunConfig], app: AppConfig, workers: int) -> Iterator[RunRe
             for connection in [each for each in active if each in ready]:
                 process, run = active.pop(connection)
                 try:
-                    record = connection.recv()
+                    result = connection.recv()
                 except (EOFError, OSError):
-                    record = None
+                    result = None
                 process.join()
                 connection.close()
-                yield record or _record_failure(run, app, workers, execution.how_it_ended(process.exitcode))
+                if isinstance(result, StoreError):
+                    raise result  # the store cannot be written, so no other result could be stored either
+                yield run, result or execution.how_it_ended(process.exitcode)
     finally:
         for process, _ in active.values():
             process.kill()
@@ -270,11 +275,15 @@ def _each(runs: list[RunConfig], app: AppConfig, workers: int) -> Iterator[RunRe
 def _train_and_send(connection: Connection, run: RunConfig, app: AppConfig, workers: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C, the parent process ends this one
     # The first thread of a forked process would wait for ever for the OpenMP threads of the parent. A new thread starts its own.
-    with suppress(StoreError), ThreadPoolExecutor(1) as thread:  # the parent raises a StoreError too, when it stores the failure
-        connection.send(thread.submit(_train, run, app, workers).result())
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            connection.send(thread.submit(_train, run, app, workers).result())
+        except StoreError as error:
+            connection.send(error)
 
 
-def _train(run: RunConfig, app: AppConfig, workers: int) -> RunRecord:
+def _train(run: RunConfig, app: AppConfig, workers: int) -> RunRecord | str:
+    """The record, or why the run failed."""
     try:
         return execution.run_one(
             run,
@@ -285,9 +294,7 @@ def _train(run: RunConfig, app: AppConfig, workers: int) -> RunRecord:
             on_message=lambda text: None,
             has_own_process=False,
         )
+    except StoreError:
+        raise
     except Exception as error:  # one bad run must not end the sweep
-        return _record_failure(run, app, workers, f"{type(error).__name__}: {error}")
-
-
-def _record_failure(run: RunConfig, app: AppConfig, workers: int, error: str) -> RunRecord:
-    return execution.record_failure(run, app.folder, describe(prepare_device(app.machine), workers), error)
+        return f"{type(error).__name__}: {error}"

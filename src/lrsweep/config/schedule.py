@@ -65,7 +65,7 @@ class ScheduleConfig:
     """Length over which `factor` applies once. For `power`, the length after which the rate is halved (if `power` is 1)."""
 
     milestones: list[float] = field(default_factory=list)
-    """Where the rate changes: lengths from the start of the schedule, ascending."""
+    """Where the rate changes: lengths from the end of the warm-up, ascending."""
 
     shares: list[float] = field(default_factory=list)
     """Fractions of `optimizer.lr`: before the first milestone, then after each milestone."""

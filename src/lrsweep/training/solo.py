@@ -332,7 +332,7 @@ def _warm_up(run: RunConfig, split: Split) -> None:
 
 def _full_and_last(part: Part, batch_size: int) -> Part:
     num_images = batch_size + len(part) % batch_size
-    return Part(part.images[:num_images], part.labels[:num_images])
+    return Part(part.images[:num_images], part.labels[:num_images], part.black)
 
 
 def _eval_batch(device: torch.device) -> int:

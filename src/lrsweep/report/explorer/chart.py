@@ -171,18 +171,18 @@ def _tooltip() -> Any:
 
     With `nearest` the pointer hits a cell around the run. The run's data are then in datum.datum.
     """
+    run, none, unmeasured = "(datum.datum || datum)", say("none"), say("not measured")
     shown = {
-        "learning rate": "{0}.rate",
-        "seed": "{0}.seed",
-        "validation accuracy": "{0}.valid == null ? '{none}' : format({0}.valid, '.2%')",
-        "test accuracy": "{0}.test == null ? '{none}' : format({0}.test, '.2%')",
-        "epochs": "{0}.epochs",
-        "seconds": "{0}.seconds == null ? '{unmeasured}' : format({0}.seconds, '.4~r')",
-        "status": _named(list(LOOKS), "{0}.status").replace("{'", "{{'").replace("'}", "'}}"),
+        "learning rate": f"{run}.rate",
+        "seed": f"{run}.seed",
+        "validation accuracy": f"{run}.valid == null ? '{none}' : format({run}.valid, '.2%')",
+        "test accuracy": f"{run}.test == null ? '{none}' : format({run}.test, '.2%')",
+        "epochs": f"{run}.epochs",
+        "seconds": f"{run}.seconds == null ? '{unmeasured}' : format({run}.seconds, '.4~r')",
+        "status": _named(list(LOOKS), f"{run}.status"),
     }
-    words = {"none": say("none"), "unmeasured": say("not measured")}
-    lines = (f"'{say(name)}': {value.format('(datum.datum || datum)', **words)}" for name, value in shown.items())
-    return alt.value(alt.expr(f"{{{', '.join(lines)}}}"))
+    lines = ", ".join(f"'{say(name)}': {value}" for name, value in shown.items())
+    return alt.value(alt.expr(f"{{{lines}}}"))
 
 
 def _named(names: list[str], expression: str) -> str:

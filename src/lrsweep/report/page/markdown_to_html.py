@@ -1,7 +1,7 @@
 """Turn a report's Markdown into the body of its page: nested sections, figures with captions, tables that scroll.
 
 HTML in the Markdown is escaped, because study names and settings end up in it. There are three exceptions, each of which
-must be a paragraph: `<details><summary>text</summary>` (or `<details open>…`), `</details>` and `<!-- explorer -->`.
+must be a paragraph: `<details><summary>text</summary>`, `</details>` and `<!-- explorer -->`.
 """
 
 import base64
@@ -24,7 +24,7 @@ from lrsweep.report.texts.wording import counted
 EXPLORER_MARK = "<!-- explorer -->"
 MAX_OPEN_ROWS = 20  # longer tables are folded
 
-_FOLD = re.compile(r"<details( open)?>\s*<summary>([^<>]*)</summary>")
+_FOLD = re.compile(r"<details>\s*<summary>([^<>]*)</summary>")
 _FOLD_END = "</details>"
 _HANGUL = re.compile("[가-힣]")
 _LONG_CELL = re.compile(r"<td>(?=[^<]{32})")  # wraps, so that the table need not be as wide
@@ -42,14 +42,12 @@ class Heading:
 def render_sections(markdown: str, folder: Path, explorer: str | None) -> tuple[str, list[Heading]]:
     """The HTML of the body, with the pictures of `folder` embedded, and its headings in order.
 
-    The text between the title and the next heading becomes the answer box. `explorer` (HTML) replaces the mark
-    `<!-- explorer -->`. Without a mark it becomes a section before the first second-level heading.
+    The text between the title and the next heading becomes the answer box. `explorer` (HTML) becomes a section before the first
+    second-level heading.
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     parser.add_render_rule("image", _render_image)
-    if explorer is not None and EXPLORER_MARK not in [
-        token.content for token in parser.parse(markdown) if token.type == "inline"
-    ]:
+    if explorer is not None:
         markdown = _with_mark(markdown)
     writer = _Writer(parser, {"folder": folder.resolve()}, explorer or "")
     for block in _blocks(parser.parse(markdown)):
@@ -92,7 +90,7 @@ class _Writer:
         elif text == EXPLORER_MARK:
             self.parts.append(self.explorer)
         elif fold := _FOLD.fullmatch(text):
-            self._fold(fold[2], is_open=bool(fold[1]))
+            self._enter(0, f"<details><summary>{escape(fold[1])}</summary>", _FOLD_END)
         elif text == _FOLD_END:
             self._end_fold()
         else:
@@ -124,10 +122,6 @@ class _Writer:
         taken = {heading.id for heading in self.headings}
         names = (plain if i == 1 else f"{plain}-{i}" for i in range(1, len(taken) + 2))
         return next(name for name in names if name not in taken)
-
-    def _fold(self, summary: str, *, is_open: bool) -> None:
-        opening = f"<details{' open' if is_open else ''}><summary>{escape(summary)}</summary>"
-        self._enter(0, opening, _FOLD_END)
 
     def _end_fold(self) -> None:
         if any(level == 0 for level, _ in self.open):

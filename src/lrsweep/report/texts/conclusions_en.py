@@ -18,6 +18,7 @@ from lrsweep.report.texts.wording import (
     counted,
     escaped,
     interval,
+    listed,
     lr_text,
     percent,
     percents,
@@ -174,14 +175,14 @@ def trade_off_en(best: Best) -> str:
     chosen = best.trade_off
     if chosen is None:
         return "not known, because no rate is shown to be good."
-    epochs = f"{chosen.row['epochs_mean']:.1f} epochs{_between(chosen.row['epochs_low'], chosen.row['epochs_high'], '.1f')}"
+    epochs = f"{chosen.row['epochs_mean']:.1f} epochs{interval(chosen.row['epochs_low'], chosen.row['epochs_high'], form='.1f')}"
     lr = f"**{lr_text(chosen.row['lr'])}**"
     if chosen.row["lr"] == best.best["lr"]:
         why = "the only good one" if len(best.good) == 1 else "because no good rate trains for fewer epochs"
         return f"{lr}, the best rate itself, {why}: {epochs}. {_seconds_en(best, chosen)}"
     return (
         f"{lr}, the good rate with the fewest epochs: {epochs}, {chosen.saved:.0%} fewer than at the best rate"
-        f"{_between(chosen.saved_low, chosen.saved_high, '.0%')}. {_seconds_en(best, chosen)}"
+        f"{interval(chosen.saved_low, chosen.saved_high, form='.0%')}. {_seconds_en(best, chosen)}"
     )
 
 
@@ -196,12 +197,6 @@ def _seconds_en(best: Best, trade_off: TradeOff) -> str:
         f"{subject} {seconds_text(row['seconds_mean'])} s ({between}timed on {row['num_timed']} of {row['num_measured']} runs, "
         "those that had the machine to themselves)."
     )
-
-
-def _between(low: float, high: float, form: str) -> str:
-    if math.isnan(low) or format(low, form) == format(high, form):
-        return ""
-    return f" (95%: {low:{form}} to {high:{form}})"
 
 
 def disagreement_en(found: Findings) -> str:
@@ -221,14 +216,10 @@ def _disagreements_en(found: Disagreement) -> list[str]:
         where = "" if math.isnan(row["shortfall"]) else f", where it loses {loss}"
         parts.append(f"their best rate, {lr_text(row['lr'])}, is worse on the fresh seeds{where}")
     if found.no_longer_good:
-        parts.append(f"they called {_listed(found.no_longer_good)} good, which the fresh seeds show to be worse")
+        parts.append(f"they called {listed(found.no_longer_good)} good, which the fresh seeds show to be worse")
     if found.good_after_all:
-        parts.append(f"they called {_listed(found.good_after_all)} worse, which the fresh seeds show to be good")
+        parts.append(f"they called {listed(found.good_after_all)} worse, which the fresh seeds show to be good")
     return parts
-
-
-def _listed(rates: tuple[float, ...]) -> str:
-    return ", ".join(map(lr_text, rates))
 
 
 def edges_en(found: Findings) -> str:
@@ -240,7 +231,7 @@ def edges_en(found: Findings) -> str:
         return f"beyond the rates tried, {rates_text(first['lr'], last['lr'])}"
     start = _edge_en(edges.start, "below", "lowest", first)
     end = _edge_en(edges.end, "above", "highest", last)
-    return f"at least half of the seeds learn between {start} and {end}"
+    return f"by estimate, at least half of all seeds learn between {start} and {end}"
 
 
 def _edge_en(edge: Edge | None, beyond: str, outermost: str, row: pd.Series) -> str:

@@ -16,6 +16,7 @@ from lrsweep.report.texts.language import all_of_them
 from lrsweep.report.texts.wording import (
     escaped,
     interval,
+    listed,
     lr_text,
     percent,
     percents,
@@ -175,15 +176,13 @@ def _trade_off(best: Best) -> str:
     if chosen is None:
         return "최적의 학습률은 아직 알 수 없다. 좋다고 확인된 학습률이 없기 때문이다."
     lr = f"최적의 학습률은 **{lr_text(chosen.row['lr'])}이다**."
-    epochs = (
-        f"평균 {chosen.row['epochs_mean']:.1f} epoch이다{_between(chosen.row['epochs_low'], chosen.row['epochs_high'], '.1f')}"
-    )
+    epochs = f"평균 {chosen.row['epochs_mean']:.1f} epoch이다{interval(chosen.row['epochs_low'], chosen.row['epochs_high'], '~', form='.1f')}"
     if chosen.row["lr"] == best.best["lr"]:
         why = "좋다고 확인된 유일한 값이다. epoch 수는" if len(best.good) == 1 else "epoch 수도 좋은 학습률 가운데 가장 적어"
         return f"{lr} 검증 정확도가 가장 높은 바로 그 학습률이며, {why} {epochs}. {_seconds(best, chosen)}"
     return (
         f"{lr} 좋은 학습률 가운데 epoch 수가 가장 적어 {epochs}. 검증 정확도가 가장 높은 학습률보다 {chosen.saved:.0%} "
-        f"적다{_between(chosen.saved_low, chosen.saved_high, '.0%')}. {_seconds(best, chosen)}"
+        f"적다{interval(chosen.saved_low, chosen.saved_high, '~', form='.0%')}. {_seconds(best, chosen)}"
     )
 
 
@@ -195,15 +194,9 @@ def _seconds(best: Best, trade_off: TradeOff) -> str:
         "수행 시간은" if row["lr"] == trade_off.row["lr"] else f"좋은 학습률 가운데 {lr_text(row['lr'])}의 수행 시간이 가장 짧아"
     )
     return all_of_them(
-        f"{subject} {seconds_text(row['seconds_mean'])}초이다{_between(row['seconds_low'], row['seconds_high'], '.0f')}. 다른 작업의 "
+        f"{subject} {seconds_text(row['seconds_mean'])}초이다{interval(row['seconds_low'], row['seconds_high'], '~', form='.0f')}. 다른 작업의 "
         f"방해를 받지 않은 실행만 잰 값이다 ({row['num_measured']}회 중 {row['num_timed']}회)."
     )
-
-
-def _between(low: float, high: float, form: str) -> str:
-    if math.isnan(low) or format(low, form) == format(high, form):
-        return ""
-    return f" (95%: {low:{form}} ~ {high:{form}})"
 
 
 def _disagreements(found: Disagreement) -> list[str]:
@@ -213,14 +206,10 @@ def _disagreements(found: Disagreement) -> list[str]:
         how = "" if math.isnan(row["shortfall"]) else f"정확도가 최선보다 {loss} "
         parts.append(f"그 시드로 고른 최고의 학습률 {lr_text(row['lr'])}은 새 시드에서 {how}나쁜 것으로 확인되었다.")
     if found.no_longer_good:
-        parts.append(f"그 시드에서는 좋았으나 새 시드에서 나쁜 것으로 확인된 학습률은 {_listed(found.no_longer_good)}이다.")
+        parts.append(f"그 시드에서는 좋았으나 새 시드에서 나쁜 것으로 확인된 학습률은 {listed(found.no_longer_good)}이다.")
     if found.good_after_all:
-        parts.append(f"그 시드에서는 나빴으나 새 시드에서 좋은 것으로 확인된 학습률은 {_listed(found.good_after_all)}이다.")
+        parts.append(f"그 시드에서는 나빴으나 새 시드에서 좋은 것으로 확인된 학습률은 {listed(found.good_after_all)}이다.")
     return parts
-
-
-def _listed(rates: tuple[float, ...]) -> str:
-    return ", ".join(map(lr_text, rates))
 
 
 def _edges(found: Findings) -> str:
@@ -232,7 +221,7 @@ def _edges(found: Findings) -> str:
         return f"학습이 되고 안 되는 경계는 실험한 범위 ({rates_text(first['lr'], last['lr'], '~')}) 밖에 있다."
     start = _edge(edges.start, "실험한 가장 작은 학습률보다 작다", first)
     end = _edge(edges.end, "실험한 가장 큰 학습률보다 크다", last)
-    return f"학습이 되는 가장 작은 학습률(시드의 절반이 학습되는 값)은 {start}. 가장 큰 학습률은 {end}."
+    return f"학습이 되는 가장 작은 학습률(전체 시드의 절반이 학습되는 것으로 추정되는 값)은 {start}. 가장 큰 학습률은 {end}."
 
 
 def _edge(edge: Edge | None, beyond: str, row: pd.Series) -> str:

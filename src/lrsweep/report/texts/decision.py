@@ -140,7 +140,7 @@ def _neighbours_en(best: Best, edges: Edges) -> str:
         if not math.isnan(row["shortfall"])
     ]
     if outside := _outside(edges, "above {}", "below {}"):
-        parts.append(f"At least half of the seeds fail to learn {' and '.join(outside)}.")
+        parts.append(f"By estimate, at least half of all seeds fail to learn {' and '.join(outside)}.")
     return " ".join(parts) or "Not known: no other rate ran."
 
 
@@ -151,12 +151,12 @@ def _neighbours_ko(best: Best, edges: Edges) -> str:
         if not math.isnan(row["shortfall"])
     ]
     if outside := _outside(edges, "{}보다 클 때", "{}보다 작을 때"):
-        parts.append(f"{'와 '.join(outside)}는 시드의 절반 이상이 학습에 실패한다.")
+        parts.append(f"{'와 '.join(outside)}는 전체 시드의 절반 이상이 학습에 실패하는 것으로 추정된다.")
     return " ".join(parts) or "알 수 없다. 다른 학습률을 실험하지 않았다."
 
 
 def _outside(edges: Edges, above: str, below: str) -> list[str]:
-    """Where at least half of the seeds fail to learn."""
+    """Where at least half of all seeds fail to learn, by estimate."""
     sides = ((edges.end, above), (edges.start, below))
     return [text.format(decimal_rate(edge.lr)) for edge, text in sides if edge is not None]
 

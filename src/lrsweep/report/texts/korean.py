@@ -160,7 +160,7 @@ KOREAN: dict[str, str] = {
     "runs with a time": "시간을 잰 실행",
     "peak memory of a worker": "프로세스의 최대 메모리",
     "commit": "커밋",
-    "{num} of {total} had the machine to themselves (wall time at most {busy:g} times CPU time, not trained together with others)": "{total}회 중 {num}회가 다른 작업의 방해를 받지 않았다 (걸린 시간이 CPU 시간의 {busy:g}배 이하이고, 다른 실행과 함께 학습하지 않았다)",
+    "{num} of {total} had the machine to themselves (not trained together with others; on a CPU with one thread, and a wall time of at most {busy:g} times the CPU time; on a GPU with one worker)": "{total}회 중 {num}회가 다른 작업의 방해를 받지 않았다 (다른 실행과 함께 학습하지 않았고, CPU에서는 스레드 하나로 걸린 시간이 CPU 시간의 {busy:g}배 이하였으며, GPU에서는 worker가 하나였다)",
     " ({num} of {runs} with uncommitted files)": " ({runs} 중 {num}회는 커밋하지 않은 파일이 있었다)",
     "To repeat all runs:": "모두 다시 실행하는 명령:",
     # Arms compared

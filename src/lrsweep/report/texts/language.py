@@ -50,7 +50,7 @@ def say(template: str, **fields: Any) -> str:
 
 def all_of_them(korean: str) -> str:
     """Nobody says “30회 중 30회가”: it becomes “30회 모두”."""
-    return re.sub(r"(?<!\d)(\d+[개회]) 중 \1가?", r"\1 모두", korean)
+    return re.sub(r"(?<![\d,])([\d,]+[개회]) 중 \1가?", r"\1 모두", korean)
 
 
 def word(text: str) -> str:

@@ -224,8 +224,8 @@ def environment_section(runs: pd.DataFrame, command: str) -> str:
 def _timed_text(runs: pd.DataFrame) -> str:
     num_timed = int(runs["seconds"].notna().sum())
     return say(
-        "{num} of {total} had the machine to themselves (wall time at most {busy:g} times CPU time, not trained together with "
-        "others)",
+        "{num} of {total} had the machine to themselves (not trained together with others; on a CPU with one thread, and a wall "
+        "time of at most {busy:g} times the CPU time; on a GPU with one worker)",
         num=num_timed,
         total=len(runs),
         busy=BUSY_FROM,

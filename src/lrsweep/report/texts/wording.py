@@ -5,7 +5,7 @@ Words are in the report's language.
 
 import math
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from lrsweep.analysis.rates import decimal_rate, power_of_ten
 from lrsweep.report.texts.language import is_korean, say
@@ -59,9 +59,14 @@ def points_interval(low: float, high: float, to: str = "to") -> str:
     return "" if math.isnan(low) else f" (95%: {low * 100:.2f} {to} {high * 100:.2f})"
 
 
-def interval(low: float, high: float, to: str = "to") -> str:
-    """A 95% interval in percent, or nothing if the bounds are NaN."""
-    return "" if math.isnan(low) else f" (95%: {low:.2%} {to} {high:.2%})"
+def interval(low: float, high: float, to: str = "to", form: str = ".2%") -> str:
+    """A 95% interval, or nothing if the bounds are NaN or look equal."""
+    lowest, highest = format(low, form), format(high, form)
+    return "" if math.isnan(low) or lowest == highest else f" (95%: {lowest} {to} {highest})"
+
+
+def listed(rates: Iterable[float]) -> str:
+    return ", ".join(map(lr_text, rates))
 
 
 def number(value: float, form: str) -> str:
@@ -76,7 +81,7 @@ def times(ratio: float) -> str:
 
 def counted(num: int, noun: str) -> str:
     """The number of things: 3 runs, 실행 3회."""
-    return say("{num} " + (noun if num == 1 and not is_korean() else f"{noun}s"), num=num)
+    return say("{num} " + (noun if num == 1 and not is_korean() else f"{noun}s"), num=f"{num:,}")
 
 
 def seeds_text(num_seeds: int) -> str:
