@@ -33,7 +33,7 @@ def one_epoch(progress: solo._Progress, split: solo.Split) -> None:
     if hanging := os.environ.get("HANGING"):
         Path(hanging).write_text(str(os.getpid()))
         signal.pause()
-    if "run" in faults and progress.curve:
+    if "run" in faults and progress.course.curve:
         fail_at(progress.learner.run.optimizer.lr)
     train_one_epoch(progress, split)
 

@@ -21,6 +21,7 @@ from lrsweep.fused.row_optimizer import RowOptimizer
 from lrsweep.records import Outcome, State
 from lrsweep.storage.checkpoints import decode, encode
 from lrsweep.training import solo
+from lrsweep.training.course import Score
 from lrsweep.training.optimizers import build_optimizer, layer_groups
 
 NUM_CLASSES, SHAPE = 3, [2, 16, 18]
@@ -83,7 +84,7 @@ def new_run(seed: int = 0, optimizer: str = "adamw", **fields: Any) -> RunConfig
     return RunConfig(seed=seed, optimizer=OptimizerConfig(name=optimizer, lr=lr), **settings)
 
 
-def solo_epoch(run: RunConfig, images: DataSet) -> tuple[solo.Learner, list[float], solo.Score]:
+def solo_epoch(run: RunConfig, images: DataSet) -> tuple[solo.Learner, list[float], Score]:
     """The learner, the losses of the steps and the validation score after an epoch in float64."""
     split = dataset.split(images, run.data, run.seed)
     learner = solo.new_learner(run, DEVICE, split.train.black)

@@ -24,6 +24,7 @@ from lrsweep.fused.block import Block, EpochResult
 from lrsweep.fused.row_optimizer import RowOptimizer
 from lrsweep.records import Outcome
 from lrsweep.training import solo
+from lrsweep.training.course import Score
 
 MakeRun = Callable[..., RunConfig]
 ROOT = Path(__file__).parents[2]
@@ -293,15 +294,15 @@ def scripted_solo(run: RunConfig, mnist: DataSet, curve: Curve) -> Outcome:
     split = dataset.split(mnist, run.data, run.seed)
     seen: list[tuple[float, float, float]] = []
 
-    def train_epoch(learner: solo.Learner, part: Part) -> tuple[list[float], solo.Score]:
+    def train_epoch(learner: solo.Learner, part: Part, lr_scale: float) -> tuple[list[float], Score]:
         seen.append(next(epochs))
         nn.init.constant_(learner.model.output.bias, len(seen))  # type: ignore[union-attr, arg-type]
-        return [seen[-1][0]] * 2, solo.Score(loss=seen[-1][0], accuracy=0.25)
+        return [seen[-1][0]] * 2, Score(loss=seen[-1][0], accuracy=0.25)
 
-    def evaluate(run: RunConfig, model: nn.Module, part: Part) -> solo.Score:
+    def evaluate(run: RunConfig, model: nn.Module, part: Part) -> Score:
         if part is split.test:
-            return solo.Score(model.output.bias[0].item(), 0.5, 0.5)  # type: ignore[union-attr, index]
-        return solo.Score(loss=seen[-1][1], accuracy=seen[-1][2])
+            return Score(model.output.bias[0].item(), 0.5, 0.5)  # type: ignore[union-attr, index]
+        return Score(loss=seen[-1][1], accuracy=seen[-1][2])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(solo, "_warm_up", lambda run, split: None)
@@ -325,9 +326,9 @@ def scripted_fused(run: RunConfig, mnist: DataSet, curve: Curve) -> Outcome:
             valid_correct=valid_accuracy * run.data.num_valid,
         )
 
-    def score_test(self: Block, slots: list[int], which: str) -> list[solo.Score]:
+    def score_test(self: Block, slots: list[int], which: str) -> list[Score]:
         rows_KP = self._best_KP if which == "best" else self.rows_KP
-        return [solo.Score(rows_KP[k, 0].item(), 0.5, 0.5) for k in slots]
+        return [Score(rows_KP[k, 0].item(), 0.5, 0.5) for k in slots]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Block, "epoch", epoch)

@@ -18,7 +18,7 @@ from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.fused.block import EpochResult
 from lrsweep.records import Outcome
 from lrsweep.storage import store
-from lrsweep.training.solo import Score
+from lrsweep.training.course import Score
 
 MakeRun = Callable[..., RunConfig]
 ROOT = Path(__file__).parents[2]

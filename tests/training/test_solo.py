@@ -21,6 +21,7 @@ from lrsweep.data.dataset import DataSet, Part, Split
 from lrsweep.data.seeding import generator
 from lrsweep.records import EpochRecord, Outcome
 from lrsweep.training import solo
+from lrsweep.training.course import Score
 from lrsweep.training.losses import loss_of
 from lrsweep.training.models import build_model, initial_model
 from lrsweep.training.solo import Learner, evaluate, new_learner, score_of, train, train_epoch
@@ -66,10 +67,10 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             recorded.append(loss.item())
         return loss
 
-    def train_from_start(learner: Learner, part: Part) -> Any:
+    def train_from_start(learner: Learner, part: Part, lr_scale: float = 1.0) -> Any:
         if learner.num_steps == 0:
             recorded.clear()
-        return train_epoch(learner, part)
+        return train_epoch(learner, part, lr_scale)
 
     monkeypatch.setattr(solo, "loss_of", spy)
     monkeypatch.setattr(solo, "train_epoch", train_from_start)
@@ -229,7 +230,7 @@ def scored_parts(run: RunConfig, split: Split, monkeypatch: pytest.MonkeyPatch) 
     """The run's parts in the order of their scoring, and its outcome. The warm-up is skipped."""
     scored: list[Part] = []
 
-    def spy(run: RunConfig, model: nn.Module, part: Part) -> solo.Score:
+    def spy(run: RunConfig, model: nn.Module, part: Part) -> Score:
         scored.append(part)
         return evaluate(run, model, part)
 

@@ -17,6 +17,7 @@ from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.fused.block import Block
 from lrsweep.records import Outcome
 from lrsweep.training import solo
+from lrsweep.training.course import Score
 from lrsweep.training.schedules import lr_at, pace_of
 from lrsweep.training.solo import evaluate, new_learner, train, train_epoch
 from lrsweep.training.weights import weights_file
@@ -112,7 +113,7 @@ def test_plateau_lowers_the_rate_of_the_following_epochs(
 ) -> None:
     run = replace(run, schedule=ScheduleConfig(name="plateau", patience=1), training=TrainingConfig(max_epochs=5))
     scores = iter([*valid_losses, 0.0, 0.0])  # the last two are for the test set
-    monkeypatch.setattr(solo, "evaluate", lambda *args: solo.Score(loss=next(scores), accuracy=0.5))
+    monkeypatch.setattr(solo, "evaluate", lambda *args: Score(loss=next(scores), accuracy=0.5))
     train(run, split)
     assert rates == pytest.approx(expected)
 

@@ -22,10 +22,11 @@ from lrsweep.fused.rows import ALIGNMENT, Weights, row_layout, views, write_rows
 from lrsweep.fused.stacked_cnn import forward_cnn
 from lrsweep.fused.stacked_losses import losses_of, num_correct, penalties_of
 from lrsweep.fused.stacked_module import dropout_calls, forward_module, tensors_without_gradient
+from lrsweep.training.course import Score
 from lrsweep.training.dropout import draw_mask
 from lrsweep.training.models import build_model, initial_model
 from lrsweep.training.optimizers import build_optimizer, layer_lr_scale
-from lrsweep.training.solo import Score, score_of
+from lrsweep.training.solo import score_of
 
 BLOCK_SLOTS = {"cpu": 4, "cuda": 8}  # small enough that the im2col columns of a step stay in the cache
 _EVAL_BATCH = {"cpu": 16, "cuda": 500}

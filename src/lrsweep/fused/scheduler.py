@@ -22,8 +22,8 @@ from lrsweep.fused.active_run import ActiveRun, EpochSeconds
 from lrsweep.fused.block import BLOCK_SLOTS, Block, EpochResult
 from lrsweep.fused.rows import row_layout
 from lrsweep.records import Outcome, State
+from lrsweep.training.course import Score
 from lrsweep.training.models import build_model
-from lrsweep.training.solo import Score
 
 _USABLE_MEMORY = 0.8  # fraction of the free GPU memory
 # Generous upper bounds: too many slots cost a restart, but too few cost nothing, because blocks take turns anyway. A slot needs
@@ -168,7 +168,7 @@ def _train_in_slots(
 def _close_gaps(active: list[ActiveRun], places: list[tuple[Block, int]]) -> None:
     """Move the last active run into the place of each run that has ended."""
     for i in reversed(range(len(active))):  # from the end, so that the last run is still active
-        if active[i].stop_reason is not None:
+        if active[i].course.stop_reason is not None:
             last = active.pop()
             if i < len(active):
                 (block, k), (source, source_k) = places[i], places[len(active)]
@@ -188,7 +188,7 @@ def _start_epoch(block: Block, runs: list[ActiveRun]) -> EpochResult:
     for k, active in enumerate(runs):
         order_KN[k] = active.next_order()
         rates_SK[:, k] = torch.tensor(active.next_rates(), dtype=torch.float64)
-    validated = [k for k, active in enumerate(runs) if active.is_validated]
+    validated = [k for k, active in enumerate(runs) if active.course.is_validated]
     random = [active.random for active in runs]
     return block.epoch(order_KN, rates_SK, None if len(validated) == len(runs) else validated, random)
 
@@ -199,19 +199,19 @@ def _finish_epoch(block: Block, runs: list[ActiveRun], result: EpochResult) -> I
     improved, ended = [], []
     for k, active in enumerate(runs):
         data = active.run.data
-        valid = Score(valid_loss_K[k], valid_K[k] / data.num_valid) if active.is_validated else None
+        valid = Score(valid_loss_K[k], valid_K[k] / data.num_valid) if active.course.is_validated else None
         active.after_epoch(losses_KS[k], train_K[k] / data.num_train, valid)
-        if active.stop_reason != "diverged" and active.stopping.is_improvement:
+        if active.course.is_improvement:
             improved.append(k)
-        if active.stop_reason is not None:
+        if active.course.stop_reason is not None:
             ended.append((k, active))
     if improved:
         block.keep_best(improved)
-    best = _score_test(block, "best", [k for k, active in ended if active.stopping.best_epoch])
-    only_last = [k for k, active in ended if active.stop_reason != "diverged" and k not in improved]
+    best = _score_test(block, "best", [k for k, active in ended if active.course.stopping.best_epoch])
+    only_last = [k for k, active in ended if not active.course.has_diverged and k not in improved]
     last = {k: best[k] for k in improved if k in best} | _score_test(block, "last", only_last)
     for k, active in ended:
-        yield active.position, active.outcome(best.get(k), last.get(k))
+        yield active.position, active.course.outcome(best.get(k), last.get(k))
 
 
 def _score_test(block: Block, which: Literal["best", "last"], slots: list[int]) -> dict[int, Score]:

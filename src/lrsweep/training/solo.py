@@ -4,12 +4,10 @@ Shapes: B batch, C classes, H × W pixels.
 """
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from itertools import takewhile
 from typing import NamedTuple
 
 import torch
@@ -19,26 +17,19 @@ from lrsweep.config import LossConfig, RunConfig
 from lrsweep.data.augmentation import augment
 from lrsweep.data.dataset import Part, Split, batch_order
 from lrsweep.data.seeding import generator, training_generators
-from lrsweep.records import EpochRecord, Outcome, State, StopReason
+from lrsweep.records import EpochRecord, Outcome, State
 from lrsweep.training.clock import Clock
+from lrsweep.training.course import Course, Score
 from lrsweep.training.dropout import DropoutMasks, draw_mask
-from lrsweep.training.early_stopping import EarlyStopping
 from lrsweep.training.losses import loss_of, penalised_weights, penalty
 from lrsweep.training.models import initial_model
 from lrsweep.training.optimizers import build_optimizer, layer_groups, set_lr
-from lrsweep.training.schedules import Pace, PlateauState, batch_size_at, lr_at, pace_of
+from lrsweep.training.schedules import Pace, batch_size_at, lr_at, pace_of
 
 # With 256, conv1's output takes 25 MB. glibc mmaps buffers over 32 MiB on every allocation, which is 1.5× slower.
 # With 64, scoring is 1.1× slower.
 _CPU_EVAL_BATCH = 256
 _GPU_EVAL_BATCH = 2_500
-
-
-@dataclass(frozen=True)
-class Score:
-    loss: float
-    accuracy: float
-    balanced_accuracy: float | None = None  # mean over the classes; None where it is not needed
 
 
 @dataclass
@@ -51,7 +42,6 @@ class Learner:
     random: dict[str, torch.Generator]  # by purpose
     pace: Pace
     black: Sequence[float]  # see Part.black
-    plateau: PlateauState = field(default_factory=PlateauState)
     num_epochs: int = 0
     num_steps: int = 0
 
@@ -74,21 +64,8 @@ class _Progress:
 
     learner: Learner
     clock: Clock
-    stopping: EarlyStopping
+    course: Course
     best_weights: dict[str, Tensor] | None = None
-    curve: list[EpochRecord] = field(default_factory=list)
-    num_finite: int = 0  # optimizer steps before the first NaN or infinite loss
-    last_finite_loss: float | None = None
-    has_diverged: bool = False
-
-    @property
-    def stop_reason(self) -> StopReason | None:
-        """None while the run continues."""
-        if self.has_diverged:
-            return "diverged"
-        if self.stopping.is_over:
-            return "patience"
-        return "max_epochs" if len(self.curve) >= self.learner.run.training.max_epochs else None
 
     def state(self) -> State:
         """Everything that `load_state` needs. The tensors are not copies: write or copy them before the run continues."""
@@ -100,13 +77,8 @@ class _Progress:
             "generators": {purpose: random.get_state() for purpose, random in learner.random.items()},
             "num_epochs": learner.num_epochs,
             "num_steps": learner.num_steps,
-            "plateau": asdict(learner.plateau),
-            "stopping": asdict(self.stopping),
-            "curve": [asdict(epoch) for epoch in self.curve],
-            "num_finite": self.num_finite,
-            "last_finite_loss": self.last_finite_loss,
-            "wall_seconds": self.clock.wall_seconds,
             "cpu_seconds": self.clock.cpu_seconds,
+            **self.course.state(),
         }
 
     def load_state(self, state: State) -> None:
@@ -117,19 +89,15 @@ class _Progress:
         for purpose, random in learner.random.items():
             random.set_state(state["generators"][purpose])
         learner.num_epochs, learner.num_steps = state["num_epochs"], state["num_steps"]
-        learner.plateau = PlateauState(**state["plateau"])
         self.best_weights = state["best_weights"]
-        self.stopping = EarlyStopping(**state["stopping"])
-        self.curve = [EpochRecord(**epoch) for epoch in state["curve"]]
-        self.num_finite, self.last_finite_loss = state["num_finite"], state["last_finite_loss"]
-        self.clock.wall_seconds, self.clock.cpu_seconds = state["wall_seconds"], state["cpu_seconds"]
+        self.clock.cpu_seconds = state["cpu_seconds"]
+        self.course.load_state(state)
 
 
 class _Scored(NamedTuple):
     """An epoch that is scored on the test set."""
 
     weights: dict[str, Tensor]
-    valid_accuracy: float | None
     test: Score
 
 
@@ -152,91 +120,50 @@ def train(
     device = split.train.images.device
     _warm_up(run, split)
     learner = new_learner(run, device, split.train.black)
-    progress = _Progress(learner, Clock(device), EarlyStopping(patience=run.training.patience))
+    course = Course(run)
+    progress = _Progress(learner, Clock(device), course)
     if resume_from is not None:
         progress.load_state(resume_from)
-    while progress.stop_reason is None:
+    while course.stop_reason is None:
         _one_epoch(progress, split)
-        if not progress.has_diverged:
-            on_epoch(progress.curve[-1])
-        if progress.stop_reason is None:
+        if not course.has_diverged:
+            on_epoch(course.curve[-1])
+        if course.stop_reason is None:
             on_state(progress.state)
     with own_draws(learner):
         scored = _score_test(progress, split.test)
     if run.training.score in scored:
         on_weights(scored[run.training.score].weights)
-    return _outcome(progress, scored)
+    best, last = (scored[which].test if which in scored else None for which in ("best", "last"))
+    return course.outcome(best, last, progress.clock.cpu_seconds)
 
 
 def _one_epoch(progress: _Progress, split: Split) -> None:
-    """Train, and validate if the settings say so. An epoch that diverges gets no EpochRecord."""
-    learner, clock = progress.learner, progress.clock
-    is_validated = learner.run.training.validates(progress.stopping.epoch + 1)
+    """Train, and validate if the settings say so."""
+    learner, clock, course = progress.learner, progress.clock, progress.course
     before = clock.wall_seconds
     with clock, own_draws(learner):
-        losses, trained = train_epoch(learner, split.train)
-        valid = evaluate(learner.run, learner.model, split.valid) if is_validated else None
-        finite = list(takewhile(math.isfinite, losses))
-        progress.num_finite += len(finite)
-        progress.last_finite_loss = finite[-1] if finite else progress.last_finite_loss
-        # If the last step of an epoch breaks the weights, the validation loss shows it. Without validation, the next loss does.
-        progress.has_diverged = len(finite) < len(losses) or (valid is not None and not math.isfinite(valid.loss))
-        if progress.has_diverged:
-            return
-        if valid is not None:
-            learner.plateau = learner.plateau.after(learner.run.schedule, learner.run.optimizer.lr, valid.loss)
-        progress.stopping = progress.stopping.after(valid.accuracy if valid else None)
-        if progress.stopping.is_improvement:
-            progress.best_weights = copy.deepcopy(learner.model.state_dict())
-    progress.curve.append(
-        EpochRecord(
-            epoch=progress.stopping.epoch,
-            train_loss=trained.loss,
-            train_accuracy=trained.accuracy,
-            highest_loss=max(losses),
-            valid_loss=valid.loss if valid else None,
-            valid_accuracy=valid.accuracy if valid else None,
-            seconds=clock.wall_seconds - before,
-        )
-    )
+        losses, trained = train_epoch(learner, split.train, course.plateau.lr_scale)
+        valid = evaluate(learner.run, learner.model, split.valid) if course.is_validated else None
+    course.after_epoch(losses, trained, valid, clock.wall_seconds - before)
+    if course.is_improvement:
+        progress.best_weights = copy.deepcopy(learner.model.state_dict())
 
 
 def _score_test(progress: _Progress, test: Part) -> dict[str, _Scored]:
     """Score the "best" and the "last" epoch, if the run has them. If both are the same epoch, it is scored once."""
-    run, model, stopping = progress.learner.run, progress.learner.model, progress.stopping
+    run, model, course = progress.learner.run, progress.learner.model, progress.course
     last_weights = copy.deepcopy(model.state_dict())  # before the best weights are loaded
     scored = {}
     if progress.best_weights is not None:
         model.load_state_dict(progress.best_weights)
-        scored["best"] = _Scored(progress.best_weights, stopping.best_accuracy, evaluate(run, model, test))
-    if not progress.has_diverged and stopping.is_improvement:
+        scored["best"] = _Scored(progress.best_weights, evaluate(run, model, test))
+    if course.is_improvement:
         scored["last"] = scored["best"]
-    elif not progress.has_diverged:
+    elif not course.has_diverged:
         model.load_state_dict(last_weights)
-        scored["last"] = _Scored(last_weights, progress.curve[-1].valid_accuracy, evaluate(run, model, test))
+        scored["last"] = _Scored(last_weights, evaluate(run, model, test))
     return scored
-
-
-def _outcome(progress: _Progress, scored: dict[str, _Scored]) -> Outcome:
-    assert progress.stop_reason is not None
-    chosen = scored.get(progress.learner.run.training.score)
-    best, last = scored.get("best"), scored.get("last")
-    return Outcome(
-        status="diverged" if progress.has_diverged else "ok",
-        stop_reason=progress.stop_reason,
-        curve=tuple(progress.curve),
-        best_epoch=progress.stopping.best_epoch or None,
-        valid_accuracy=chosen.valid_accuracy if chosen else None,
-        test_accuracy=chosen.test.accuracy if chosen else None,
-        test_loss=chosen.test.loss if chosen else None,
-        best_test_accuracy=best.test.accuracy if best else None,
-        last_test_accuracy=last.test.accuracy if last else None,
-        balanced_test_accuracy=chosen.test.balanced_accuracy if chosen else None,
-        wall_seconds=progress.clock.wall_seconds,
-        cpu_seconds=progress.clock.cpu_seconds,
-        diverged_step=progress.num_finite if progress.has_diverged else None,
-        last_finite_loss=progress.last_finite_loss,
-    )
 
 
 @contextmanager
@@ -254,15 +181,18 @@ def own_draws(learner: Learner) -> Iterator[None]:
         yield
 
 
-def train_epoch(learner: Learner, train: Part) -> tuple[list[float], Score]:
-    """Train on every image once. Return the loss of each step, and the mean loss and accuracy over the images."""
+def train_epoch(learner: Learner, train: Part, lr_scale: float = 1.0) -> tuple[list[float], Score]:
+    """Train on every image once, with `lr_scale` times the scheduled rates.
+
+    Return the loss of each step, and the mean loss and accuracy over the images.
+    """
     run, device = learner.run, train.images.device
     batch_size = batch_size_at(run.schedule, run.training.batch_size, learner.num_epochs)
     batches = [indices.to(device) for indices in batch_order(len(train), batch_size, learner.random["order"])]
     losses = torch.empty(len(batches), device=device)  # read once per epoch, so that a GPU does not wait after each step
     num_correct = torch.zeros((), dtype=torch.int64, device=device)
     for i, indices in enumerate(batches):
-        lr = lr_at(run.schedule, run.optimizer.lr, learner.num_steps, learner.pace) * learner.plateau.lr_scale
+        lr = lr_at(run.schedule, run.optimizer.lr, learner.num_steps, learner.pace) * lr_scale
         losses[i], logits_BC = train_step(learner, train.images[indices], train.labels[indices], lr)
         num_correct += (logits_BC.argmax(dim=1) == train.labels[indices]).sum()
     learner.num_epochs += 1
