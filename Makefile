@@ -113,6 +113,7 @@ clean: ## remove the environment; keep results and data
 	rm -rf .venv .site
 
 .venv/ready: pyproject.toml requirements.txt constraints.txt
+	@echo "Installing the packages into .venv (3 GB; takes minutes, but only once)"
 	python3 -m venv .venv
 	.venv/bin/python -m pip install --quiet --require-hashes --no-deps --requirement requirements.txt
 	.venv/bin/python -m pip install --quiet --no-build-isolation --constraint constraints.txt --editable .

@@ -19,8 +19,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from lrsweep.analysis.findings import analyse
 from lrsweep.report.audit.build import build_audit
 from lrsweep.report.build import build
@@ -59,14 +57,6 @@ def verdict_counts(audit: str, chosen: Language) -> str:
     return "\n".join([opening[chosen], "", *(line.replace("](#", f"]({file}#") for line in lines)])
 
 
-def shrink_pictures() -> None:
-    """With 256 colours, a figure looks the same and needs a third of the bytes."""
-    for path in REFERENCE.rglob("*.png"):
-        with Image.open(path) as picture:
-            if picture.mode != "P":  # else it was shrunk before
-                picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
-
-
 def main() -> None:
     if KOREAN_FONT is None:
         sys.exit("Without a Korean font (Debian: fonts-noto-cjk), the Korean figures would be deleted.")
@@ -76,7 +66,6 @@ def main() -> None:
     print(f"Report: {build(folder, 'reference/lr')}")
     audit = build_audit(REFERENCE)
     print(f"Audit: {audit}")
-    shrink_pictures()
     for name in READMES:
         readme = ROOT / name
         readme.write_text(with_blocks(readme.read_text(encoding="utf-8"), name), encoding="utf-8")

@@ -144,8 +144,8 @@ def test_a_study_without_records_is_refused_in_one_line(
         ),
         (
             "study=long",
-            "ConfigError: study=long has no fresh seeds, because its own runs decide; "
-            "lrsweep-report study=long shows the results",
+            "ConfigError: study=long plans no fresh seeds; seeds=20 runs 20, and "
+            "lrsweep-report study=long shows the results so far",
         ),
     ],
 )

@@ -47,8 +47,26 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
         (
             ["optimizer=sgdd"],
             "ConfigError: optimizer must be one of adadelta, adagrad, adam, adamw, gd, momentum, nesterov, rmsprop, sgd, "
-            "got 'sgdd'",
+            "got 'sgdd'; did you mean sgd?",
         ),
+        (
+            ["study=lr", "seed=0,1", "hydra/launcher=fuse"],
+            "ConfigError: hydra/launcher must be one of basic, fused, pool, ray, submitit_local, submitit_slurm, got 'fuse'; "
+            "did you mean fused?",
+        ),
+        (["study=lr", "seed=range(5)", "optimizr=adam"], "ConfigError: optimizr is not a setting; did you mean optimizer?"),
+        (["lr=0.001"], "ConfigError: lr is not a setting; did you mean optimizer.lr?"),
+        (
+            ["optimizer.lr=1e-4,1e-3"],
+            "ConfigError: optimizer.lr=1e-4,1e-3 has several values; add -m and the name of a study, as in "
+            "lrsweep -m study.name=mine optimizer.lr=1e-4,1e-3",
+        ),
+        (
+            ["seed=range(5)"],
+            "ConfigError: seed=range(5) has several values; add -m and the name of a study, as in "
+            "lrsweep -m study.name=mine seed=range(5)",
+        ),
+        (["seed=rnge(5)"], "ConfigError: cannot parse 'seed=rnge(5)'; write several values as \"seed=range(5)\" or seed=0,1,2"),
         (["data.classes=[3]"], "ConfigError: data.classes must be at least two different classes from 0 to 9, got [3]"),
         (
             ["training.validate_every=2"],
@@ -114,8 +132,10 @@ def test_in_a_debugger_a_mistake_is_one_line_too(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("study=lr", "study=lr hydra.mode=MULTIRUN"),
-        ("study='lr'", "study='lr' hydra.mode=MULTIRUN"),
+        ("study=lr", "-m study=lr hydra.mode=MULTIRUN"),
+        ("study='lr'", "-m study='lr' hydra.mode=MULTIRUN"),
+        ("study=lrr seed=0,1", "-m study=lrr seed=0,1"),
+        ("study=null", "study=null"),
         ("study=lr -m", "-m study=lr hydra.mode=MULTIRUN"),
         ("-m study=lr seed=1", "-m study=lr seed=1 hydra.mode=MULTIRUN"),
         ("study=lr --cfg job", "--cfg job study=lr hydra.mode=MULTIRUN"),

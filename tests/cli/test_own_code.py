@@ -17,6 +17,7 @@ from at_work import finish, start
 
 import lrsweep
 from hydra_plugins.lrsweep_launchers import _core
+from lrsweep.cli import execution
 from lrsweep.cli.main import compose, to_app_config, with_own_groups
 from lrsweep.config import AppConfig, ConfigError, run_id
 from lrsweep.config.source_hash import source_hash
@@ -638,6 +639,16 @@ def test_a_finished_run_is_repeated_for_its_weights(folder: Path) -> None:
     for weights in ([], ["machine.save_weights='{seed}.pt'"]):
         lrsweep.sweep("training.max_epochs=1", *weights, lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp")
     assert (folder / "0.pt").is_file()
+
+
+def test_ctrl_c_says_how_to_continue(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execution, "run_one", stop)
+    with pytest.raises(KeyboardInterrupt):
+        lrsweep.sweep("training.max_epochs=1", lrs=[1e-3], seeds=1, data=(IMAGES, LABELS), model="mlp", workers=1)
+    assert "Stopped. Finished runs are kept. To continue, call lrsweep.sweep again." in capsys.readouterr().err
 
 
 FAILS_LATER = "import multiprocessing, os\n" + NET.replace(

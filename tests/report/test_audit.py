@@ -19,7 +19,7 @@ from lrsweep.analysis.verdicts import Effect, Word, judge
 from lrsweep.config import ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig, run_id
 from lrsweep.records import Outcome
 from lrsweep.report.audit.build import build_audit
-from lrsweep.report.audit.claim_texts import WORDS, anchor, caveat, num_planned_runs
+from lrsweep.report.audit.claim_texts import WORDS, anchor, caveat, num_planned_runs, reason
 from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit, rows_of
 from lrsweep.report.audit.effect_texts import effect_text, loss_text, size_text
 from lrsweep.report.figures.style import new_figure
@@ -265,6 +265,16 @@ def test_an_effect_that_is_shown_but_smaller_than_what_matters_says_so(
     effect = Effect(estimate, estimate - 0.001, estimate + 0.001, "accuracy", 20, 40)
     text = caveat(Judged(Claim("a-claim", ("000",), "It is.", "", asked), word, Result(asked, effect), ()))
     assert ("The estimate is smaller than 0.20 points" in text) == is_small
+
+
+@pytest.mark.parametrize(("estimate", "is_shown"), [(0.0012, True), (-0.0012, True), (0.0002, False)])
+def test_a_difference_that_is_shown_but_too_small_to_matter_is_not_called_none(estimate: float, is_shown: bool) -> None:
+    effect = Effect(estimate, estimate - 0.0007, estimate + 0.0007, "accuracy", 20, 40)
+    asked = Test("Is it?", "difference")
+    claim = Claim("a-claim", ("000",), "It is.", "", asked)
+    text = reason(Judged(claim, "no difference that matters", Result(asked, effect), ()))
+    assert text.startswith("All of the interval lies within ±0.20 points.")
+    assert ("It does not contain zero, so there is a difference, but too small to matter." in text) == is_shown
 
 
 @pytest.mark.parametrize("claim", [claim for claim in read_claims() if claim.test], ids=lambda claim: claim.id)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from at_work import until
+from at_work import finish, start, until
 from synthetic_study import FAILED, record_of
 
 from lrsweep.cli import report
@@ -89,6 +89,18 @@ def test_a_packed_file_that_cannot_be_read_is_named(
         run_main(monkeypatch, f"machine.results_dir={tmp_path}")
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith("StoreError: ")
+
+
+def test_a_damaged_record_is_one_line_and_a_mistyped_study_names_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    store.save(folder, record_of(1e-3, FAILED))
+    (damaged := folder / "runs" / "0123456789abcdef.json").write_text("x")
+    words = ("-m", "lrsweep.cli.report", f"machine.results_dir={tmp_path}")
+    code, _, error = finish(start(tmp_path, "study=mine", program=words))
+    assert (code, error) == (0, f"Warning: left out {damaged}: is not a valid record, or is truncated\n")
+    code, _, error = finish(start(tmp_path, "study=yours", program=words))
+    message = f"StoreError: {tmp_path}/yours holds no records to report; name a study that has some: mine\n"
+    assert (code, error) == (2, message)
 
 
 def test_the_command_prints_where_the_report_is(

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,16 @@ def test_the_command_says_why_there_is_no_suggestion(
 
 
 @pytest.mark.slow
+def test_the_help_explains_the_settings_of_a_range_test(
+    lrsweep_find: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lrsweep_find("--help") == 0
+    out = capsys.readouterr().out
+    assert all(f"find.{field.name}" in out for field in fields(FindConfig))
+    assert f"find.num_seeds={FindConfig().num_seeds} " in out
+    assert f"find.num_steps={FindConfig().num_steps} " in out
+
+
 def test_suggestions_are_scored_against_a_sweep_with_the_same_settings(
     lrsweep_find: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -194,7 +205,9 @@ def test_suggestions_are_scored_against_a_sweep_with_the_same_settings(
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "lr").symlink_to(ROOT / "results" / "reference" / "lr")
     assert lrsweep_find("find.num_steps=20", "find.num_seeds=1") == 0
-    assert "Scored at the nearest rates of" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "Scored at the nearest rates of" in out
+    assert ("If in doubt, use the rate of valley." in out) != ("No suggestion:" in out)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,10 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
     delta = store.read_delta(folder) if delta is None else delta
     records = store.read(folder)
     if not records:
-        raise files.StoreError(f"{folder} holds no records to report; run lrsweep study=… first")
+        files_of_others = [*folder.parent.glob("*/runs/*.json"), *folder.parent.glob("*/runs.jsonl.gz")]
+        others = sorted({path.relative_to(folder.parent).parts[0] for path in files_of_others})
+        instead = f"name a study that has some: {', '.join(others)}" if others else "run lrsweep study=… first"
+        raise files.StoreError(f"{folder} holds no records to report; {instead}")
     runs = to_runs(records)
     curves = tables.curves_frame(records).merge(runs[["run_id", "arm"]], on="run_id")
     expected = store.read_expected(folder)

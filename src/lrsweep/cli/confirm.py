@@ -70,14 +70,14 @@ def _arguments(words: list[str]) -> tuple[str, StudyConfig, str, list[str], set[
             rest.append(word)
     study = values.get("study") or values.get("study.name") or "lr"
     config = study_config(StudyConfig(name=study).name)
-    if not config.fresh_seeds:
-        raise ConfigError(
-            f"study={study} has no fresh seeds, because its own runs decide; lrsweep-report study={study} shows the results"
-        )
     seeds = values.get("seeds")
     if seeds is not None:
         require(re.fullmatch("[1-9][0-9]{0,3}", seeds) is not None, "seeds", "a whole number from 1 to 9999", seeds)
         config.fresh_seeds = int(seeds)
+    if not config.fresh_seeds:
+        raise ConfigError(
+            f"study={study} plans no fresh seeds; seeds=20 runs 20, and lrsweep-report study={study} shows the results so far"
+        )
     results_dir = MachineConfig(results_dir=values["machine.results_dir"]).results_dir
     return StudyConfig(name=values.get("study.name") or study).name, config, results_dir, rest, trusted
 

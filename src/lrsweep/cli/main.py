@@ -4,6 +4,7 @@ Only this package and the launchers know Hydra and OmegaConf. Everything else ta
 """
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -177,15 +178,18 @@ def with_own_groups(words: list[str]) -> list[str]:
 def with_study_mode(words: list[str]) -> list[str]:
     """Copy hydra.mode from the study's file to the command line, so that `study=NAME` runs a sweep.
 
-    Hydra 1.4 reads hydra.mode only from the primary config and the command line.
+    Hydra 1.4 reads hydra.mode only from the primary config and the command line. Without -m, Hydra refuses the lists of a sweep
+    before it looks for typos, so -m is added too, also if the study's name is mistyped.
     """
     files = {f"study={path.stem}": path for path in (CONF_DIR / "study").glob("*.yaml")}
     unquoted = [word.replace("'", "").replace('"', "") for word in words]  # Hydra reads study='lr' like study=lr
     modes = [OmegaConf.select(OmegaConf.load(files[word]), "hydra.mode") for word in unquoted if word in files]
     modes = [mode for mode in modes if mode]
-    if not modes or any(word.lstrip("+").startswith("hydra.mode=") for word in words):
+    is_mistyped = any(re.fullmatch(r"study=(?!null)\w+", word) and word not in files for word in unquoted)
+    if not (modes or is_mistyped) or any(word.lstrip("+").startswith("hydra.mode=") for word in words):
         return words
-    return [*words, f"hydra.mode={modes[-1]}"]
+    has_option = any(word.startswith("-") for word in words)
+    return [*([] if has_option else ["-m"]), *words, *(f"hydra.mode={mode}" for mode in modes[-1:])]
 
 
 def _refuse(error: BaseException) -> NoReturn:

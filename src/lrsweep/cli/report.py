@@ -19,6 +19,7 @@ studies.
 
 import math
 import sys
+import warnings
 from pathlib import Path
 
 from lrsweep.cli.signals import Stopped, stopped_by_signals
@@ -69,6 +70,7 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"  # without a line of code
     try:
         folder, study, delta, reload_seconds = _parse(sys.argv[1:])
         with stopped_by_signals():

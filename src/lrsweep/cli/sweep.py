@@ -5,6 +5,7 @@ import multiprocessing
 import operator
 import re
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,9 @@ def sweep(
     words = [f"study.name={in_quotes(name)}", f"machine.results_dir={in_quotes(str(results_dir))}"]
     try:
         return _sweep(_config(*words, *_data_words(data), *_model_words(model), *overrides), rates, numbers, workers)
+    except KeyboardInterrupt:
+        print("\nStopped. Finished runs are kept. To continue, call lrsweep.sweep again.", file=sys.stderr)
+        raise
     finally:
         torch.set_num_threads(threads)  # as the caller had them
         forget_own()

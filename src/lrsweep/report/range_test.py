@@ -62,7 +62,10 @@ def plot_range_tests(
     if best is not None:
         mark_good(best, ax)
     lr_axis(ax)
-    ax.set_ylim(top=min(ax.get_ylim()[1], _MAX_LOSS_RATIO * max(test.smoothed[0] for test in tests)))
+    top = _MAX_LOSS_RATIO * max(test.smoothed[0] for test in tests)
+    shown = np.minimum(np.concatenate([test.smoothed for test in tests]), top)
+    margin = 0.05 * float(np.ptp(shown))
+    ax.set_ylim(float(shown.min()) - margin, float(shown.max()) + margin)
     ax.set_ylabel("smoothed training loss of a batch")
     legend_below(ax, ncols=3)
     return ax

@@ -191,4 +191,5 @@ def initial_model(config: ModelConfig, seed: int, device: torch.device, data: Da
 def summarise_model(config: ModelConfig, batch_size: int, data: DataConfig = _MNIST) -> str:
     """torchinfo's table of the layers, as the documents print it."""
     model = build_model(config, torch.Generator(), torch.device("cpu"), data=data)
-    return str(torchinfo.summary(model, input_size=(batch_size, *data.shape), device="cpu", verbose=0))
+    table = str(torchinfo.summary(model, input_size=(batch_size, *data.shape), device="cpu", verbose=0))
+    return table.replace("(Units.MEGABYTES)", "(M)").replace("(Units.GIGABYTES)", "(G)")  # of torchinfo 1.8

@@ -189,7 +189,9 @@ def reason(one: Judged) -> str:
         case "holds" | "does not hold":
             return say("All of the interval lies below {bar}.", bar=bar)
         case "no difference that matters":
-            return say("All of the interval lies within ±{delta}.", delta=delta)
+            text = say("All of the interval lies within ±{delta}.", delta=delta)
+            small = say("It does not contain {zero}, so there is a difference, but too small to matter.", zero=zero)
+            return f"{text} {small}" if effect.low > 0 or effect.high < 0 else text
     if effect.doubts:
         return " ".join(map(_sentence, effect.doubts))
     if math.isnan(effect.sd):
