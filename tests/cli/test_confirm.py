@@ -77,7 +77,7 @@ def test_the_best_rate_runs_on_fresh_seeds_with_the_settings_of_the_study(folder
 def test_the_report_quotes_the_fresh_seeds(folder: Path) -> None:
     accuracy = store.load(folder / "confirm")["test_accuracy"].mean()
     (line,) = [line for line in (folder / "report.md").read_text().splitlines() if line.startswith("* **How sure is this?**")]
-    assert f"On 2 fresh seeds it reaches {accuracy:.2%}." in line
+    assert f"On 2 fresh seeds, 0.01 reaches {accuracy:.2%}." in line
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from synthetic_study import ARMS, DIVERGED, fill, fill_budget
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.findings import Findings, analyse
+from lrsweep.analysis.rates import decimal_rate
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.records import Outcome
 from lrsweep.report.texts.answer_box import title_and_answer
@@ -123,8 +124,9 @@ def test_fresh_seeds_are_the_headline_if_they_compare_rates(tmp_path: Path, rate
     assert (main.headline is main.best) != is_headline
 
 
-def test_an_unfinished_confirmation_gives_the_answer_from_three_seeds_on(tmp_path: Path) -> None:
-    fill(tmp_path, RATES, range(20))
+@pytest.mark.parametrize("num_own", [3, 20])
+def test_an_unfinished_confirmation_answers_from_as_many_seeds_as_the_study_has(tmp_path: Path, num_own: int) -> None:
+    fill(tmp_path, RATES, range(num_own))
     own = main_findings(tmp_path)
     for num_seeds in (1, 2, 3):
         confirm(tmp_path, range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + num_seeds))
@@ -136,13 +138,17 @@ def test_an_unfinished_confirmation_gives_the_answer_from_three_seeds_on(tmp_pat
         assert (tables.num_fresh_missing, tables.num_fresh_planned) == (31, 31 + len(run_ids))
         assert "31 of" in title_and_answer("lr", tables)
         assert "runs_missing" in tables.main.confirmation.doubts
-        if num_seeds < 3:
+        if num_seeds < num_own:
             assert decision_en(tables.main)[0] == decision_en(own)[0]
             rate = store.load(tmp_path / "confirm").query(f"lr == {own.best.best['lr']}")
-            reaches = f"On {num_seeds} fresh seed{'s' * (num_seeds > 1)} it reaches {rate['test_accuracy'].mean():.2%}"
+            seeds = f"{num_seeds} fresh seed{'s' * (num_seeds > 1)}"
+            reaches = f"On {seeds}, {decimal_rate(own.best.best['lr'])} reaches {rate['test_accuracy'].mean():.2%}"
             assert reaches in decision_en(tables.main)[2][1]
         else:
             assert tables.main.headline is tables.main.confirmation
+    store.expect(tmp_path / "confirm", run_ids)
+    finished = main_findings(tmp_path)
+    assert finished.headline is finished.confirmation
 
 
 def test_fresh_runs_that_all_diverged_are_not_called_missing(tmp_path: Path) -> None:

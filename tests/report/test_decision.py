@@ -42,7 +42,7 @@ def test_fresh_seeds_are_said_to_be_fresh_and_a_disagreement_is_told() -> None:
     fresh = best_of(["worse", "good", "worse", "good", "worse"], num_seeds=20, rates=slice(1, 4))
     assert "The study's own 4 seeds said otherwise" in english(with_fresh(fresh))[2]
     one_rate = with_fresh(best_of(num_seeds=20, trade_off=None, rates=slice(2, 3)))
-    assert english(one_rate)[2].endswith("On 20 fresh seeds it reaches 98.12%.")
+    assert english(one_rate)[2].endswith("On 20 fresh seeds, 0.0013 reaches 98.12%.")
 
 
 CASES = {

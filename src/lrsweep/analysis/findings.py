@@ -44,9 +44,15 @@ class Findings:
 
     @property
     def headline(self) -> Best:
-        """The answers to quote: from fresh seeds if several rates ran on enough of them, else from the study's own seeds."""
+        """The answers to quote: from fresh seeds if several rates ran on enough of them, else from the study's own seeds.
+
+        While fresh runs are missing, they need at least as many seeds as the study has.
+        """
         fresh = self.confirmation
-        return self.best if fresh is None or len(fresh.rows) < 2 or fresh.num_seeds < MIN_SEEDS else fresh
+        if fresh is None or len(fresh.rows) < 2:
+            return self.best
+        enough = max(MIN_SEEDS, self.best.num_seeds) if "runs_missing" in fresh.doubts else MIN_SEEDS
+        return fresh if fresh.num_seeds >= enough else self.best
 
 
 @dataclass(frozen=True)

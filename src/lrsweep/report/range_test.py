@@ -64,8 +64,8 @@ def plot_range_tests(
     lr_axis(ax)
     top = _MAX_LOSS_RATIO * max(test.smoothed[0] for test in tests)
     shown = np.minimum(np.concatenate([test.smoothed for test in tests]), top)
-    margin = 0.05 * float(np.ptp(shown))
-    ax.set_ylim(float(shown.min()) - margin, float(shown.max()) + margin)
+    if margin := 0.05 * float(np.ptp(shown)):
+        ax.set_ylim(float(shown.min()) - margin, float(shown.max()) + margin)
     ax.set_ylabel("smoothed training loss of a batch")
     legend_below(ax, ncols=3)
     return ax

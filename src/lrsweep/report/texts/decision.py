@@ -166,6 +166,12 @@ def _interval(row: pd.Series, to: str) -> str:
     return "" if math.isnan(low) else f" ({low * 100:.2f} {to} {high * 100:.2f})"
 
 
+def _at_best_rate(best: Best, fresh: Best) -> pd.Series:
+    """What the fresh seeds say about the study's best rate."""
+    row: pd.Series = fresh.rows[fresh.rows["lr"] == best.best["lr"]].iloc[0]
+    return row
+
+
 def _certainty_en(found: Findings) -> str:
     best = found.headline
     if found.headline is not found.best:
@@ -175,8 +181,9 @@ def _certainty_en(found: Findings) -> str:
     if best.num_seeds >= MIN_SEEDS and len(best.rows) > 1:
         text += f". The 95% intervals of the losses hold for all {len(best.rows)} rates at once"
     if found.confirmation is not None and found.headline is found.best:
-        row = found.confirmation.best
-        text += f". On {counted(found.confirmation.num_seeds, 'fresh seed')} it reaches {percent(row['test_mean'])}"
+        row = _at_best_rate(found.best, found.confirmation)
+        fresh = counted(found.confirmation.num_seeds, "fresh seed")
+        text += f". On {fresh}, {decimal_rate(row['lr'])} reaches {percent(row['test_mean'])}"
     if found.headline is not found.best and found.edges != Edges(None, None):
         text += f". Where learning fails was measured on the {found.best.num_seeds} seeds of the full sweep"
     return " ".join([f"{text}.", *filter(None, (disagreement_en(found), caution_en(found)))])
@@ -191,8 +198,9 @@ def _certainty_ko(found: Findings) -> str:
     if best.num_seeds >= MIN_SEEDS and len(best.rows) > 1:
         text += f" 정확도 손실의 95% 구간은 학습률 {len(best.rows)}개에 동시에 성립한다."
     if found.confirmation is not None and found.headline is found.best:
-        row = found.confirmation.best
-        text += f" 새 시드 {found.confirmation.num_seeds}개에서는 테스트 정확도가 {percent(row['test_mean'])}였다."
+        row = _at_best_rate(found.best, found.confirmation)
+        rate, accuracy = decimal_rate(row["lr"]), percent(row["test_mean"])
+        text += f" 새 시드 {found.confirmation.num_seeds}개에서 {rate}의 테스트 정확도는 {accuracy}였다."
     if found.headline is not found.best and found.edges != Edges(None, None):
         text += f" 학습에 실패하는 범위는 본 실험의 시드 {found.best.num_seeds}개로 얻었다."
     if found.headline is not found.best and disagreement(found.best, found.headline):
