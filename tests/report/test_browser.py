@@ -442,7 +442,7 @@ def test_a_running_page_keeps_what_is_unfolded_and_waits_while_the_explorer_is_u
     driver: webdriver.Chrome, running: Path
 ) -> None:
     page = Page(driver).open(running / "report.html")
-    page.evaluate("document.querySelector('#explorer-slider input').focus()")  # so that it does not reload before the key
+    page.evaluate("document.querySelector('#explorer-slider input').focus()")  # from now on, the page does not reload
     page.find("#explorer-slider input").send_keys(Keys.ARROW_RIGHT)
     page.evaluate("document.querySelector('details:not(.explorer details)').open = true")
     page.evaluate("window.isOld = true")

@@ -35,6 +35,8 @@ from lrsweep.report.texts.wording import (
         (lr_text, (1.0,), "1"),
         (lr_text, (3e-4,), "0.0003"),
         (lr_text, (0.123456,), "0.123"),
+        (lr_text, (3e-5,), "3×10⁻⁵"),
+        (lr_text, (1.234e-5,), "1.23×10⁻⁵"),
         (decimal_rate, (5.2079e-6,), "5.2×10⁻⁶"),
         (points_interval, (0.0, 0.00931), " (95%: 0.00 to 0.93)"),
         (points_interval, (math.nan, math.nan), ""),

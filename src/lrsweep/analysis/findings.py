@@ -46,7 +46,7 @@ class Findings:
     def headline(self) -> Best:
         """The answers to quote: from fresh seeds if several rates ran on enough of them, else from the study's own seeds.
 
-        While fresh runs are missing, they need at least as many seeds as the study has.
+        As long as fresh runs are missing, there must be at least as many fresh seeds as seeds of the study.
         """
         fresh = self.confirmation
         if fresh is None or len(fresh.rows) < 2:

@@ -5,14 +5,14 @@ import math
 _SUPERSCRIPT = str.maketrans("-.0123456789", "⁻·⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def decimal_rate(lr: float) -> str:
+def decimal_rate(lr: float, digits: int = 2) -> str:
     """With two digits: 0.0025, but 5.2×10⁻⁶, and 10⁻⁶. An unknown rate is a dash."""
     if not math.isfinite(lr):
         return "–"
     if lr >= 1e-4:
-        return f"{float(f'{lr:.2g}'):f}".rstrip("0").rstrip(".") or "0"
-    mantissa, exponent = f"{lr:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}×{power_of_ten(int(exponent))}".removeprefix("1×")
+        return f"{float(f'{lr:.{digits}g}'):f}".rstrip("0").rstrip(".") or "0"
+    mantissa, exponent = f"{lr:.{digits - 1}e}".split("e")
+    return f"{float(mantissa):g}×{power_of_ten(int(exponent))}".removeprefix("1×")
 
 
 def power_of_ten(exponent: float) -> str:

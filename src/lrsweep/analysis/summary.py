@@ -52,8 +52,8 @@ def with_arms(runs: pd.DataFrame) -> pd.DataFrame:
 def with_seconds(runs: pd.DataFrame) -> pd.DataFrame:
     """Add the column `seconds`: the wall time of runs that had the machine to themselves, NaN for the others.
 
-    On a CPU, wall time far above CPU time means that other programs used the machine too. With several threads, CPU time does
-    not tell. Runs that were trained together, or that shared a GPU, have no wall time of their own.
+    On a CPU, wall time far above CPU time means that other programs used the machine too. With several threads, CPU time
+    cannot show this. Runs that were trained together, or that shared a GPU, have no wall time of their own.
     """
     was_alone = np.where(
         runs["device"] == "cpu",

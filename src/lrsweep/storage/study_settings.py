@@ -1,7 +1,7 @@
 """Keep a study to one experiment: later runs may add seeds and learning rates to its arms, but no new arm.
 
-An arm is one choice of all settings other than the seed and the learning rate. A study's arms are those of its finished runs. Its
-last sweep, if it was stopped, may be continued before each of its arms has a finished run.
+An arm is one choice of all settings other than the seed and the learning rate. A study's arms are those of its finished runs. A
+stopped sweep may be continued, even if some of its arms have no finished run yet.
 """
 
 from collections.abc import Iterable, Set

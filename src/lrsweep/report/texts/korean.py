@@ -207,7 +207,7 @@ KOREAN: dict[str, str] = {
     "This page reloads itself.": "이 페이지는 저절로 새로 고쳐진다.",
     "No news since {time}. If the sweep was stopped, the same command continues it.": "{time} 이후로 소식이 없다. 실험이 멈췄다면 같은 명령으로 이어서 할 수 있다.",
     "Explore the runs": "실행 살펴보기",
-    "A star is at the rate to use: of all rates that are shown to lose no more accuracy than the slider allows, it takes the fewest epochs. A ring is at the most accurate rate, if this is shown for none. Click a run, or choose rates from the lists, to see training curves.": "별은 쓸 학습률을 가리킨다. 정확도 손실이 슬라이더로 정한 값보다 작다고 확인된 학습률 가운데 epoch 수가 가장 적은 것이다. 그런 학습률이 없으면 정확도가 가장 높은 학습률에 고리를 표시한다. 점을 누르거나 목록에서 학습률을 고르면 학습 곡선이 나온다.",
+    "A star is at the rate to use: of all rates that are shown to lose no more accuracy than the slider allows, it takes the fewest epochs. If this is shown for none, a ring is at the most accurate rate. Click a run, or choose rates from the lists, to see training curves.": "별은 쓸 학습률을 가리킨다. 정확도 손실이 슬라이더로 정한 값보다 작다고 확인된 학습률 가운데 epoch 수가 가장 적은 것이다. 그런 학습률이 없으면 정확도가 가장 높은 학습률에 고리를 표시한다. 점을 누르거나 목록에서 학습률을 고르면 학습 곡선이 나온다.",
     "All runs in a table, to sort and filter": "모든 실행의 표 (정렬하고 걸러 볼 수 있다)",
     "Show only rows that contain": "이 말이 있는 행만 보기:",
     "All runs": "모든 실행",

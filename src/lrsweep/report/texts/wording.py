@@ -19,7 +19,7 @@ def lr_text(lr: float) -> str:
     if math.isclose(math.log10(lr), exponent, abs_tol=1e-9):
         number, power = decimal_rate(lr), power_of_ten(exponent)
         return number if number == power or not exponent else f"{number} ({power})"
-    return f"{lr:.3g}" if lr >= 1e-4 else decimal_rate(lr)
+    return decimal_rate(lr, digits=3)
 
 
 def rates_text(low: float, high: float, to: str = "to", text: Callable[[float], str] = lr_text) -> str:
