@@ -77,6 +77,7 @@ def test_a_random_command_succeeds_or_is_refused_in_one_line(
     here.mkdir()
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WANDB_CACHE_DIR", str(here / "results"))  # W&B keeps a log there
 
     always = [
         ["study.name=../../there"],
@@ -85,6 +86,7 @@ def test_a_random_command_succeeds_or_is_refused_in_one_line(
         ["study=lr", "grid.step=4", "hydra.launcher.workers=" + str(2**64)],
         ["seed=1", "-m", "optimizer.lr=1e-3"],
         ["seed=1", "--nope"],
+        ["study=lr", "grid.step=4", "tracker=wandb"],
     ]
 
     def succeeds_or_is_refused(overrides: list[str]) -> None:
