@@ -18,6 +18,7 @@ STUDIES: dict[str, list[str]] = {  # study → its own overrides. Cheap studies 
     "mini_batch": [],
     "initialisation": [],
     "warmup": [],
+    "warmup_start": [],
     "grow_batch": [],
     "activations": [],
     "batch_norm": [],

@@ -41,6 +41,11 @@ def test_the_imbalance_is_test_accuracy_minus_balanced_accuracy() -> None:
         value(make_study([[[0.9]]], rates=[1e-3], balanced_test_accuracy=math.nan), "imbalance")
 
 
+def test_the_share_of_runs_that_learned_is_the_mean_of_zeros_and_ones() -> None:
+    study = make_study([[[0.9, 0.1]]], rates=[1e-3, 1e-1])
+    assert BlockDesign(study, "learned").by_rate(study.find_arm({})).to_numpy().tolist() == [[1.0, 0.0]]
+
+
 def test_accuracy_lost_to_patience_is_the_gain_of_the_epochs_after_the_stop() -> None:
     study = with_curve("valid_accuracy", [0.5, *[0.4] * 5, 0.6, *[0.4] * 10, 0.7])
     lost = [value(study, name) for name in ("lost_to_patience", "lost_to_patience_10", "lost_to_patience_20")]

@@ -85,18 +85,6 @@ def test_a_share_has_no_interval_because_the_runs_of_a_seed_are_alike() -> None:
     assert share(evidence_of(study), 0.01, study="made", of="learned", arm={"at": [-1.1, -0.9]}).effect == 1.0
 
 
-def test_a_run_learned_early_if_it_was_above_chance_in_one_of_the_first_five_epochs() -> None:
-    study = make_study([[[0.9, 0.9, 0.1]]], rates=[1e-3, 1e-2, 1e-1], num_epochs=6)
-    late = study.runs["run_id"].iloc[1]
-    curves = study.curves.assign(
-        valid_accuracy=study.curves["valid_accuracy"].mask((study.curves["run_id"] == late) & (study.curves["epoch"] < 6), 0.1)
-    )
-    counts = dict(study.runs[DRAWN_BY].iloc[0]) | {"split": "valid"} | {str(digit): 500 for digit in range(10)}
-    study = replace(study, curves=curves, class_counts=pd.DataFrame([counts]))
-    assert share(evidence_of(study), 0.01, study="made", of="learned").effect == pytest.approx(2 / 3)
-    assert share(evidence_of(study), 0.01, study="made", of="learned early").effect == pytest.approx(1 / 3)
-
-
 @pytest.mark.parametrize(
     ("counts", "bound"),
     [

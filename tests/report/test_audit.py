@@ -19,7 +19,7 @@ from lrsweep.analysis.verdicts import Effect, Word, judge
 from lrsweep.config import ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig, run_id
 from lrsweep.records import Outcome
 from lrsweep.report.audit.build import build_audit
-from lrsweep.report.audit.claim_texts import WORDS, anchor, caveat, num_planned_runs, reason
+from lrsweep.report.audit.claim_texts import WORDS, anchor, caveat, effect_of, num_planned_runs, reason
 from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit, rows_of
 from lrsweep.report.audit.effect_texts import effect_text, loss_text, size_text
 from lrsweep.report.figures.style import new_figure
@@ -265,6 +265,21 @@ def test_an_effect_that_is_shown_but_smaller_than_what_matters_says_so(
     effect = Effect(estimate, estimate - 0.001, estimate + 0.001, "accuracy", 20, 40)
     text = caveat(Judged(Claim("a-claim", ("000",), "It is.", "", asked), word, Result(asked, effect), ()))
     assert ("The estimate is smaller than 0.20 points" in text) == is_small
+
+
+@pytest.mark.parametrize(
+    ("middle", "word", "text", "side"),
+    [(-0.37, "does not hold", "37% [33% to 41%]", "above"), (-0.05, "holds", "5% [1% to 9%]", "below")],
+)
+def test_the_fall_of_a_loss_is_written_as_a_share_that_is_small_if_runs_are_stuck(
+    middle: float, word: Word, text: str, side: str
+) -> None:
+    settings = {"metric": "late_fall", "direction": "less"}
+    asked = Test("Is it?", "difference", settings=settings, costs_nothing=True, delta=0.1)
+    effect = Effect(middle, middle - 0.04, middle + 0.04, "share", 6, 18)
+    assert effect_of(asked, effect) == f"Fall of the loss in the second half, small if runs are stuck: {text}"
+    claim = Claim("a-claim", ("000",), "It is.", "", asked)
+    assert reason(Judged(claim, word, Result(asked, effect), ())) == f"All of the interval lies {side} 10%."
 
 
 @pytest.mark.parametrize(("estimate", "is_shown"), [(0.0012, True), (-0.0012, True), (0.0002, False)])

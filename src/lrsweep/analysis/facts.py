@@ -14,13 +14,11 @@ from lrsweep.analysis.best_rate import Best, TradeOff
 from lrsweep.analysis.block_design import BlockDesign
 from lrsweep.analysis.evidence import Evidence, best_of, doubts_about, settings_of
 from lrsweep.analysis.explanations import check_patience
-from lrsweep.analysis.metrics import EARLY
 from lrsweep.analysis.phrases import Phrase, joined
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import LEVEL, Verdict
 from lrsweep.analysis.student import critical_t
 from lrsweep.analysis.study import NoSuchRuns, Study, described
-from lrsweep.analysis.summary import with_chance
 from lrsweep.analysis.verdicts import Effect
 from lrsweep.config import ScheduleConfig
 from lrsweep.storage.tables import class_columns
@@ -125,9 +123,6 @@ def _meets(condition: str, study: Study, runs: pd.DataFrame) -> pd.Series:
     match condition:
         case "learned":
             return runs["learned"]
-        case "learned early":  # was above chance after one of the first EARLY epochs
-            best = study.curves[study.curves["epoch"] <= EARLY].groupby("run_id")["valid_accuracy"].max()
-            return with_chance(runs.assign(valid_accuracy=runs["run_id"].map(best)), study.class_counts)["learned"]
         case "bad":
             return ~runs["learned"] | (runs["status"] == "diverged")
     patience = check_patience(runs, study.curves).set_index("run_id")

@@ -13,7 +13,7 @@ from lrsweep.analysis.study import NoSuchRuns, Study
 from lrsweep.analysis.summary import chance
 from lrsweep.training.schedules import batch_size_at
 
-EARLY = 5  # epochs, for `highest_loss` and for the condition “learned early”
+EARLY = 5  # epochs, for `highest_loss`
 PATIENCES = {"lost_to_patience": 5, "lost_to_patience_10": 10, "lost_to_patience_20": 20}  # 5 is the documents' value
 OVER_RATES = ("optimum", "upper_edge", "usable_decades", "loss_nearby")  # metrics that need several rates of an arm
 
@@ -27,6 +27,7 @@ METRICS = {  # metric → unit
     "gap": "accuracy",  # training accuracy at the scored epoch minus test accuracy
     "loss_nearby": "accuracy",  # test accuracy at the arm's best rate minus its mean within WINDOW of that rate
     **dict.fromkeys(PATIENCES, "accuracy"),  # best validation accuracy of the curve minus the best before that patience ends
+    "learned": "share",  # 1 if validation accuracy is above chance, else 0
     "train_loss": "nats",  # in the last epoch
     "highest_loss": "nats",  # of a single step, in the first EARLY epochs
     "late_fall": "share",  # how much of the fall of log(training loss) came in the second half of the epochs
@@ -58,6 +59,8 @@ def value_per_run(study: Study, metric: str, target: Callable[[], float]) -> pd.
             return runs["test_accuracy"] - _recorded(runs, "balanced_test_accuracy")
         case "gap":
             return _at_scored_epoch(study, "train_accuracy") - runs["test_accuracy"]
+        case "learned":
+            return runs["learned"].astype(float)
         case "train_loss":
             return _per_curve(study, "train_loss", lambda loss: loss.iloc[-1])
         case "highest_loss":

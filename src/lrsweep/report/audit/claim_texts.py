@@ -12,7 +12,7 @@ from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import MAX_SEEDS
 from lrsweep.analysis.verdicts import DELTA, POWER, Effect, Word
 from lrsweep.config import CONF_DIR
-from lrsweep.report.audit.effect_texts import effect_text, loss_text, signed, size_text
+from lrsweep.report.audit.effect_texts import effect_text, loss_text, negated, signed, size_text
 from lrsweep.report.texts.claim_names import name_in_english, name_in_korean
 from lrsweep.report.texts.language import is_korean, own, say, translated
 from lrsweep.report.texts.markdown_tables import markdown_table
@@ -29,7 +29,8 @@ LOSSES = ("blank", "finder", "balance")  # contrasts whose effect is minus a los
 _MEASURED = {  # metric or contrast → what the effect is about
     "test_accuracy": "Test accuracy: {effect}",
     **dict.fromkeys(("epochs_to_target", "epochs_to_equal"), "Epochs to the same accuracy: {effect}"),
-    "late_fall": "Fall of the loss in the second half: {effect}",
+    "late_fall": "Fall of the loss in the second half, small if runs are stuck: {effect}",
+    "learned": "Runs that learn: {effect}",
     "optimum": "Best rate: {effect}",
     "usable_decades": "Range of usable rates: {effect}",
     "seconds_per_epoch": "Time of an epoch: {effect}",
@@ -92,7 +93,14 @@ def _num_seeds(test: Test, num: int) -> str:
 
 
 def _effect(test: Test, effect: Effect) -> str:
-    return _capital(loss_text(effect) if test.contrast in LOSSES else effect_text(effect))
+    if test.contrast in LOSSES:
+        return _capital(loss_text(effect))
+    return effect_text(negated(effect) if _counts_against(test) else effect)
+
+
+def _counts_against(test: Test) -> bool:
+    """Whether the number in the text is minus the effect, because a large one contradicts the claim."""
+    return test.contrast in LOSSES or test.settings.get("metric") == "late_fall"
 
 
 def caveat(one: Judged) -> str:
@@ -181,8 +189,8 @@ def reason(one: Judged) -> str:
     test, effect = one.result.test, one.result.effect
     delta = size_text(test.delta_of(effect), effect.unit)
     zero = "×1" if effect.unit == "factor" else say("zero")
-    bar = delta if test.contrast in LOSSES else f"-{delta}" if test.costs_nothing else zero
-    is_above = (one.word == "holds") != (test.contrast in LOSSES)
+    bar = delta if _counts_against(test) else f"-{delta}" if test.costs_nothing else zero
+    is_above = (one.word == "holds") != _counts_against(test)
     match one.word:
         case "holds" | "does not hold" if is_above:
             return say("All of the interval lies above {bar}.", bar=bar)

@@ -16,8 +16,11 @@ def loss_text(effect: Effect) -> str:
         return say("not measured")
     if effect.low == effect.effect < effect.high:  # a bound, see facts.balance
         return say("loses at most {loss}", loss=size_text(-effect.low, effect.unit))
-    gain = effect_text(replace(effect, effect=-effect.effect, low=-effect.high, high=-effect.low))
-    return say("loses {loss}", loss=gain.replace("+", "").replace("-0.00", "0.00"))
+    return say("loses {loss}", loss=effect_text(negated(effect)).replace("+", "").replace("-0.00", "0.00"))
+
+
+def negated(effect: Effect) -> Effect:
+    return replace(effect, effect=-effect.effect, low=-effect.high, high=-effect.low)
 
 
 def effect_text(effect: Effect) -> str:
