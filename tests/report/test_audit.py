@@ -12,9 +12,10 @@ import matplotlib.pyplot as plt
 import pytest
 from html_elements import Elements
 from matplotlib.axes import Axes
-from synthetic_study import FAILED, fill, record_of, scored
+from synthetic_study import DIVERGED, FAILED, fill, record_of, scored
 
 from lrsweep.analysis.claims import Claim, Judged, Result, Test, read_claims
+from lrsweep.analysis.evidence import read_study
 from lrsweep.analysis.verdicts import Effect, Word, judge
 from lrsweep.config import ModelConfig, OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig, run_id
 from lrsweep.records import Outcome
@@ -22,6 +23,7 @@ from lrsweep.report.audit.build import build_audit
 from lrsweep.report.audit.claim_texts import WORDS, anchor, caveat, effect_of, num_planned_runs, reason
 from lrsweep.report.audit.effect_figures import SCALES, plot_effects, rows_by_unit, rows_of
 from lrsweep.report.audit.effect_texts import effect_text, loss_text, size_text
+from lrsweep.report.audit.fresh_seeds import fresh_table
 from lrsweep.report.figures.style import new_figure
 from lrsweep.report.texts.claim_names import CLAIM_NAMES, name_in_english
 from lrsweep.storage import store
@@ -172,7 +174,7 @@ def test_an_unmeasured_claim_names_its_command_and_what_the_planned_seeds_can_sh
     section = claim_part(audit, "restarts-help")
     assert section in part(audit, "### Not measured")
     assert re.search(
-        r"Not measured yet\. Planned: 20 fresh seeds, which \[probably show\]\(#how.*\) a difference of 0\.31 points", section
+        r"Not measured yet\. Plan: 20 fresh seeds, which \[probably show\]\(#how.*\) a difference of 0\.31 points", section
     )
     assert "; at most 52 runs in all: `lrsweep study=restarts && lrsweep-confirm study=restarts`." in section
 
@@ -296,6 +298,14 @@ def test_a_difference_that_is_shown_but_too_small_to_matter_is_not_called_none(e
 def test_the_runs_that_would_settle_a_claim_are_known(claim: Claim) -> None:
     assert claim.test is not None
     assert num_planned_runs(claim.test.commands) >= 18 or "lrsweep-find" in claim.test.commands
+
+
+def test_a_diverged_fresh_run_without_a_score_counts_as_guessing(tmp_path: Path) -> None:
+    for seed, outcome in enumerate([scored(0.91), scored(0.91), DIVERGED]):
+        store.save(tmp_path / "made", record_of(1e-3, outcome, seed=seed))
+    study = read_study(tmp_path, "made")
+    assert study
+    assert "| base | 0.001 (10⁻³) | 63.33% | 63.33% | 3 | 2 of 3 |" in fresh_table(study)
 
 
 def test_figures_that_the_page_no_longer_shows_are_deleted(folder: Path, audit: str) -> None:

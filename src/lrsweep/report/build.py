@@ -31,8 +31,9 @@ from lrsweep.storage import files
 RATES_NOTE = (
     "*Loses*: how much lower the mean test accuracy is than the best rate's, in percentage points, with its simultaneous 95% "
     "interval. *Class*: good if shown to lose less than δ, worse if shown to lose more or if a run did not learn. A rate that "
-    "*varies too much* between seeds is not chosen as the best. Accuracies and epochs are means over the seeds, ± half of their "
-    "own 95% interval. Seconds are of runs that had the machine to themselves, scaled to the mean epochs of all runs."
+    "*varies too much* between seeds is not chosen as the best, so its loss may be below 0. Accuracies and epochs are means over "
+    "the seeds, ± half of their own 95% interval. Seconds are of runs that had the machine to themselves, scaled to the mean "
+    "epochs of all runs."
 )
 
 

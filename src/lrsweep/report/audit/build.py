@@ -104,9 +104,9 @@ def _arms(folder: Path, study: Study) -> str:
 
 def _sizes(runs: pd.DataFrame) -> str:
     first = runs.iloc[0]
-    patience = str(first["training.patience"])
-    length = say("patience {patience}", patience=patience)
-    if patience == "null":
+    patiences = [*dict.fromkeys(runs["training.patience"].astype(str))]
+    length = say("patience {patience}", patience=say(" and ").join(patiences))
+    if patiences == ["null"]:
         length = say("{epochs} epochs", epochs=first["training.max_epochs"])
     return say(
         "{train:,} training, {valid:,} validation, {test:,} test images; {length}",

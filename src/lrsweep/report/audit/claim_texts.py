@@ -144,7 +144,7 @@ def to_settle(one: Judged, level: float) -> str:
     """For an open claim: the planned seeds, what they can decide, how many runs that takes, and the command."""
     assert one.result is not None
     test = one.result.test
-    seeds = say("Planned: {seeds}", seeds=_num_seeds(test, test.num_planned))
+    seeds = say("Plan: {seeds}", seeds=_num_seeds(test, test.num_planned))
     plan = f"{seeds}{_can_show(test, level)}"
     if num := num_planned_runs(test.commands):  # none if range tests decide
         plan += f"; {say('at most {num:,} runs in all', num=num)}"

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from lrsweep.analysis.study import NoSuchRuns, Study
-from lrsweep.analysis.summary import half_interval, summarise
+from lrsweep.analysis.summary import chance, half_interval, summarise
 from lrsweep.report.texts.language import say
 from lrsweep.report.texts.markdown_tables import markdown_table
 from lrsweep.report.texts.wording import escaped, lr_text, number, percent
@@ -21,10 +21,13 @@ _SCORES = {
 def fresh_table(study: Study) -> str:
     """One row per arm and rate, the highest test accuracy first."""
     scores = {name: title for name, title in _SCORES.items() if name in study.runs and study.runs[name].notna().any()}
+    has_diverged = study.measured["status"] == "diverged"  # counts as guessing if it has no score
+    guesses = study.measured[list(scores)].fillna(chance(study.runs))
+    measured = study.measured.assign(**study.measured[list(scores)].mask(has_diverged, guesses))
     rows = []
-    for _, row in summarise(study.measured).iterrows():
+    for _, row in summarise(measured).iterrows():
         arm, lr = row["arm"], row["lr"]
-        runs = study.measured[(study.measured["arm"] == arm) & (study.measured["lr"] == lr)]
+        runs = measured[(measured["arm"] == arm) & (measured["lr"] == lr)]
         cells = [escaped(study.called(arm)), f"{lr_text(lr)}{_remark(study, arm, lr)}"]
         cells += [*(_mean_text(runs[name]) for name in scores), *_sizes(row)]
         rows.append((row["test_mean"], cells))

@@ -54,8 +54,8 @@ def method_section(audit: Audit) -> str:
             "their low accuracy. Failures that are too rare to happen on these seeds cannot be excluded."
         ),
         say(
-            "**One failed run hides nothing.** In the deciding tests of schedules, of layer-wise rates and of the best "
-            "optimizer, the lower end of an interval counts a difference of more than 2 points on one seed as 2 points. The "
+            "**A failed run counts as 2 points at most.** In the deciding tests of schedules, of layer-wise rates and of the "
+            "best optimizer, the lower end of an interval counts a difference of more than 2 points on one seed as 2 points. The "
             "upper end counts a difference below -2 points as -2 points. Otherwise one failed run of a rival would make the "
             "interval so wide that it shows nothing. Both ends stay valid, because this lowers the mean at the lower end and "
             "raises it at the upper end."

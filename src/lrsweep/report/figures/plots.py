@@ -161,7 +161,9 @@ def plot_price(study: Best, headline: Best, ax: Axes) -> Axes:
     chosen_lr = float((headline.trade_off.row if headline.trade_off else headline.best)["lr"])
     by_class = [rows[(rows["verdict"] == verdict) & (rows["lr"] != chosen_lr)] for verdict in CLASSES]
     shown = pd.concat([headline.rows[headline.rows["lr"] == chosen_lr], *by_class, others])
-    log_limits(shown["epochs_mean"].clip(lower=1).tolist(), ax.set_xlim)
+    epochs = shown["epochs_mean"].clip(lower=1).tolist()
+    left = max(float((rows["epochs_mean"] - _half_bars(rows, "epochs")[0]).min()), 0.8 * min(epochs))  # not a bar of a few seeds
+    log_limits([left, *epochs], ax.set_xlim)
     errors = _error(shown["test_mean"])
     log_limits([max(errors.min() - headline.delta / 2, errors.min() / 2), errors.max() + headline.delta / 2], ax.set_ylim)
     ax.set_xscale("log")

@@ -24,7 +24,8 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
             say("Test error against the learning rate ({arm}, {seeds})", arm=arm, seeds=seeds),
             say(
                 "Lower is better. Both axes are logarithmic, and every run is a point. Runs at the upper edge learned nothing or "
-                "diverged: their errors are larger than the axis."
+                "diverged: their errors are larger than the axis.{star}",
+                star="" if headline is study else say(" The star is the mean of the fresh seeds."),
             ),
             lambda ax: plots.plot_error(runs, study, headline, main.edges, ax),
         ),
@@ -81,13 +82,16 @@ def shortfall_figure(name: str, found: Findings) -> Figure:
     """The main figure of an arm."""
     best = found.headline
     bars = say("; bars: 95%, simultaneous") if best.rows["shortfall_low"].notna().any() else ""
+    hollow = say("A hollow mark has no interval: not every seed learned, or there are too few seeds. ")
+    grey = say("A grey mark is the rate's loss on the study's own {own}. ", own=seeds_text(found.best.num_seeds))
     return Figure(
         name,
         say("What each learning rate loses ({arm}, {seeds}{bars})", arm=best.arm, seeds=_seeds(found), bars=bars),
         say(
             "A rate is good if its whole bar lies below δ, the smallest difference that matters, worse if it lies above δ, and "
-            "undecided otherwise. A hollow mark has no interval: not every seed learned, or there are too few seeds. The axis is "
-            "linear up to {linear:g} points.",
+            "undecided otherwise. {hollow}{grey}The axis is linear up to {linear:g} points.",
+            hollow=hollow if best.rows["shortfall_low"].isna().any() else "",
+            grey="" if best is found.best else grey,
             linear=best.delta * 250,
         ),
         lambda ax: plots.plot_shortfall(found.best, best, found.edges, ax),
