@@ -34,12 +34,12 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
     )
     reading = say(
         "One test decides each claim. It measures an effect; above zero, or above ×1, the effect is on the claim's side; a "
-        "*loss* counts against it. Its "
-        "interval is in brackets. The intervals of the {num} deciding tests hold together with a probability of "
-        "{probability:.0%}; the two blanks of document 003 have intervals of their own ([how it was judged](#{method})). Limits "
-        "of a verdict are in italics. A *decade* of learning rate is a factor of ten. A run has *learned* if its validation "
-        "accuracy is above chance. The *edge of learning* is the lowest or the highest rate at which a seed learns, averaged "
-        "over the seeds (as a logarithm). The word *base* stands for the defaults of all settings that a test compares.",
+        "*loss* or a *fall of the loss* counts against it. Its interval is in brackets. The intervals of the {num} deciding "
+        "tests hold together with a probability of {probability:.0%}; the two blanks of document 003 have intervals of their "
+        "own ([how it was judged](#{method})). Limits of a verdict are in italics. A *decade* of learning rate is a factor of "
+        "ten. A run has *learned* if its validation accuracy is above chance. The *edge of learning* is the lowest or the "
+        "highest rate at which a seed learns, averaged over the seeds (as a logarithm). The word *base* stands for the "
+        "defaults of all settings that a test compares.",
         num=audit.num_tests,
         probability=1 - LEVEL,
         method=anchor(say("How it was judged")),
