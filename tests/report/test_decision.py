@@ -93,8 +93,15 @@ def test_the_good_rate_that_loses_the_least_is_named_only_if_it_is_another_one()
 
 def test_if_nothing_learned_no_rate_is_named() -> None:
     best = best_of(**NO_GOOD_RATE)
-    nothing = replace(FOUND, best=replace(best, rows=best.rows.assign(num_learned=0)))
-    assert english(nothing)[0] == "No rate, because no run learned."
+    unknown = dict.fromkeys(("shortfall", "shortfall_low", "shortfall_high"), math.nan)
+    rows = best.rows.assign(num_learned=0, epochs_mean=1.0, **unknown)
+    nothing = replace(FOUND, best=replace(best, rows=rows, best=rows.iloc[0]), edges=Edges(None, None))
+    assert english(nothing)[:3] == [
+        "No rate, because no run learned.",
+        "Not known: no rate learned on every seed.",
+        "4 seeds.",
+    ]
+    assert english(nothing)[3].startswith("1 epoch")
     assert decision_ko(nothing)[0][1] == "고를 수 없다. 학습에 성공한 실행이 하나도 없다."
 
 

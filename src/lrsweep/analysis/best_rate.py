@@ -53,6 +53,11 @@ class Best:
     def undecided(self) -> pd.DataFrame:
         return self.rows[self.rows["verdict"] == "undecided"]
 
+    @property
+    def has_intervals(self) -> bool:
+        """Of the shortfalls: they hold for all rates at once."""
+        return len(self.rows) > 1 and bool(self.rows["shortfall_low"].notna().any())
+
     def stretches(self, verdict: Verdict) -> list[tuple[float, float]]:
         """The lowest and the highest rate of each unbroken stretch of rates with this verdict.
 

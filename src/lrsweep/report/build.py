@@ -22,7 +22,7 @@ from lrsweep.report.range_test import finder_figure
 from lrsweep.report.texts import markdown_tables
 from lrsweep.report.texts.answer_box import name_for_readers, title, title_and_answer, what_ran_section
 from lrsweep.report.texts.commands import rerun_commands
-from lrsweep.report.texts.conclusions_en import conclusions_en
+from lrsweep.report.texts.conclusions_en import conclusions_en, explained
 from lrsweep.report.texts.conclusions_ko import conclusions_ko
 from lrsweep.report.texts.language import LANGUAGES, Language, file_name, is_korean, language, markdown_file, say
 from lrsweep.report.texts.wording import code_block, counted, escaped, fold, seeds_text
@@ -94,8 +94,9 @@ def _network_part(folder: Path) -> list[str]:
 
 
 def _about(found: Findings) -> list[str]:
-    about = say("*The document* is the text that designed this experiment; 5-2 and 5-3 are its sections")
-    return [f"{about}."] if found.is_documents else []
+    sections = say("5-2 and 5-3 are its sections") if any(explained(found)) else say("5-2 is its section on results")
+    about = say("*The document* is the text that designed this experiment; {sections}.", sections=sections)
+    return [about] if found.is_documents else []
 
 
 def _conclusions(found: Findings) -> str:

@@ -101,7 +101,7 @@ def evidence_en(found: Findings) -> str:
     if found.headline is not found.best:
         fresh = counted(best.num_seeds, "fresh seed")
         seeds = f"{fresh}, which were not used to choose the {len(best.rows)} rates that ran on them"
-    if best.num_seeds < MIN_SEEDS or len(best.rows) < 2:
+    if not best.has_intervals:
         return seeds
     return f"{seeds}; the 95% intervals are paired by seed and hold for all {len(best.rows)} rates at once"
 

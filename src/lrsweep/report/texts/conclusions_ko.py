@@ -94,7 +94,7 @@ def _evidence(found: Findings) -> str:
         seeds = (
             f"학습률을 고르는 데 쓰지 않은 새 시드 {best.num_seeds}개로, 학습률 {len(best.rows)}개를 다시 실험하여 얻은 것이다"
         )
-    if best.num_seeds < MIN_SEEDS or len(best.rows) < 2:
+    if not best.has_intervals:
         return seeds
     return f"{seeds}. 구간은 시드별로 짝지어 비교한 95% 구간이며, 학습률 {len(best.rows)}개에 동시에 성립한다"
 

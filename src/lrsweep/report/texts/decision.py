@@ -13,7 +13,7 @@ from lrsweep.analysis.confirmation import disagreement
 from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.rates import decimal_rate
-from lrsweep.analysis.shortfall import MIN_SEEDS, Verdict
+from lrsweep.analysis.shortfall import Verdict
 from lrsweep.report.texts.conclusions_en import caution_en, disagreement_en
 from lrsweep.report.texts.conclusions_ko import caution_ko
 from lrsweep.report.texts.language import is_korean
@@ -141,7 +141,8 @@ def _neighbours_en(best: Best, edges: Edges) -> str:
     ]
     if outside := _outside(edges, "above {}", "below {}"):
         parts.append(f"By estimate, at least half of all seeds fail to learn {' and '.join(outside)}.")
-    return " ".join(parts) or "Not known: no other rate ran."
+    why = "no other rate ran" if len(best.rows) == 1 else "no rate learned on every seed"
+    return " ".join(parts) or f"Not known: {why}."
 
 
 def _neighbours_ko(best: Best, edges: Edges) -> str:
@@ -152,7 +153,8 @@ def _neighbours_ko(best: Best, edges: Edges) -> str:
     ]
     if outside := _outside(edges, "{}보다 클 때", "{}보다 작을 때"):
         parts.append(f"{'와 '.join(outside)}는 전체 시드의 절반 이상이 학습에 실패하는 것으로 추정된다.")
-    return " ".join(parts) or "알 수 없다. 다른 학습률을 실험하지 않았다."
+    why = "다른 학습률을 실험하지 않았다" if len(best.rows) == 1 else "모든 시드에서 학습된 학습률이 없다"
+    return " ".join(parts) or f"알 수 없다. {why}."
 
 
 def _outside(edges: Edges, above: str, below: str) -> list[str]:
@@ -178,7 +180,7 @@ def _certainty_en(found: Findings) -> str:
         text = f"{counted(best.num_seeds, 'fresh seed')}, which were not used to choose the rate"
     else:
         text = seeds_text(best.num_seeds).capitalize()
-    if best.num_seeds >= MIN_SEEDS and len(best.rows) > 1:
+    if best.has_intervals:
         text += f". The 95% intervals of the losses hold for all {len(best.rows)} rates at once"
     if found.confirmation is not None and found.headline is found.best:
         row = _at_best_rate(found.best, found.confirmation)
@@ -195,7 +197,7 @@ def _certainty_ko(found: Findings) -> str:
         text = f"학습률을 고르는 데 쓰지 않은 새 시드 {best.num_seeds}개로 확인했다."
     else:
         text = f"시드 {best.num_seeds}개로 얻은 결과이다."
-    if best.num_seeds >= MIN_SEEDS and len(best.rows) > 1:
+    if best.has_intervals:
         text += f" 정확도 손실의 95% 구간은 학습률 {len(best.rows)}개에 동시에 성립한다."
     if found.confirmation is not None and found.headline is found.best:
         row = _at_best_rate(found.best, found.confirmation)
@@ -209,7 +211,7 @@ def _certainty_ko(found: Findings) -> str:
 
 
 def _time_en(row: pd.Series) -> str:
-    text = f"{row['epochs_mean']:.0f} epochs{_between(row, 'epochs', 'to')}"
+    text = f"{counted(round(row['epochs_mean']), 'epoch')}{_between(row, 'epochs', 'to')}"
     if row["num_timed"]:
         timed = counted(row["num_timed"], "run")
         text += f", or {seconds_text(row['seconds_mean'])} s if nothing else runs on the machine (timed on {timed})"
