@@ -201,7 +201,7 @@ def test_an_undecided_claim_says_how_many_seeds_would_probably_decide_it(tmp_pat
     section = claim_part(build_audit(tmp_path).read_text(encoding="utf-8"), "grow-batch")
     assert re.search(
         r"points \[-.*\]; 8 runs, 4 fresh seeds .* About \d+ seeds would probably decide it: if the estimates "
-        r"are right, the verdict would be “[A-Z][a-z ]+”\.",
+        r"are right, the verdict would most likely be “[A-Z][a-z ]+”\.",
         section,
     )
 
@@ -306,6 +306,16 @@ def test_a_diverged_fresh_run_without_a_score_counts_as_guessing(tmp_path: Path)
     study = read_study(tmp_path, "made")
     assert study
     assert "| base | 0.001 (10⁻³) | 63.33% | 63.33% | 3 | 2 of 3 |" in fresh_table(study)
+
+
+def test_an_interval_counts_only_the_runs_that_have_the_score(tmp_path: Path) -> None:
+    """Older records lack the accuracy at the last epoch."""
+    for seed, last in enumerate([0.90, 0.91, 0.92, None, None, None]):
+        store.save(tmp_path / "made", record_of(1e-3, scored(0.91) | {"last_test_accuracy": last}, seed=seed))
+    study = read_study(tmp_path, "made")
+    assert study
+    half = 4.303 * 0.01 / math.sqrt(3)  # Student's t with 2 degrees of freedom
+    assert f"| 91.00% ± {half * 100:.2f} | 6 |" in fresh_table(study)
 
 
 def test_figures_that_the_page_no_longer_shows_are_deleted(folder: Path, audit: str) -> None:

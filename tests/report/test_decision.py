@@ -23,7 +23,7 @@ def test_a_reader_learns_the_rate_its_neighbours_the_certainty_and_the_time() ->
         "Use **0.0025**: test accuracy 97.98%. It is shown to lose less than 0.2 points of test accuracy, compared with the most "
         "accurate rate. Of the 2 rates for which this is shown (0.0013 to 0.0025), it takes the fewest epochs, 17.0. "
         "0.0013 loses the least of them, "
-        "and takes 36.0 epochs. Another rate, 0.0004, may lose less or more than that; more seeds would show.",
+        "and takes 36.0 epochs. Another rate, 0.0004, may lose less or more than 0.2 points; more seeds would show.",
         "0.0013 loses 0.00 points (0.00 to 0.09). 0.01 loses 2.12 points (1.51 to 2.73). By estimate, at least half of all "
         "seeds fail to learn above 0.011 and below 5.2×10⁻⁶.",
         "4 seeds. The 95% intervals of the losses hold for all 5 rates at once.",

@@ -95,6 +95,7 @@ def test_a_korean_sentence_uses_the_fields_of_the_english_one(english: str) -> N
             ("12", "12는"),
             ("6", "6은"),
             ("study=lr", "study=lr은"),
+            ("relu, falling", "relu, falling은"),
         ),
     ],
 )
@@ -242,7 +243,7 @@ def test_the_words_in_the_figures_of_a_korean_page_are_korean(folder: Path, page
         ("20 fresh seeds", "새 시드 20개"),
         ("effect (percentage points; logarithmic beyond ±1)", "효과 (%p, ±1 밖은 로그 눈금)"),
         ("minimum/10: no suggestion", "minimum/10: 제안 없음"),
-        ("base against init=zero", "base, 비교 대상 init=zero"),
+        ("base against init=zero", "base (비교 대상: init=zero)"),
         (
             "slide, 100 steps: on 7 of 20 seeds, no suggestion lies among the rates that ran",
             "slide, 100 스텝 (시드 20개 중 7개에서는 제안된 학습률이 실험한 범위에 없음)",

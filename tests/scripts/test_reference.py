@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from reference import READMES, verdict_counts, with_blocks
+from scipy import stats
 
 from lrsweep.analysis.claims import Judged, judge_all, read_claims
 from lrsweep.analysis.evidence import Evidence, read_study, read_suggestions
@@ -192,6 +193,12 @@ def test_the_caveat_of_warm_up_is_true() -> None:
     assert -0.25 < late["upper_edge"].low < 0 < late["upper_edge"].high < 0.25
     assert late["test_accuracy"].high < 0
     runs = EVIDENCE.study("warmup_start").measured
+    warmup = pd.to_numeric(runs["schedule.warmup"]) > 0
+    above_half = runs["valid_accuracy"] > 0.5
+    assert [int(kind[side].sum()) for kind in (runs["learned"], above_half) for side in (warmup, ~warmup)] == [121, 71, 82, 70]
+    rise = above_half.groupby([runs["seed"], warmup]).mean().unstack().diff(axis="columns")[True]
+    half = stats.t.ppf(1 - judge_all(read_claims(), EVIDENCE).level / 2, len(rise) - 1) * rise.sem()
+    assert rise.mean() - half < 0 < 0.1 < rise.mean() + half
     assert set(runs["seed"]).isdisjoint({*EVIDENCE.study("warmup").runs["seed"], *EVIDENCE.study("warmup/confirm").runs["seed"]})
 
 
@@ -207,6 +214,15 @@ def test_the_caveat_of_warm_up_with_cosine_is_true() -> None:
     worse = accuracy["cosine", True] - accuracy["constant", False]
     (most,) = worse[worse > claim.test.settings["cap"]]
     assert f"one of the {len(worse)} seeds, the last epoch of the fixed rate was {most * 100:.2f} points worse" in claim.caveat
+
+
+def test_the_caveat_of_too_small_a_rate_is_true() -> None:
+    runs = EVIDENCE.study("lr").measured
+    runs = runs[runs["loss"] == "cross_entropy"]
+    best = runs.groupby("lr")["valid_accuracy"].mean().max()
+    assert best - 0.96 == pytest.approx(0.018, abs=0.0005)
+    small = runs[runs["lr"].between(0.99e-5, 1.01e-4)]
+    assert (len(small), (small["valid_accuracy"] >= best - 0.01).sum()) == (33, 3)
 
 
 def test_the_caveats_about_the_low_run_of_the_fixed_rate_are_true() -> None:

@@ -48,10 +48,10 @@ def comparison_note(has_fresh: bool) -> str:
             near=NEAR * 100,
         ),
         say(
-            "*Rate sensitivity*: by how much the mean validation loss of the rates within {decades:g} decade of the best exceeds "
-            "that of the best rate; a loss counts at most as much as before training (Wortsman et al. 2023, arXiv:2309.14322). "
-            "Smaller is less sensitive; –: the rates tried do not reach that far. It cannot compare arms with different losses, "
-            "such as double_softmax.",
+            "*Rate sensitivity*: by how much the mean validation loss (at the best epoch) of the rates within {decades:g} "
+            "decade of the best exceeds that of the best rate; a loss counts at most as much as before training (Wortsman et "
+            "al. 2023, arXiv:2309.14322). Smaller is less sensitive; –: the rates tried do not reach that far. It cannot "
+            "compare arms with different losses, such as double_softmax.",
             decades=DECADES,
         ),
         say("*Edge*: the best rate is the lowest or highest one tried, so a better one may lie beyond."),

@@ -97,7 +97,10 @@ def _study_section(folder: Path, study: Study) -> str:
 
 def _arms(folder: Path, study: Study) -> str:
     if study.tuning is not None:
-        chosen = say("*Chosen*: the arm's best rate in study={study}; it decides.", study=escaped(study.tuning.name))
+        chosen = say(
+            "*Chosen*: the arm's best rate in study={study}; it decides. ±: half of the 95% interval of this mean alone.",
+            study=escaped(study.tuning.name),
+        )
         return f"{chosen}\n\n{fresh_table(study)}"
     return comparison(folder, study, f"audit-{study.name.replace('/', '-')}")
 

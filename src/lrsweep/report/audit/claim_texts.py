@@ -30,7 +30,7 @@ _MEASURED = {  # metric or contrast → what the effect is about
     "test_accuracy": "Test accuracy: {effect}",
     **dict.fromkeys(("epochs_to_target", "epochs_to_equal"), "Epochs to the same accuracy: {effect}"),
     "late_fall": "Fall of the loss in the second half, small if runs are stuck: {effect}",
-    "learned": "Rise in the share of runs that learn: {effect}",
+    "learned": "More runs learn, as a share of all: {effect}",
     "optimum": "Best rate: {effect}",
     "usable_decades": "Range of usable rates: {effect}",
     "seconds_per_epoch": "Time of an epoch: {effect}",
@@ -205,8 +205,12 @@ def reason(one: Judged) -> str:
     if math.isnan(effect.sd):
         return say("There are too few seeds for an interval.")
     if forecast := one.forecast:
-        text = "About {num:,} seeds would probably decide it: if the estimates are right, the verdict would be “{word}”."
-        return say(text, num=forecast.num_seeds, word=say(WORDS[forecast.word][1]))
+        return say(
+            "About {num:,} seeds would probably decide it: if the estimates are right, the verdict would most likely be "
+            "“{word}”.",
+            num=forecast.num_seeds,
+            word=say(WORDS[forecast.word][1]),
+        )
     return say("Even {num:,} seeds would probably not decide it.", num=MAX_SEEDS)
 
 

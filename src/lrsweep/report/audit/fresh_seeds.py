@@ -46,7 +46,7 @@ def _remark(study: Study, arm: str, lr: float) -> str:
 
 
 def _mean_text(values: pd.Series) -> str:
-    half = half_interval(values.std(), len(values))
+    half = half_interval(values.std(), values.count())
     is_known = half < MAX_HALF  # not if there are too few values
     return percent(float(values.mean())) + (f" ± {half * 100:.2f}" if is_known else "")
 

@@ -74,7 +74,7 @@ def conclusions_ko(found: Findings) -> str:
         lines.append(
             "* 문서는 이 범위의 정확도가 낮은 것이, 정확도가 느리게 올라 최고 기록을 제때 갱신하지 못하기 때문이라고 추정한다. 실제로 "
             f"{_share(slow.num_out_of_patience, slow.num_runs)} 조기 종료되었다. {improving} 정확도가 가장 높았던 "
-            "epoch 뒤에도 검증 손실이 최저값을 갱신하였다."
+            "epoch 뒤에도 검증 손실이 최저값을 갱신했다."
             + (" 즉, 종료될 때에도 학습이 진행되고 있었다." if slow.num_still_improving else "")
         )
     return "\n".join(lines) + "\n"
@@ -221,7 +221,8 @@ def _edges(found: Findings) -> str:
         return f"학습이 되고 안 되는 경계는 실험한 범위 ({rates_text(first['lr'], last['lr'], '~')}) 밖에 있다."
     start = _edge(edges.start, "실험한 가장 작은 학습률보다 작다", first)
     end = _edge(edges.end, "실험한 가장 큰 학습률보다 크다", last)
-    return f"학습이 되는 가장 작은 학습률(전체 시드의 절반이 학습되는 것으로 추정되는 값)은 {start}. 가장 큰 학습률은 {end}."
+    text = "학습이 되고 안 되는 경계에서는 전체 시드의 절반이 학습되는 것으로 추정된다."
+    return f"{text} 아래쪽 경계는 {start}. 위쪽 경계는 {end}."
 
 
 def _edge(edge: Edge | None, beyond: str, row: pd.Series) -> str:

@@ -88,7 +88,8 @@ def _rate_en(best: Best) -> str:
             text += f" {decimal_rate(least['lr'])} loses the least of them, and takes {least['epochs_mean']:.1f} epochs."
     if num := len(best.undecided):
         others = "Another rate," if num == 1 else f"{num} other rates,"
-        text += f" {others} {_rates(best, 'undecided', 'to', ' and ')}, may lose less or more than that; more seeds would show."
+        rates = _rates(best, "undecided", "to", " and ")
+        text += f" {others} {rates}, may lose less or more than {best.delta * 100:g} points; more seeds would show."
     return text
 
 
@@ -116,7 +117,9 @@ def _rate_ko(best: Best) -> str:
         if (least := _loses_least(best))["lr"] != best.trade_off.row["lr"]:
             text += f" 그중 손실이 가장 적은 학습률은 {decimal_rate(least['lr'])}이고, epoch 수는 {least['epochs_mean']:.1f}이다."
     if num := len(best.undecided):
-        text += f" 다른 학습률 {num}개({_rates(best, 'undecided', '~', ', ')})는 손실이 그보다 큰지 작은지 아직 판단할 수 없다."
+        rates = _rates(best, "undecided", "~", ", ")
+        text += f" 다른 학습률 {num}개({rates})는 손실이 {best.delta * 100:g}%p보다 큰지 작은지 아직 판단할 수 없다. "
+        text += "시드를 늘리면 알 수 있다."
     return text
 
 
@@ -204,7 +207,7 @@ def _certainty_ko(found: Findings) -> str:
         rate, accuracy = decimal_rate(row["lr"]), percent(row["test_mean"])
         text += f" 새 시드 {found.confirmation.num_seeds}개에서 {rate}의 테스트 정확도는 {accuracy}였다."
     if found.headline is not found.best and found.edges != Edges(None, None):
-        text += f" 학습에 실패하는 범위는 본 실험의 시드 {found.best.num_seeds}개로 얻었다."
+        text += f" 학습에 실패하는 범위는 모든 학습률을 실험한 본 실험의 시드 {found.best.num_seeds}개로 구했다."
     if found.headline is not found.best and disagreement(found.best, found.headline):
         text += f" 본 실험의 시드 {found.best.num_seeds}개에서는 결과가 달랐다."
     return f"{text} {caution_ko(found)}".rstrip()

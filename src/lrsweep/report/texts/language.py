@@ -115,4 +115,4 @@ def _ending(text: str) -> int:
     if "가" <= last <= "힣":
         final = (ord(last) - ord("가")) % 28
         return _VOWEL if final == 0 else _RIEUL if final == 8 else _CONSONANT
-    return _ENDS.get(last.lower(), _VOWEL)
+    return _CONSONANT if word.lower().endswith("ng") else _ENDS.get(last.lower(), _VOWEL)
