@@ -101,7 +101,7 @@ def test_if_nothing_learned_no_rate_is_named() -> None:
         "Not known: no rate learned on every seed.",
         "4 seeds.",
     ]
-    assert english(nothing)[3].startswith("1 epoch")
+    assert english(nothing)[3].startswith("1 epoch,")
     assert decision_ko(nothing)[0][1] == "고를 수 없다. 학습에 성공한 실행이 하나도 없다."
 
 

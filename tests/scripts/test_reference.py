@@ -187,7 +187,7 @@ def test_the_caveat_of_falling_rates_is_true() -> None:
 
 
 def test_the_caveat_of_warm_up_is_true() -> None:
-    """After 10 epochs, warm-up makes no difference that matters."""
+    """After 10 epochs, warm-up does not raise the largest rate that works by what matters, and accuracy is lower with it."""
     results = [result for result in judged("warmup-stabilises").also if result.test.study == "warmup/confirm"]
     late = {str(result.test.settings.get("metric")): result.effect for result in results}
     assert -0.25 < late["upper_edge"].low < 0 < late["upper_edge"].high < 0.25
@@ -246,7 +246,8 @@ def test_the_caveats_about_long_runs_at_small_rates_are_true() -> None:
     assert late[runs.index].max() < 0.1
     at_good_rates = lr.measured["run_id"][(lr.measured["loss"] == "cross_entropy") & lr.measured["lr"].between(1.5e-3, 3.2e-3)]
     good = lr.curves[lr.curves["run_id"].isin(at_good_rates)].sort_values("epoch").groupby("run_id")["train_loss"].last()
-    assert (loss.last()[runs.index[runs["lr"] > 2e-5]].groupby(runs["lr"]).mean() < 2 * good.mean() + 0.001).all()
+    assert loss.last()[runs.index].groupby(runs["lr"]).mean().round(3).tolist() == [0.063, 0.005, 0.001]
+    assert round(good.mean(), 3) == 0.003
 
 
 def test_the_caveats_of_three_second_looks_are_true() -> None:
@@ -269,6 +270,8 @@ def test_the_caveats_of_three_second_looks_are_true() -> None:
         assert audit.level < 0.002
         return {one.claim.id: one.word for one in audit.judged if one.claim.id in claims}
 
+    assert sum("at the test twice" in claim.caveat for claim in read_claims()) == len(claims)  # the page says so
+    assert len(claims) * judge_all(read_claims(), EVIDENCE).level < 0.005
     assert words(1000, 1019) == dict.fromkeys(claims, "open")
     assert words(1020, 9999) == dict.fromkeys(claims, "holds")
     assert words(1000, 9999) == dict.fromkeys(claims, "holds") | {"layerwise": "no difference that matters"}

@@ -55,7 +55,7 @@ class Best:
 
     @property
     def has_intervals(self) -> bool:
-        """Of the shortfalls: they hold for all rates at once."""
+        """Whether the shortfalls have intervals, which hold for all rates at once."""
         return len(self.rows) > 1 and bool(self.rows["shortfall_low"].notna().any())
 
     def stretches(self, verdict: Verdict) -> list[tuple[float, float]]:

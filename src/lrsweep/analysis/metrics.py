@@ -27,7 +27,7 @@ METRICS = {  # metric → unit
     "gap": "accuracy",  # training accuracy at the scored epoch minus test accuracy
     "loss_nearby": "accuracy",  # test accuracy at the arm's best rate minus its mean within WINDOW of that rate
     **dict.fromkeys(PATIENCES, "accuracy"),  # best validation accuracy of the curve minus the best before that patience ends
-    "learned": "share",  # 1 if validation accuracy is above chance, else 0
+    "learned": "accuracy",  # 1 if validation accuracy is above chance, else 0; differences are percentage points, too
     "train_loss": "nats",  # in the last epoch
     "highest_loss": "nats",  # of a single step, in the first EARLY epochs
     "late_fall": "share",  # how much of the fall of log(training loss) came in the second half of the epochs

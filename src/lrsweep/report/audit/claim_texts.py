@@ -30,7 +30,7 @@ _MEASURED = {  # metric or contrast → what the effect is about
     "test_accuracy": "Test accuracy: {effect}",
     **dict.fromkeys(("epochs_to_target", "epochs_to_equal"), "Epochs to the same accuracy: {effect}"),
     "late_fall": "Fall of the loss in the second half, small if runs are stuck: {effect}",
-    "learned": "More runs learn, as a share of all: {effect}",
+    "learned": "Share of runs that learn: {effect}",
     "optimum": "Best rate: {effect}",
     "usable_decades": "Range of usable rates: {effect}",
     "seconds_per_epoch": "Time of an epoch: {effect}",

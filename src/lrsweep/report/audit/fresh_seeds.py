@@ -21,9 +21,9 @@ _SCORES = {
 def fresh_table(study: Study) -> str:
     """One row per arm and rate, the highest test accuracy first."""
     scores = {name: title for name, title in _SCORES.items() if name in study.runs and study.runs[name].notna().any()}
-    has_diverged = study.measured["status"] == "diverged"  # counts as guessing if it has no score
-    guesses = study.measured[list(scores)].fillna(chance(study.runs))
-    measured = study.measured.assign(**study.measured[list(scores)].mask(has_diverged, guesses))
+    measured = study.measured.copy()
+    has_diverged = measured["status"] == "diverged"  # counts as guessing if it has no score
+    measured.loc[has_diverged, list(scores)] = measured.loc[has_diverged, list(scores)].fillna(chance(study.runs))
     rows = []
     for _, row in summarise(measured).iterrows():
         arm, lr = row["arm"], row["lr"]

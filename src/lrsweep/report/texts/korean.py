@@ -278,7 +278,7 @@ KOREAN: dict[str, str] = {
     "at most {num:,} runs in all": "실행은 모두 합해 최대 {num:,}회",
     "Test accuracy: {effect}": "테스트 정확도 {effect}",
     "Epochs to the same accuracy: {effect}": "같은 정확도에 이르는 epoch 수 {effect}",
-    "More runs learn, as a share of all: {effect}": "학습되는 실행이 늘어난 정도(전체 실행 대비) {effect}",
+    "Share of runs that learn: {effect}": "학습되는 실행의 비율 {effect}",
     "Fall of the loss in the second half, small if runs are stuck: {effect}": "손실이 후반부에 줄어든 비율 (갇혔다면 작음) {effect}",
     "Best rate: {effect}": "가장 좋은 학습률 {effect}",
     "Range of usable rates: {effect}": "쓸 수 있는 학습률의 폭 {effect}",
