@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from lrsweep.analysis.findings import Analysis
     from lrsweep.cli.sweep import Data, Model, SweptStudy
 
+__version__ = "0.1.0"
+
 __all__ = ["analyse", "load_curves", "load_runs", "run_study", "stopped_at", "sweep", "write_report"]
 
 

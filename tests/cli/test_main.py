@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lrsweep import __version__
 from lrsweep.cli import execution, preparation
 from lrsweep.cli.main import options_first, with_study_mode
 from lrsweep.config import MachineConfig, RunConfig, run_id
@@ -155,6 +156,12 @@ def test_options_come_first_and_a_study_that_sweeps_names_its_mode(words: str, e
 @pytest.mark.parametrize("option", [["--cfg", "job"], ["--info", "defaults"]])
 def test_options_of_hydra_may_follow_a_study(lrsweep: Command, option: list[str]) -> None:
     assert lrsweep("study=lr", *option) == 0
+
+
+def test_the_version_is_that_of_lrsweep(lrsweep: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    lrsweep("--version")
+    assert capsys.readouterr().out.startswith(f"lrsweep {__version__}, Hydra ")
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_missing_data_prints_one_line(lrsweep: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,6 @@ OVER_RATES = ("optimum", "upper_edge", "usable_decades", "loss_nearby")  # metri
 METRICS = {  # metric → unit
     "test_accuracy": "accuracy",  # of the epoch that training.score names
     "best_test_accuracy": "accuracy",  # of the epoch with the highest validation accuracy
-    "last_test_accuracy": "accuracy",
     "valid_accuracy": "accuracy",
     "deviation": "accuracy",  # distance of a run's test accuracy from the mean over the seeds
     "imbalance": "accuracy",  # test accuracy minus balanced test accuracy, the mean over the classes
@@ -51,8 +50,8 @@ def value_per_run(study: Study, metric: str, target: Callable[[], float]) -> pd.
     match metric:
         case "valid_accuracy":
             return runs["valid_accuracy"].fillna(guessing)
-        case "best_test_accuracy" | "last_test_accuracy":
-            return _recorded(runs, metric).fillna(guessing)
+        case "best_test_accuracy":
+            return _recorded(runs, metric).mask(runs["valid_accuracy"].isna(), guessing)
         case "seconds":
             return _log10(runs["seconds"])
         case "imbalance":

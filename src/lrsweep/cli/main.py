@@ -18,6 +18,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationValidationError
 
+from lrsweep import __version__
 from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.cli.signals import Stopped, stopped_by_signals
 from lrsweep.cli.streams import write_any_text
@@ -124,6 +125,9 @@ def run_command(task: Callable[[DictConfig], Any], if_stopped: str) -> None:
     `if_stopped`; 1 if runs failed or are missing, or if a report was not written.
     """
     write_any_text()
+    if "--version" in sys.argv[1:]:
+        print(f"lrsweep {__version__}, Hydra {hydra.__version__}")
+        return
     register()
     show_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises its exceptions instead of printing them over several lines
