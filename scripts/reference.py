@@ -51,7 +51,7 @@ def verdict_counts(audit: str, chosen: Language) -> str:
     lines = re.findall(r"^\* \*\*\S+ \d+\*\* .+$", audit, flags=re.MULTILINE)
     total = sum(int(line.split("**")[1].split()[1]) for line in lines)
     opening = {
-        "en": f"The documents make {total} statements. The audit says of them:",
+        "en": f"The audit judges {total} statements of the documents:",
         "ko": f"문서의 주장 {total}개에 대한 판정이다.",
     }
     return "\n".join([opening[chosen], "", *(line.replace("](#", f"]({file}#") for line in lines)])

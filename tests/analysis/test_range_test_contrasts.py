@@ -28,8 +28,8 @@ def found(tables: dict[str, pd.DataFrame], **settings: Any) -> Any:
 def test_a_suggestion_loses_as_much_as_the_sweep_at_that_rate() -> None:
     effect = found({"find/100": given(valley=[-2.5, -2.5, -2.5, -2.5], slide=[-2.75, -2.75, -2.25, -9.0])})
     assert effect.effect == pytest.approx(0.0, abs=1e-9)
-    losses = [0.015, 0.015, 0.04]  # interpolated between two rates; a rate that is lower than all rates counts as none
-    slide = "slide, 100 steps: on 1 of 4 seeds, no suggestion lies among the rates that ran"
+    losses = [0.015, 0.015, 0.04]  # interpolated between two rates; what is lost at a rate below all of them is unknown
+    slide = "slide, 100 steps; on 1 of 4 seeds, the suggestion lies outside of the rates that ran"
     assert dict(effect.parts)[slide].effect == pytest.approx(-np.mean(losses))
 
 
@@ -41,14 +41,21 @@ def test_the_rule_and_length_that_lose_the_least_are_recommended() -> None:
     assert judge(effect, 0.002, costs_nothing=True) == "does not hold"
 
 
-def test_a_rule_that_sometimes_has_no_suggestion_says_so_and_is_not_recommended() -> None:
-    effect = found({"find/100": given(valley=[-2.5, -2.5, -2.5, math.nan], slide=[-2.4] * 4)})
-    assert [name for name, _ in effect.parts] == [
-        "valley, 100 steps: on 1 of 4 seeds, no suggestion lies among the rates that ran",
-        "slide, 100 steps",
-    ]
+@pytest.mark.parametrize(
+    ("suggestion", "note", "verdict"),
+    [
+        (math.nan, "on 1 of 4 seeds, there is no suggestion", "holds"),  # where it suggests a rate, nothing is lost
+        (-1.9, "on 1 of 4 seeds, the suggestion lies outside of the rates that ran", "open"),
+    ],
+)
+def test_a_rule_that_does_not_always_suggest_a_rate_that_ran_says_so_and_is_not_recommended(
+    suggestion: float, note: str, verdict: str
+) -> None:
+    effect = found({"find/100": given(valley=[-2.5, -2.5, -2.5, suggestion], slide=[-2.4] * 4)})
+    assert [name for name, _ in effect.parts] == [f"valley, 100 steps; {note}", "slide, 100 steps"]
+    assert note in (*effect.doubts, *effect.caveats)
     assert effect.detail.startswith("the least is lost by slide")
-    assert judge(effect, 0.002, costs_nothing=True) == "open"
+    assert judge(effect, 0.002, costs_nothing=True) == verdict
 
 
 def test_without_range_tests_nothing_was_measured() -> None:

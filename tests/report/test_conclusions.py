@@ -200,7 +200,7 @@ def test_if_the_trade_off_is_the_best_no_saving_is_claimed() -> None:
 
 def test_time_that_was_not_measured_is_not_claimed() -> None:
     texts = both(FINDINGS["no time"])
-    assert_in(texts, "Time was not measured: no run at a good rate had the machine to itself.", "시간은 재지 못했다.")
+    assert_in(texts, "The time is not known: no good rate has three runs that had the machine", "시간은 알 수 없다.")
     assert_not_in(texts, "43 s", "43초")
 
 

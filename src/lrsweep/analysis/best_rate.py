@@ -39,7 +39,7 @@ class Best:
     delta: float  # a rate is good if it is shown to lose less test accuracy than this
     best: pd.Series  # the row with the highest validation accuracy among the dependable rates
     trade_off: TradeOff | None  # the good rate with the fewest epochs; None if no rate is good
-    fastest: TradeOff | None  # the good rate with the least time; None if no rate is good, or no good rate was timed
+    fastest: TradeOff | None  # the good rate with the least time, among those with at least MIN_SEEDS timed runs; None if none
     num_seeds: int
     seeds_needed: int | None  # about how many seeds would show a rate to be good; None if one is, or this cannot be known
     doubts: tuple[Doubt, ...]
@@ -108,7 +108,7 @@ def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = No
         delta=delta,
         best=best,
         trade_off=_cheapest(measured, good, float(best["lr"]), "epochs"),
-        fastest=_cheapest(measured, good, float(best["lr"]), "seconds"),
+        fastest=_cheapest(measured, good[good["num_timed"] >= MIN_SEEDS], float(best["lr"]), "seconds"),
         num_seeds=num_seeds,
         seeds_needed=seeds_needed(accuracy_SR, compared, delta) if good.empty else None,
         doubts=tuple(doubt for doubt, holds in doubts.items() if holds),  # type: ignore[misc]  # the keys are Doubts

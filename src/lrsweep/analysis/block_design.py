@@ -97,7 +97,7 @@ class BlockDesign:
         if self.metric == "loss_nearby":
             return self._loss_nearby(arm, choice)
         if self.metric == "optimum":
-            found, text = optima(self.by_rate(arm)), Phrase("best rate")
+            found, text = optima(self.by_rate(arm)), Phrase("at the top of its curve")
         elif self.metric == "upper_edge":
             found, text = upper_edges(runs), Phrase("learns up to")
         else:

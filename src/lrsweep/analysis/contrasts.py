@@ -84,7 +84,7 @@ def difference(
     ]
     return replace(
         chosen,
-        num_runs=pd.concat([side.column.runs["run_id"] for side in sides]).nunique(),
+        num_runs=len(set().union(*map(_run_ids, weighted))),
         detail=joined(dict.fromkeys(_mean_texts(sides, metric))),
         parts=tuple(zip(names, parts, strict=True)) if len(parts) > 1 else (),
         doubts=doubts_about([side.study for side in sides], chosen.num_seeds)
@@ -140,14 +140,26 @@ def _without_idle(sides: list[_Side]) -> tuple[list[_Side], list[str]]:
     return acting, [side.name for side in sides if side.acted < ACTED]
 
 
+def _by_seed(weighted: Sequence[tuple[float, _Side]]) -> pd.Series:
+    """Σ weight × column, for the seeds that all sides have."""
+    columns = [weight * side.column.by_seed for weight, side in weighted]
+    return pd.concat(columns, axis="columns").dropna().sum(axis="columns")
+
+
+def _run_ids(weighted: Sequence[tuple[float, _Side]]) -> set[str]:
+    """The runs behind `_by_seed`."""
+    seeds = _by_seed(weighted).index
+    sides = [side.column.runs for _, side in weighted]
+    return {str(name) for runs in sides for name in runs.loc[runs["seed"].isin(seeds), "run_id"]}
+
+
 def _linear(weighted: Sequence[tuple[float, _Side]], level: float, metric: str, cap: float) -> Effect:
-    """Σ weight × column, with the interval of a mean over the seeds.
+    """The mean of `_by_seed`, with its interval.
 
     One failed run makes the spread huge, so for the lower end a seed counts as at most `cap`, and for the upper end as at least
     -`cap`. The mean of min(x, cap) is at most that of x, so both ends stay valid for the mean, which counts every seed in full.
     """
-    columns = [weight * side.column.by_seed for weight, side in weighted]
-    by_seed = pd.concat(columns, axis="columns").dropna().sum(axis="columns")
+    by_seed = _by_seed(weighted)
     lower, upper = (mean_effect(x, level, METRICS[metric]) for x in (by_seed.clip(upper=cap), by_seed.clip(lower=-cap)))
     sd = float(by_seed.clip(-cap, cap).std(ddof=1))
     return replace(lower, effect=float(by_seed.mean()), high=upper.high, sd=sd)

@@ -42,7 +42,7 @@ def blank(
     best = best_of(stored, {})
     chosen = None if answer == "range" else best.trade_off if by == "epochs" else best.fastest
     if by == "seconds" and chosen is None:
-        raise NoSuchRuns(Phrase("no good rate has a run that was timed on a machine to itself"))
+        raise NoSuchRuns(Phrase("no good rate has three runs that were timed on a machine to themselves"))
     candidates = best.rows[best.rows["dependable"]] if best.good.empty else best.good
     if candidates["shortfall_high"].isna().all():
         raise NoSuchRuns(Phrase("no rate learned on at least three seeds"))
@@ -63,14 +63,8 @@ def blank(
 def _cost_text(best: Best, chosen: TradeOff, by: str) -> Phrase:
     """How long training takes at the chosen rate, and how much that saves compared with the best rate."""
     lr, best_lr = float(chosen.row["lr"]), float(best.best["lr"])
-    num_timed = int(chosen.row["num_timed"])
-    if by == "epochs":
-        trains = "{rate} trains for {cost} epochs"
-    elif num_timed == 1:
-        trains = "{rate} trains for {cost} seconds (one run was timed)"
-    else:
-        trains = "{rate} trains for {cost} seconds ({num} runs were timed)"
-    own = Phrase(trains, rate=decimal_rate(lr), cost=f"{chosen.row[f'{by}_mean']:.0f}", num=num_timed)
+    trains = "{rate} trains for {cost} epochs" if by == "epochs" else "{rate} trains for {cost} seconds ({num} runs were timed)"
+    own = Phrase(trains, rate=decimal_rate(lr), cost=f"{chosen.row[f'{by}_mean']:.0f}", num=int(chosen.row["num_timed"]))
     if lr == best_lr:
         return Phrase("{own}, and has the highest validation accuracy too", own=own)
     if math.isnan(chosen.saved_high):  # too few seeds ran at both rates

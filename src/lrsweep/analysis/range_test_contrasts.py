@@ -67,15 +67,14 @@ def finder(
     """How much test accuracy a run at the suggested rate loses against the best rate, paired by seed.
 
     The effect is minus this loss, for one `rule` in the range test `length`. Its parts are the effects of all rules and lengths,
-    each at `level`. Accuracy is interpolated linearly between the rates of the study. A
-    suggestion below or above all of them counts as none.
+    each at `level`. Accuracy is interpolated linearly between the rates of the study. What is lost at a suggestion below or above
+    all of them is unknown, which leaves the effect in doubt. A test without a suggestion loses nothing; a caveat counts them.
     """
     stored = evidence.study(study)
     accuracy_SR = BlockDesign(stored, "test_accuracy").by_rate(stored.find_arm({}))
     exponents = np.log10(accuracy_SR.columns.to_numpy(dtype=float))
     best = int(np.abs(exponents - math.log10(evidence.best_rate(study, {}))).argmin())
     parts: dict[tuple[str, str], Effect] = {}
-    num_seeds = {}
     for name in finders:
         lr_SR = _given(evidence, name).pivot(index="seed", columns="rule", values="lr")
         seeds = lr_SR.index.intersection(accuracy_SR.index)
@@ -86,20 +85,21 @@ def finder(
                 np.interp(x, exponents, own, left=np.nan, right=np.nan) - own[best]
                 for x, own in zip(suggested, accuracy, strict=True)
             ]
-            parts[one, name] = mean_effect(pd.Series(gain, index=seeds, dtype=float).dropna(), level, "accuracy")
-            num_seeds[one, name] = len(seeds)
+            effect = mean_effect(pd.Series(gain, index=seeds, dtype=float).dropna(), level, "accuracy")
+            num_silent, num_outside = int(np.isnan(suggested).sum()), int(np.isnan(gain).sum() - np.isnan(suggested).sum())
+            silent = "on {num} of {total} seeds, there is no suggestion"
+            outside = "on {num} of {total} seeds, the suggestion lies outside of the rates that ran"
+            parts[one, name] = replace(
+                effect,
+                caveats=(Phrase(silent, num=num_silent, total=len(seeds)),) * bool(num_silent),
+                doubts=(Phrase(outside, num=num_outside, total=len(seeds)),) * bool(num_outside),
+            )
     if not parts[rule, length].num_seeds:
         lacks = "{finder}: no seed has both a suggestion and a run of {study}"
         raise NoSuchRuns(Phrase(lacks, finder=_finder_text(rule, length), study=study))
     given = [key for key, part in parts.items() if part.num_seeds]
-    complete = [key for key in given if parts[key].num_seeds == num_seeds[key]]
+    complete = [key for key in given if not (parts[key].doubts or parts[key].caveats)]
     recommended = max(complete or given, key=lambda key: parts[key].effect)
-
-    def lacking(key: tuple[str, str]) -> str:
-        num = num_seeds[key] - parts[key].num_seeds
-        text = "on {num} of {total} seeds, no suggestion lies among the rates that ran"
-        return Phrase(text, num=num, total=num_seeds[key]) if num else ""
-
     chosen, top = parts[rule, length], parts[recommended]
     half = "" if math.isnan(top.low) else f" ± {(top.high - top.effect) * 100:.2f}"
     return replace(
@@ -109,8 +109,8 @@ def finder(
             finder=_finder_text(*recommended),
             loss=f"{max(-top.effect, 0.0) * 100:.2f}{half}",
         ),
-        parts=tuple((joined(filter(None, [_finder_text(*key), lacking(key)]), by=": "), part) for key, part in parts.items()),
-        doubts=doubts_about([stored], chosen.num_seeds) + ((lacking((rule, length)),) if lacking((rule, length)) else ()),
+        parts=tuple((joined([_finder_text(*key), *part.caveats, *part.doubts]), part) for key, part in parts.items()),
+        doubts=doubts_about([stored], chosen.num_seeds) + chosen.doubts,
     )
 
 

@@ -64,8 +64,9 @@ def _markdown(folder: Path, audit: Audit, studies: Sequence[Study], documents: S
 
 def _effects_section(folder: Path, judged: Sequence[Judged]) -> str:
     reading = say(
-        "The deciding effects, by unit. The right is the claim's side. The claim holds where the whole interval is to the right "
-        "of the vertical line. The grey band shows differences that are too small to matter."
+        "The deciding effects, by unit. The right is the claim's side. The grey band shows differences that are too small to "
+        "matter. The claim holds where the whole interval is to the right of the vertical line. But if the line is in the middle "
+        "of a band that contains the whole interval, there is no difference that matters."
     )
     parts = [f"## {say('Effects at a glance')}", reading]
     for unit, rows in rows_by_unit(judged).items():

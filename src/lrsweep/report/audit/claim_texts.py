@@ -272,9 +272,9 @@ def _deciding(one: Judged, level: float, figure: str) -> list[str]:
         parts += [figure] if figure else []
         parts += [_detail(test, effect)] if effect.detail else []
         parts += _parts_table(test, effect.parts)
-    if test.because:
-        because = say("This test has its own smallest difference that matters, because {why}.", why=escaped(own(test, "because")))
-        parts.append(because)
+        if test.because:
+            size, why = size_text(test.delta_of(effect), effect.unit), escaped(own(test, "because"))
+            parts.append(say("The smallest difference that matters is {size} here, because {why}.", size=size, why=why))
     return parts
 
 

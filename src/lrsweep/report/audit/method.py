@@ -75,9 +75,10 @@ def method_section(audit: Audit) -> str:
         say(
             "**Learned, edges and ranges.** A run has learned if its validation accuracy is above that of always naming the "
             "largest class (a binomial test at 1%). A seed's edge of learning lies halfway between the last rate at which it "
-            "fails and the first at which it learns; the interval of an edge reaches at least half that step on each side. A "
-            "seed's best rate is the top of a parabola through the test accuracies near its highest one. The ends of a range of "
-            "usable rates are interpolated."
+            "fails and the first at which it learns; the interval of an edge reaches at least half that step on each side. Where "
+            "a claim asks for a best rate, it is the top of a parabola through a seed's test accuracies near the highest one, "
+            "which may lie between the rates tried. Elsewhere, an arm's best rate is the one tried with the highest mean "
+            "validation accuracy. The ends of a range of usable rates are interpolated."
         ),
         say(
             "**Epochs to the same accuracy.** If the question says “about a point”, the accuracy to reach is the highest whole "

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from lrsweep.analysis.claims import LEVEL, Audit, Document, Judged
 from lrsweep.analysis.study import Study
-from lrsweep.analysis.verdicts import Word
+from lrsweep.analysis.verdicts import DELTA, Word
 from lrsweep.report.audit.claim_texts import WORDS, anchor, caveat, claim_section, effect_of, is_measured, link_to
+from lrsweep.report.audit.effect_texts import size_text
 from lrsweep.report.texts.language import own, say
 from lrsweep.report.texts.wording import counted
 
@@ -19,9 +20,9 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
     by_word = _by_word(audit)
     num_runs = sum(len(study.measured) for study in studies)
     what = say(
-        "Five documents on learning rates make {num} statements, counting two blanks that they leave. This page tests them with "
-        "{runs} of {studies} studies. *Here* always means one small CNN on 3,000 MNIST images, or on 300 where a "
-        "claim says so; this page says nothing about other networks or data.",
+        "This page judges {num} statements of five documents on learning rates, counting two blanks that they leave, with "
+        "{runs} of {studies} studies. It does not cover every sentence of the documents. *Here* always means one small CNN on "
+        "3,000 MNIST images, or on 300 where a claim says so; this page says nothing about other networks or data.",
         num=len(audit.judged),
         runs=counted(num_runs, "run"),
         studies=len({study.name.split("/")[0] for study in studies}),
@@ -34,13 +35,15 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
     )
     reading = say(
         "One test decides each claim. It measures an effect; above zero, or above ×1, the effect is on the claim's side; a "
-        "*loss* or a *fall of the loss* counts against it. Its interval is in brackets. The intervals of the {num} deciding "
+        "*loss* or a *fall of the loss* counts against it. Its interval is in brackets. A claim that something costs no "
+        "accuracy holds if the whole interval is above -{delta}, instead of above zero. The intervals of the {num} deciding "
         "tests hold together with a probability of {probability:.0%}; the two blanks of document 003 have intervals of their "
         "own ([how it was judged](#{method})). Limits of a verdict are in italics. A *decade* of learning rate is a factor of "
         "ten. A run has *learned* if its validation accuracy is above chance. The *edge of learning* is the lowest or the "
         "highest rate at which a seed learns, averaged over the seeds (as a logarithm). The word *base* stands for the "
         "defaults of all settings that a test compares.",
         num=audit.num_tests,
+        delta=size_text(DELTA["accuracy"], "accuracy"),
         probability=1 - LEVEL,
         method=anchor(say("How it was judged")),
     )
@@ -75,7 +78,7 @@ def verdict_sections(audit: Audit, figure_of: Callable[[Judged], str]) -> list[s
 
 
 def document_sections(documents: Iterable[Document], audit: Audit) -> str:
-    """The claims in the order of the texts, each with the mark of its verdict, its effect, and what limits a decided one."""
+    """The claims in the order of the texts, each with the mark of its verdict, its effect, and what limits it."""
     by_id = {one.claim.id: one for one in audit.judged}
     marks = ", ".join(f"{mark} {say(title)}" for mark, title in WORDS.values())
     parts = [f"## {say('Document by document')}", say("The marks: {marks}.", marks=marks)]
@@ -88,5 +91,4 @@ def document_sections(documents: Iterable[Document], audit: Audit) -> str:
 
 def _line(one: Judged) -> str:
     effect = f" {effect_of(one.result.test, one.result.effect)}" if one.result and one.result.effect else ""
-    limits = "" if one.word == "open" else caveat(one)
-    return f"* {WORDS[one.word][0]} {link_to(one.claim)}{effect}{limits}"
+    return f"* {WORDS[one.word][0]} {link_to(one.claim)}{effect}{caveat(one)}"

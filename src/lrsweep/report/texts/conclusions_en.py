@@ -188,14 +188,12 @@ def trade_off_en(best: Best) -> str:
 
 def _seconds_en(best: Best, trade_off: TradeOff) -> str:
     if best.fastest is None:
-        return "Time was not measured: no run at a good rate had the machine to itself."
+        return "The time is not known: no good rate has three runs that had the machine to themselves."
     row = best.fastest.row
     subject = "It takes" if row["lr"] == trade_off.row["lr"] else f"The least time is at {lr_text(row['lr'])}:"
-    low, high = row["seconds_low"], row["seconds_high"]
-    between = "" if math.isnan(low) else f"95%: {low:.0f} to {high:.0f}; "
     return (
-        f"{subject} {seconds_text(row['seconds_mean'])} s ({between}timed on {row['num_timed']} of {row['num_measured']} runs, "
-        "those that had the machine to themselves)."
+        f"{subject} {seconds_text(row['seconds_mean'])} s (95%: {row['seconds_low']:.0f} to {row['seconds_high']:.0f}; timed on "
+        f"{row['num_timed']} of {row['num_measured']} runs, those that had the machine to themselves)."
     )
 
 

@@ -188,7 +188,7 @@ def _trade_off(best: Best) -> str:
 
 def _seconds(best: Best, trade_off: TradeOff) -> str:
     if best.fastest is None:
-        return "시간은 재지 못했다. 좋은 학습률의 실행 가운데 다른 작업의 방해를 받지 않은 것이 없다."
+        return "시간은 알 수 없다. 다른 작업의 방해를 받지 않은 실행이 세 번 이상인 좋은 학습률이 없다."
     row = best.fastest.row
     subject = (
         "수행 시간은" if row["lr"] == trade_off.row["lr"] else f"좋은 학습률 가운데 {lr_text(row['lr'])}의 수행 시간이 가장 짧아"

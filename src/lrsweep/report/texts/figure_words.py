@@ -53,9 +53,6 @@ FIGURE_WORDS = {  # if a text fits several, the first one is used
     "ratios": "배수",
     "decades of learning rate": "학습률의 decade",
     "{arm} against {other}": "{arm} (비교 대상: {other})",
-    "{finder}: on {num} of {total} seeds, no suggestion lies among the rates that ran": (
-        "{finder} (시드 {total}개 중 {num}개에서는 제안된 학습률이 실험한 범위에 없음)"
-    ),
     "{rule}, {num} steps": "{rule}, {num} 스텝",
     "{num} steps": "{num} 스텝",
     "{length}: from {low} to {high}, {width} decades": "{length}: {low} ~ {high}, {width} decade",
