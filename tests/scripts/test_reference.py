@@ -235,9 +235,21 @@ def test_the_caveat_of_too_small_a_rate_is_true() -> None:
     assert (len(small), (small < 0.96).sum(), (small >= best - 0.01).sum()) == (33, 15, 3)
 
 
+def test_the_caveat_of_the_best_optimizer_is_true() -> None:
+    ahead = {str(name).removeprefix("adamw against "): part.effect for name, part in decided("adamw-best").parts}
+    assert len(ahead) == 7
+    assert min(ahead, key=lambda name: ahead[name]) == "adam"
+
+
 def test_the_caveat_of_too_large_a_rate_is_true() -> None:
     runs = EVIDENCE.study("lr").measured
     assert set(runs["status"]) == {"ok"}
+
+
+def test_the_caveat_of_the_rate_finder_is_true() -> None:
+    suggested = EVIDENCE.suggestions("find/fresh/100").query("rule == 'valley'")["lr"]
+    assert (len(suggested), suggested.isna().sum(), (suggested > 0.0064).sum()) == (20, 1, 1)
+    assert EVIDENCE.study("lr/confirm").measured["lr"].max() > suggested.max()
 
 
 def test_the_caveat_about_where_learning_starts_is_true() -> None:

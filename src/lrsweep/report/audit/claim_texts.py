@@ -274,7 +274,7 @@ def _deciding(one: Judged, level: float, figure: str) -> list[str]:
         parts += _parts_table(test, effect.parts)
         if test.because:
             size, why = size_text(test.delta_of(effect), effect.unit), escaped(own(test, "because"))
-            parts.append(say("The smallest difference that matters is {size} here, because {why}.", size=size, why=why))
+            parts.append(say("In this test, the smallest difference that matters is {size}, because {why}.", size=size, why=why))
     return parts
 
 
