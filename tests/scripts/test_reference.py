@@ -226,13 +226,16 @@ def test_the_caveat_of_warm_up_with_cosine_is_true() -> None:
     assert f"one of the {len(worse)} seeds, the last epoch of the fixed rate was {most * 100:.2f} points worse" in claim.caveat
 
 
-def test_the_caveat_of_too_small_a_rate_is_true() -> None:
+def test_the_caveat_of_too_small_a_rate_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = EVIDENCE.study("lr").measured
     runs = runs[runs["loss"] == "cross_entropy"]
     best = runs.groupby("lr")["valid_accuracy"].mean().max()
     assert best - 0.96 == pytest.approx(0.018, abs=0.0005)
     small = runs[runs["lr"].between(0.99e-5, 1.01e-4)]["valid_accuracy"]
-    assert (len(small), (small < 0.96).sum(), (small >= best - 0.01).sum()) == (33, 15, 3)
+    assert (len(small), (small < 0.96).sum(), (small >= best - 0.01).sum()) == (44, 21, 5)
+    monkeypatch.setattr("lrsweep.analysis.block_design.target_below", lambda accuracy: accuracy - 0.01)
+    effect = decided("too-small-is-slow")
+    assert [f"{10**end:.2g}" for end in (effect.effect, effect.low, effect.high)] == ["20", "6.9", "55"]
 
 
 def test_the_caveat_of_the_best_optimizer_is_true() -> None:
