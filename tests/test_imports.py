@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "tracking": "config records storage",
     "analysis": "config records storage training.schedules",
     "report": "config records storage analysis",
-    "cli": "config records data storage training fused tracking analysis report",
+    "cli": "config records data storage training fused tracking analysis report __version__",
     "hydra_plugins": "config records data storage training fused tracking cli",
 }
 
