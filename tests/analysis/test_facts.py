@@ -59,7 +59,7 @@ def test_a_saving_of_few_runs_has_no_interval(timed: list[int], saved: str) -> N
 def test_two_timed_runs_do_not_say_which_rate_is_the_fastest() -> None:
     study = study_of(2e-4)
     study.runs["seconds"] = study.runs["epochs"].astype(float).where(study.runs["seed"].isin([0, 1]))
-    with pytest.raises(NoSuchRuns, match="no good rate has three runs that were timed"):
+    with pytest.raises(NoSuchRuns, match="no good rate has three timed runs"):
         blank(evidence_of(study), 0.001, study="made", answer="trade-off", by="seconds")
 
 

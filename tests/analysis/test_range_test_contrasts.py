@@ -58,6 +58,15 @@ def test_a_rule_that_does_not_always_suggest_a_rate_that_ran_says_so_and_is_not_
     assert judge(effect, 0.002, costs_nothing=True) == verdict
 
 
+def test_a_rule_that_suggests_a_rate_on_fewer_than_half_of_the_seeds_decides_nothing() -> None:
+    study = make_study(np.array([0.95, 0.98, 0.90]) + np.zeros((8, 1, 1)))
+    for num_silent, verdict in ((4, "holds"), (5, "open")):
+        tables = {"find/100": given(valley=[-2.5] * (8 - num_silent) + [math.nan] * num_silent)}
+        settings = {"study": "made", "finders": ["find/100"], "rules": ["valley"], "rule": "valley", "length": "find/100"}
+        effect = finder(evidence_of(study, suggestions=tables), 0.05, **settings)  # type: ignore[arg-type]
+        assert judge(effect, 0.002, costs_nothing=True) == verdict
+
+
 def test_without_range_tests_nothing_was_measured() -> None:
     with pytest.raises(NoSuchRuns, match="not measured yet"):
         found({}, finders=["find/100"])

@@ -39,7 +39,7 @@ class Best:
     delta: float  # a rate is good if it is shown to lose less test accuracy than this
     best: pd.Series  # the row with the highest validation accuracy among the dependable rates
     trade_off: TradeOff | None  # the good rate with the fewest epochs; None if no rate is good
-    fastest: TradeOff | None  # the good rate with the least time, among those with at least MIN_SEEDS timed runs; None if none
+    fastest: TradeOff | None  # the good rate with the least time, of those with MIN_SEEDS timed runs or more; None if no rate is
     num_seeds: int
     seeds_needed: int | None  # about how many seeds would show a rate to be good; None if one is, or this cannot be known
     doubts: tuple[Doubt, ...]

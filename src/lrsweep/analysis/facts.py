@@ -42,7 +42,7 @@ def blank(
     best = best_of(stored, {})
     chosen = None if answer == "range" else best.trade_off if by == "epochs" else best.fastest
     if by == "seconds" and chosen is None:
-        raise NoSuchRuns(Phrase("no good rate has three runs that were timed on a machine to themselves"))
+        raise NoSuchRuns(Phrase("no good rate has three timed runs that had the machine to themselves"))
     candidates = best.rows[best.rows["dependable"]] if best.good.empty else best.good
     if candidates["shortfall_high"].isna().all():
         raise NoSuchRuns(Phrase("no rate learned on at least three seeds"))

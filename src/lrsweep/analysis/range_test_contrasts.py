@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.block_design import BlockDesign
+from lrsweep.analysis.contrasts import ACTED
 from lrsweep.analysis.edges import learning_edges
 from lrsweep.analysis.evidence import Evidence, doubts_about
 from lrsweep.analysis.phrases import Phrase, joined
@@ -66,9 +67,10 @@ def finder(
 ) -> Effect:
     """How much test accuracy a run at the suggested rate loses against the best rate, paired by seed.
 
-    The effect is minus this loss, for one `rule` in the range test `length`. Its parts are the effects of all rules and lengths,
-    each at `level`. Accuracy is interpolated linearly between the rates of the study. What is lost at a suggestion below or above
-    all of them is unknown, which leaves the effect in doubt. A test without a suggestion loses nothing; a caveat counts them.
+    The effect is minus this loss, for one `rule` in the range test `length`. Its parts are the effects of all rules and
+    lengths, each at `level`. Accuracy is interpolated linearly between the rates of the study. What is lost at a suggestion
+    below or above all of them is unknown, which leaves the effect in doubt. Seeds without a suggestion are left out, and a
+    caveat counts them; if there is a suggestion on fewer than ACTED of the seeds, the effect is in doubt too.
     """
     stored = evidence.study(study)
     accuracy_SR = BlockDesign(stored, "test_accuracy").by_rate(stored.find_arm({}))
@@ -86,14 +88,16 @@ def finder(
                 for x, own in zip(suggested, accuracy, strict=True)
             ]
             effect = mean_effect(pd.Series(gain, index=seeds, dtype=float).dropna(), level, "accuracy")
-            num_silent, num_outside = int(np.isnan(suggested).sum()), int(np.isnan(gain).sum() - np.isnan(suggested).sum())
-            silent = "on {num} of {total} seeds, there is no suggestion"
-            outside = "on {num} of {total} seeds, the suggestion lies outside of the rates that ran"
-            parts[one, name] = replace(
-                effect,
-                caveats=(Phrase(silent, num=num_silent, total=len(seeds)),) * bool(num_silent),
-                doubts=(Phrase(outside, num=num_outside, total=len(seeds)),) * bool(num_outside),
-            )
+            num_silent = int(np.isnan(suggested).sum())
+            num_outside = int(np.isnan(gain).sum()) - num_silent
+            no_suggestion = "on {num} of {total} seeds, there is no suggestion"
+            not_run = "on {num} of {total} seeds, the suggestion lies outside of the rates that ran"
+            silent = (Phrase(no_suggestion, num=num_silent, total=len(seeds)),) * bool(num_silent)
+            outside = (Phrase(not_run, num=num_outside, total=len(seeds)),) * bool(num_outside)
+            if num_silent > (1 - ACTED) * len(seeds):
+                parts[one, name] = replace(effect, doubts=silent + outside)
+            else:
+                parts[one, name] = replace(effect, caveats=silent, doubts=outside)
     if not parts[rule, length].num_seeds:
         lacks = "{finder}: no seed has both a suggestion and a run of {study}"
         raise NoSuchRuns(Phrase(lacks, finder=_finder_text(rule, length), study=study))

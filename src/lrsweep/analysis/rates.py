@@ -6,7 +6,7 @@ _SUPERSCRIPT = str.maketrans("-.0123456789", "⁻·⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def decimal_rate(lr: float, digits: int = 2) -> str:
-    """With so many digits: 0.0025, but 5.2×10⁻⁶, and 10⁻⁶. An unknown rate is a dash."""
+    """With `digits` digits; with two: 0.0025, but 5.2×10⁻⁶, and 10⁻⁶. An unknown rate is a dash."""
     if not math.isfinite(lr):
         return "–"
     if lr >= 1e-4:

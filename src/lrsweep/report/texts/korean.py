@@ -376,7 +376,7 @@ KOREAN: dict[str, str] = {
     "no seed has {metric} on both sides": "양쪽에 모두 {metric:이/가} 있는 시드가 없다",
     "only one value of {setting}": "{setting}의 값이 하나뿐이다",
     "no rates on both sides of the edge of learning": "학습이 되고 안 되는 경계의 양쪽에 학습률이 있지 않다",
-    "no good rate has three runs that were timed on a machine to themselves": "다른 작업의 방해를 받지 않은 실행이 세 번 이상인 좋은 학습률이 없다",
+    "no good rate has three timed runs that had the machine to themselves": "다른 작업의 방해를 받지 않은 실행이 세 번 이상인 좋은 학습률이 없다",
     "no rate learned on at least three seeds": "시드 3개 이상에서 학습된 학습률이 없다",
     "no class counts of the test images": "테스트 이미지의 클래스별 수가 없다",
     "{length}: no seed has both suggestions": "{length}: 두 제안이 모두 있는 시드가 없다",
