@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from at_work import DATA, num_lost
+from at_work import DATA, num_lost, until
 from slurm import Slurm, has_slurm, slurm
 
 from hydra_plugins.lrsweep_launchers import _core, _fused, _pool, _remote, _slurm_queue, _submitit, _submitit_job
@@ -55,6 +55,7 @@ def test_jobs_of_several_runs_give_the_records_of_the_pool(
     assert out.count("4 expected: 4 ok, 0 diverged, 0 failed, 0 missing") == 2
     assert num_lost(tmp_path / "results" / "lr", tmp_path / "pool" / "lr") == 0
     assert {record.environment["workers"] for record in store.read(tmp_path / "results" / "lr")} == {1}
+    until(lambda: not cluster.active())  # a job has its result shortly before it ends
     assert list(cluster.states().values()) == ["COMPLETED", "COMPLETED"]
     assert len({job.split("_")[0] for job in cluster.states()}) == 1
 
