@@ -45,7 +45,7 @@ def plan_fresh_runs(study: Study, decades: float, also: Iterable[Mapping[str, An
             left_out.append(str(missing))
             continue
         rates[arm] = sorted({*rates.get(arm, []), 10 ** float(settings["at"])})
-    return FreshRuns(rates, left_out, at_edge)
+    return FreshRuns(rates, list(dict.fromkeys(left_out)), at_edge)
 
 
 def _edge_text(arm: str, choice: Choice) -> str:
