@@ -602,7 +602,7 @@ def test_a_tracker_shows_the_runs_of_a_sweep(folder: Path) -> None:
     assert list((folder / "results").rglob(f"tensorboard/**/*{name}*"))
 
 
-THREADS = """
+SETTINGS = """
 import numpy as np
 import torch
 
@@ -616,14 +616,15 @@ settings = ["training.max_epochs=1", "machine.threads=2", "machine.device=cpu"]
 swept = lrsweep.sweep(*settings, model="cnn", data=(images, labels), lrs=[1e-3, 1e-2], seeds=1, workers=2)
 print(swept.runs["status"].tolist(), swept.runs["threads"].tolist())
 torch.set_num_threads(3)
+torch.backends.cuda.matmul.allow_tf32 = True
 lrsweep.sweep(*settings, model="cnn", data=(images, labels), lrs=[1e-3], seeds=2, workers=1)
-print(torch.get_num_threads())
+print(torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32)
 """
 
 
-def test_two_workers_train_with_two_threads_each_and_the_caller_keeps_its_own(folder: Path) -> None:
-    code, out, error = finish(start(folder, program=("-c", THREADS)), seconds=120)
-    assert (code, out) == (0, "['ok', 'ok'] [2, 2]\n3\n"), error
+def test_two_workers_train_with_two_threads_each_and_the_caller_keeps_its_settings(folder: Path) -> None:
+    code, out, error = finish(start(folder, program=("-c", SETTINGS)), seconds=120)
+    assert (code, out) == (0, "['ok', 'ok'] [2, 2]\n3 True\n"), error
 
 
 def test_several_workers_are_refused_where_there_is_a_gpu(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

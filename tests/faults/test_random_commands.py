@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from random_commands import COMMANDS, OVERRIDES
 from small_sweep import Explore, RecordLoss
@@ -13,6 +12,7 @@ from hydra_plugins.lrsweep_launchers import _compose, _core
 from lrsweep.cli import main, single_run
 from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.config import CONF_DIR, AppConfig
+from lrsweep.training.device import same_settings_after
 
 pytestmark = [
     pytest.mark.slow,
@@ -58,9 +58,8 @@ def to_train(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[AppConfig]]:
     monkeypatch.setattr(_core, "split_by_store", split_by_store)
     monkeypatch.setattr(_core, "finish", lambda *_, **__: [])
     monkeypatch.setattr(_compose, "_MAX_JOBS", 4)  # composing more takes long
-    threads = torch.get_num_threads()
-    yield runs
-    torch.set_num_threads(threads)
+    with same_settings_after():
+        yield runs
 
 
 def test_a_random_command_succeeds_or_is_refused_in_one_line(

@@ -15,17 +15,15 @@ import torch
 
 from lrsweep.config import ConfigError, MachineConfig
 from lrsweep.training import device
-from lrsweep.training.device import describe, num_cores, prepare_device
+from lrsweep.training.device import describe, num_cores, prepare_device, same_settings_after
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
 def _restore_settings() -> Iterator[None]:
-    before = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    yield
-    torch.set_num_threads(before[0])
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[1:]
+    with same_settings_after():
+        yield
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from lrsweep.report.texts.decision import decision_en
 from lrsweep.storage import lock, store
 from lrsweep.storage.files import StoreError
 from lrsweep.tracking.tracker import Tracking
-from lrsweep.training.device import describe, num_cores, prepare_device
+from lrsweep.training.device import describe, num_cores, prepare_device, same_settings_after
 
 Model = str | type[nn.Module] | Callable[..., nn.Module]
 Data = str | Path | Sequence[Any] | Mapping[str, Any] | Callable[..., Any]
@@ -114,7 +114,6 @@ def sweep(
 ) -> SweptStudy:
     """See `lrsweep.sweep`."""
     forget_images()
-    threads = torch.get_num_threads()
     try:
         rates = [float(lr) for lr in lrs]
         numbers = [operator.index(seed) for seed in (seeds if isinstance(seeds, Iterable) else range(seeds))]
@@ -124,12 +123,12 @@ def sweep(
         _refuse_unused(override)
     words = [f"study.name={in_quotes(name)}", f"machine.results_dir={in_quotes(str(results_dir))}"]
     try:
-        return _sweep(_config(*words, *_data_words(data), *_model_words(model), *overrides), rates, numbers, workers)
+        with same_settings_after():
+            return _sweep(_config(*words, *_data_words(data), *_model_words(model), *overrides), rates, numbers, workers)
     except KeyboardInterrupt:
         print("\nStopped. Finished runs are kept. To continue, call lrsweep.sweep again.", file=sys.stderr)
         raise
     finally:
-        torch.set_num_threads(threads)  # as the caller had them
         forget_own()
 
 

@@ -6,6 +6,8 @@ import platform
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -28,6 +30,17 @@ def prepare_device(machine: MachineConfig) -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = machine.precision == "tf32"
     torch.backends.cudnn.allow_tf32 = machine.precision == "tf32"
     return torch.device(kind)
+
+
+@contextmanager
+def same_settings_after() -> Iterator[None]:
+    """Put back the settings of PyTorch that prepare_device changes: a program that calls lrsweep has its own."""
+    threads, matmul, cudnn = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
 def num_cores() -> int:
