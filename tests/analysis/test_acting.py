@@ -19,12 +19,15 @@ from lrsweep.config import ScheduleConfig
         ({"schedule.name": "cosine"}, 1.0),
         ({"schedule.name": "step", "schedule.every": 2.0}, 1.0),
         ({"schedule.name": "step", "schedule.every": 10.0}, 0.0),  # the first step would come after the last epoch
+        ({"schedule.name": "step", "schedule.every": 2.0, "schedule.warmup": 1.0}, 1.0),
+        ({"schedule.name": "step", "schedule.every": 10.0, "schedule.warmup": 1.0}, 0.0),  # only the warm-up acted
         ({"schedule.name": "multi_step", "schedule.milestones": "[2.0,3.0]"}, 1.0),
         ({"schedule.name": "multi_step", "schedule.milestones": "[18.0,25.5]"}, 0.0),
         ({"schedule.warmup": 2.0}, 1.0),
         ({"schedule.name": "grow_batch", "schedule.every": 2.0}, 1.0),
         ({"schedule.name": "grow_batch", "schedule.every": float(NUM_EPOCHS)}, 0.0),
         ({"schedule.name": "plateau", "schedule.patience": 2}, 0.0),  # the loss always falls
+        ({"schedule.name": "plateau", "schedule.patience": 2, "schedule.warmup": 1.0}, 0.0),
     ],
 )
 def test_a_schedule_acts_if_rate_or_batch_moves_within_the_run(settings: dict[str, Any], acted: float) -> None:

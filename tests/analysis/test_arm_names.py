@@ -1,5 +1,6 @@
 """The short names of a study's arms."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,20 @@ WEIGHTS = "results/pretrain/seed-{seed}.pt"
             [{"schedule.name": "plateau", "schedule.patience": 3}, {"schedule.warmup": 2.0, "training.validate_every": 2}],
             ["plateau, patience=3", "warmup=2"],
         ),
+        ([{}, {"optimizer.layers.conv1": 2.0}, {"optimizer.layers.output": 2.0}], ["base", "layers.conv1=2", "layers.output=2"]),
+        (
+            [
+                {"training.patience": 5},
+                {"training.patience": 5, "schedule.name": "plateau", "schedule.patience": 3},
+                {"training.patience": 3},
+            ],
+            ["constant", "plateau, schedule.patience=3", "training.patience=3"],
+        ),
+        ([{}, {"model.args": '{"width": 1000000000}'}], ["args={}", 'args=…width": 1000000000}']),
+        (
+            [{"model.args": '{"depth": 2, "width": 1000000}'}, {"model.args": '{"depth": 3, "width": 1000000}'}],
+            ['args={"depth": 2, "width": 1000000}', 'args={"depth": 3, "width": 1000000}'],
+        ),
     ],
     ids=[
         "a number",
@@ -37,10 +52,15 @@ WEIGHTS = "results/pretrain/seed-{seed}.pt"
         "a file of images that was moved",
         "two settings",
         "how often it was validated, beside settings that matter more",
+        "one setting for several layers",
+        "two settings of the same name",
+        "a long value",
+        "long values that differ only at the start",
     ],
 )
 def test_an_arm_is_called_by_the_settings_that_differ_from_the_defaults(settings: list[dict[str, Any]], names: list[str]) -> None:
-    study = make_study(np.full((3, 2, 2), 0.9), settings, rates=[1e-3, 1e-2])
+    study = make_study(np.full((3, len(settings), 2), 0.9), settings, rates=[1e-3, 1e-2])
     arms = list(study.runs["arm"].unique())
     assert [study.called(arm) for arm in arms] == names
-    assert all(f"={name.split('=')[1].split(',')[0]}" in arm for name, arm in zip(names, arms, strict=True) if "=" in name)
+    for name, arm in zip(names, arms, strict=True):
+        assert all(value in arm for value in re.findall("=…?([^,]+)", name))

@@ -184,6 +184,7 @@ BOUNDS: list[tuple[str, dict[str, Any], str, tuple[Any, ...], tuple[Any, ...]]] 
     ("find.low", {}, "positive and finite", (0.0, -1.0, INF, NAN), (TINY,)),
     ("find.high", {}, "finite and above find.low (1e-07)", (1e-7, INF, NAN), (1e308,)),
     ("find.spacing", {}, "one of exponential, linear", ("log",), ("linear",)),
+    ("find.against", {}, PLAIN_PATH, NOT_PLAIN, ("reference/lr",)),
     ("find.smoothing", {}, "from 0 to below 1", (-0.1, 1.0, NAN), (0.0, BELOW_1)),
     ("machine.threads", {}, "from 1 to 1024", (0, 2**63), (1, 1024)),
     ("machine.precision", {}, "one of fp32, tf32", ("bf16",), ("tf32",)),

@@ -388,7 +388,7 @@ def test_two_processes_that_load_at_once_download_only_once(
     for child in children:
         child.start()
     for child in children:
-        child.join(60)
+        child.join(180)
     assert [child.exitcode for child in children] == [0, 0]
     assert (tmp_path / "asked.txt").read_text() == "asked\n"
     assert_cache_is_good(folder)

@@ -13,10 +13,10 @@ import pytest
 from reference import READMES, verdict_counts, with_blocks
 from scipy import stats
 
-from lrsweep.analysis.claims import Judged, judge_all, read_claims
+from lrsweep.analysis.claims import CONTRASTS, LEVEL, SECONDARY_LEVEL, num_sharing_level, read_claims
 from lrsweep.analysis.evidence import Evidence, read_study, read_suggestions
 from lrsweep.analysis.study import Study
-from lrsweep.analysis.verdicts import DELTA, Effect, Word
+from lrsweep.analysis.verdicts import DELTA, Effect, Word, judge
 from lrsweep.config import GridConfig, log_grid
 from lrsweep.report.audit.build import build_audit
 from lrsweep.report.build import build
@@ -25,6 +25,8 @@ from lrsweep.storage import store
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "results" / "reference" / "lr"
 RECORDS = ("runs.jsonl.gz", "expected.json")
+CLAIMS = {claim.id: claim for claim in read_claims()}
+AT = LEVEL / num_sharing_level(CLAIMS.values())  # the level of each deciding test
 EVIDENCE = Evidence(*(functools.cache(functools.partial(read, REFERENCE.parent)) for read in (read_study, read_suggestions)))
 
 pytestmark = pytest.mark.slow
@@ -138,28 +140,20 @@ def test_a_rebuilt_audit_equals_the_committed_one(tmp_path: Path) -> None:
         assert with_english_figures(without_pictures(committed)) == with_english_figures(without_pictures(again)), name
 
 
-def verdict(claim: str, **changes: Any) -> Word:
-    """The verdict by the committed runs, with `changes` to the test that decides."""
-    claims = [replace(one, test=one.test and replace(one.test, **changes)) if one.id == claim else one for one in read_claims()]
-    return next(one.word for one in judge_all(claims, EVIDENCE).judged if one.claim.id == claim)
+def decided(claim: str, evidence: Evidence = EVIDENCE, **changes: Any) -> Effect:
+    """The effect that decides a claim, by the committed runs, with `changes` to the test."""
+    test = replace(CLAIMS[claim].test, **changes)
+    return CONTRASTS[test.contrast](evidence, AT, **test.settings)
 
 
-def judged(claim: str) -> Judged:
-    """A claim as the committed runs judge it."""
-    return next(one for one in judge_all(read_claims(), EVIDENCE).judged if one.claim.id == claim)
-
-
-def decided(claim: str) -> Effect:
-    """The effect that decides a claim, by the committed runs."""
-    one = judged(claim)
-    assert one.result is not None
-    assert one.result.effect is not None
-    return one.result.effect
+def verdict(claim: str, evidence: Evidence = EVIDENCE, **changes: Any) -> Word:
+    test, effect = replace(CLAIMS[claim].test, **changes), decided(claim, evidence, **changes)
+    return judge(effect, test.delta_of(effect), test.costs_nothing)
 
 
 def test_the_caveat_of_the_adaptive_methods_is_true() -> None:
     """It names the verdict by the usual smallest difference that matters, and that for the methods of the document."""
-    (claim,) = (claim for claim in read_claims() if claim.id == "adaptive-robust")
+    claim = CLAIMS["adaptive-robust"]
     assert claim.test is not None
     assert verdict(claim.id) == "holds"
     assert verdict(claim.id, delta=DELTA["decades"]) == "no difference that matters"
@@ -188,8 +182,10 @@ def test_the_caveat_of_falling_rates_is_true() -> None:
 
 def test_the_caveat_of_warm_up_is_true() -> None:
     """After 10 epochs, warm-up does not raise the largest rate that works by what matters, and accuracy is lower with it."""
-    results = [result for result in judged("warmup-stabilises").also if result.test.study == "warmup/confirm"]
-    late = {str(result.test.settings.get("metric")): result.effect for result in results}
+    also = [
+        (test, CONTRASTS[test.contrast](EVIDENCE, SECONDARY_LEVEL, **test.settings)) for test in CLAIMS["warmup-stabilises"].also
+    ]
+    late = {str(test.settings.get("metric")): effect for test, effect in also if test.study == "warmup/confirm"}
     assert -0.25 < late["upper_edge"].low < 0 < late["upper_edge"].high < 0.25
     assert late["test_accuracy"].high < 0
     runs = EVIDENCE.study("warmup_start").measured
@@ -199,22 +195,18 @@ def test_the_caveat_of_warm_up_is_true() -> None:
     for counted, is_decided in ((runs["learned"], True), (valid > 0.5, False), (valid > 0.9, False)):
         counts += [int(counted[side].sum()) for side in (warmup, ~warmup)]
         rise = counted.groupby([runs["seed"], warmup]).mean().unstack().diff(axis="columns")[True]
-        half = stats.t.ppf(1 - judge_all(read_claims(), EVIDENCE).level / 2, len(rise) - 1) * rise.sem()
+        half = stats.t.ppf(1 - AT / 2, len(rise) - 1) * rise.sem()
         is_open = rise.mean() - half < 0 < rise.mean() + half and max(half - rise.mean(), half + rise.mean()) > 0.1
         assert is_open != is_decided
     assert counts == [121, 71, 82, 70, 55, 64]
-    (early,) = (
-        one.effect
-        for one in judged("warmup-stabilises").also
-        if (one.test.study, one.effect.unit) == ("warmup_start", "accuracy")
-    )
+    (early,) = (effect for test, effect in also if (test.study, effect.unit) == ("warmup_start", "accuracy"))
     assert early.low > 0
     assert set(runs["seed"]).isdisjoint({*EVIDENCE.study("warmup").runs["seed"], *EVIDENCE.study("warmup/confirm").runs["seed"]})
 
 
 def test_the_caveat_of_warm_up_with_cosine_is_true() -> None:
     """It names the verdict if every seed counts in full, and the one seed that does not."""
-    (claim,) = (claim for claim in read_claims() if claim.id == "cosine-warmup-best")
+    claim = CLAIMS["cosine-warmup-best"]
     assert claim.test is not None
     assert verdict(claim.id) == "holds"
     assert verdict(claim.id, settings={**claim.test.settings, "cap": math.inf}) == "open"
@@ -305,7 +297,7 @@ def test_the_caveats_about_long_runs_at_small_rates_are_true() -> None:
     halfway = loss.apply(lambda curve: curve.iloc[len(curve) // 2])
     late = ((halfway - loss.last()) / (loss.first() - loss.last()))[runs.index].groupby(runs["seed"]).mean()
     assert late.mean() == pytest.approx(0.034, abs=0.0005)
-    assert late.mean() + stats.t.ppf(1 - judge_all(read_claims(), EVIDENCE).level / 2, len(late) - 1) * late.sem() < 0.1
+    assert late.mean() + stats.t.ppf(1 - AT / 2, len(late) - 1) * late.sem() < 0.1
     at_good_rates = lr.measured["run_id"][(lr.measured["loss"] == "cross_entropy") & lr.measured["lr"].between(1.5e-3, 3.2e-3)]
     good = lr.curves[lr.curves["run_id"].isin(at_good_rates)].sort_values("epoch").groupby("run_id")["train_loss"].last()
     assert loss.last()[runs.index].groupby(runs["lr"]).mean().round(3).tolist() == [0.063, 0.005, 0.001]
@@ -328,12 +320,11 @@ def test_the_caveats_of_three_second_looks_are_true() -> None:
                 return study
             return replace(study, runs=study.runs[study.runs["seed"].between(lowest, highest)])
 
-        audit = judge_all(read_claims(), replace(EVIDENCE, read=read))
-        assert audit.level < 0.002
-        return {one.claim.id: one.word for one in audit.judged if one.claim.id in claims}
+        return {claim: verdict(claim, replace(EVIDENCE, read=read)) for claim in claims}
 
-    assert sum("at the test twice" in claim.caveat for claim in read_claims()) == len(claims)  # the page says so
-    assert len(claims) * judge_all(read_claims(), EVIDENCE).level < 0.005
+    assert sum("at the test twice" in claim.caveat for claim in CLAIMS.values()) == len(claims)  # the page says so
+    assert AT < 0.002
+    assert len(claims) * AT < 0.005
     assert words(1000, 1019) == dict.fromkeys(claims, "open")
     assert words(1020, 9999) == dict.fromkeys(claims, "holds")
     assert words(1000, 9999) == dict.fromkeys(claims, "holds") | {"layerwise": "no difference that matters"}

@@ -138,8 +138,16 @@ def test_the_quota_of_a_container_limits_the_cores(monkeypatch: pytest.MonkeyPat
 # The commit.
 
 
+@pytest.fixture(autouse=True)
+def _no_outer_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook of git sets variables that name the repository, whatever the working directory is."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+
+
 def git(folder: Path, *arguments: str) -> None:
-    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=folder, check=True)
+    settings = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *settings, *arguments], cwd=folder, check=True)
 
 
 def test_the_commit_is_that_of_the_code_in_every_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

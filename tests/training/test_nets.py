@@ -117,5 +117,6 @@ def test_a_frozen_part_keeps_its_weights() -> None:
     before = initial_model(run.model, run.seed, CPU, data=run.data).state_dict()
     after: dict[str, torch.Tensor] = {}
     train(replace(run, training=replace(run.training, score="last")), split_of(SHAPES[0]), on_weights=after.update)
+    assert after.keys() == before.keys()
     for name, weight in after.items():
         assert torch.equal(weight, before[name]) == name.startswith("layers.1.")

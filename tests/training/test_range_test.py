@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from lrsweep.analysis.suggestions import RULES
 from lrsweep.cli import find
-from lrsweep.config import AppConfig, ConfigError, FindConfig, RunConfig, flatten, run_id
+from lrsweep.config import AppConfig, FindConfig, RunConfig, flatten, run_id
 from lrsweep.data import dataset
 from lrsweep.data.dataset import DataSet
 from lrsweep.records import RangeTest, RangeTests
@@ -52,29 +53,6 @@ def test_the_moving_average_equals_pandas(values: list[float], smoothing: float)
     average = MovingAverage(smoothing)
     expected = pd.Series(values).ewm(alpha=1 - smoothing, adjust=True).mean()
     np.testing.assert_allclose([average.after(value) for value in values], expected, rtol=1e-9, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"num_seeds": 0}, "find.num_seeds must be from 1 to 1000, got 0"),
-        ({"low": 0.0}, "find.low must be positive and finite, got 0.0"),
-        ({"low": math.inf}, "find.low must be positive and finite, got inf"),
-        ({"high": 1e-7}, "find.high must be finite and above find.low (1e-07), got 1e-07"),
-        ({"high": math.inf}, "find.high must be finite and above find.low (1e-07), got inf"),
-        ({"num_steps": 19}, "find.num_steps must be from 20 to 100000, got 19"),
-        ({"spacing": "log"}, "find.spacing must be one of exponential, linear, got 'log'"),
-        ({"smoothing": 1.0}, "find.smoothing must be from 0 to below 1, got 1.0"),
-        (
-            {"against": "../lr"},
-            "find.against must be a plain relative path, with no backslash and no part that begins with '.' or '-', got '../lr'",
-        ),
-    ],
-)
-def test_invalid_settings_are_refused(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        FindConfig(**fields)
-    assert str(error.value) == message
 
 
 def test_range_test_settings_do_not_change_the_run_id() -> None:
@@ -204,18 +182,27 @@ def test_suggestions_are_scored_against_a_sweep_with_the_same_settings(
     """The committed sweep has the default settings."""
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "lr").symlink_to(ROOT / "results" / "reference" / "lr")
-    assert lrsweep_find("find.num_steps=20", "find.num_seeds=1") == 0
+    assert lrsweep_find("find.num_steps=100", "find.num_seeds=1") == 0
     out = capsys.readouterr().out
     assert "Scored at the nearest rates of" in out
-    assert ("If in doubt, use the rate of valley." in out) != ("No suggestion:" in out)
+    assert re.search(r"^valley .* \d\.\d\d \(\d\.\d\d to \d\.\d\d\) +(good|undecided|worse)$", out, re.MULTILINE)
+
+
+def test_without_a_suggestion_nothing_is_scored(
+    lrsweep_find: Callable[..., int], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "lr").symlink_to(ROOT / "results" / "reference" / "lr")
+    assert lrsweep_find("find.num_steps=20", "find.num_seeds=1") == 0
+    out = capsys.readouterr().out
+    assert "No suggestion:" in out
+    assert "cored at the nearest rates" not in out
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["find.num_step=9"], "ConfigError: find.num_step is not a setting; did you mean find.num_steps?"),
-        (["find.num_steps=1000000000"], "ConfigError: find.num_steps must be from 20 to 100000, got 1000000000"),
-        (["find.num_seeds=1000000000"], "ConfigError: find.num_seeds must be from 1 to 1000, got 1000000000"),
         (["seed=2147483647"], "ConfigError: seed must be from 0 to 2147483647, got 2147483648"),
         (["find.high=0"], "ConfigError: find.high must be finite and above find.low (1e-07), got 0.0"),
         (

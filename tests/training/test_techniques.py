@@ -57,7 +57,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
         "schedule": ScheduleConfig(name="grow_batch", every=1.0, factor=0.5),
         "training": TrainingConfig(max_epochs=2),  # the batch grows after the first epoch
     },
-    "falling": {"optimizer": OptimizerConfig(layerwise="falling")},
+    "falling": {"optimizer": OptimizerConfig(lr=0.003, layerwise="falling")},
 }
 
 

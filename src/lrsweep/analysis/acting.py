@@ -20,6 +20,7 @@ _GROUP = "schedule."
 def share_that_acted(study: Study, runs: pd.DataFrame) -> float:
     """The share of one arm's `runs` in which the schedule changed the rate or the batch size; 1 for a fixed rate.
 
+    A warm-up counts only if there is no other schedule: a step that never came is no step, also after a warm-up.
     Reduce-on-plateau is replayed from the recorded validation losses, and all other schedules from the number of steps.
     Methods other than schedules (penalties, dropout, augmentation) act in every step.
     """
@@ -62,8 +63,10 @@ def _moves(schedule: ScheduleConfig, run: pd.Series) -> bool:
         epoch_steps=math.ceil(run["data.num_train"] / batch_size),
         num_epochs=int(run["training.max_epochs"]) if run["training.patience"] == "null" else DEFAULT_LENGTH,
     )
-    rates = [lr_at(schedule, run["lr"], step, pace) for step in range(num_epochs * pace.epoch_steps)]
-    return max(rates) > min(rates) * (1 + 1e-9)
+    warmup = {name: getattr(schedule, name) for name in ("unit", "warmup", "warmup_start", "warmup_start_lr")}
+    without = ScheduleConfig() if schedule.name == "constant" or not schedule.warmup else ScheduleConfig(**warmup)
+    steps = range(num_epochs * pace.epoch_steps)
+    return any(not math.isclose(*(lr_at(one, run["lr"], step, pace) for one in (schedule, without))) for step in steps)
 
 
 def _from_cell(cell: Any) -> Any:

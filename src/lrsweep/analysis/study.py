@@ -1,6 +1,8 @@
 """A study's tables and arms: find the arm that a claim means, name it, and choose its learning rate."""
 
 import math
+import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,7 +101,7 @@ class Study:
 
     def called(self, arm: str) -> str:
         """An arm's short name: of the settings that tell arms apart, those that differ from the defaults."""
-        return _short_name(dict(with_short_paths(self._arms[self._varying]).loc[[arm]].iloc[0]))
+        return self._names[arm]
 
     def choose(self, arm: str) -> Choice:
         """The rate with the highest mean validation accuracy among rates that learned on every seed; among all if none did.
@@ -133,6 +135,16 @@ class Study:
         return first[[name for name in DEFAULT_SETTINGS if name in first and name not in ("seed", *WITHOUT_EFFECT)]]
 
     @cached_property
+    def _names(self) -> dict[str, str]:
+        settings = with_short_paths(self._arms[self._varying]).to_dict("index")
+        fields = Counter(map(_field, self._varying))
+        for longest in (20, sys.maxsize):  # long values are cut, unless two arms would get the same name
+            names = {str(arm): _short_name(own, fields, longest) for arm, own in settings.items()}
+            if len({*names.values()}) == len(names):
+                break
+        return names
+
+    @cached_property
     def _varying(self) -> list[str]:
         """The settings that tell arms apart. How often runs were validated counts only if nothing else does."""
         varying = [str(name) for name in self._arms if (self._arms[name] != self._arms[name].iloc[0]).any()]
@@ -150,22 +162,27 @@ def _choose(runs: pd.DataFrame) -> Choice | None:
     return Choice(float(scored.index[best]), tuple(float(lr) for lr in means.index), float(scored.iloc[best]))
 
 
-def _short_name(settings: dict[str, Any]) -> str:
-    """The settings that differ from the defaults. If none does, the values of those in _BY_VALUE, or the only setting."""
+def _short_name(settings: Mapping[Any, Any], fields: Counter[str], longest: int) -> str:
+    """The settings that differ from the defaults. If none does, the values of those in _BY_VALUE, or the only setting.
+
+    A setting is named by its field, or in full if several settings have this field. A longer value than `longest` is cut.
+    """
     changed = [name for name, value in settings.items() if value != DEFAULT_SETTINGS[name]]
     names = changed or [name for name in settings if name.endswith(_BY_VALUE)]
     if not names and len(settings) == 1:
         names = [name for name, value in settings.items() if value != "null"]
-    return ", ".join(_in_words(name, settings[name]) for name in names) or "base"
+    words = []
+    for name in names:
+        value = settings[name]
+        field = _field(name) if fields[_field(name)] == 1 else name
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        short = text if len(text) <= longest else f"…{text[1 - longest :]}"
+        words.append(text if name.endswith(_BY_VALUE) else field if text == "True" else f"{field}={short}")
+    return ", ".join(words) or "base"
 
 
-def _in_words(name: str, value: object) -> str:
-    if name.endswith(_BY_VALUE):
-        return str(value)
-    field, text = name.split(".")[1], f"{value:g}" if isinstance(value, float) else str(value)
-    if text == "True":
-        return field
-    return f"{field}={text if len(text) <= 20 else '…' + text[-19:]}"
+def _field(setting: str) -> str:
+    return setting.partition(".")[2]
 
 
 def described(settings: Mapping[str, Any]) -> str:

@@ -51,8 +51,10 @@ def find_rates(app: AppConfig) -> None:
         print(f"No suggestion: with seed {tests[0].seed}, {reason_for_none(tests[0])}.")
     else:
         print("If in doubt, use the rate of valley. The cycle rates are the ends of a cyclic schedule, not rates to train at.")
-    without = f"Not scored: {against} holds no sweep of these settings (find.against)."
-    print(f"Scored at the nearest rates of {against}." if best else without)
+    if best is None:
+        print(f"Not scored: {against} holds no sweep of these settings (find.against).")
+    elif combined["shortfall"].notna().any():
+        print(f"Scored at the nearest rates of {against}.")
     print(f"Curves: {path} and {path.with_suffix('.png')}")
 
 
