@@ -94,6 +94,14 @@ def test_the_best_trade_off_is_the_good_rate_with_the_fewest_epochs(epochs: list
     assert trade_off.saved_low <= trade_off.saved <= trade_off.saved_high
 
 
+def test_of_good_rates_that_cost_the_same_the_most_accurate_is_chosen() -> None:
+    best = best_of(noisy([0.5, 0.97, 0.9795, 0.98, 0.97]))
+    assert best.trade_off is not None
+    assert best.trade_off.row["lr"] == best.best["lr"] == RATES[3]
+    assert best.good["lr"].tolist() == RATES[2:4]
+    assert best.good_cost_the_same
+
+
 def test_the_interval_of_the_saving_is_paired_by_seed() -> None:
     """Seeds differ in their epochs, but each seed saves a quarter. So the interval has no width."""
     epochs = np.outer([10, 20, 40, 80], [1, 1, 4, 3, 1])

@@ -1,6 +1,7 @@
 """Which runs are repeated on fresh seeds."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from made_runs import HALF_DECADES, study_of
@@ -32,8 +33,16 @@ def test_an_arm_may_run_at_one_more_rate(at: float, rates: list[float]) -> None:
     assert plan_fresh_runs(TWO, 0.0, [ADAM | {"at": at}]).rates["adam"] == rates
 
 
+def test_a_missing_run_does_not_hide_the_best_rate() -> None:
+    whole = study_of(adam=[[0.5, 0.9, 0.8, 0.7]] * 5)
+    is_missing = (whole.runs["seed"] == 2) & (whole.runs["lr"] == HALF_DECADES[1])
+    assert plan_fresh_runs(replace(whole, runs=whole.runs[~is_missing]), 0.0).rates == {"adam": [HALF_DECADES[1]]}
+    most_missing = (whole.runs["seed"] > 1) & (whole.runs["lr"] == HALF_DECADES[1])
+    assert plan_fresh_runs(replace(whole, runs=whole.runs[~most_missing]), 0.0).rates == {"adam": [HALF_DECADES[2]]}
+
+
 def test_an_arm_without_a_best_rate_is_left_out_with_a_reason() -> None:
     failing = study_of(adam=[[math.nan] * 4] * 2, sgd=[[0.1, 0.9, 0.3, 0.2]] * 2)
     fresh = plan_fresh_runs(failing, 0.0, [{"optimizer.name": "rmsprop", "at": -3}])
     assert fresh.rates == {"sgd": [10**-2.5]}
-    assert fresh.left_out == ["no rate of adam was scored on every seed", "no runs of optimizer.name=rmsprop in made"]
+    assert fresh.left_out == ["no run of adam was scored", "no runs of optimizer.name=rmsprop in made"]

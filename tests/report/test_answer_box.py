@@ -44,7 +44,7 @@ def test_the_section_on_what_ran_names_network_runs_cost_and_machine(one_run: li
         "* **Network and data:** a small convolutional network on MNIST (3,000 images to train, 5,000 to validate, 10,000 to "
         "test) with adamw, batch size 32, stopped after 1000 epochs, or 5 without improvement in validation accuracy",
         "* **Runs:** 1 run of 1 learning rate × 1 seed (cross_entropy): 1 ok, 0 diverged, 0 failed",
-        "* **Cost:** 3 epochs in 1 run; median 3 s of the 1 that had the machine to themselves",
+        "* **Cost:** 3 epochs in 1 run; median 3.3 s of the 1 that had the machine to themselves",
         "* **Machine:** a processor, 2 cores; commit abcdef0",
     ]
 

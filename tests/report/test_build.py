@@ -196,6 +196,14 @@ def test_the_command_writes_the_same_bytes_from_packed_records_without_torch(sma
     assert report_in(folder) == report_in(small_study)
 
 
+def test_a_failed_run_is_not_finished(tmp_path: Path) -> None:
+    store.save(tmp_path, record_of(1e-3, scored(0.9)))
+    store.save(tmp_path, record_of(1e-2, FAILED))
+    store.expect(tmp_path, [*store.load(tmp_path)["run_id"], "another"])
+    build(tmp_path, reload_seconds=60)
+    assert "1 of 3 runs are finished." in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("accuracy", [0.1, 1.0], ids=["at chance", "without an error"])
 def test_a_single_run_has_a_complete_report(tmp_path: Path, accuracy: float) -> None:
@@ -205,7 +213,9 @@ def test_a_single_run_has_a_complete_report(tmp_path: Path, accuracy: float) -> 
     text = assert_complete(tmp_path, [name for name in MAIN_FIGURES if name != "price"])
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert (
-        "* **Which rate?** Perhaps **0.001**. Only this rate ran." if has_learned else "No rate, because no run learned."
+        "* **Which rate?** Perhaps **0.001**. No other rate has a finished run."
+        if has_learned
+        else "No rate, because no run learned."
     ) in text
     assert "* **How sure is this?** One seed. **With care: " in text
     assert ("no rate learned on every seed" in text) == (not has_learned)

@@ -270,6 +270,35 @@ def test_an_edge_beyond_the_grid_is_not_an_estimate() -> None:
     assert RATES[0] == 1e-5
 
 
+def test_an_edge_is_not_known_if_few_seeds_learn_at_the_end_of_the_grid() -> None:
+    best = replace(best_of(), rows=best_of().rows.assign(num_learned=1))
+    texts = both(replace(FOUND, best=best, edges=Edges(None, None)))
+    assert_in(
+        texts,
+        "between a rate that is not known (1 of 4 runs learned at 10⁻⁵, the lowest tried) and a rate that is not known (1 of 4",
+        "실험한 가장 작은 학습률(10⁻⁵)에서도 실행 4회 중 1회가 학습되었기 때문이다",
+    )
+    assert_not_in(texts, "beyond", "밖에 있다")
+
+
+def test_good_rates_that_cost_the_same_are_not_compared_by_their_epochs() -> None:
+    rows = FOUND.best.rows.assign(epochs_mean=17.0)
+    assert FOUND.best.trade_off is not None
+    same = replace(FOUND.best.trade_off, row=rows.loc[FOUND.best.trade_off.row.name], saved=0.0, saved_low=0.0, saved_high=0.0)
+    texts = both(replace(FOUND, best=replace(FOUND.best, rows=rows, trade_off=same)))
+    assert_in(texts, "of the good rates, which all take as many epochs, the one with the highest", "epoch 수는 모두 같고")
+    assert_not_in(texts, "fewer", "적다")
+
+
+def test_no_saving_is_claimed_if_the_means_disagree() -> None:
+    """The arithmetic mean chooses the rate, and the saving is a geometric mean, which a single long run moves less."""
+    assert FOUND.best.trade_off is not None
+    dearer = replace(FOUND.best.trade_off, saved=-0.8, saved_low=-2.0, saved_high=0.9)
+    texts = both(replace(FOUND, best=replace(FOUND.best, trade_off=dearer)))
+    assert_in(texts, "the good rate with the fewest epochs: 17.0", "epoch 수가 가장 적어")
+    assert_not_in(texts, "fewer", "적다")
+
+
 def test_edges_beyond_the_grid_on_both_sides_share_one_sentence() -> None:
     best = replace(best_of(), rows=best_of().rows.assign(num_learned=4))
     texts = both(replace(FOUND, best=best, edges=Edges(None, None)))

@@ -45,7 +45,17 @@ def test_fresh_seeds_are_said_to_be_fresh_and_a_disagreement_is_told() -> None:
     assert english(one_rate)[2].endswith("On 20 fresh seeds, 0.0013 reaches 98.12%.")
 
 
+SAME_EPOCHS = replace(FOUND, best=replace(FOUND.best, rows=FOUND.best.rows.assign(epochs_mean=17.0)))
+MORE_ACCURATE = FOUND.best.rows.assign(
+    shortfall=[0.8812, 0.0049, 0.0, 0.0014, -0.0151], shortfall_low=math.nan, num_diverged=[0, 0, 0, 0, 1]
+)
+FAILS = replace(FOUND, best=replace(FOUND.best, rows=MORE_ACCURATE))
+FRESH_DIVERGED = best_of(num_seeds=20, trade_off=None, rates=slice(2, 3))
+FRESH_DIVERGED = with_fresh(replace(FRESH_DIVERGED, rows=FRESH_DIVERGED.rows.assign(num_scored=18, num_diverged=2)))
 CASES = {
+    "good rates that cost the same": SAME_EPOCHS,
+    "an accurate rate that fails": FAILS,
+    "fresh runs that diverged": FRESH_DIVERGED,
     "all there": FOUND,
     "no good rate": replace(FOUND, best=best_of(**NO_GOOD_RATE, num_seeds=3, seeds_needed=18)),
     "one seed": replace(FOUND, best=best_of(**NO_GOOD_RATE, num_seeds=1, doubts=("few_seeds",))),
@@ -80,6 +90,24 @@ def test_fewer_epochs_that_may_be_chance_are_called_so() -> None:
     unsure = replace(FOUND, best=replace(FOUND.best, trade_off=replace(FOUND.best.trade_off, saved_low=-0.1)))
     assert "17.0; the difference from 0.0013, the rate with the highest validation accuracy, may be chance." in english(unsure)[0]
     assert "검증 정확도가 가장 높은 학습률(0.0013)과의 epoch 차이는 우연일 수 있다." in decision_ko(unsure)[0][1]
+
+
+def test_good_rates_that_cost_the_same_are_not_compared_by_their_epochs() -> None:
+    assert "This is shown for 2 rates (0.0013 to 0.0025), and all of them take 17.0 epochs; it has the" in english(SAME_EPOCHS)[0]
+    assert "epoch 수는 모두 17.0이다." in decision_ko(SAME_EPOCHS)[0][1]
+
+
+def test_a_rate_that_is_more_accurate_but_fails_does_not_lose() -> None:
+    assert "0.01 is 1.51 points more accurate on average, but 1 of 4 runs diverged." in english(FAILS)[1]
+    rows = MORE_ACCURATE.assign(num_diverged=0, num_learned=3)
+    half = replace(FAILS, best=replace(FAILS.best, rows=rows))
+    assert "0.01 is 1.51 points more accurate on average, but only 3 of 4 runs learned." in english(half)[1]
+
+
+def test_the_mean_of_fresh_runs_leaves_out_those_that_diverged_and_says_so() -> None:
+    assert english(FRESH_DIVERGED)[2].endswith(
+        "On 20 fresh seeds, 2 runs at 0.0013 diverged before the first score, and the mean of the others is 98.12%."
+    )
 
 
 def test_the_good_rate_that_loses_the_least_is_named_only_if_it_is_another_one() -> None:

@@ -212,6 +212,15 @@ def test_each_status_has_its_marker_and_failed_runs_are_left_out() -> None:
     assert "diverged" in texts(drawn(spec_of(runs, curves)))
 
 
+def test_no_loss_is_given_if_no_rate_learned_on_every_seed() -> None:
+    def outcome(lr: float, seed: int) -> dict[str, Any]:
+        return {} if seed else {"learned": False, "test_accuracy": 0.1}
+
+    choices = spec_of(*tables_of(outcome, [1e-3, 1e-2], num_seeds=4))["datasets"]["choices"]
+    assert all("It loses" not in choice["why"] and "nan" not in choice["why"] for choice in choices)
+    assert all("It reaches " in choice["why"] for choice in choices)
+
+
 def test_the_settings_of_a_run_repeat_it_exactly(reference: Study, spec: dict[str, Any]) -> None:
     rows = spec["datasets"]["runs"]
     assert {row["lr"] for row in rows} == {*reference.runs["lr"], *reference.fresh["lr"]}  # all digits

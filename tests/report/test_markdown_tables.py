@@ -62,11 +62,11 @@ def rates_of(records: list[RunRecord]) -> list[list[str]]:
         ([scored(0.9, 0.88)], ["0.00", "undecided", "88.00%", "90.00%", "3.0", "2 (1 of 1)"]),
         (
             [scored(0.9, 0.88, 2.0), scored(0.8, 0.84, 5.0)],
-            ["0.00", "undecided", "86.00%", "85.00%", "3.0", "4 (2 of 2)"],
+            ["0.00", "undecided", "86.00%", "85.00%", "3.0", "3.5 (2 of 2)"],
         ),
         (
             [scored(0.9, 0.88, 2.0), scored(0.8, 0.84, 5.0), scored(0.85, 0.86)],
-            ["0.00", "undecided", "86.00% ± 4.97", "85.00% ± 12.42", "3.0 ± 0.0", "3 ± 4 (3 of 3)"],
+            ["0.00", "undecided", "86.00% ± 4.97", "85.00% ± 12.42", "3.0 ± 0.0", "3 ± 4.3 (3 of 3)"],
         ),
         ([scored(0.1, 0.11)], ["not measured", "worse, at chance", "11.00%", "10.00%", "3.0", "2 (1 of 1)"]),
         (
@@ -196,7 +196,7 @@ def test_class_counts_have_one_row_per_split_and_seed() -> None:
     assert rows_of(class_counts_table(counts_frame(counts))) == [
         ["train", "0", *["300"] * 10, "1.00"],
         ["valid", "3", "400", "600", *["500"] * 8, "1.50"],
-        ["test", "3", "0", "2000", *["1000"] * 8, "inf"],
+        ["test", "3", "0", "2000", *["1000"] * 8, "–"],
     ]
 
 

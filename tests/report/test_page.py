@@ -58,6 +58,11 @@ def test_the_policy_allows_exactly_the_scripts_of_the_page(report_page: str) -> 
     assert "unsafe-eval" not in policy
 
 
+def test_a_picture_may_have_a_korean_name(folder: Path) -> None:
+    (folder / "figures" / "내망.png").write_bytes(b"a third picture")
+    assert base64.b64encode(b"a third picture").decode() in page_of("![A](figures/내망.png)\n", folder)
+
+
 def test_a_page_without_an_explorer_has_no_chart_and_no_vega(folder: Path) -> None:
     page = page_of("# A\n\n## B\n", folder)
     assert "vega" not in page.split("</style>")[1]

@@ -73,7 +73,10 @@ def check_report(study: Study, name: str, num_expected: int | None, tests: tuple
         drawn = {path.stem.removesuffix(NARROW).removesuffix(KOREAN) for path in folder.glob("figures/*")}
         assert not drawn or drawn == figures
         assert figures == set(re.findall(r"\(figures/(.+?)(?:\.ko)?\.png\)", korean))
-        assert min((folder / page).stat().st_size for page in ("report.html", "report.ko.html")) > 1000
+        pages = [(folder / page).read_text(encoding="utf-8") for page in ("report.html", "report.ko.html")]
+        assert min(map(len, pages)) > 1000
+        charts = [json.loads(chart) for page in pages for chart in re.findall('id="explorer-spec">(.*?)</script>', page)]
+        texts += [choice["why"] for chart in charts for choice in chart["datasets"]["choices"]]
     for one in texts:
         assert not NOT_A_NUMBER.search(one), NOT_A_NUMBER.search(one)
     assert not english_in(korean), english_in(korean)

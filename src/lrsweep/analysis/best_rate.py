@@ -38,7 +38,7 @@ class Best:
     rows: pd.DataFrame
     delta: float  # a rate is good if it is shown to lose less test accuracy than this
     best: pd.Series  # the row with the highest validation accuracy among the dependable rates
-    trade_off: TradeOff | None  # the good rate with the fewest epochs; None if no rate is good
+    trade_off: TradeOff | None  # the good rate with the fewest epochs, see `cheapest`; None if no rate is good
     fastest: TradeOff | None  # the good rate with the least time, of those with MIN_SEEDS timed runs or more; None if no rate is
     num_seeds: int
     seeds_needed: int | None  # about how many seeds would show a rate to be good; None if one is, or this cannot be known
@@ -48,6 +48,11 @@ class Best:
     @property
     def good(self) -> pd.DataFrame:
         return self.rows[self.rows["verdict"] == "good"]
+
+    @property
+    def good_cost_the_same(self) -> bool:
+        """Whether there are several good rates, and all take the same number of epochs."""
+        return len(self.good) > 1 and self.good["epochs_mean"].min() == self.good["epochs_mean"].max()
 
     @property
     def undecided(self) -> pd.DataFrame:
@@ -136,12 +141,16 @@ def _most_accurate(measured: pd.DataFrame, rows: pd.DataFrame) -> int:
     return int(candidates[np.nanargmax((shared if len(shared) else valid_SR).mean().to_numpy())])
 
 
+def cheapest(good: pd.DataFrame, cost: str = "epochs") -> pd.Series:
+    """The rate with the lowest mean of `cost`; of several, the one with the highest validation accuracy."""
+    return good.sort_values([f"{cost}_mean", "valid_mean"], ascending=[True, False], kind="stable").iloc[0]
+
+
 def _cheapest(measured: pd.DataFrame, good: pd.DataFrame, best_lr: float, cost: str) -> TradeOff | None:
     """The good rate with the lowest mean of `cost`, compared with the best rate on the seeds that they share."""
-    means = good[f"{cost}_mean"]
-    if means.isna().all():
+    if good[f"{cost}_mean"].isna().all():
         return None
-    row = good.iloc[int(np.nanargmin(means.to_numpy(dtype=float)))]
+    row = cheapest(good, cost)
     cost_SR = measured.pivot(index="seed", columns="lr", values=cost)  # a good rate has no run of 0 epochs
     ratios = np.log(cost_SR[row["lr"]] / cost_SR[best_lr]).dropna()
     half = half_interval(ratios.std(), len(ratios))

@@ -106,13 +106,14 @@ class Study:
     def choose(self, arm: str) -> Choice:
         """The rate with the highest mean validation accuracy among rates that learned on every seed; among all if none did.
 
-        If `tuning` is set, its runs choose the rate. Raises NoSuchRuns if no rate was scored on every seed.
+        Rates with at most half as many scored runs as another are left out, and means are over the seeds that the others share.
+        If `tuning` is set, its runs choose the rate. Raises NoSuchRuns if no run was scored.
         """
         if self.tuning is not None:
             return self.tuning.choose(self._arm_of_tuning(arm))
-        choice = self._choices.get(arm)  # None if all runs of the arm failed
+        choice = self._choices.get(arm)
         if choice is None:
-            raise NoSuchRuns(Phrase("no rate of {arm} was scored on every seed", arm=self.called(arm)))
+            raise NoSuchRuns(Phrase("no run of {arm} was scored", arm=self.called(arm)))
         return choice
 
     def _arm_of_tuning(self, arm: str) -> str:
@@ -153,13 +154,17 @@ class Study:
 
 
 def _choose(runs: pd.DataFrame) -> Choice | None:
-    means = runs.pivot(index="seed", columns="lr", values="valid_accuracy").mean(skipna=False)
+    valid_SR = runs.pivot(index="seed", columns="lr", values="valid_accuracy")
     learned = runs.groupby("lr")["learned"].all()
-    scored = (means[learned] if learned.any() else means).dropna()
-    if scored.empty:
+    candidates_SR = valid_SR.loc[:, learned] if learned.any() else valid_SR
+    num_scored = candidates_SR.count()
+    if not num_scored.any():
         return None
-    best = int(scored.argmax())
-    return Choice(float(scored.index[best]), tuple(float(lr) for lr in means.index), float(scored.iloc[best]))
+    candidates_SR = candidates_SR.loc[:, num_scored > num_scored.max() / 2]
+    shared_SR = candidates_SR.dropna()
+    means = (shared_SR if len(shared_SR) else candidates_SR).mean()
+    best = int(means.argmax())
+    return Choice(float(means.index[best]), tuple(map(float, valid_SR.columns)), float(means.iloc[best]))
 
 
 def _short_name(settings: Mapping[Any, Any], fields: Counter[str], longest: int) -> str:

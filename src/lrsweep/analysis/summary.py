@@ -100,7 +100,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         table[f"num_{status}"] = is_status.groupby([runs["arm"], runs["lr"]]).sum()
     for name, num in {"valid": "num_scored", "test": "num_scored", "epochs": "num_measured", "seconds": "num_timed"}.items():
         half = half_interval(table[f"{name}_sd"], table[num])
-        table[f"{name}_low"], table[f"{name}_high"] = table[f"{name}_mean"] - half, table[f"{name}_mean"] + half
+        table[f"{name}_low"] = (table[f"{name}_mean"] - half).clip(lower=0)
+        table[f"{name}_high"] = table[f"{name}_mean"] + half
     seconds = ["seconds_mean", "seconds_low", "seconds_high"]
     scale = (table["epochs_mean"] / table["timed_epochs"]).where(table["timed_epochs"] > 0, 1.0)
     table[seconds] = table[seconds].mul(scale, axis="index")

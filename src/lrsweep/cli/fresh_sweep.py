@@ -31,7 +31,7 @@ def fresh_sweep(results_dir: Path, name: str, config: StudyConfig, given: list[s
     fresh = plan_fresh_runs(study, config.confirm_decades, config.confirm_also)
     print(describe(study, fresh, config.fresh_seeds), flush=True)
     if not fresh.rates:
-        raise StoreError(f"{name}: no rate was scored on every seed, so there is nothing to confirm yet")
+        raise StoreError(f"{name}: no run was scored, so there is nothing to confirm yet")
     where = f"machine.results_dir={in_quotes(str(results_dir))}"
     return [*overrides(study, fresh, config.fresh_seeds, given), *([] if delta is None else [f"study.delta={delta}"]), where]
 

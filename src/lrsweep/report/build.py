@@ -1,6 +1,7 @@
 """Build the report of a study: read its records, and write texts, tables and figures into its folder."""
 
 import hashlib
+import re
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -104,7 +105,7 @@ def _conclusions(found: Findings) -> str:
 
 
 def _progress(tables: Analysis, reload_seconds: int) -> Progress:
-    finished, expected = set(tables.runs["run_id"]), tables.expected or set()
+    finished, expected = set(tables.runs["run_id"][tables.runs["status"] != "failed"]), tables.expected or set()
     return Progress(len(expected & finished), len(expected), datetime.now().astimezone(), reload_seconds)
 
 
@@ -189,9 +190,10 @@ def _arm_part(folder: Path, tables: Analysis, arm: str) -> str:
 
 
 def _slug(text: str) -> str:
-    """A file name made from an arm's name. Long names are shortened, because file systems limit them."""
-    plain = "".join(char if char.isalnum() else "-" for char in text)
-    return plain if len(plain) <= 60 else f"{plain[:50]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    """A file name made from an arm's name. If it lacks something of the name, a hash tells it from others."""
+    plain = re.sub(r"[^\w.-]", "-", text)
+    is_whole = plain == text and len(plain) <= 60
+    return plain if is_whole else f"{plain[:50]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _write(path: Path, text: str) -> None:

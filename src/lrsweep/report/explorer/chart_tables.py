@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lrsweep.analysis.best_rate import Best
+from lrsweep.analysis.best_rate import Best, cheapest
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.report.texts.decision import chosen
 from lrsweep.report.texts.language import is_korean, say
@@ -38,21 +38,25 @@ def choices(best: Best, names: dict[float, str], *, is_fresh: bool) -> list[dict
     choices = []
     for position, loss in enumerate(allowed_losses(best.delta)):
         good = rows[(rows["num_learned"] == rows["num_measured"]) & (rows["shortfall_high"] < loss)]
-        row = good.sort_values("epochs_mean", kind="stable").iloc[0] if len(good) else chosen(best)
+        row = cheapest(good) if len(good) else chosen(best)
         allowed = say("{value} points", value=f"{loss * 100:g}") + (" (δ)" if loss == best.delta else "")
-        lost = say("{value} points", value=points(row["shortfall"]))
         shown = {"rates": counted(len(good), "rate"), "loss": allowed, "seeds": seeds}
         why = say("It takes the fewest epochs of {rates} shown to lose less than {loss} on {seeds}.", **shown)
         if len(good) == 1:
             why = say("It is the only rate shown to lose less than {loss} on {seeds}.", **shown)
+        elif len(good) and good["epochs_mean"].min() == good["epochs_mean"].max():
+            why = say("Of {rates} shown to lose less than {loss} on {seeds}, it has the highest validation accuracy.", **shown)
         elif not len(good):
             why = say("No rate is shown to lose less than {loss} on {seeds}.", **shown)
         numbers = say(
-            "It loses {lost}, reaches {test} on test and takes {epochs} epochs (means).",
-            lost=lost + points_interval(row["shortfall_low"], row["shortfall_high"], "~" if is_korean() else "to"),
+            "It reaches {test} on test and takes {epochs} epochs (means).",
             test=percent(row["test_mean"]),
             epochs=number(row["epochs_mean"], ".1f"),
         )
+        if not math.isnan(row["shortfall"]):
+            lost = say("{value} points", value=points(row["shortfall"]))
+            lost += points_interval(row["shortfall_low"], row["shortfall_high"], "~" if is_korean() else "to")
+            numbers = f"{say('It loses {lost} of accuracy.', lost=lost)} {numbers}"
         name = names[row["lr"]]
         choices.append(
             {

@@ -142,7 +142,7 @@ def plot_price(study: Best, headline: Best, ax: Axes) -> Axes:
     other rates are grey. Rates that did not learn on every seed, or that lose more than 5 times delta, would squeeze all other
     points together; they are left out unless nothing else is left.
     """
-    rows, others = _near(headline.rows, headline.delta), _near(study.rows, headline.delta)
+    rows, others = near(headline.rows, headline.delta), near(study.rows, headline.delta)
     others = others[~others["lr"].isin(headline.rows["lr"])]
     if len(others):
         own = f"own {seeds_text(study.num_seeds)}"
@@ -177,12 +177,12 @@ def plot_price(study: Best, headline: Best, ax: Axes) -> Axes:
     return ax
 
 
-def _near(rows: pd.DataFrame, delta: float) -> pd.DataFrame:
+def near(rows: pd.DataFrame, delta: float) -> pd.DataFrame:
     """The rates that learned on every seed and lose little; if there are none, those that learned; else all with a score."""
     scored = rows[rows["test_mean"].notna()]
     learned = scored[scored["num_learned"] == scored["num_measured"]]
-    near = learned[learned["shortfall"] <= _MAX_LOSS * delta]
-    return next((table for table in (near, learned) if len(table) > 1), scored)
+    close = learned[learned["shortfall"] <= _MAX_LOSS * delta]
+    return next((table for table in (close, learned) if len(table) > 1), scored)
 
 
 def _half_bars(rows: pd.DataFrame, name: str) -> np.ndarray[Any, Any]:

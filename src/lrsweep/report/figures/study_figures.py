@@ -43,12 +43,15 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
 
 def _price_figure(main: Findings) -> Figure:
     study, headline = main.best, main.headline
+    is_partial = any(len(plots.near(best.rows, headline.delta)) < len(best.rows) for best in (study, headline))
+    left_out = say(" Rates that are not shown lose more than five times δ, or did not learn on every seed.")
     return Figure(
         "price",
         say("What accuracy costs, a point per rate ({arm}, {seeds})", arm=study.arm, seeds=_seeds(main)),
         say(
             "Up and to the left is better: more accuracy for fewer epochs. The numbers are learning rates; thin bars are 95% "
-            "intervals. Rates that lose more than five times δ are left out."
+            "intervals.{left_out}",
+            left_out=left_out if is_partial else "",
         ),
         lambda ax: plots.plot_price(study, headline, ax),
     )

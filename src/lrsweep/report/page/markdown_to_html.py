@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererProtocol
@@ -169,7 +170,7 @@ def _render_image(renderer: RendererProtocol, tokens: Sequence[Token], index: in
     """The embedded picture, wide and narrow if it is an SVG; only its alt text if the picture is not in the report's folder."""
     # Without the backslashes of the Markdown.
     name = escape("".join(child.content for child in tokens[index].children or []))
-    picture = (env["folder"] / str(tokens[index].attrs.get("src", ""))).resolve()
+    picture = (env["folder"] / unquote(str(tokens[index].attrs.get("src", "")))).resolve()
     if not picture.is_relative_to(env["folder"]) or picture.suffix != ".png":
         return name
     stem = picture.stem.removesuffix(KOREAN)  # there is one SVG for both languages

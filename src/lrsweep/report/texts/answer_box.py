@@ -9,7 +9,7 @@ from lrsweep.report.texts.commands import is_in_program
 from lrsweep.report.texts.decision import decision
 from lrsweep.report.texts.language import say
 from lrsweep.report.texts.markdown_tables import uncommitted_text, values_of
-from lrsweep.report.texts.wording import counted, escaped, number
+from lrsweep.report.texts.wording import counted, escaped, seconds_text
 
 FRESH_IN_PROGRAM = (
     "* **Fresh seeds:** none at the best rate yet (in your program, call `lrsweep.sweep` again with `seeds=range(1000, 1020)` "
@@ -123,7 +123,7 @@ def _cost(runs: pd.DataFrame) -> str:
     return say(
         "{epochs}; median {seconds} s of the {num} that had the machine to themselves",
         epochs=epochs,
-        seconds=number(measured["seconds"].median(), ".0f"),
+        seconds=seconds_text(measured["seconds"].median()),
         num=num_timed,
     )
 

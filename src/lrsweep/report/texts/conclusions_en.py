@@ -121,7 +121,7 @@ def good_rates_en(best: Best) -> str:
     if not best.rows["num_learned"].any():
         return "none, because no run learned"
     if len(best.rows) == 1:
-        return "not known, because only one rate ran"
+        return "not known, because only one rate has a finished run"
     return f"**none** is shown yet {loses_less}{_undecided_en(best)}{_needed_en(best)}"
 
 
@@ -180,10 +180,14 @@ def trade_off_en(best: Best) -> str:
     if chosen.row["lr"] == best.best["lr"]:
         why = "the only good one" if len(best.good) == 1 else "because no good rate trains for fewer epochs"
         return f"{lr}, the best rate itself, {why}: {epochs}. {_seconds_en(best, chosen)}"
-    return (
-        f"{lr}, the good rate with the fewest epochs: {epochs}, {chosen.saved:.0%} fewer than at the best rate"
-        f"{interval(chosen.saved_low, chosen.saved_high, form='.0%')}. {_seconds_en(best, chosen)}"
-    )
+    fewer = ""
+    if chosen.saved > 0:
+        saved = interval(chosen.saved_low, chosen.saved_high, form=".0%")
+        fewer = f", {chosen.saved:.0%} fewer than at the best rate{saved}"
+    why = "the good rate with the fewest epochs"
+    if best.good_cost_the_same:
+        why = "of the good rates, which all take as many epochs, the one with the highest validation accuracy"
+    return f"{lr}, {why}: {epochs}{fewer}. {_seconds_en(best, chosen)}"
 
 
 def _seconds_en(best: Best, trade_off: TradeOff) -> str:
@@ -192,8 +196,9 @@ def _seconds_en(best: Best, trade_off: TradeOff) -> str:
     row = best.fastest.row
     subject = "It takes" if row["lr"] == trade_off.row["lr"] else f"The least time is at {lr_text(row['lr'])}:"
     return (
-        f"{subject} {seconds_text(row['seconds_mean'])} s (95%: {row['seconds_low']:.0f} to {row['seconds_high']:.0f}; timed on "
-        f"{row['num_timed']} of {row['num_measured']} runs, those that had the machine to themselves)."
+        f"{subject} {seconds_text(row['seconds_mean'])} s (95%: {seconds_text(row['seconds_low'])} to "
+        f"{seconds_text(row['seconds_high'])}; timed on {row['num_timed']} of {row['num_measured']} runs, those that had the "
+        "machine to themselves)."
     )
 
 
@@ -225,7 +230,7 @@ def edges_en(found: Findings) -> str:
     if not rows["num_learned"].any():
         return "nowhere, because no run learned"
     first, last = rows.iloc[0], rows.iloc[-1]
-    if edges == Edges(None, None) and first["num_learned"] and last["num_learned"]:
+    if edges == Edges(None, None) and all(2 * row["num_learned"] > row["num_measured"] for row in (first, last)):
         return f"beyond the rates tried, {rates_text(first['lr'], last['lr'])}"
     start = _edge_en(edges.start, "below", "lowest", first)
     end = _edge_en(edges.end, "above", "highest", last)
@@ -239,8 +244,11 @@ def _edge_en(edge: Edge | None, beyond: str, outermost: str, row: pd.Series) -> 
         )
     if edge is not None:
         return f"{decimal_rate(edge.lr)} (one seed)"
-    if row["num_learned"]:
+    if 2 * row["num_learned"] > row["num_measured"]:
         return f"a rate {beyond} {decimal_rate(row['lr'])} (the {outermost} tried)"
+    if row["num_learned"]:
+        learned = f"{row['num_learned']} of {counted(row['num_measured'], 'run')} learned at {decimal_rate(row['lr'])}"
+        return f"a rate that is not known ({learned}, the {outermost} tried)"
     return "a rate that is not known, because no seed has a run at every rate"
 
 

@@ -115,7 +115,7 @@ def good_rates_ko(best: Best) -> str:
     if not best.rows["num_learned"].any():
         return "없음 (학습된 실행이 없다)"
     if len(best.rows) == 1:
-        return "알 수 없음 (학습률 하나만 실험했다)"
+        return "알 수 없음 (학습률 하나에서만 실행이 끝났다)"
     none = f"**없음**. 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인된 학습률이 아직 없다."
     return f"{none}{_undecided(best)}{_needed(best)}".rstrip(".")
 
@@ -135,7 +135,7 @@ def _range(best: Best) -> str:
     if not best.rows["num_learned"].any():
         return "정확도가 가장 높은 학습률 구간은 알 수 없다. 학습된 실행이 없다."
     if len(best.rows) == 1:
-        return "정확도가 가장 높은 학습률 구간은 알 수 없다. 학습률 하나만 실험했다."
+        return "정확도가 가장 높은 학습률 구간은 알 수 없다. 학습률 하나에서만 실행이 끝났다."
     return (
         f"정확도가 가장 높은 학습률 구간은 아직 알 수 없다. 가장 좋은 학습률과의 테스트 정확도 차이가 {margin} 미만임이 확인된 학습률이 없다."
         f"{_undecided(best)}{_needed(best)}"
@@ -180,10 +180,14 @@ def _trade_off(best: Best) -> str:
     if chosen.row["lr"] == best.best["lr"]:
         why = "좋다고 확인된 유일한 값이다. epoch 수는" if len(best.good) == 1 else "epoch 수도 좋은 학습률 가운데 가장 적어"
         return f"{lr} 검증 정확도가 가장 높은 바로 그 학습률이며, {why} {epochs}. {_seconds(best, chosen)}"
-    return (
-        f"{lr} 좋은 학습률 가운데 epoch 수가 가장 적어 {epochs}. 검증 정확도가 가장 높은 학습률보다 {chosen.saved:.0%} "
-        f"적다{interval(chosen.saved_low, chosen.saved_high, '~', form='.0%')}. {_seconds(best, chosen)}"
-    )
+    fewer = ""
+    if chosen.saved > 0:
+        saved = interval(chosen.saved_low, chosen.saved_high, "~", form=".0%")
+        fewer = f" 검증 정확도가 가장 높은 학습률보다 {chosen.saved:.0%} 적다{saved}."
+    why = "좋은 학습률 가운데 epoch 수가 가장 적어"
+    if best.good_cost_the_same:
+        why = "좋은 학습률의 epoch 수는 모두 같고, 그 가운데 검증 정확도가 가장 높다. epoch 수는"
+    return f"{lr} {why} {epochs}.{fewer} {_seconds(best, chosen)}"
 
 
 def _seconds(best: Best, trade_off: TradeOff) -> str:
@@ -194,7 +198,8 @@ def _seconds(best: Best, trade_off: TradeOff) -> str:
         "수행 시간은" if row["lr"] == trade_off.row["lr"] else f"좋은 학습률 가운데 {lr_text(row['lr'])}의 수행 시간이 가장 짧아"
     )
     return all_of_them(
-        f"{subject} {seconds_text(row['seconds_mean'])}초이다{interval(row['seconds_low'], row['seconds_high'], '~', form='.0f')}. 다른 작업의 "
+        f"{subject} {seconds_text(row['seconds_mean'])}초이다"
+        f" (95%: {seconds_text(row['seconds_low'])} ~ {seconds_text(row['seconds_high'])}). 다른 작업의 "
         f"방해를 받지 않은 실행만 잰 값이다 ({row['num_measured']}회 중 {row['num_timed']}회)."
     )
 
@@ -217,21 +222,24 @@ def _edges(found: Findings) -> str:
     if not rows["num_learned"].any():
         return "학습이 되고 안 되는 경계는 알 수 없다. 학습된 실행이 없다."
     first, last = rows.iloc[0], rows.iloc[-1]
-    if edges == Edges(None, None) and first["num_learned"] and last["num_learned"]:
+    if edges == Edges(None, None) and all(2 * row["num_learned"] > row["num_measured"] for row in (first, last)):
         return f"학습이 되고 안 되는 경계는 실험한 범위 ({rates_text(first['lr'], last['lr'], '~')}) 밖에 있다."
-    start = _edge(edges.start, "실험한 가장 작은 학습률보다 작다", first)
-    end = _edge(edges.end, "실험한 가장 큰 학습률보다 크다", last)
+    start = _edge(edges.start, "작은", "작다", first)
+    end = _edge(edges.end, "큰", "크다", last)
     text = "학습이 되고 안 되는 경계에서는 전체 시드의 절반이 학습되는 것으로 추정된다."
     return f"{text} 아래쪽 경계는 {start}. 위쪽 경계는 {end}."
 
 
-def _edge(edge: Edge | None, beyond: str, row: pd.Series) -> str:
+def _edge(edge: Edge | None, outermost: str, beyond: str, row: pd.Series) -> str:
     if edge is not None and edge.num_seeds > 1:
         return f"{decimal_rate(edge.lr)}이다 (95%: {decimal_rate(edge.low)} ~ {decimal_rate(edge.high)}, 시드 {edge.num_seeds}개)"
     if edge is not None:
         return f"{decimal_rate(edge.lr)}이다 (시드 1개)"
+    if 2 * row["num_learned"] > row["num_measured"]:
+        return f"실험한 가장 {outermost} 학습률보다 {beyond} ({decimal_rate(row['lr'])})"
     if row["num_learned"]:
-        return f"{beyond} ({decimal_rate(row['lr'])})"
+        learned = f"실행 {row['num_measured']}회 중 {row['num_learned']}회가 학습되었기 때문이다"
+        return f"알 수 없다. 실험한 가장 {outermost} 학습률({decimal_rate(row['lr'])})에서도 {learned}"
     return "알 수 없다 (모든 학습률을 실행한 시드가 없다)"
 
 

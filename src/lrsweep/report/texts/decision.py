@@ -66,7 +66,7 @@ def _rate_en(best: Best) -> str:
     lr = decimal_rate(chosen(best)["lr"])
     if best.trade_off is None:
         if len(best.rows) == 1:
-            return f"Perhaps **{lr}**. Only this rate ran."
+            return f"Perhaps **{lr}**. No other rate has a finished run."
         needed = f" About {best.seeds_needed} seeds would probably show which rates are good." if best.seeds_needed else ""
         return (
             f"Perhaps **{lr}**. It has the highest validation accuracy, but no rate is shown yet to lose less than "
@@ -77,13 +77,16 @@ def _rate_en(best: Best) -> str:
         "points of test accuracy, compared with the most accurate rate."
     )
     if len(best.good) > 1:
-        rates = _rates(best, "good", "to", " and ")
-        text += f" Of the {len(best.good)} rates for which this is shown ({rates}), it takes the fewest epochs, "
-        text += f"{best.trade_off.row['epochs_mean']:.1f}"
-        best_lr = decimal_rate(best.best["lr"])
-        if _may_be_chance(best):
-            text += f"; the difference from {best_lr}, the rate with the highest validation accuracy, may be chance"
-        text += "."
+        rates, epochs = _rates(best, "good", "to", " and "), f"{best.trade_off.row['epochs_mean']:.1f}"
+        if best.good_cost_the_same:
+            text += f" This is shown for {len(best.good)} rates ({rates}), and all of them take {epochs} epochs; it has the "
+            text += "highest validation accuracy of them."
+        else:
+            text += f" Of the {len(best.good)} rates for which this is shown ({rates}), it takes the fewest epochs, {epochs}"
+            best_lr = decimal_rate(best.best["lr"])
+            if _may_be_chance(best):
+                text += f"; the difference from {best_lr}, the rate with the highest validation accuracy, may be chance"
+            text += "."
         if (least := _loses_least(best))["lr"] != best.trade_off.row["lr"]:
             text += f" {decimal_rate(least['lr'])} loses the least of them, and takes {least['epochs_mean']:.1f} epochs."
     if num := len(best.undecided):
@@ -99,7 +102,7 @@ def _rate_ko(best: Best) -> str:
     lr = decimal_rate(chosen(best)["lr"])
     if best.trade_off is None:
         if len(best.rows) == 1:
-            return f"아마 **{lr}**일 것이다. 학습률 하나만 실험했다."
+            return f"아마 **{lr}**일 것이다. 다른 학습률에서는 끝난 실행이 없다."
         needed = f" 가려내려면 시드가 약 {best.seeds_needed}개 필요할 것으로 보인다." if best.seeds_needed else ""
         return (
             f"아마 **{lr}**일 것이다. 검증 정확도가 가장 높다. 다만 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인된 "
@@ -110,9 +113,13 @@ def _rate_ko(best: Best) -> str:
     )
     text += f"{best.delta * 100:g}%p 미만임이 확인되었다."
     if len(best.good) > 1:
-        text += f" 이렇게 확인된 학습률 {len(best.good)}개({_rates(best, 'good', '~', ', ')}) 가운데 epoch 수가 "
-        text += f"{best.trade_off.row['epochs_mean']:.1f}로 가장 적다."
-        if _may_be_chance(best):
+        rates, epochs = _rates(best, "good", "~", ", "), f"{best.trade_off.row['epochs_mean']:.1f}"
+        if best.good_cost_the_same:
+            text += f" 이렇게 확인된 학습률은 {len(best.good)}개({rates})이고 epoch 수는 모두 {epochs}이다. "
+            text += "이 학습률은 그 가운데 검증 정확도가 가장 높다."
+        else:
+            text += f" 이렇게 확인된 학습률 {len(best.good)}개({rates}) 가운데 epoch 수가 {epochs}로 가장 적다."
+        if not best.good_cost_the_same and _may_be_chance(best):
             text += f" 다만 검증 정확도가 가장 높은 학습률({decimal_rate(best.best['lr'])})과의 epoch 차이는 우연일 수 있다."
         if (least := _loses_least(best))["lr"] != best.trade_off.row["lr"]:
             text += f" 그중 손실이 가장 적은 학습률은 {decimal_rate(least['lr'])}이고, epoch 수는 {least['epochs_mean']:.1f}이다."
@@ -137,27 +144,38 @@ def _rates(best: Best, verdict: Verdict, to: str, last: str) -> str:
 
 
 def _neighbours_en(best: Best, edges: Edges) -> str:
-    parts = [
-        f"{decimal_rate(row['lr'])} loses {points(row['shortfall'])} points{_interval(row, 'to')}."
-        for row in _neighbours(best)
-        if not math.isnan(row["shortfall"])
-    ]
+    parts = [_loss_en(row) for row in _neighbours(best) if not math.isnan(row["shortfall"])]
     if outside := _outside(edges, "above {}", "below {}"):
         parts.append(f"By estimate, at least half of all seeds fail to learn {' and '.join(outside)}.")
-    why = "no other rate ran" if len(best.rows) == 1 else "no rate learned on every seed"
+    why = "no other rate has a finished run" if len(best.rows) == 1 else "no rate learned on every seed"
     return " ".join(parts) or f"Not known: {why}."
 
 
 def _neighbours_ko(best: Best, edges: Edges) -> str:
-    parts = [
-        f"{decimal_rate(row['lr'])}에서는 정확도를 {points(row['shortfall'])}%p 잃는다{_interval(row, '~')}."
-        for row in _neighbours(best)
-        if not math.isnan(row["shortfall"])
-    ]
+    parts = [_loss_ko(row) for row in _neighbours(best) if not math.isnan(row["shortfall"])]
     if outside := _outside(edges, "{}보다 클 때", "{}보다 작을 때"):
         parts.append(f"{'와 '.join(outside)}는 전체 시드의 절반 이상이 학습에 실패하는 것으로 추정된다.")
-    why = "다른 학습률을 실험하지 않았다" if len(best.rows) == 1 else "모든 시드에서 학습된 학습률이 없다"
+    why = "다른 학습률에서는 끝난 실행이 없다" if len(best.rows) == 1 else "모든 시드에서 학습된 학습률이 없다"
     return " ".join(parts) or f"알 수 없다. {why}."
+
+
+def _loss_en(row: pd.Series) -> str:
+    lr, size = decimal_rate(row["lr"]), points(row["shortfall"])
+    if row["shortfall"] >= 0:
+        return f"{lr} loses {size} points{_interval(row, 'to')}."
+    num, total = row["num_diverged"], row["num_measured"]
+    why = f"{num} of {total} runs diverged" if num else f"only {row['num_learned']} of {total} runs learned"
+    return f"{lr} is {size} points more accurate on average, but {why if row['verdict'] == 'worse' else 'varies too much'}."
+
+
+def _loss_ko(row: pd.Series) -> str:
+    lr, size = decimal_rate(row["lr"]), points(row["shortfall"])
+    if row["shortfall"] >= 0:
+        return f"{lr}에서는 정확도를 {size}%p 잃는다{_interval(row, '~')}."
+    num, total = row["num_diverged"], row["num_measured"]
+    why = f"실행 {total}회 중 {num}회가 발산했다" if num else f"실행 {total}회 중 {row['num_learned']}회만 학습되었다"
+    why = why if row["verdict"] == "worse" else "시드별 차이가 너무 크다"
+    return f"{lr}의 평균 정확도는 {size}%p 더 높지만, {why}."
 
 
 def _outside(edges: Edges, above: str, below: str) -> list[str]:
@@ -187,8 +205,13 @@ def _certainty_en(found: Findings) -> str:
         text += f". The 95% intervals of the losses hold for all {len(best.rows)} rates at once"
     if found.confirmation is not None and found.headline is found.best:
         row = _at_best_rate(found.best, found.confirmation)
-        fresh = counted(found.confirmation.num_seeds, "fresh seed")
-        text += f". On {fresh}, {decimal_rate(row['lr'])} reaches {percent(row['test_mean'])}"
+        lr, num_unscored = decimal_rate(row["lr"]), row["num_measured"] - row["num_scored"]
+        text += f". On {counted(row['num_measured'], 'fresh seed')}, "
+        if num_unscored:
+            text += f"{counted(num_unscored, 'run')} at {lr} diverged before the first score, and the mean of the others is "
+            text += percent(row["test_mean"])
+        else:
+            text += f"{lr} reaches {percent(row['test_mean'])}"
     if found.headline is not found.best and found.edges != Edges(None, None):
         text += f". Where learning fails was measured on the {found.best.num_seeds} seeds of the full sweep"
     return " ".join([f"{text}.", *filter(None, (disagreement_en(found), caution_en(found)))])
@@ -205,7 +228,12 @@ def _certainty_ko(found: Findings) -> str:
     if found.confirmation is not None and found.headline is found.best:
         row = _at_best_rate(found.best, found.confirmation)
         rate, accuracy = decimal_rate(row["lr"]), percent(row["test_mean"])
-        text += f" 새 시드 {found.confirmation.num_seeds}개에서 {rate}의 테스트 정확도는 {accuracy}였다."
+        num_seeds, num_unscored = row["num_measured"], row["num_measured"] - row["num_scored"]
+        if num_unscored:
+            unscored = f"{rate}의 실행 {num_unscored}회는 점수를 얻기 전에 발산했고"
+            text += f" 새 시드 {num_seeds}개에서 {unscored}, 나머지의 평균 테스트 정확도는 {accuracy}였다."
+        else:
+            text += f" 새 시드 {num_seeds}개에서 {rate}의 테스트 정확도는 {accuracy}였다."
     if found.headline is not found.best and found.edges != Edges(None, None):
         text += f" 학습에 실패하는 범위는 모든 학습률을 실험한 본 실험의 시드 {found.best.num_seeds}개로 구했다."
     if found.headline is not found.best and disagreement(found.best, found.headline):

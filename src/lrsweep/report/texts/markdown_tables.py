@@ -70,7 +70,8 @@ def _shortfall_interval(row: pd.Series) -> str:
 def _seconds_cell(row: pd.Series) -> str:
     if not row["num_timed"]:
         return "–"
-    seconds = f"{row['seconds_mean']:.0f}{_half(row['seconds_mean'], row['seconds_high'], '.0f')}"
+    form = ".0f" if row["seconds_mean"] >= 10 else ".2g"
+    seconds = f"{row['seconds_mean']:{form}}{_half(row['seconds_mean'], row['seconds_high'], form)}"
     return f"{seconds} ({_of(row['num_timed'], row['num_measured'])})"
 
 
@@ -151,13 +152,13 @@ def class_counts_table(counts: pd.DataFrame) -> str:
     rows = []
     for row in counts.to_dict("records"):
         used = [int(count) for count in _counts_of(row, digits)]
-        ratio = max(used) / min(used) if min(used) else math.inf
+        ratio = f"{max(used) / min(used):.2f}" if min(used) else "–"
         cells = [
             word(str(row["split"])),
             *(row[name] for name in drawn_by),
             *("" if pd.isna(row[digit]) else int(row[digit]) for digit in digits),
         ]
-        rows.append([*map(escaped, cells), f"{ratio:.2f}"])
+        rows.append([*map(escaped, cells), ratio])
     drawn = [say("seed") if name == "seed" else name for name in drawn_by]
     return markdown_table([say("split"), *drawn, *digits, say("largest / smallest")], rows)
 
