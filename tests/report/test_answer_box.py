@@ -100,7 +100,7 @@ def test_a_study_without_accuracies_has_no_answer(make_record: MakeRecord) -> No
     text = title_and_answer("lr", tables)
     assert "* No run of this study was scored yet." in text
     assert "1 failed" in what_ran_section(tables)
-    assert "Best" not in text
+    assert "Which rate?" not in text
 
 
 def test_all_machines_and_uncommitted_files_are_named(make_record: MakeRecord) -> None:

@@ -13,7 +13,6 @@ from lrsweep.analysis.best_rate import find_best
 from lrsweep.analysis.evidence import read_study
 from lrsweep.analysis.study import Study
 from lrsweep.report.arm_comparison import comparison, plot_arms
-from lrsweep.report.build import build
 from lrsweep.storage import store
 
 RATES = [10**-3.5, 1e-3, 10**-2.5, 1e-2, 10**-1.9]
@@ -88,9 +87,3 @@ def test_fresh_seeds_are_a_column(study: Study, tmp_path: Path) -> None:
 def test_the_title_counts_the_seeds(study: Study, tmp_path: Path, num_seeds: int, seeds: str) -> None:
     runs = study.runs[(study.runs["training.batch_size"] == 32) | (study.runs["seed"] < num_seeds)]
     assert f"(study mine, {seeds})" in comparison(tmp_path, replace(study, runs=runs), "arms")
-
-
-def test_a_report_of_one_arm_has_no_comparison(tmp_path: Path) -> None:
-    text = build(fill(tmp_path / "mine", RATES[:2], [0])).read_text(encoding="utf-8")
-    assert "## Arms compared" not in text
-    assert not (tmp_path / "mine" / "figures" / "arms.svg").exists()

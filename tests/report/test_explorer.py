@@ -178,7 +178,6 @@ def test_without_a_measured_time_there_is_no_axis_of_seconds() -> None:
     assert run_rows(runs, curves, rate_names(runs["lr"]))[0]["seconds"] is None
     spec = spec_of(runs, curves)
     assert params_of(spec)["by"]["bind"]["options"] == ["epochs"]
-    assert "not measured" in json.dumps(spec)
 
 
 def test_the_first_curves_are_of_the_rate_to_use(reference: Study, spec: dict[str, Any]) -> None:
@@ -209,7 +208,9 @@ def test_each_status_has_its_marker_and_failed_runs_are_left_out() -> None:
     assert [row["status"] for row in rows] == ["ok", "at chance", "diverged", "diverged"]
     assert {row["status"] for row in rows} | {FRESH} == set(LOOKS)
     assert (rows[2]["valid"], rows[2]["test"], rows[2]["e"], rows[2]["best"]) == (None, None, [], None)
-    assert "diverged" in texts(drawn(spec_of(runs, curves)))
+    ok = runs.assign(status="ok", learned=True, valid_accuracy=0.9, test_accuracy=0.9)
+    num_crosses, in_legend = (drawn(spec_of(each, curves)).lower().count(LOOKS["diverged"][1].lower()) for each in (runs, ok))
+    assert num_crosses > in_legend
 
 
 def test_no_loss_is_given_if_no_rate_learned_on_every_seed() -> None:

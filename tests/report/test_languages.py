@@ -279,16 +279,20 @@ def test_the_chart_of_the_korean_page_has_no_english_texts(folder: Path) -> None
     def shown(tree: Any) -> Iterator[str]:
         """The texts that a reader sees: titles, the names of controls, descriptions, and strings in expressions."""
         for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            if isinstance(value, str) and key in ("title", "subtitle", "description"):
+            if isinstance(value, str) and key in ("title", "text", "subtitle", "description"):
                 yield value
             elif key == "bind":
                 yield from (value["name"], *value.get("labels", []))
-            elif isinstance(value, str) and key in ("expr", "calculate"):
+            elif isinstance(value, str) and key in ("expr", "calculate", "labelExpr"):
                 yield from re.findall("'([^']*)'", value)
             if isinstance(value, dict | list) and key != "datasets":
                 yield from shown(value)
 
-    texts = {text for text in shown(json.loads(spec)) if re.search("[A-Za-z]", text.replace("%", ""))}
+    chart = json.loads(spec)
+    answers = [choice[name] for choice in chart["datasets"]["choices"] for name in ("allowed", "choice", "why")]
+    texts = {text for text in [*shown(chart), *answers] if re.search("[A-Za-z]", text.replace("%", ""))}
+    assert any(re.search("[가-힣]", text) for text in texts)
+    assert not [answer for answer in answers if english_in(answer)]
     assert {text for text in texts if not re.search("[가-힣]", text)} <= {
         *("epoch", "epochs"),
         *("ok", "at chance", "diverged", "fresh seed", "accuracy", "loss", "seconds"),  # names that an expression replaces

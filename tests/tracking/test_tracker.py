@@ -28,7 +28,6 @@ from lrsweep.config import (
     StudyConfig,
     TrackerConfig,
     flatten,
-    run_id,
 )
 from lrsweep.records import RunRecord
 from lrsweep.storage import store, tables
@@ -271,8 +270,8 @@ def wandb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", str(tmp_path / "home" / ".netrc"))
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "60")
-    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "20")
+    monkeypatch.setenv("WANDB_FINISH_TIMEOUT", "300")
+    monkeypatch.setenv("WANDB_INIT_TIMEOUT", "300")
     monkeypatch.setenv("WANDB_MODE", "offline")
     module.teardown()
     yield module
@@ -532,10 +531,6 @@ def test_without_a_tracker_nothing_is_written(app: Callable[..., AppConfig], sto
 def test_a_uri_is_refused_with_another_tracker_than_mlflow_and_wandb() -> None:
     with pytest.raises(ConfigError, match=r"tracker\.uri"):
         TrackerConfig(name="tensorboard", uri="http://localhost:5000")
-
-
-def test_a_tracker_does_not_change_a_runs_id() -> None:
-    assert run_id(AppConfig(tracker=TrackerConfig(name="mlflow", uri="http://localhost:5000")).run) == run_id(RunConfig())
 
 
 def sweep(tmp_path: Path, *words: str) -> str:
