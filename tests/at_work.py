@@ -35,6 +35,11 @@ def default_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+def python_path(*folders: Path) -> str:
+    """The folders, lrsweep's source, and where this test session finds modules."""
+    return os.pathsep.join(map(str, [*folders, ROOT / "src", *filter(None, [os.environ.get("PYTHONPATH")])]))
+
+
 def start(
     folder: Path, *overrides: str, program: tuple[str, ...] = ("-m", "lrsweep"), **environment: str
 ) -> subprocess.Popen[str]:
@@ -42,7 +47,7 @@ def start(
     return subprocess.Popen(
         [sys.executable, *program, *overrides],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""} | environment,
+        env=os.environ | {"PYTHONPATH": python_path(), "CUDA_VISIBLE_DEVICES": ""} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -51,7 +56,7 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[str], seconds: int = 240) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str], seconds: int = 600) -> tuple[int, str, str]:
     """Wait for the end. Returns exit code, stdout, stderr."""
     try:
         out, err = process.communicate(timeout=seconds)
@@ -93,7 +98,7 @@ def blocks_or_ignores(number: signal.Signals, pid: int) -> bool:
     return bool((int(lines["SigBlk"], 16) | int(lines["SigIgn"], 16)) & 1 << (number - 1))
 
 
-def until(condition: Callable[[], object], seconds: float = 120, every: float = 0.02) -> None:
+def until(condition: Callable[[], object], seconds: float = 600, every: float = 0.02) -> None:
     """Wait until the condition is true; fail after `seconds`. It is checked every `every` seconds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -71,7 +71,7 @@ class Slurm:
     def stop(self, name: str) -> None:
         daemon = self.daemons.pop(name)
         daemon.terminate()
-        daemon.wait(30)
+        daemon.wait(120)
 
     def start_node(self) -> None:
         self.start("slurmd", "-D", "-N", "node")
@@ -82,12 +82,19 @@ class Slurm:
 
     def ask(self, *command: str) -> str:
         """The output of a command of Slurm, without an error if it fails."""
-        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, timeout=120).stdout.strip()
 
     def states(self) -> dict[str, str]:
         """The state of each job, also of jobs that have ended. An element of an array has an id such as 12_3."""
-        lines = self.ask("squeue", "--noheader", "--array", "--states=all", "--format=%i %T").splitlines()
-        return dict(line.split() for line in lines)
+        command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i %T"]
+        answers = list[subprocess.CompletedProcess[str]]()
+
+        def has_answered() -> bool:
+            answers.append(subprocess.run(command, capture_output=True, text=True, timeout=120))
+            return answers[-1].returncode == 0
+
+        until(has_answered)  # on a busy machine, squeue may fail once
+        return dict(line.split() for line in answers[-1].stdout.splitlines())
 
     def active(self) -> list[str]:
         return [job for job, state in self.states().items() if state in ("PENDING", "RUNNING", "COMPLETING", "SIGNALING")]
@@ -97,7 +104,7 @@ class Slurm:
         pids, parents = list[int](), processes()
         for pid in parents:
             with suppress(OSError):  # the process may have ended
-                variables = Path(f"/proc/{pid}/environ").read_text().split("\0")
+                variables = Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
                 if f"SLURM_CONF={self.folder / 'slurm.conf'}" in variables and "SLURMD_NODENAME=node" in variables:
                     pids.append(pid)
         return pids + [pid for pid in {parents[pid] for pid in pids} if command_of(pid).startswith("slurmstepd: [")]
@@ -105,7 +112,8 @@ class Slurm:
     def preempt(self) -> None:
         """Let a job of high priority take the node. Jobs that Slurm requeues would then wait for two minutes; they need not."""
         before = self.active()
-        self.ask("sbatch", "--wait", "--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap", "sleep 1")
+        high = self.ask("sbatch", "--parsable", "--partition=high", "--ntasks=2", "--output=/dev/null", "--wrap", "sleep 1")
+        until(lambda: self.states().get(high) == "COMPLETED")
         until(lambda: not {"RUNNING", "COMPLETING", "SIGNALING"} & {self.states()[job] for job in before})
         self.begin_again(before)
 
@@ -121,11 +129,18 @@ class Slurm:
         return self.states()[job] != "PENDING"
 
 
+def _server() -> socket.socket:
+    """A server on a port that the system gives to nobody by itself, because Slurm will bind it later. Ray uses none of these."""
+    while True:
+        with suppress(OSError):
+            return socket.create_server(("127.0.0.1", 20_000 + secrets.randbelow(12_000)))
+
+
 @contextmanager
 def slurm(folder: Path, *more_config: str) -> Iterator[Slurm]:
     """Start Slurm, and make it the one that all commands of this process and its children use. Its processes end with it."""
     with ExitStack() as sockets:
-        ports = [sockets.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(2)]
+        ports = [sockets.enter_context(_server()).getsockname()[1] for _ in range(2)]
     for name in ("state", "spool"):
         (folder / name).mkdir()
     config, key = folder / "slurm.conf", folder / "munge.key"
@@ -151,5 +166,7 @@ def slurm(folder: Path, *more_config: str) -> Iterator[Slurm]:
             with ExitStack() as last:
                 for name in list(cluster.daemons):
                     last.callback(cluster.stop, name)
-                cluster.ask("scancel", f"--user={os.getuid()}")
-                until(lambda: not cluster.active())
+                controller = cluster.daemons.get("slurmctld")
+                if controller and controller.poll() is None:
+                    cluster.ask("scancel", f"--user={os.getuid()}")
+                    until(lambda: not cluster.active())

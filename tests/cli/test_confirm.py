@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from at_work import default_interrupt, lrsweep_in_process
+from at_work import default_interrupt, lrsweep_in_process, python_path
 
 from lrsweep.analysis.confirmation import FIRST_FRESH_SEED
 from lrsweep.analysis.fresh import plan_fresh_runs
@@ -27,7 +27,7 @@ BRIEF = [*SMALL, "training.max_epochs=4", f"machine.data_dir={ROOT / 'data'}"]
 
 
 def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"PYTHONPATH": python_path()}
     return subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -94,7 +94,7 @@ def test_a_signal_is_passed_on_and_the_sweep_ends_by_itself(tmp_path: Path, numb
     handler = "lambda received, frame: (time.sleep(1), print('ended', flush=True), sys.exit(128 + received))"
     sweep = f"import signal, sys, time; signal.signal({int(number)}, {handler}); print('ready', flush=True); time.sleep(60)"
     program = f"import sys; from lrsweep.cli.confirm import run_to_end; sys.exit(run_to_end([sys.executable, '-c', {sweep!r}]))"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"PYTHONPATH": python_path()}
     options = {"env": environment, "stdout": subprocess.PIPE, "text": True, "preexec_fn": default_interrupt}
     with subprocess.Popen([sys.executable, "-c", program], **options) as process:
         assert process.stdout is not None

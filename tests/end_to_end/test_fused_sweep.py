@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_finished_runs_and_prints_how_to_continue(tmp_path: Path) -
         try:
             until(lambda: len(list(tmp_path.glob("results/s/runs/*.json"))) == 1)  # the rate of 1e30 diverges at once
             os.killpg(process.pid, signal.SIGINT)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=600)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -23,7 +23,7 @@ def test_no_outputs_are_committed() -> None:
 @pytest.mark.slow
 def test_every_cell_runs() -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    NotebookClient(notebook, timeout=600, startup_timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
     outputs = "\n".join(str(output) for cell in notebook.cells for output in cell.get("outputs", []))
     assert "image/png" in outputs
     assert "Patience 2 instead of 5 costs" in outputs
@@ -54,7 +54,7 @@ print(len(study.runs), sorted(study.runs["status"].unique()), study.report.exist
 def test_a_network_of_a_notebook_is_swept(tmp_path: Path) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SWEEP) for _ in range(2)])
     notebook.metadata["kernelspec"] = nbformat.read(NOTEBOOK, as_version=4).metadata["kernelspec"]
-    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=600, startup_timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     printed = [output.text for cell in notebook.cells for output in cell.outputs if output.get("name") == "stdout"]
     assert printed == ["4 ['ok'] True [0.001, 0.01]\n"] * 2  # the same code in a new cell is the same network
     assert len(list((tmp_path / "results" / "sweep" / "runs").glob("*.json"))) == 4

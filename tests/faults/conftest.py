@@ -22,14 +22,17 @@ _HEAD = """# What can go wrong, and what it costs
 
 The tests in `tests/faults/` cause every fault below for real, in sweeps of a few small runs: they kill processes, fill disks and
 damage files. If the fault stopped the sweep, they give the same command again. Then they compare every run with a sweep that was
-not disturbed. A run is *lost* if its record is missing, or if a single bit of it differs, apart from its times.
+not disturbed. A run is *lost* if its record is missing, or if a single bit of it differs, apart from its times; –: the test
+trains no runs.
 
 Written by `make reliability` on {machine}.
 
 | fault | what should happen | times tried | runs lost |
 |---|---|---|---|
 """
-_tried: list[tuple[str, int, str, str, list[int]]] = []  # for each test: file, line, its row of the table, runs lost in each try
+_tried: list[
+    tuple[str, int, str, str, list[int | None]]
+] = []  # for each test: file, line, its row of the table, runs lost in each try
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,26 +67,30 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     path = session.config.getoption("--reliability", None)
     if path:
-        rows: dict[tuple[str, str], list[int]] = {}
+        rows: dict[tuple[str, str], list[int | None]] = {}
         for _, _, what, expected, lost in sorted(_tried, key=lambda test: test[:2]):
             rows.setdefault((what, expected), []).extend(lost)
         machine = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
         path.write_text(_HEAD.format(machine=machine) + "".join(_line(*row) for row in rows.items()), encoding="utf-8")
 
 
-def _line(row: tuple[str, str], lost: list[int]) -> str:
-    return f"| {' | '.join(row)} | {len(lost)} | {sum(lost) if lost else 'not measured'} |\n"
+def _line(row: tuple[str, str], lost: list[int | None]) -> str:
+    num_lost = "–" if None in lost else sum(lost) if lost else "not measured"  # type: ignore[arg-type]
+    return f"| {' | '.join(row)} | {len(lost)} | {num_lost} |\n"
 
 
 @pytest.fixture
 def record_loss(request: pytest.FixtureRequest) -> RecordLoss:
-    """`record_loss(3)`, `record_loss(0, num_tries=2)`: fill the test's rows of the table. Any lost run fails the test too."""
+    """`record_loss(3)`, `record_loss(0, num_tries=2)`: fill the test's rows of the table. Any lost run fails the test too.
 
-    def record(num_lost: int, *, num_tries: int = 1) -> None:
+    None: the fault has no runs to lose.
+    """
+
+    def record(num_lost: int | None, *, num_tries: int = 1) -> None:
         for name, row in request.node.user_properties:
             if name == "fault":
-                row[-1].extend([num_lost] + [0] * (num_tries - 1))
-        assert num_lost == 0
+                row[-1].extend([num_lost] + [num_lost and 0] * (num_tries - 1))
+        assert not num_lost
 
     return record
 

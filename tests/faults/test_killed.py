@@ -23,6 +23,14 @@ def num_epochs_started(tally: Path) -> int:
     return tally.stat().st_size if tally.exists() else 0
 
 
+def has_killed_a_worker(pid: int, chance: random.Random) -> bool:
+    """False if there was no worker, or if it ended by itself."""
+    with suppress(IndexError, ProcessLookupError):
+        os.kill(chance.choice(workers(pid)), signal.SIGKILL)
+        return True
+    return False
+
+
 @pytest.mark.fault(
     "`kill -9` of the sweep, of a worker, or of both, at random moments of one sweep",
     "no process is left behind; the same command continues the sweep, with at most 1.5 times the epochs in total",
@@ -37,7 +45,7 @@ def test_kills_at_random_moments_of_one_sweep(tmp_path: Path, long_undisturbed: 
         until(lambda process=process: workers(process.pid))
         members = descendants(process.pid)
         if victim != "sweep":
-            os.kill(chance.choice(workers(process.pid)), signal.SIGKILL)
+            until(lambda process=process: has_killed_a_worker(process.pid, chance))
         if victim != "worker":
             process.kill()
             output += finish(process)[1]
@@ -98,7 +106,7 @@ def test_a_killed_sweep_takes_its_ray_with_it(tmp_path: Path, long_undisturbed: 
     process.kill()
     finish(process)
     try:
-        until(lambda: not alive(members), seconds=30)
+        until(lambda: not alive(members))
     finally:
         for pid in alive(members):
             os.kill(pid, signal.SIGKILL)
@@ -129,7 +137,7 @@ def test_a_stopped_sweep_continues(tmp_path: Path, long_undisturbed: Path, recor
         while is_repeated and process.poll() is None:
             os.killpg(process.pid, number)
             time.sleep(0.05)
-        code, _, err = finish(process, seconds=60)
+        code, _, err = finish(process)
         assert code == expected_code
         assert "Traceback" not in err, err
         assert ":\n  make sweep STUDY='lr'\n" in err
@@ -144,18 +152,19 @@ def test_a_stopped_sweep_continues(tmp_path: Path, long_undisturbed: Path, recor
 def test_a_fused_sweep_that_is_stopped_leaves_no_process(
     tmp_path: Path, undisturbed_fused: Path, record_loss: RecordLoss
 ) -> None:
-    tally = tmp_path / "tally"
+    hanging = tmp_path / "pid of the program"
     for number, expected_code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9), (None, 1)):
-        tally.unlink(missing_ok=True)
-        process = start_sweep(tmp_path, launcher=FUSED, TALLY=str(tally))
-        until(tally.exists)  # the program first times a few solo epochs
+        process = start_sweep(tmp_path, launcher=FUSED, HANGING=str(hanging))
+        until(lambda: hanging.exists() and hanging.read_text())  # in the solo epochs that the program times first
+        program = int(hanging.read_text())
+        hanging.unlink()
         members = descendants(process.pid)
-        (program,) = workers(process.pid)
+        assert program in members
         if number is None:
             os.kill(program, signal.SIGKILL)
         else:
             os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-        code, out, err = finish(process, seconds=60)
+        code, out, err = finish(process)
         assert code == expected_code
         assert ("the fused program failed: its process was killed by signal 9" in err) == (number is None)
         assert "Traceback" not in err

@@ -17,6 +17,7 @@ from small_sweep import Explore, RecordLoss
 
 from lrsweep.analysis.claims import read_claims
 from lrsweep.analysis.findings import analyse
+from lrsweep.analysis.suggestions import suggest
 from lrsweep.config import CONF_DIR, ConfigError, ModelConfig, RunConfig, run_id
 from lrsweep.data import download
 from lrsweep.data.download import CACHE_NAME, DataError, load_mnist
@@ -84,7 +85,7 @@ def test_a_damaged_or_forged_record(explore: Explore, study: Path, record_loss: 
             assert len(analyse(study).runs) == len(records)
 
     tried = explore(damaged_bytes(content) | texts.map(lambda text: text.encode("utf-8", "replace")), reads_or_sets_aside, 60)
-    record_loss(0, num_tries=tried)
+    record_loss(None, num_tries=tried)
 
 
 def test_a_damaged_packed_file(explore: Explore, study: Path, record_loss: RecordLoss) -> None:
@@ -98,7 +99,7 @@ def test_a_damaged_packed_file(explore: Explore, study: Path, record_loss: Recor
         records, damaged = store.scan(study)
         assert len(records) == 6 or damaged
 
-    record_loss(0, num_tries=explore(damaged_bytes(content), reads_or_refuses, 60))
+    record_loss(None, num_tries=explore(damaged_bytes(content), reads_or_refuses, 60))
 
 
 def test_a_damaged_or_forged_range_test(explore: Explore, tmp_path: Path, record_loss: RecordLoss) -> None:
@@ -108,10 +109,11 @@ def test_a_damaged_or_forged_range_test(explore: Explore, tmp_path: Path, record
 
     def reads_or_refuses(content: bytes) -> None:
         (tmp_path / "finder.json").write_bytes(content)
-        is_refused(lambda: range_tests.read_range_tests(tmp_path), StoreError)
+        if not is_refused(lambda: range_tests.read_range_tests(tmp_path), StoreError):
+            suggest(range_tests.read_range_tests(tmp_path).tests)
 
     forged = changed_tree(tree).map(lambda changed: json.dumps(changed).encode())
-    record_loss(0, num_tries=explore(damaged_bytes(content) | forged, reads_or_refuses, 60))
+    record_loss(None, num_tries=explore(damaged_bytes(content) | forged, reads_or_refuses, 60))
 
 
 def test_a_damaged_mnist_file(explore: Explore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_loss: RecordLoss) -> None:
@@ -131,7 +133,7 @@ def test_a_damaged_mnist_file(explore: Explore, tmp_path: Path, monkeypatch: pyt
             assert load_mnist(tmp_path, offline=True).test_labels.tobytes() == expected()
 
     small = st.binary(max_size=100) | damaged_bytes(good[:2000]) | damaged_bytes(good[-600:])
-    record_loss(0, num_tries=explore(damaged_bytes(good) | small, reads_or_refuses, 15))
+    record_loss(None, num_tries=explore(damaged_bytes(good) | small, reads_or_refuses, 15))
 
 
 def test_a_damaged_or_forged_weights_file(explore: Explore, tmp_path: Path, record_loss: RecordLoss) -> None:
@@ -156,7 +158,7 @@ def test_a_damaged_or_forged_weights_file(explore: Explore, tmp_path: Path, reco
 
     forged = st.sampled_from(odd).map(lambda weights: weights_file(weights, "abc"))  # type: ignore[arg-type]
     tried = explore(damaged_bytes(content) | damaged_bytes(content[-2000:]) | forged, reads_or_refuses, 60)
-    record_loss(0, num_tries=tried)
+    record_loss(None, num_tries=tried)
 
 
 def test_a_damaged_checkpoint(explore: Explore, record_loss: RecordLoss) -> None:
@@ -166,7 +168,7 @@ def test_a_damaged_checkpoint(explore: Explore, record_loss: RecordLoss) -> None
         is_refused(lambda: checkpoints.decode(content, {"run_id": "a"}), CheckpointError)
 
     resealed = damaged_bytes(content[32:]).map(lambda body: hashlib.sha256(body).digest() + body)  # anyone can compute the digest
-    record_loss(0, num_tries=explore(damaged_bytes(content) | resealed, reads_or_refuses, 60))
+    record_loss(None, num_tries=explore(damaged_bytes(content) | resealed, reads_or_refuses, 60))
 
 
 def test_a_damaged_claims_file(explore: Explore, tmp_path: Path, record_loss: RecordLoss) -> None:
@@ -180,4 +182,4 @@ def test_a_damaged_claims_file(explore: Explore, tmp_path: Path, record_loss: Re
 
     short = yaml.safe_dump(tree, allow_unicode=True).encode()
     forged = changed_tree(tree).map(lambda changed: yaml.safe_dump(changed, allow_unicode=True).encode())
-    record_loss(0, num_tries=explore(damaged_bytes(short) | forged, reads_or_refuses, 40))
+    record_loss(None, num_tries=explore(damaged_bytes(short) | forged, reads_or_refuses, 40))

@@ -41,8 +41,8 @@ def test_a_random_config_is_composed_or_refused_in_one_line(explore: Explore, re
     main.register()
     with initialize_config_dir(str(CONF_DIR), **main.VERSION_BASE):
         explore(OVERRIDES, is_composed_or_refused, 50, always)
-    assert 0.1 < refusals.count("") / len(refusals) < 0.9  # both happen
-    record_loss(0, num_tries=len(refusals))
+    assert 0 < refusals.count("") < len(refusals)  # both happen
+    record_loss(None, num_tries=len(refusals))
 
 
 @pytest.fixture
@@ -103,5 +103,5 @@ def test_a_random_command_succeeds_or_is_refused_in_one_line(
         assert {path.name for path in here.iterdir()} <= {"results"}
 
     explore(COMMANDS, succeeds_or_is_refused, 15, always)
-    assert 0.1 < codes.count(0) / len(codes) < 0.9
-    record_loss(0, num_tries=len(codes))
+    assert 0 < codes.count(0) < len(codes)
+    record_loss(None, num_tries=len(codes))

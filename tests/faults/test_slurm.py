@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from at_work import ROOT, alive, command_of, finish, num_lost, start, until
+from at_work import alive, command_of, finish, num_lost, python_path, start, until
 from slurm import Slurm, has_slurm, slurm
 from small_sweep import LONG, SWEEP, RecordLoss, sweep_in_process, undisturbed_results
 
@@ -17,7 +17,7 @@ from lrsweep.storage import store
 
 TWO_RUNS = ["grid.start=-3", LONG]
 ONE_RUN = ["grid.start=-2", LONG]  # where a second job would only repeat the first
-SLOW = str(Path(__file__).with_name("slow_epochs"))  # its sitecustomize.py makes epochs last long enough for Slurm to act
+SLOW = Path(__file__).with_name("slow_epochs")  # its sitecustomize.py lets a run wait until Slurm has acted
 # The command, but without the report, and with shorter waiting times than a large cluster needs.
 PROGRAM = """
 from hydra_plugins.lrsweep_launchers import _core, _slurm_queue
@@ -53,21 +53,16 @@ def one_undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def training(folder: Path, *overrides: str, runs: list[str] = TWO_RUNS, pause: float = 0.8) -> Iterator["subprocess.Popen[str]"]:
-    """Start the sweep, and wait until each of its jobs has written a checkpoint. `pause` is the time after each, in seconds."""
+def training(folder: Path, *overrides: str, runs: list[str] = TWO_RUNS) -> Iterator["subprocess.Popen[str]"]:
+    """Start the sweep, and wait until each of its jobs has written a checkpoint. Until `hold` is deleted, they wait there."""
     num_jobs = 1 if runs == ONE_RUN or "hydra.launcher.runs_per_job=2" in overrides else 2
     slurm_jobs = ["hydra/launcher=submitit_slurm", *overrides]
     hold = folder / "hold"
     hold.touch()
-    environment = {
-        "PYTHONPATH": os.pathsep.join([SLOW, str(ROOT / "src")]),
-        "SECONDS_AFTER_A_CHECKPOINT": str(pause),
-        "HOLD": str(hold),
-    }
+    environment = {"PYTHONPATH": python_path(SLOW), "HOLD": str(hold)}
     with start(folder, *SWEEP, *runs, *slurm_jobs, program=("-c", PROGRAM), **environment) as process:
         try:
             until(lambda: len(checkpoints(folder)) == num_jobs)
-            hold.unlink()
             yield process
         finally:
             process.kill()
@@ -110,8 +105,7 @@ def test_preempted(cluster: Slurm, tmp_path: Path, two_undisturbed: Path, record
 
 @PREEMPTED
 def test_preempted_after_a_grace_time(cluster: Slurm, tmp_path: Path, one_undisturbed: Path, record_loss: RecordLoss) -> None:
-    """Slurm looks only every 30 s whether the grace time is over, so the run must take longer than that."""
-    with training(tmp_path, "hydra.launcher.partition=grace", runs=ONE_RUN, pause=4) as process:
+    with training(tmp_path, "hydra.launcher.partition=grace", runs=ONE_RUN) as process:
         cluster.preempt()
         code, _, err = finish(process)
     assert code == 0, err
@@ -125,7 +119,7 @@ def test_preempted_with_a_signal_and_at_once(
 ) -> None:
     config = "SlurmctldParameters=preempt_send_user_signal"
     folder = tmp_path_factory.mktemp("signal")
-    with slurm(folder, config) as cluster, training(tmp_path, runs=ONE_RUN, pause=2) as process:  # Slurm may take 20 s to preempt
+    with slurm(folder, config) as cluster, training(tmp_path, runs=ONE_RUN) as process:
         cluster.preempt()
         code, _, err = finish(process)
     assert code == 0, err
@@ -258,6 +252,7 @@ def test_slurm_does_not_answer(cluster: Slurm, tmp_path: Path, one_undisturbed: 
         assert process.stdout is not None
         read = process.stdout.readline
         assert any("Slurm does not answer" in line for line in iter(read, "")), "the sweep has not noticed"
+        (tmp_path / "hold").unlink()
         cluster.start_controller()
         code, _, err = finish(process)
     assert code == 0, err

@@ -74,6 +74,15 @@ def test_a_run_that_is_finished_in_one_study_still_runs_in_another(tmp_path: Pat
     assert store.read_expected(tmp_path / "b") == {jobs[1].run_id}
 
 
+def test_later_batches_of_a_sweep_add_to_the_runs_that_are_expected(tmp_path: Path) -> None:
+    """hydra.sweeper.max_batch_size launches a sweep in batches. A new sweep begins with job 0, and expects only its own runs."""
+    app = AppConfig(machine=MachineConfig(results_dir=str(tmp_path)))
+    jobs = [replace(job_of(replace(app, seed=seed)), number=seed) for seed in range(3)]
+    for batch, expected in ((jobs[:2], jobs[:2]), (jobs[2:], jobs), (jobs[:1], jobs[:1])):
+        split_by_store(batch)
+        assert store.read_expected(batch[0].folder) == {job.run_id for job in expected}
+
+
 def test_a_study_shows_the_model_of_its_first_job(tmp_path: Path) -> None:
     machine = MachineConfig(results_dir=str(tmp_path))
     jobs = [job_of(AppConfig(model=ModelConfig(batch_norm=has_norm), machine=machine)) for has_norm in (False, True)]

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from at_work import WITHOUT_REPORT, alive, children, command_of, descendants, finish, num_lost, start, until
+from at_work import WITHOUT_REPORT, alive, children, command_of, descendants, finish, num_lost, python_path, start, until
 
 from hydra_plugins.lrsweep_launchers import _ray, _remote
 from hydra_plugins.lrsweep_launchers._core import Job
@@ -36,6 +36,7 @@ RAY = ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"]
 LOCAL = ["hydra/launcher=submitit_local"]
 ONE_RUN = ["grid.stop=-5"]
 TWO_RUNS = ["grid.stop=-4"]
+SLOW = ROOT / "tests" / "faults" / "slow_epochs"  # its sitecustomize.py lets a run wait until a test has acted
 ENDLESS = ["training.patience=100000", "training.max_epochs=100000"]
 
 has_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed")
@@ -43,9 +44,10 @@ has_submitit = pytest.mark.skipif(importlib.util.find_spec("submitit") is None, 
 
 
 @contextmanager
-def running(folder: Path, *overrides: str) -> Iterator[subprocess.Popen[str]]:
+def running(folder: Path, *overrides: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """`lrsweep …` in a folder. Its processes end with the test."""
-    with start(folder, *SWEEP, *overrides, program=WITHOUT_REPORT, RAY_memory_monitor_refresh_ms="0") as process:
+    environment |= {"RAY_memory_monitor_refresh_ms": "0"}
+    with start(folder, *SWEEP, *overrides, program=WITHOUT_REPORT, **environment) as process:
         try:
             yield process
         finally:
@@ -130,7 +132,7 @@ def test_ctrl_c_ends_a_new_ray(tmp_path: Path) -> None:
         until(lambda: ray_tasks("train_fused", process.pid))
         members = descendants(process.pid)
         os.killpg(process.pid, signal.SIGINT)
-        code, _, err = finish(process, seconds=60)
+        code, _, err = finish(process)
     assert code == 130, err
     assert "Traceback" not in err
     until(lambda: not alive(members))
@@ -146,9 +148,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # see _ray_cluster.py
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", python_path(SLOW))
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")  # otherwise Ray may kill tasks when other tests use much memory
         patch.chdir(tmp_path_factory.mktemp("far"))
+        patch.setenv("HOLD", str(Path.cwd() / "hold"))
         from ray.cluster_utils import Cluster
 
         ray = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -180,14 +183,14 @@ def test_a_cluster_fuses_what_it_can_and_gives_fused_results(cluster: Any, tmp_p
 @pytest.mark.slow
 @has_ray
 def test_records_that_have_arrived_are_kept_when_a_program_dies(cluster: Any, tmp_path: Path, fused_store: Path) -> None:
-    with running(tmp_path, *cluster.overrides, "hydra.launcher.fused=1", "machine.results_dir=dies") as process:
+    with running(tmp_path, *cluster.overrides, "seed=0,1,2", "hydra.launcher.fused=1", "machine.results_dir=dies") as process:
         until(lambda: files_in(tmp_path / "dies", "json"))
         before = {path: path.stat().st_mtime_ns for path in files_in(tmp_path / "dies", "json")}
         os.kill(ray_tasks("train_fused", os.getpid())[0], signal.SIGKILL)
         code, out, err = finish(process)
     assert code == 0, err
     assert "runs start again: " in out
-    assert "4 expected: 4 ok, 0 diverged, 0 failed, 0 missing" in out
+    assert "12 expected: 12 ok, 0 diverged, 0 failed, 0 missing" in out
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert num_lost(tmp_path / "dies" / "lr", fused_store) == 0
 
@@ -213,9 +216,12 @@ def test_a_failed_program_ends_the_sweep_and_with_fallback_its_runs_run_solo(clu
 @has_ray
 def test_runs_of_a_lost_machine_resume_on_another(cluster: Any, tmp_path: Path, solo_store: Path) -> None:
     """Must be the last test with the cluster, because only one machine is left after it."""
+    hold = cluster.folder / "hold"
+    hold.touch()
     with running(tmp_path, *cluster.overrides, *TWO_RUNS) as process:
         until(lambda: len(files_in(cluster.folder / "results", "checkpoint")) == 2)
         cluster.ray.remove_node(next(iter(cluster.ray.worker_nodes)), allow_graceful=False)
+        hold.unlink()
         code, out, err = finish(process)
     assert code == 0, err
     assert "resumes after epoch" in out
@@ -234,10 +240,15 @@ def tasks_of(pid: int) -> list[int]:
 @pytest.mark.slow
 @has_submitit
 def test_a_preempted_job_resumes_from_its_checkpoint(tmp_path: Path, solo_store: Path) -> None:
-    with running(tmp_path, *LOCAL, *ONE_RUN) as process:
+    hold = tmp_path / "hold"
+    hold.touch()
+    with running(tmp_path, *LOCAL, *ONE_RUN, PYTHONPATH=python_path(SLOW), HOLD=str(hold)) as process:
         until(lambda: files_in(tmp_path / "results", "checkpoint"))
-        for task in tasks_of(process.pid):
+        tasks = tasks_of(process.pid)
+        for task in tasks:
             os.kill(task, signal.SIGUSR2)  # the signal that Slurm sends
+        until(lambda: not alive(tasks))
+        hold.unlink()
         code, out, err = finish(process)
     assert code == 0, err
     assert "1 expected: 1 ok, 0 diverged, 0 failed, 0 missing" in out
@@ -250,11 +261,11 @@ def test_a_preempted_job_resumes_from_its_checkpoint(tmp_path: Path, solo_store:
 @pytest.mark.slow
 @has_submitit
 def test_ctrl_c_ends_submitits_jobs(tmp_path: Path) -> None:
-    with running(tmp_path, *LOCAL, *TWO_RUNS) as process:
+    with running(tmp_path, *LOCAL, *TWO_RUNS, *ENDLESS) as process:
         until(lambda: files_in(tmp_path / "results", "checkpoint"))
         members = descendants(process.pid)
         process.send_signal(signal.SIGINT)  # to this process alone, because a job may have no terminal
-        code, _, err = finish(process, seconds=60)
+        code, _, err = finish(process)
     assert code == 130, err
     assert "To continue, run the same command again" in err
     until(lambda: not alive(members))

@@ -149,7 +149,7 @@ def test_ctrl_c_prints_no_traceback(module: str, at_work: str, tmp_path: Path) -
             else:
                 until(lambda: is_open(records, proc), every=0.1)
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=600)
         finally:
             process.kill()
             os.close(pipe)

@@ -121,7 +121,8 @@ def split_by_store(jobs: list[Job], *, measure: bool = False) -> tuple[list[Job]
         stored[folder] = preparation.load_records(folder)
         preparation.refuse_other_settings(study_jobs[0].app.study, folder, stored[folder], (job.run for job in study_jobs))
     for folder, study_jobs in by_study.items():  # after all checks, so that a refused sweep changes no study
-        store.expect(folder, [job.run_id for job in study_jobs], study_jobs[0].app.study.delta)
+        earlier = store.read_expected(folder) if jobs[0].number else None  # of hydra.sweeper.max_batch_size's earlier batches
+        store.expect(folder, [*{*(earlier or ()), *(job.run_id for job in study_jobs)}], study_jobs[0].app.study.delta)
     pending, finished = [], []
     for job in distinct:
         record = stored[job.folder].get(job.run_id)

@@ -112,11 +112,23 @@ def run_to_end(command: list[str], environment: Mapping[str, str] | None = None)
 
     `environment` adds variables to those of this process.
     """
+    started: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []  # signals that came before the command had started
+
+    def pass_on(number: int, frame: object) -> None:
+        if started:
+            started[0].send_signal(number)
+        else:
+            early.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, pass_on)
     variables = os.environ | dict(environment or {})
     with subprocess.Popen(command, env=variables) as process:  # not subprocess.run, which kills the sweep after Ctrl-C
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, lambda received, frame: process.send_signal(received))
+        started.append(process)
+        while early:
+            process.send_signal(early.pop())
         exit_code = process.wait()
     return exit_code if exit_code >= 0 else 128 - exit_code
 

@@ -1,7 +1,9 @@
 """Store a study's learning-rate range tests in `finder.json`."""
 
 import dataclasses
+import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,18 @@ def read_range_tests(folder: Path) -> RangeTests:
         if tree["schema_version"] != SCHEMA_VERSION:
             raise StoreError(f"{path} has format {tree['schema_version']!r}, not {SCHEMA_VERSION}")
         tree["tests"] = tuple(_range_test(test) for test in tree["tests"])
+        if not tree["tests"]:
+            raise ValueError("it has no test")
         return RangeTests(**tree)
-    except (OSError, ValueError, RecursionError, LookupError, TypeError) as error:
+    except (OSError, ArithmeticError, ValueError, RecursionError, LookupError, TypeError) as error:
         raise StoreError(f"{path} cannot be read ({type(error).__name__}: {error}); create it with lrsweep-find") from None
 
 
 def _range_test(tree: dict[str, Any]) -> RangeTest:
     curves = {name: tuple(map(float, tree[name])) for name in ("rates", "losses", "smoothed")}
+    lengths = {*map(len, curves.values())}
+    if len(lengths) != 1 or 0 in lengths or not all(map(math.isfinite, itertools.chain(*curves.values()))):
+        raise ValueError("a test's curves must have the same length and finite numbers")
+    if min(curves["rates"]) <= 0 or type(tree["seed"]) is not int:
+        raise ValueError("a test needs a seed and rates above 0")
     return RangeTest(**tree | curves)
