@@ -96,9 +96,13 @@ def solo_epoch(run: RunConfig, images: DataSet) -> tuple[solo.Learner, list[floa
 
 
 @pytest.mark.parametrize(
-    "optimizer", [pytest.param(name, marks=() if name == "adamw" else pytest.mark.slow) for name in _OPTIMIZER_USES]
+    ("case", "optimizer"),
+    [
+        *((case, "adamw") for case in CASES),
+        *(("cnn, many", name) for name in _OPTIMIZER_USES if name != "adamw"),
+        *(("small, none", name) for name in _OPTIMIZER_USES if name != "adamw"),
+    ],
 )
-@pytest.mark.parametrize("case", CASES)
 def test_three_steps_equal_solos(images: DataSet, case: str, optimizer: str) -> None:
     """Batches of 8, 8 and 4 images. Two seeds, the second with half the learning rate, and an empty slot."""
     runs = [new_run(seed, optimizer, **CASES[case]) for seed in (0, 1)]
