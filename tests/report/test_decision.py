@@ -92,6 +92,15 @@ def test_fewer_epochs_that_may_be_chance_are_called_so() -> None:
     assert "검증 정확도가 가장 높은 학습률(0.0013)과의 epoch 차이는 우연일 수 있다." in decision_ko(unsure)[0][1]
 
 
+def test_rates_that_differ_in_the_third_digit_have_three() -> None:
+    rows = FOUND.best.rows.assign(lr=[0.002, 0.00203, 0.00201, 0.00206, 0.003])
+    best = replace(FOUND.best, rows=rows, best=rows.iloc[2], trade_off=replace(FOUND.best.trade_off, row=rows.iloc[3]))
+    answer = english(replace(FOUND, best=replace(best, tried=tuple(rows["lr"]))))[0]
+    assert answer.startswith("Use **0.00206**")
+    assert "(0.00201 and 0.00206)" in answer or "(0.00201 to 0.00206)" in answer
+    assert "0.00201 loses the least of them" in answer
+
+
 def test_good_rates_that_cost_the_same_are_not_compared_by_their_epochs() -> None:
     assert "This is shown for 2 rates (0.0013 to 0.0025), and all of them take 17.0 epochs; it has the" in english(SAME_EPOCHS)[0]
     assert "epoch 수는 모두 17.0이다." in decision_ko(SAME_EPOCHS)[0][1]

@@ -18,9 +18,9 @@ from reference_study import Study
 from lrsweep.analysis.best_rate import find_best
 from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.findings import Findings
-from lrsweep.analysis.rates import decimal_rate
+from lrsweep.analysis.rates import decimal_rate, rate_names
 from lrsweep.report.explorer.chart import FRESH, LOOKS, explorer_spec
-from lrsweep.report.explorer.chart_tables import MAX_POINTS, allowed_losses, rate_names, run_rows, thin_curve
+from lrsweep.report.explorer.chart_tables import MAX_POINTS, allowed_losses, run_rows, thin_curve
 from lrsweep.report.texts.decision import chosen, decision_en
 
 FIXED = {"arm": "a", "data.num_test": 10_000, "data.num_classes": 10, "training.patience": "5", "training.max_epochs": 100}
@@ -193,6 +193,7 @@ def test_a_list_offers_every_rate_of_the_study(reference: Study, spec: dict[str,
 def test_rates_that_would_have_the_same_text_have_all_their_digits() -> None:
     assert list(rate_names(pd.Series([0.001, 0.0025])).values()) == ["0.001", "0.0025"]
     assert list(rate_names(pd.Series([0.00101, 0.00102])).values()) == ["0.00101", "0.00102"]
+    assert len(set(rate_names([1e-3, 0.1 + 0.2, 0.3]).values())) == 3
 
 
 def test_each_status_has_its_marker_and_failed_runs_are_left_out() -> None:

@@ -5,11 +5,13 @@ The best rate is chosen on validation accuracy. What each rate loses is measured
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from lrsweep.analysis.rates import rate_names
 from lrsweep.analysis.shortfall import DELTA, MIN_SEEDS, Verdict, compare_with_best, seeds_needed
 from lrsweep.analysis.summary import chance, half_interval, summarise
 
@@ -44,6 +46,11 @@ class Best:
     seeds_needed: int | None  # about how many seeds would show a rate to be good; None if one is, or this cannot be known
     doubts: tuple[Doubt, ...]
     tried: tuple[float, ...]  # the rates of the study, ascending; fresh seeds run only some of them
+
+    @cached_property
+    def names(self) -> dict[float, str]:
+        """A text for each rate of `rows`, see `rate_names`."""
+        return rate_names(self.rows["lr"])
 
     @property
     def good(self) -> pd.DataFrame:

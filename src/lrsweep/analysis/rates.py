@@ -1,6 +1,8 @@
 """Learning rates as text, for readers who do not think in exponents."""
 
 import math
+from collections.abc import Iterable
+from decimal import Decimal
 
 _SUPERSCRIPT = str.maketrans("-.0123456789", "⁻·⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -10,9 +12,16 @@ def decimal_rate(lr: float, digits: int = 2) -> str:
     if not math.isfinite(lr):
         return "–"
     if lr >= 1e-4:
-        return f"{float(f'{lr:.{digits}g}'):f}".rstrip("0").rstrip(".") or "0"
+        return f"{Decimal(f'{lr:.{digits}g}'):f}"
     mantissa, exponent = f"{lr:.{digits - 1}e}".split("e")
     return f"{float(mantissa):g}×{power_of_ten(int(exponent))}".removeprefix("1×")
+
+
+def rate_names(lrs: Iterable[float]) -> dict[float, str]:
+    """A text for each rate: with two digits, or with more if two rates would have the same text."""
+    rates = sorted(set(lrs))
+    texts = ([decimal_rate(lr, digits) for lr in rates] for digits in range(2, 18))
+    return dict(zip(rates, next(each for each in texts if len(set(each)) == len(rates)), strict=True))
 
 
 def power_of_ten(exponent: float) -> str:

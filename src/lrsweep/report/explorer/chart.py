@@ -11,8 +11,9 @@ import altair as alt
 import pandas as pd
 
 from lrsweep.analysis.findings import Findings
+from lrsweep.analysis.rates import rate_names
 from lrsweep.report.explorer.chart_axes import EXTENT, MOST_LOSS, SHOWS_LOSS, accuracy_axis, error_of, lr_axis, measure_axis
-from lrsweep.report.explorer.chart_tables import allowed_losses, choices, means, rate_names, run_rows
+from lrsweep.report.explorer.chart_tables import allowed_losses, choices, means, run_rows
 from lrsweep.report.figures.style import ACCURACY, COST, GOOD, LINES, SOFT, TRADE_OFF, good_stretches
 from lrsweep.report.texts.commands import is_in_program, settings
 from lrsweep.report.texts.decision import chosen

@@ -7,19 +7,12 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.best_rate import Best, cheapest
-from lrsweep.analysis.rates import decimal_rate
 from lrsweep.report.texts.decision import chosen
 from lrsweep.report.texts.language import is_korean, say
 from lrsweep.report.texts.wording import counted, number, percent, points, points_interval, seeds_text
 
 MAX_POINTS = 60  # per curve; the chart is too narrow to show more
 LOSSES = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05)  # of test accuracy; the positions of the slider
-
-
-def rate_names(lrs: pd.Series) -> dict[float, str]:
-    """A text for each rate, as in the report's answer. If two rates would have the same text, all have their full numbers."""
-    names = {lr: decimal_rate(lr) for lr in sorted(lrs.unique())}
-    return names if len(set(names.values())) == len(names) else {lr: str(lr) for lr in names}
 
 
 def allowed_losses(delta: float) -> list[float]:

@@ -63,7 +63,7 @@ def _neighbours(best: Best) -> list[pd.Series]:
 def _rate_en(best: Best) -> str:
     if not best.rows["num_learned"].any():
         return "No rate, because no run learned."
-    lr = decimal_rate(chosen(best)["lr"])
+    lr = best.names[chosen(best)["lr"]]
     if best.trade_off is None:
         if len(best.rows) == 1:
             return f"Perhaps **{lr}**. No other rate has a finished run."
@@ -83,12 +83,12 @@ def _rate_en(best: Best) -> str:
             text += "highest validation accuracy of them."
         else:
             text += f" Of the {len(best.good)} rates for which this is shown ({rates}), it takes the fewest epochs, {epochs}"
-            best_lr = decimal_rate(best.best["lr"])
+            best_lr = best.names[best.best["lr"]]
             if _may_be_chance(best):
                 text += f"; the difference from {best_lr}, the rate with the highest validation accuracy, may be chance"
             text += "."
         if (least := _loses_least(best))["lr"] != best.trade_off.row["lr"]:
-            text += f" {decimal_rate(least['lr'])} loses the least of them, and takes {least['epochs_mean']:.1f} epochs."
+            text += f" {best.names[least['lr']]} loses the least of them, and takes {least['epochs_mean']:.1f} epochs."
     if num := len(best.undecided):
         others = "Another rate," if num == 1 else f"{num} other rates,"
         rates = _rates(best, "undecided", "to", " and ")
@@ -99,7 +99,7 @@ def _rate_en(best: Best) -> str:
 def _rate_ko(best: Best) -> str:
     if not best.rows["num_learned"].any():
         return "고를 수 없다. 학습에 성공한 실행이 하나도 없다."
-    lr = decimal_rate(chosen(best)["lr"])
+    lr = best.names[chosen(best)["lr"]]
     if best.trade_off is None:
         if len(best.rows) == 1:
             return f"아마 **{lr}**일 것이다. 다른 학습률에서는 끝난 실행이 없다."
@@ -120,9 +120,9 @@ def _rate_ko(best: Best) -> str:
         else:
             text += f" 이렇게 확인된 학습률 {len(best.good)}개({rates}) 가운데 epoch 수가 {epochs}로 가장 적다."
         if not best.good_cost_the_same and _may_be_chance(best):
-            text += f" 다만 검증 정확도가 가장 높은 학습률({decimal_rate(best.best['lr'])})과의 epoch 차이는 우연일 수 있다."
+            text += f" 다만 검증 정확도가 가장 높은 학습률({best.names[best.best['lr']]})과의 epoch 차이는 우연일 수 있다."
         if (least := _loses_least(best))["lr"] != best.trade_off.row["lr"]:
-            text += f" 그중 손실이 가장 적은 학습률은 {decimal_rate(least['lr'])}이고, epoch 수는 {least['epochs_mean']:.1f}이다."
+            text += f" 그중 손실이 가장 적은 학습률은 {best.names[least['lr']]}이고, epoch 수는 {least['epochs_mean']:.1f}이다."
     if num := len(best.undecided):
         rates = _rates(best, "undecided", "~", ", ")
         text += f" 다른 학습률 {num}개({rates})는 손실이 {best.delta * 100:g}%p보다 큰지 작은지 아직 판단할 수 없다. "
@@ -140,11 +140,11 @@ def _loses_least(best: Best) -> pd.Series:
 
 
 def _rates(best: Best, verdict: Verdict, to: str, last: str) -> str:
-    return stretches_text(best.stretches(verdict), to, last, decimal_rate)
+    return stretches_text(best.stretches(verdict), to, last, best.names.__getitem__)
 
 
 def _neighbours_en(best: Best, edges: Edges) -> str:
-    parts = [_loss_en(row) for row in _neighbours(best) if not math.isnan(row["shortfall"])]
+    parts = [_loss_en(best.names[row["lr"]], row) for row in _neighbours(best) if not math.isnan(row["shortfall"])]
     if outside := _outside(edges, "above {}", "below {}"):
         parts.append(f"By estimate, at least half of all seeds fail to learn {' and '.join(outside)}.")
     why = "no other rate has a finished run" if len(best.rows) == 1 else "no rate learned on every seed"
@@ -152,15 +152,15 @@ def _neighbours_en(best: Best, edges: Edges) -> str:
 
 
 def _neighbours_ko(best: Best, edges: Edges) -> str:
-    parts = [_loss_ko(row) for row in _neighbours(best) if not math.isnan(row["shortfall"])]
+    parts = [_loss_ko(best.names[row["lr"]], row) for row in _neighbours(best) if not math.isnan(row["shortfall"])]
     if outside := _outside(edges, "{}보다 클 때", "{}보다 작을 때"):
         parts.append(f"{'와 '.join(outside)}는 전체 시드의 절반 이상이 학습에 실패하는 것으로 추정된다.")
     why = "다른 학습률에서는 끝난 실행이 없다" if len(best.rows) == 1 else "모든 시드에서 학습된 학습률이 없다"
     return " ".join(parts) or f"알 수 없다. {why}."
 
 
-def _loss_en(row: pd.Series) -> str:
-    lr, size = decimal_rate(row["lr"]), points(row["shortfall"])
+def _loss_en(lr: str, row: pd.Series) -> str:
+    size = points(row["shortfall"])
     if row["shortfall"] >= 0:
         return f"{lr} loses {size} points{_interval(row, 'to')}."
     num, total = row["num_diverged"], row["num_measured"]
@@ -168,8 +168,8 @@ def _loss_en(row: pd.Series) -> str:
     return f"{lr} is {size} points more accurate on average, but {why if row['verdict'] == 'worse' else 'varies too much'}."
 
 
-def _loss_ko(row: pd.Series) -> str:
-    lr, size = decimal_rate(row["lr"]), points(row["shortfall"])
+def _loss_ko(lr: str, row: pd.Series) -> str:
+    size = points(row["shortfall"])
     if row["shortfall"] >= 0:
         return f"{lr}에서는 정확도를 {size}%p 잃는다{_interval(row, '~')}."
     num, total = row["num_diverged"], row["num_measured"]
@@ -205,7 +205,7 @@ def _certainty_en(found: Findings) -> str:
         text += f". The 95% intervals of the losses hold for all {len(best.rows)} rates at once"
     if found.confirmation is not None and found.headline is found.best:
         row = _at_best_rate(found.best, found.confirmation)
-        lr, num_unscored = decimal_rate(row["lr"]), row["num_measured"] - row["num_scored"]
+        lr, num_unscored = best.names[row["lr"]], row["num_measured"] - row["num_scored"]
         text += f". On {counted(row['num_measured'], 'fresh seed')}, "
         if num_unscored:
             text += f"{counted(num_unscored, 'run')} at {lr} diverged before the first score, and the mean of the others is "
@@ -227,7 +227,7 @@ def _certainty_ko(found: Findings) -> str:
         text += f" 정확도 손실의 95% 구간은 학습률 {len(best.rows)}개에 동시에 성립한다."
     if found.confirmation is not None and found.headline is found.best:
         row = _at_best_rate(found.best, found.confirmation)
-        rate, accuracy = decimal_rate(row["lr"]), percent(row["test_mean"])
+        rate, accuracy = best.names[row["lr"]], percent(row["test_mean"])
         num_seeds, num_unscored = row["num_measured"], row["num_measured"] - row["num_scored"]
         if num_unscored:
             unscored = f"{rate}의 실행 {num_unscored}회는 점수를 얻기 전에 발산했고"
