@@ -99,10 +99,12 @@ def test_most_slots_do_useful_work_in_the_reference_sweep(mnist: DataSet, make_r
     """Replays the epochs of the committed runs, in the order of the sweep."""
     table = store.load(ROOT / "results" / "reference" / "lr")
     table = table[table.loss == "cross_entropy"].sort_values(["lr", "seed"])
-    for _, of_seed in table.groupby("seed"):
-        assert len(of_seed) == 46
-        assert useful_share(mnist, make_run, of_seed.epochs.tolist()) >= 0.65
-    assert useful_share(mnist, make_run, table[table.seed < 3].epochs.tolist()) >= 0.88
+    assert set(table.groupby("seed").size()) == {46}
+    of_a_seed = [useful_share(mnist, make_run, of_seed.epochs.tolist()) for _, of_seed in table.groupby("seed")]
+    of_three = useful_share(mnist, make_run, table[table.seed < 3].epochs.tolist())
+    text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    low, high = (round(100 * share) for share in (min(of_a_seed), max(of_a_seed)))
+    assert f"{low}–{high}% of the launched slots do useful work with 46 runs, and {of_three:.0%} with 138" in text
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
