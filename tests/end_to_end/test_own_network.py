@@ -45,7 +45,7 @@ def test_every_launcher_gives_the_same_table(tmp_path: Path) -> None:
     tables = {}
     for launcher in ("pool", "ray", "submitit_local", "fused"):
         words = [*WORDS, f"study.name={launcher}", f"hydra/launcher={launcher}"]
-        code, out, error = lrsweep(tmp_path, *words, program=WITHOUT_REPORT)
+        code, out, error = lrsweep(tmp_path, *words, program=WITHOUT_REPORT, RAY_memory_monitor_refresh_ms="0")
         assert code == 0, (launcher, out, error)
         tables[launcher] = load_runs(tmp_path / "results" / launcher).set_index("run_id").sort_index()
     for launcher, table in tables.items():
