@@ -23,7 +23,9 @@ pytestmark = [
 ]
 
 
-def test_a_random_config_is_composed_or_refused_in_one_line(explore: Explore, record_loss: RecordLoss) -> None:
+def test_a_random_config_is_composed_or_refused_in_one_line(
+    explore: Explore, record_loss: RecordLoss, pytestconfig: pytest.Config
+) -> None:
     refusals: list[str] = []  # an empty text for each config that is composed
 
     always = [["optimizer=null"], ["optimizer.lr=" + "9" * 400], ["optimizer.lr=" + "9" * 5000]]
@@ -41,8 +43,15 @@ def test_a_random_config_is_composed_or_refused_in_one_line(explore: Explore, re
     main.register()
     with initialize_config_dir(str(CONF_DIR), **main.VERSION_BASE):
         explore(OVERRIDES, is_composed_or_refused, 50, always)
-    assert 0 < refusals.count("") < len(refusals)  # both happen
+    assert_both_happen(refusals.count(""), len(refusals), pytestconfig)
     record_loss(None, num_tries=len(refusals))
+
+
+def assert_both_happen(num_accepted: int, num_tried: int, pytestconfig: pytest.Config) -> None:
+    """A slow machine has time for few new examples, so that by chance only one of them may be accepted or refused."""
+    is_new = pytestconfig.getoption("--fuzz-minutes", None) is not None
+    least = 1 if is_new else 0.1 * num_tried
+    assert least <= num_accepted <= num_tried - least
 
 
 @pytest.fixture
@@ -70,6 +79,7 @@ def test_a_random_command_succeeds_or_is_refused_in_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     record_loss: RecordLoss,
+    pytestconfig: pytest.Config,
 ) -> None:
     codes: list[int] = []
     here = tmp_path / "here"
@@ -103,5 +113,5 @@ def test_a_random_command_succeeds_or_is_refused_in_one_line(
         assert {path.name for path in here.iterdir()} <= {"results"}
 
     explore(COMMANDS, succeeds_or_is_refused, 15, always)
-    assert 0 < codes.count(0) < len(codes)
+    assert_both_happen(codes.count(0), len(codes), pytestconfig)
     record_loss(None, num_tries=len(codes))

@@ -304,7 +304,7 @@ def test_a_diverged_fresh_run_without_a_score_counts_as_guessing(tmp_path: Path)
         store.save(tmp_path / "made", record_of(1e-3, outcome, seed=seed))
     study = read_study(tmp_path, "made")
     assert study
-    assert ", an edge | 63.33% | 63.33% | 3 | 2 of 3 |" in fresh_table(study)
+    assert "| base | 0.001 (10⁻³), chosen, an edge | 63.33% | 63.33% | 3 | 2 of 3 |" in fresh_table(study)
 
 
 def test_an_interval_counts_only_the_runs_that_have_the_score(tmp_path: Path) -> None:

@@ -93,12 +93,12 @@ def test_fewer_epochs_that_may_be_chance_are_called_so() -> None:
 
 
 def test_rates_that_differ_in_the_third_digit_have_three() -> None:
-    rows = FOUND.best.rows.assign(lr=[0.002, 0.00203, 0.00201, 0.00206, 0.003])
+    rows = FOUND.best.rows.assign(lr=[0.002, 0.00201, 0.00203, 0.00206, 0.003])
     best = replace(FOUND.best, rows=rows, best=rows.iloc[2], trade_off=replace(FOUND.best.trade_off, row=rows.iloc[3]))
     answer = english(replace(FOUND, best=replace(best, tried=tuple(rows["lr"]))))[0]
     assert answer.startswith("Use **0.00206**")
-    assert "(0.00201 and 0.00206)" in answer or "(0.00201 to 0.00206)" in answer
-    assert "0.00201 loses the least of them" in answer
+    assert "Of the 2 rates for which this is shown (0.00203 to 0.00206), it takes" in answer
+    assert "0.00203 loses the least of them" in answer
 
 
 def test_good_rates_that_cost_the_same_are_not_compared_by_their_epochs() -> None:
@@ -117,6 +117,14 @@ def test_the_mean_of_fresh_runs_leaves_out_those_that_diverged_and_says_so() -> 
     assert english(FRESH_DIVERGED)[2].endswith(
         "On 20 fresh seeds, 2 runs at 0.0013 diverged before the first score, and the mean of the others is 98.12%."
     )
+
+
+def test_fresh_runs_that_all_diverged_have_no_mean() -> None:
+    fresh = FRESH_DIVERGED.confirmation
+    assert fresh is not None
+    none = with_fresh(replace(fresh, rows=fresh.rows.assign(num_scored=0, num_diverged=20, test_mean=math.nan)))
+    assert english(none)[2].endswith("On 20 fresh seeds, 20 runs at 0.0013 diverged before the first score.")
+    assert "점수를 얻기 전에 발산했다." in decision_ko(none)[2][1]
 
 
 def test_the_good_rate_that_loses_the_least_is_named_only_if_it_is_another_one() -> None:

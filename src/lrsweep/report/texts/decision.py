@@ -119,8 +119,8 @@ def _rate_ko(best: Best) -> str:
             text += "이 학습률은 그 가운데 검증 정확도가 가장 높다."
         else:
             text += f" 이렇게 확인된 학습률 {len(best.good)}개({rates}) 가운데 epoch 수가 {epochs}로 가장 적다."
-        if not best.good_cost_the_same and _may_be_chance(best):
-            text += f" 다만 검증 정확도가 가장 높은 학습률({best.names[best.best['lr']]})과의 epoch 차이는 우연일 수 있다."
+            if _may_be_chance(best):
+                text += f" 다만 검증 정확도가 가장 높은 학습률({best.names[best.best['lr']]})과의 epoch 차이는 우연일 수 있다."
         if (least := _loses_least(best))["lr"] != best.trade_off.row["lr"]:
             text += f" 그중 손실이 가장 적은 학습률은 {best.names[least['lr']]}이고, epoch 수는 {least['epochs_mean']:.1f}이다."
     if num := len(best.undecided):
@@ -208,8 +208,8 @@ def _certainty_en(found: Findings) -> str:
         lr, num_unscored = best.names[row["lr"]], row["num_measured"] - row["num_scored"]
         text += f". On {counted(row['num_measured'], 'fresh seed')}, "
         if num_unscored:
-            text += f"{counted(num_unscored, 'run')} at {lr} diverged before the first score, and the mean of the others is "
-            text += percent(row["test_mean"])
+            text += f"{counted(num_unscored, 'run')} at {lr} diverged before the first score"
+            text += f", and the mean of the others is {percent(row['test_mean'])}" if row["num_scored"] else ""
         else:
             text += f"{lr} reaches {percent(row['test_mean'])}"
     if found.headline is not found.best and found.edges != Edges(None, None):
@@ -230,8 +230,8 @@ def _certainty_ko(found: Findings) -> str:
         rate, accuracy = best.names[row["lr"]], percent(row["test_mean"])
         num_seeds, num_unscored = row["num_measured"], row["num_measured"] - row["num_scored"]
         if num_unscored:
-            unscored = f"{rate}의 실행 {num_unscored}회는 점수를 얻기 전에 발산했고"
-            text += f" 새 시드 {num_seeds}개에서 {unscored}, 나머지의 평균 테스트 정확도는 {accuracy}였다."
+            others = f"발산했고, 나머지의 평균 테스트 정확도는 {accuracy}였다." if row["num_scored"] else "발산했다."
+            text += f" 새 시드 {num_seeds}개에서 {rate}의 실행 {num_unscored}회는 점수를 얻기 전에 {others}"
         else:
             text += f" 새 시드 {num_seeds}개에서 {rate}의 테스트 정확도는 {accuracy}였다."
     if found.headline is not found.best and found.edges != Edges(None, None):
