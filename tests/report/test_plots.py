@@ -434,6 +434,20 @@ def test_training_curves_show_the_chosen_rates_of_one_arm_and_seed(ax: Axes) -> 
     assert ax.xaxis.get_major_formatter()(20, 0) == "20"
 
 
+def test_rates_that_differ_in_the_third_digit_have_different_labels(ax: Axes) -> None:
+    near = {1e-3: 1.001e-3, 1e-2: 1.002e-3}
+    curves, runs = (table[table["lr"].isin(near)].assign(lr=table["lr"].replace(near)) for table in (curves_of(), runs_of()))
+    plots.plot_training_curves(curves, [*near.values()], ARM, 0, ax)
+    assert legend(ax) == ["0.001001", "0.001002"]
+    best = best_of(runs)
+    figure, ax = new_figure()
+    plots.plot_price(best, best, ax)
+    assert {text.get_text() for text in ax.texts} == {"0.001001", "0.001002"}
+    plots.plot_error(runs, best, best, NO_EDGES, ax)
+    assert "best rate so far, 0.001001" in legend(ax)
+    plt.close(figure)
+
+
 def test_a_marker_shows_the_first_best_epoch_of_each_curve(ax: Axes) -> None:
     plots.plot_training_curves(curves_of(), [1e-6, 1e-3, 1e-2], ARM, 0, ax)
     assert [(drawn.get_xdata()[drawn.get_markevery()[0]]) for drawn in ax.lines] == [1, 2, 1]  # type: ignore[index]

@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.fixed_budget import PATIENCES, Sensitivity
-from lrsweep.analysis.rates import decimal_rate
+from lrsweep.analysis.rates import rate_names
 from lrsweep.report.figures.axes import error_axis, legend_below, log_limits, lr_axis, plain_log
 from lrsweep.report.figures.labels import label_points
 from lrsweep.report.figures.style import (
@@ -173,7 +173,7 @@ def plot_price(study: Best, headline: Best, ax: Axes) -> Axes:
     ax.set_ylabel("test accuracy")
     legend_below(ax, ncols=5)
     points = np.column_stack([shown["epochs_mean"].to_numpy(dtype=float), errors.to_numpy(dtype=float)])
-    label_points([*map(decimal_rate, shown["lr"])], points, ax)
+    label_points([*shown["lr"].map(rate_names(shown["lr"]))], points, ax)
     return ax
 
 
@@ -209,6 +209,7 @@ def representative_rates(best: Best) -> list[float]:
 def plot_training_curves(curves: pd.DataFrame, rates: list[float], arm: str, seed: int, ax: Axes) -> Axes:
     """Validation error against the epoch at a few rates, for one seed. A marker shows the best epoch."""
     chosen = curves[(curves["arm"] == arm) & (curves["seed"] == seed) & curves["valid_accuracy"].notna()]
+    names = rate_names(rates)
     for i, rate in enumerate(rates):
         curve = chosen[chosen["lr"] == rate]
         if curve.empty:
@@ -217,7 +218,7 @@ def plot_training_curves(curves: pd.DataFrame, rates: list[float], arm: str, see
         best_epoch = [int(curve["valid_accuracy"].to_numpy().argmax())]
         ax.plot(
             curve["epoch"], _error(curve["valid_accuracy"]),
-            linestyle=style, color=colour, marker=marker, markersize=7, markevery=best_epoch, label=decimal_rate(rate),
+            linestyle=style, color=colour, marker=marker, markersize=7, markevery=best_epoch, label=names[rate],
         )  # fmt: skip
     ax.set_xscale("log")
     plain_log(ax.xaxis)

@@ -24,7 +24,6 @@ from matplotlib.patches import Rectangle
 
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.edges import Edges
-from lrsweep.analysis.rates import decimal_rate
 
 INK, SOFT, PALE, GRID = "#1C1F24", "#767676", "#B8B8B8", "#E5E5E5"
 ACCURACY, COST, GOOD, TRADE_OFF = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -111,10 +110,10 @@ def good_stretches(best: Best) -> list[tuple[float, float]]:
 def mark_choice(best: Best, rows: pd.DataFrame, ax: Axes, place_of: Callable[[pd.Series], tuple[float, float]]) -> Line2D:
     """A star at the best trade-off, or a ring at the best rate if no rate is good. `rows` has one row per rate."""
     if best.trade_off is None:
-        row, label = best.best, f"best rate so far, {decimal_rate(best.best['lr'])}"
+        row, label = best.best, f"best rate so far, {best.names[best.best['lr']]}"
         look: dict[str, Any] = {"marker": "o", "fillstyle": "none", "markersize": 13, "color": INK}
     else:
-        row, label = best.trade_off.row, f"best trade-off, {decimal_rate(best.trade_off.row['lr'])}"
+        row, label = best.trade_off.row, f"best trade-off, {best.names[best.trade_off.row['lr']]}"
         look = {"marker": "*", "markersize": 17, "color": TRADE_OFF, "markeredgecolor": "white"}
     x, y = place_of(rows[rows["lr"] == row["lr"]].iloc[0])
     return ax.plot(x, y, linestyle="none", zorder=5, label=label, **look)[0]
