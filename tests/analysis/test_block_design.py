@@ -158,13 +158,21 @@ def test_of_several_values_the_tuning_runs_choose_one() -> None:
         fresh.find_arm({"loss.l1": [1e-4, 1e-3]})
 
 
-@pytest.mark.parametrize(("num", "caveat"), [(0, False), (1, True), (4, False)], ids=["none", "one", "all"])
-def test_a_tuned_rate_that_fails_on_some_fresh_seeds_is_a_caveat(num: int, caveat: bool) -> None:
+@pytest.mark.parametrize(
+    ("status", "num", "caveat"),
+    [
+        ("ok", 0, ""),
+        ("ok", 1, "base failed to learn on 1 of 4 fresh seeds at the rate that it was tuned to"),
+        ("diverged", 1, "base diverged on 1 of 4 fresh seeds at the rate that it was tuned to"),
+        ("ok", 4, ""),
+    ],
+)
+def test_a_tuned_rate_that_fails_on_some_fresh_seeds_is_a_caveat(status: str, num: int, caveat: str) -> None:
     """An arm that fails on all of them, such as one with bad initial weights, needs no warning."""
     fresh = replace(make_study(0.9 + HILL + np.zeros((4, 1, 1)), first_seed=1000), tuning=make_study(ACCURACY))
-    fresh.runs["learned"] = fresh.runs["seed"] >= 1000 + num
-    found = BlockDesign(fresh, "test_accuracy").column(fresh.find_arm({})).caveat
-    assert found == caveat * "base failed to learn on 1 of 4 fresh seeds at the rate that it was tuned to"
+    failed = fresh.runs["seed"] < 1000 + num
+    fresh.runs.loc[failed, ["learned", "status"]] = [False, status]
+    assert BlockDesign(fresh, "test_accuracy").column(fresh.find_arm({})).caveat == caveat
 
 
 def test_without_a_fresh_run_at_the_chosen_rate_there_is_no_column() -> None:

@@ -276,9 +276,9 @@ def test_the_fall_of_a_loss_is_written_as_a_share_that_is_small_if_runs_are_stuc
     middle: float, word: Word, text: str, side: str
 ) -> None:
     settings = {"metric": "late_fall", "direction": "less"}
-    asked = Test("Is it?", "difference", settings=settings, costs_nothing=True, delta=0.1)
+    asked = Test("Is it?", "difference", "Fall of the loss", settings=settings, costs_nothing=True, delta=0.1)
     effect = Effect(middle, middle - 0.04, middle + 0.04, "share", 6, 18)
-    assert effect_of(asked, effect) == f"Fall of the loss in the second half, small if runs are stuck: {text}"
+    assert effect_of(asked, effect) == f"Fall of the loss: {text}"
     claim = Claim("a-claim", ("000",), "It is.", "", asked)
     assert reason(Judged(claim, word, Result(asked, effect), ())) == f"All of the interval lies {side} 10%."
 

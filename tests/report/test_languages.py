@@ -129,7 +129,7 @@ def korean_texts(claim: Claim) -> Iterator[tuple[str, str]]:
     """Every English text of a claim with its Korean sibling."""
     tests: list[Claim | Test] = [claim, *claim.also, *([claim.test] if claim.test else [])]
     for thing in tests:
-        for name in ("claim", "reading", "caveat", "not_testable", "asks", "because"):
+        for name in ("claim", "reading", "caveat", "notes", "not_testable", "measures", "asks", "because"):
             if english := getattr(thing, name, ""):
                 yield english, getattr(thing, f"{name}_ko")
 

@@ -81,10 +81,23 @@ class BlockDesign:
             values = (values - values.mean()).abs()
         runs = self.study.measured
         runs = runs[(runs["arm"] == arm) & runs["lr"].isin(rates)]
-        if at == "best" and self.study.tuning is not None and 0 < (num := int((~runs["learned"]).sum())) < len(runs):
-            unstable = "{arm} failed to learn on {num} of {total} fresh seeds at the rate that it was tuned to"
-            caveat = joined(filter(None, [caveat, Phrase(unstable, arm=self.study.called(arm), num=num, total=len(runs))]))
+        if at == "best" and self.study.tuning is not None:
+            caveat = joined(filter(None, [caveat, *self._failures(arm, runs)]))
         return Column(arm, values, text, runs, caveat)
+
+    def _failures(self, arm: str, runs: pd.DataFrame) -> list[Phrase]:
+        """Remarks on runs that failed although the rate was tuned. An arm of which no run learns needs none."""
+        diverged = runs["status"] == "diverged"
+        if not (runs["learned"] & ~diverged).any():
+            return []
+        remarks = (
+            ("{arm} diverged on {num} of {total} fresh seeds at the rate that it was tuned to", int(diverged.sum())),
+            (
+                "{arm} failed to learn on {num} of {total} fresh seeds at the rate that it was tuned to",
+                int((~runs["learned"] & ~diverged).sum()),
+            ),
+        )
+        return [Phrase(text, arm=self.study.called(arm), num=num, total=len(runs)) for text, num in remarks if num]
 
     @staticmethod
     def _close_to(rates: Sequence[float], wanted: Sequence[float]) -> list[float]:

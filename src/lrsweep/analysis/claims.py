@@ -5,7 +5,7 @@ One test decides a claim. Its other tests are shown beside it and never decide.
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +37,9 @@ OWN_LEVEL = ("blank", "balance", "shape")  # exact answers, or intervals that ne
 class Test:
     asks: str  # the question, in one sentence
     contrast: str
+    measures: str = ""  # what the effect is, in a few words; a loss needs none
     asks_ko: str = ""
+    measures_ko: str = ""
     costs_nothing: bool = False  # the claim says that something costs nothing that matters
     delta: float | None = None  # smallest difference that matters; None: that of the effect's unit
     because: str = ""  # why this test needs a delta of its own
@@ -95,10 +97,12 @@ class Claim:
     also: tuple[Test, ...] = ()  # they never decide
     reading: str = ""  # what the claim is taken to say
     caveat: str = ""
+    notes: str = ""  # more about the tests
     not_testable: str = ""  # why there is no test
     claim_ko: str = ""  # the same in Korean; if empty, the Korean page shows the English text
     reading_ko: str = ""
     caveat_ko: str = ""
+    notes_ko: str = ""
     not_testable_ko: str = ""
 
 
@@ -167,13 +171,13 @@ def _claim(row: dict[str, Any]) -> Claim:
 
 
 def _test(row: dict[str, Any]) -> Test:
-    names = ("asks", "asks_ko", "contrast", "costs_nothing", "delta", "because", "because_ko", "seeds", "runs")
-    fields = {name: row[name] for name in names if name in row}
-    if fields["contrast"] not in CONTRASTS:
-        raise ValueError(f"unknown contrast {fields['contrast']!r}; choose one of {', '.join(CONTRASTS)}")
+    names = {each.name for each in fields(Test)} - {"settings"}
+    texts = {name: row[name] for name in names if name in row}
+    if texts["contrast"] not in CONTRASTS:
+        raise ValueError(f"unknown contrast {texts['contrast']!r}; choose one of {', '.join(CONTRASTS)}")
     settings = {name: value for name, value in row.items() if name not in names}
-    inspect.signature(CONTRASTS[fields["contrast"]]).bind(None, LEVEL, **settings)  # TypeError if an argument does not exist
-    return Test(**fields, settings=settings)
+    inspect.signature(CONTRASTS[texts["contrast"]]).bind(None, LEVEL, **settings)  # TypeError if an argument does not exist
+    return Test(**texts, settings=settings)
 
 
 def num_sharing_level(claims: Iterable[Claim]) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from lrsweep.analysis.claims import Claim, Judged, Result, Test
 from lrsweep.analysis.metrics import METRICS
 from lrsweep.analysis.plan import PAIRED_SD, detectable
-from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import MAX_SEEDS
 from lrsweep.analysis.verdicts import DELTA, POWER, Effect, Word
 from lrsweep.config import CONF_DIR
@@ -26,19 +25,6 @@ WORDS: dict[Word, tuple[str, str]] = {  # mark and title, in the order of the pa
     "not testable": ("–", "Not testable here"),
 }
 LOSSES = ("blank", "finder", "balance")  # contrasts whose effect is minus a loss
-_MEASURED = {  # metric or contrast → what the effect is about
-    "test_accuracy": "Test accuracy: {effect}",
-    **dict.fromkeys(("epochs_to_target", "epochs_to_equal"), "Epochs to the same accuracy: {effect}"),
-    "late_fall": "Fall of the loss in the second half, small if runs are stuck: {effect}",
-    "learned": "Share of runs that learn: {effect}",
-    "optimum": "Best rate: {effect}",
-    "usable_decades": "Range of usable rates: {effect}",
-    "seconds_per_epoch": "Time of an epoch: {effect}",
-    "peak_memory": "Peak memory: {effect}",
-    "upper_edge": "Edge of learning: {effect}",
-    "edge": "Edge of learning, {side} {rate}: {effect}",
-    "bracket": "Distance to the end of the range: {effect}",
-}
 
 
 def anchor(heading: str) -> str:
@@ -71,17 +57,7 @@ def found(one: Judged) -> str:
 
 
 def effect_of(test: Test, effect: Effect) -> str:
-    about = _MEASURED.get(str(test.settings.get("metric", test.contrast)), "{effect}")
-    return say(about, effect=_effect(test, effect), **_edge_words(test))
-
-
-def _edge_words(test: Test) -> dict[str, str]:
-    """From where the distance to an edge of learning is counted."""
-    at = test.settings.get("at")
-    return {
-        "side": say("above") if test.settings.get("side") == "start" else say("below"),
-        "rate": say("the largest rate tried") if at is None else decimal_rate(10 ** float(at)),
-    }
+    return ": ".join(filter(None, [escaped(own(test, "measures")), _effect(test, effect)]))
 
 
 def _seeds_of(test: Test, effect: Effect) -> str:
@@ -252,6 +228,8 @@ def claim_section(one: Judged, level: float, figure: str, heading: str) -> str:
         parts += _deciding(one, level, figure)
     if len(shown) == 1 and caveat(one):
         parts.append(caveat(one).strip())
+    if claim.notes:
+        parts.append(say("Notes: {notes}", notes=escaped(own(claim, "notes"))))
     if one.also:
         heading = say("Computed from the program's formula:")
         if one.result:
@@ -282,7 +260,10 @@ def _parts_table(test: Test, parts: Sequence[tuple[str, Effect]]) -> list[str]:
     if not parts:
         return []
     rows = [[escaped(translated(name)), _effect(test, part), str(part.num_seeds)] for name, part in parts]
-    return [markdown_table([say("one by one"), say("effect"), say("seeds")], rows)]
+    selected = say(
+        "The effect above is selected from these. Its interval allows for that, and its ends may come from different rows."
+    )
+    return [selected] * (test.contrast != "finder") + [markdown_table([say("one by one"), say("effect"), say("seeds")], rows)]
 
 
 def _secondary(result: Result) -> str:

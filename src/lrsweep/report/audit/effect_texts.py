@@ -46,6 +46,8 @@ def signed(value: float, unit: str) -> str:
             return f"{value * 100:+.3g}%"
         case "factor":
             return f"×{10**value:.3g}"
+        case "nats":
+            return f"{value:+.3f}"
         case _:
             return f"{value:+.2f}"
 

@@ -65,7 +65,7 @@ def method_section(audit: Audit) -> str:
             "{each:.2%}. A test of several pairs divides its level among them where its question needs that. Intervals beside a "
             "verdict are at {secondary:.0%} each. A share of runs has no interval, because the runs of a seed are alike. The two "
             "blanks of document 003 have the intervals of the report on study=lr, which hold together over the rates at 95%; "
-            "“Accuracy as the measure” is judged by a bound. Three claims were looked at twice, as their caveats say; together, "
+            "“Accuracy as the measure” is judged by a bound. Three claims were looked at twice, as their notes say; together, "
             "this adds at most half a point to the 5%.",
             num=audit.num_tests,
             level=LEVEL,

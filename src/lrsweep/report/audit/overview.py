@@ -21,8 +21,9 @@ def headline(audit: Audit, studies: Sequence[Study]) -> str:
     num_runs = sum(len(study.measured) for study in studies)
     what = say(
         "This page judges {num} statements of five documents on learning rates, counting two blanks that they leave, with "
-        "{runs} of {studies} studies. It does not cover every sentence of the documents. *Here* always means one small CNN on "
-        "3,000 MNIST images, or on 300 where a claim says so; this page says nothing about other networks or data.",
+        "{runs} of {studies} studies. It does not cover every sentence of the documents. Where a document only names a method, "
+        "the test asks about a consequence. *Here* always means one small CNN on 3,000 MNIST images, or on 300 where a claim "
+        "says so; this page says nothing about other networks or data.",
         num=len(audit.judged),
         runs=counted(num_runs, "run"),
         studies=len({study.name.split("/")[0] for study in studies}),
