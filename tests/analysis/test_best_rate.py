@@ -152,8 +152,13 @@ def test_a_rate_with_few_runs_is_not_chosen() -> None:
     assert best_of(noisy([0.9, 0.98, 0.99]), status=status).best["lr"] == RATES[1]
 
 
+def test_one_rate_has_no_neighbours_to_miss() -> None:
+    assert not {"at_lower_end", "at_upper_end"} & set(best_of(noisy([0.98])).doubts)
+
+
 def test_if_nothing_learned_no_rate_is_dependable() -> None:
     best = best_of(np.full((3, 4), 0.1), learned=False)
+    assert not {"at_lower_end", "at_upper_end"} & set(best.doubts)
     assert set(best.rows["verdict"]) == {"worse"}
     assert best.trade_off is None
     assert "no_rate_dependable" in best.doubts

@@ -41,6 +41,15 @@ def test_a_missing_run_does_not_hide_the_best_rate() -> None:
     assert plan_fresh_runs(replace(whole, runs=whole.runs[~most_missing]), 0.0).rates == {"adam": [HALF_DECADES[2]]}
 
 
+def test_a_rate_at_which_a_run_diverged_after_it_learned_is_not_chosen() -> None:
+    """As in the report, which would otherwise have another best rate than the one that is confirmed."""
+    whole = study_of(adam=[[0.5, 0.8, 0.9, 0.7]] * 3)
+    late = (whole.runs["seed"] == 0) & (whole.runs["lr"] == HALF_DECADES[2])
+    runs = whole.runs.assign(status=whole.runs["status"].mask(late, "diverged"))
+    assert runs.loc[late, "learned"].all()
+    assert plan_fresh_runs(replace(whole, runs=runs), 0.0).rates == {"adam": [HALF_DECADES[1]]}
+
+
 def test_an_arm_without_a_best_rate_is_left_out_with_a_reason() -> None:
     failing = study_of(adam=[[math.nan] * 4] * 2, sgd=[[0.1, 0.9, 0.3, 0.2]] * 2)
     fresh = plan_fresh_runs(failing, 0.0, [{"optimizer.name": "rmsprop", "at": -3}])

@@ -13,6 +13,7 @@ from lrsweep.analysis.findings import Findings
 
 NAN = math.nan
 RATES = [1e-5, 10**-3.4, 10**-2.9, 10**-2.6, 1e-2]
+LEARNED = ("num_learned", "num_kept_learning")  # columns
 VERDICTS = ["worse", "undecided", "good", "good", "worse"]
 
 
@@ -28,7 +29,7 @@ def rows_of(verdicts: list[str], num_seeds: int = 4) -> pd.DataFrame:
     shortfall = {
         **{"shortfall": [0.8812, 0.0049, 0.0, 0.0014, 0.0212], "shortfall_low": [NAN, 0.0011, 0.0, 0.0, 0.0151]},
         **{"shortfall_high": [NAN, 0.0087, 0.0009, 0.0018, 0.0273], "verdict": verdicts},
-        **{"dependable": [False, True, True, True, True], "num_learned": [0, *[num_seeds] * 4]},
+        **{"dependable": [False, True, True, True, True], **{name: [0, *[num_seeds] * 4] for name in LEARNED}},
     }
     cost = {
         **{"epochs_mean": [6.0, 28.0, 36.0, 17.0, 9.0], "epochs_low": [6.0, 26.0, 33.0, 15.5, 8.0]},

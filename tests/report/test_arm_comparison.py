@@ -49,6 +49,13 @@ def test_each_arm_has_a_line_a_ring_at_its_best_rate_and_a_name_without_overlap(
     plt.close(figure)
 
 
+def test_a_perfect_accuracy_is_drawn_at_the_lowest_error(study: Study) -> None:
+    figure, ax = plt.subplots()
+    plot_arms(replace(study, runs=study.runs.assign(test_accuracy=1.0)), ax)
+    assert {float(y) for line in ax.lines for y in line.get_ydata()} == {1e-4}  # type: ignore[union-attr]
+    plt.close(figure)
+
+
 def test_a_legend_has_the_names_if_the_arms_end_at_different_rates(study: Study) -> None:
     first, second = study.runs["arm"].unique()
     figure, ax = plt.subplots()

@@ -24,6 +24,7 @@ from lrsweep.analysis.edges import Edge, Edges
 from lrsweep.analysis.findings import Findings
 from lrsweep.report.texts.conclusions_en import DOUBTS_EN, conclusions_en
 from lrsweep.report.texts.conclusions_ko import DOUBTS_KO, conclusions_ko
+from lrsweep.report.texts.language import language
 
 
 def numbers(text: str) -> Counter[str]:
@@ -32,7 +33,9 @@ def numbers(text: str) -> Counter[str]:
 
 
 def both(findings: Findings) -> tuple[str, str]:
-    return conclusions_en(findings), conclusions_ko(findings)
+    with language("ko"):
+        korean = conclusions_ko(findings)
+    return conclusions_en(findings), korean
 
 
 def assert_in(texts: tuple[str, str], english: str, korean: str) -> None:
@@ -60,7 +63,7 @@ ENGLISH = (
     "to 46; timed on 2 of 4 runs, those that had the machine to themselves).\n"
     "* Where learning starts and ends: by estimate, at least half of all seeds learn between 5.2×10⁻⁶ (95%: 3.7×10⁻⁶ to 7.2×10⁻⁶"
     "; 4 seeds) and 0.011 (95%: 0.01 to 0.013; 4 seeds).\n"
-    "* The document says that nothing is learned below 1e-5. But 8 of the 23 runs there learned, from 4×10⁻⁶ (10⁻⁵·⁴) on; "
+    "* The document says that nothing is learned below 1e-5. But 8 of 23 runs there learned, from 4×10⁻⁶ (10⁻⁵·⁴) on; "
     "the best of them reaches 34.57% on the test set.\n"
     "\n"
     "### 5-3. Why\n"
@@ -89,8 +92,8 @@ KOREAN = (
     "57%). 수행 시간은 43초이다 (95%: 40 ~ 46). 다른 작업의 방해를 받지 않은 실행만 잰 값이다 (4회 중 2회).\n"
     "* 학습이 되고 안 되는 경계에서는 전체 시드의 절반이 학습되는 것으로 추정된다. 아래쪽 경계는 5.2×10⁻⁶이다 (95%: 3.7×10⁻⁶ ~ "
     "7.2×10⁻⁶, 시드 4개). 위쪽 경계는 0.011이다 (95%: 0.01 ~ 0.013, 시드 4개).\n"
-    "* 문서는 학습률이 1e-5 미만이면 학습이 전혀 진행되지 않는다고 한다. 그러나 이 범위의 실행 23회 중 8회는 "
-    "학습되었다. 모두 학습률이 4×10⁻⁶ (10⁻⁵·⁴) 이상이며, 가장 높은 테스트 정확도는 34.57%이다.\n"
+    "* 문서는 학습률이 1e-5 미만이면 학습이 전혀 진행되지 않는다고 한다. 그러나 이 범위의 실행 23회 중 8회가 "
+    "학습되었다. 학습된 실행의 학습률은 모두 4×10⁻⁶ (10⁻⁵·⁴) 이상이며, 가장 높은 테스트 정확도는 34.57%이다.\n"
     "\n"
     "### 5-3. 실험 결과에 대한 이유 분석\n"
     "\n"
@@ -178,7 +181,7 @@ def test_a_rate_that_may_lose_much_says_so() -> None:
 
 def test_if_nothing_learned_nothing_is_claimed() -> None:
     best = best_of(["worse"] * 5, trade_off=None, doubts=("no_rate_dependable",))
-    best = replace(best, rows=best.rows.assign(num_learned=0))
+    best = replace(best, rows=best.rows.assign(num_learned=0, num_kept_learning=0))
     texts = both(replace(FOUND, best=best, edges=Edges(None, None)))
     assert_in(texts, "The best rate by validation accuracy is not known, because no run learned.", "학습된 실행이 없다.")
     assert_in(texts, "**With care: no rate learned on every seed.**", "**주의: 모든 시드에서 학습된 학습률이 없다.**")
@@ -246,6 +249,13 @@ def test_a_worse_rate_without_a_shortfall_has_no_number() -> None:
     assert_not_in(texts, "nan", "nan")
 
 
+def test_a_rate_that_is_worse_only_because_a_run_diverged_does_not_lose() -> None:
+    ahead = replace(FRESH_SAY, rows=FRESH_SAY.rows.assign(shortfall=-0.0196))
+    texts = both(with_fresh(ahead, best=STUDY_SAYS_OTHERWISE))
+    assert_in(texts, "is worse on the fresh seeds, and they called", "새 시드에서 나쁜 것으로 확인되었다.")
+    assert_not_in(texts, "1.96", "1.96")
+
+
 def test_one_rate_on_fresh_seeds_does_not_replace_the_comparison() -> None:
     assert both(FINDINGS["one fresh rate"]) == both(FOUND)
 
@@ -260,7 +270,7 @@ def test_good_rates_with_undecided_rates_between_them_are_listed_one_by_one() ->
 
 
 def test_an_edge_beyond_the_grid_is_not_an_estimate() -> None:
-    best = replace(best_of(), rows=best_of().rows.assign(num_learned=4))
+    best = replace(best_of(), rows=best_of().rows.assign(num_learned=4, num_kept_learning=4))
     texts = both(replace(FOUND, best=best, edges=Edges(None, EDGES.end)))
     assert_in(
         texts,
@@ -271,7 +281,7 @@ def test_an_edge_beyond_the_grid_is_not_an_estimate() -> None:
 
 
 def test_an_edge_is_not_known_if_few_seeds_learn_at_the_end_of_the_grid() -> None:
-    best = replace(best_of(), rows=best_of().rows.assign(num_learned=1))
+    best = replace(best_of(), rows=best_of().rows.assign(num_learned=1, num_kept_learning=1))
     texts = both(replace(FOUND, best=best, edges=Edges(None, None)))
     assert_in(
         texts,
@@ -279,6 +289,14 @@ def test_an_edge_is_not_known_if_few_seeds_learn_at_the_end_of_the_grid() -> Non
         "실험한 가장 작은 학습률(10⁻⁵)에서도 실행 4회 중 1회가 학습되었기 때문이다",
     )
     assert_not_in(texts, "beyond", "밖에 있다")
+
+
+def test_runs_that_diverged_after_they_learned_move_the_edges() -> None:
+    late = best_of().rows.assign(num_learned=4, num_kept_learning=[1, 4, 4, 4, 1])
+    texts = both(replace(FOUND, best=replace(best_of(), rows=late), edges=Edges(None, None)))
+    assert_in(texts, "a rate that is not known (1 of 4 runs learned at 0.01, the highest tried)", "실행 4회 중 1회가 학습되었기")
+    texts = both(replace(FOUND, best=replace(best_of(), rows=late.assign(num_kept_learning=0)), edges=Edges(None, None)))
+    assert_in(texts, "nowhere, because all runs that learned diverged later.", "학습된 실행은 모두 나중에 발산했다.")
 
 
 def test_good_rates_that_cost_the_same_are_not_compared_by_their_epochs() -> None:
@@ -300,7 +318,7 @@ def test_no_saving_is_claimed_if_the_means_disagree() -> None:
 
 
 def test_edges_beyond_the_grid_on_both_sides_share_one_sentence() -> None:
-    best = replace(best_of(), rows=best_of().rows.assign(num_learned=4))
+    best = replace(best_of(), rows=best_of().rows.assign(num_learned=4, num_kept_learning=4))
     texts = both(replace(FOUND, best=best, edges=Edges(None, None)))
     assert_in(
         texts,
@@ -316,6 +334,24 @@ def test_if_nothing_was_learned_below_1e_5_the_document_is_right() -> None:
         "nothing is learned below 1e-5, and none of the 23 runs there learned (test accuracy at most 11.35%).",
         "실제로 23회 모두 학습되지 않았다 (테스트 정확도 최고 11.35%).",
     )
+
+
+def test_if_all_runs_below_1e_5_learned_they_are_not_counted_twice() -> None:
+    texts = both(replace(FOUND, very_small=replace(VERY_SMALL, num_runs=8)))
+    assert_in(texts, "But all 8 runs there learned, from", "그러나 이 범위의 실행 8회 모두 학습되었다.")
+
+
+def test_one_run_below_1e_5_without_a_score() -> None:
+    one = replace(NOTHING_LEARNED, num_runs=1, num_out_of_patience=1, num_stopped_at_once=1, highest_test_accuracy=math.nan)
+    texts = both(replace(FOUND, very_small=one))
+    assert_in(texts, "and the one run there did not learn.\n", "실제로 실행 1회는 학습되지 않았다.\n")
+    assert_in(texts, "stopping ended the one run there; 1 of them never", "")
+
+
+def test_an_interval_of_an_accuracy_ends_at_100_percent() -> None:
+    rows = FOUND.best.rows.assign(test_high=1.0122)
+    texts = both(replace(FOUND, best=replace(FOUND.best, rows=rows, best=rows.iloc[2])))
+    assert_in(texts, "98.12% (95%: 98.01% to 100.00%)", "98.12% (95%: 98.01% ~ 100.00%)")
 
 
 @pytest.mark.parametrize(

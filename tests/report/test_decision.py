@@ -12,10 +12,16 @@ from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.findings import Findings
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.report.texts.decision import decision_en, decision_ko
+from lrsweep.report.texts.language import language
 
 
 def english(found: Findings) -> list[str]:
     return [answer for _, answer in decision_en(found)]
+
+
+def korean(found: Findings) -> list[tuple[str, str]]:
+    with language("ko"):
+        return decision_ko(found)
 
 
 def test_a_reader_learns_the_rate_its_neighbours_the_certainty_and_the_time() -> None:
@@ -74,7 +80,7 @@ def test_both_languages_give_the_same_numbers(found: Findings) -> None:
         texts = [text.replace("Another", "1 other").replace("One seed", "1 seed") for _, text in pairs]
         return Counter(re.findall(r"\d[\d.,]*\d|\d", " ".join(texts)))
 
-    texts = decision_en(found), decision_ko(found)
+    texts = decision_en(found), korean(found)
     assert all(answer and "nan" not in answer for pairs in texts for _, answer in pairs)
     assert numbers(texts[0]) == numbers(texts[1])
 
@@ -89,7 +95,7 @@ def test_fewer_epochs_that_may_be_chance_are_called_so() -> None:
     assert FOUND.best.trade_off is not None
     unsure = replace(FOUND, best=replace(FOUND.best, trade_off=replace(FOUND.best.trade_off, saved_low=-0.1)))
     assert "17.0; the difference from 0.0013, the rate with the highest validation accuracy, may be chance." in english(unsure)[0]
-    assert "검증 정확도가 가장 높은 학습률(0.0013)과의 epoch 차이는 우연일 수 있다." in decision_ko(unsure)[0][1]
+    assert "검증 정확도가 가장 높은 학습률(0.0013)과의 epoch 차이는 우연일 수 있다." in korean(unsure)[0][1]
 
 
 def test_rates_that_differ_in_the_third_digit_have_three() -> None:
@@ -103,7 +109,7 @@ def test_rates_that_differ_in_the_third_digit_have_three() -> None:
 
 def test_good_rates_that_cost_the_same_are_not_compared_by_their_epochs() -> None:
     assert "This is shown for 2 rates (0.0013 to 0.0025), and all of them take 17.0 epochs; it has the" in english(SAME_EPOCHS)[0]
-    assert "epoch 수는 모두 17.0이다." in decision_ko(SAME_EPOCHS)[0][1]
+    assert "epoch 수는 모두 17.0이다." in korean(SAME_EPOCHS)[0][1]
 
 
 def test_a_rate_that_is_more_accurate_but_fails_does_not_lose() -> None:
@@ -111,6 +117,11 @@ def test_a_rate_that_is_more_accurate_but_fails_does_not_lose() -> None:
     rows = MORE_ACCURATE.assign(num_diverged=0, num_learned=3)
     half = replace(FAILS, best=replace(FAILS.best, rows=rows))
     assert "0.01 is 1.51 points more accurate on average, but only 3 of 4 runs learned." in english(half)[1]
+
+
+def test_a_study_of_one_seed_is_not_called_seeds() -> None:
+    found = with_fresh(best=best_of(**NO_GOOD_RATE, num_seeds=1))
+    assert "Where learning fails was measured on the one seed of the full sweep." in english(found)[2]
 
 
 def test_the_mean_of_fresh_runs_leaves_out_those_that_diverged_and_says_so() -> None:
@@ -124,7 +135,7 @@ def test_fresh_runs_that_all_diverged_have_no_mean() -> None:
     assert fresh is not None
     none = with_fresh(replace(fresh, rows=fresh.rows.assign(num_scored=0, num_diverged=20, test_mean=math.nan)))
     assert english(none)[2].endswith("On 20 fresh seeds, 20 runs at 0.0013 diverged before the first score.")
-    assert "점수를 얻기 전에 발산했다." in decision_ko(none)[2][1]
+    assert "점수를 얻기 전에 발산했다." in korean(none)[2][1]
 
 
 def test_the_good_rate_that_loses_the_least_is_named_only_if_it_is_another_one() -> None:
@@ -133,7 +144,7 @@ def test_the_good_rate_that_loses_the_least_is_named_only_if_it_is_another_one()
     )
     found = replace(FOUND, best=replace(FOUND.best, rows=rows))
     assert "loses the least" not in english(found)[0]
-    assert "그중" not in decision_ko(found)[0][1]
+    assert "그중" not in korean(found)[0][1]
 
 
 def test_if_nothing_learned_no_rate_is_named() -> None:
@@ -147,7 +158,7 @@ def test_if_nothing_learned_no_rate_is_named() -> None:
         "4 seeds.",
     ]
     assert english(nothing)[3].startswith("1 epoch,")
-    assert decision_ko(nothing)[0][1] == "고를 수 없다. 학습에 성공한 실행이 하나도 없다."
+    assert korean(nothing)[0][1] == "고를 수 없다. 학습에 성공한 실행이 하나도 없다."
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def fixed_budget(num_seeds: int = 3) -> Sensitivity:
         rows[f"valid_{patience}"] = [0.9, 0.97 + 0.001 * i, 0.98]
         rows[f"epochs_{patience}"] = [20.0, 17.4 + i, 15.0]
         rows[f"cut_{patience}"] = [0.0, 0.0 if patience == 40 else 1.0, 1.0]
-    return Sensitivity(rows, 20, num_seeds, best_of(**NO_GOOD_RATE, num_seeds=num_seeds))
+    return Sensitivity(rows, 20, best_of(**NO_GOOD_RATE, num_seeds=num_seeds))
 
 
 def own_runs(**changes: object) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import altair as alt
@@ -18,7 +19,7 @@ from reference_study import Study
 from lrsweep.analysis.best_rate import find_best
 from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.findings import Findings
-from lrsweep.analysis.rates import decimal_rate, rate_names
+from lrsweep.analysis.rates import decimal_rate, power_of_ten, rate_names
 from lrsweep.report.explorer.chart import FRESH, LOOKS, explorer_spec
 from lrsweep.report.explorer.chart_tables import MAX_POINTS, allowed_losses, run_rows, thin_curve
 from lrsweep.report.texts.decision import chosen, decision_en
@@ -131,6 +132,41 @@ def test_without_a_good_rate_there_is_a_ring_and_no_star() -> None:
     assert "#CC79A7" not in drawn(spec)
 
 
+def test_where_no_rate_loses_so_little_the_ring_is_at_the_highest_validation_accuracy() -> None:
+    """At delta, both rates are good, and one has fewer epochs. At the smallest loss of the slider, none is shown to be good."""
+
+    def outcome(lr: float, seed: int) -> dict[str, Any]:
+        noise = 1e-3 * (-1) ** seed  # a standard error of 0.06 points for the difference of the rates
+        if lr < 1e-3:
+            return {"epochs": 5, "test_accuracy": 0.98 + noise}
+        return {"valid_accuracy": 0.91, "test_accuracy": 0.98 - noise}
+
+    spec = spec_of(*tables_of(outcome, [1e-4, 1e-3], num_seeds=12, num_epochs=9))
+    assert (at_delta(spec)["shown"], at_delta(spec)["lr"]) == (True, 1e-4)
+    first = spec["datasets"]["choices"][0]
+    assert (first["shown"], first["lr"]) == (False, 1e-3)
+
+
+@pytest.mark.parametrize("rates", [[10**-2.9, 10**-2.5, 10**-2.1], [10**-4.3, 10**-3.9], [1e-6, 1e-3]])
+def test_the_rate_axis_has_at_least_two_labels(rates: list[float]) -> None:
+    labels = {decimal_rate(lr) for lr in (d * 10.0**e for d in range(1, 10) for e in range(-7, 0))}
+    labels |= {power_of_ten(exponent) for exponent in range(-7, 0)}
+    spec = spec_of(*tables_of(lambda lr, seed: {}, rates, num_seeds=1))
+    assert len(labels & set(texts(drawn(spec)))) >= 2
+
+
+def test_the_list_of_rates_begins_at_a_rate_with_curves() -> None:
+    """Fresh seeds may run at a rate that the study did not try."""
+    runs, curves = tables_of(lambda lr, seed: {}, [1e-4, 1e-2], num_seeds=3)
+    fresh, _ = tables_of(lambda lr, seed: {"test_accuracy": 0.95 if lr == 1e-3 else 0.9}, [1e-3, 1e-2], num_seeds=3)
+    study, confirmed = find_best(runs), find_best(fresh.assign(valid_accuracy=fresh["test_accuracy"]))
+    assert study is not None
+    assert confirmed is not None
+    spec = explorer_spec(replace(found_of(runs), best=study, confirmation=confirmed), runs, curves, fresh)
+    first = params_of(spec)["rate"]
+    assert first["value"] in first["bind"]["options"] == ["0.0001", "0.01"]
+
+
 def test_the_star_moves_with_the_slider(reference: Study, spec: dict[str, Any]) -> None:
     def place(position: int) -> str:
         (star,) = re.findall(r'transform="translate\(([^)]*)\)"[^>]*fill="#CC79A7"', drawn(spec, position=position))
@@ -194,6 +230,7 @@ def test_rates_that_would_have_the_same_text_have_all_their_digits() -> None:
     assert list(rate_names(pd.Series([0.001, 0.0025])).values()) == ["0.001", "0.0025"]
     assert list(rate_names(pd.Series([0.00101, 0.00102])).values()) == ["0.00101", "0.00102"]
     assert len(set(rate_names([1e-3, 0.1 + 0.2, 0.3]).values())) == 3
+    assert list(rate_names([10**-4.6, 2.5118864e-05]).values()) == ["2.5118864×10⁻⁵", "2.51188643×10⁻⁵"]
 
 
 def test_each_status_has_its_marker_and_failed_runs_are_left_out() -> None:

@@ -519,6 +519,6 @@ def test_fresh_seeds_are_drawn_beside_the_study_at_the_rates_that_ran_on_both(be
 
 def test_early_stopping_is_drawn_against_the_whole_budget(best: Best, ax: Axes) -> None:
     rows = pd.DataFrame({"lr": RATES[:3], "valid_5": [0.1, 0.8, 0.96], "full": [0.5, 0.9, 0.96]})
-    assert plots.plot_early_stopping(Sensitivity(rows, 60, 1, best), ax) is ax
+    assert plots.plot_early_stopping(Sensitivity(rows, 60, best), ax) is ax
     assert_line(line(ax, "stopped with patience 5"), rows["lr"], 1 - rows["valid_5"])
     assert_line(line(ax, "all 60 epochs"), rows["lr"], 1 - rows["full"])

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.axes import Axes
 from synthetic_study import fill, record_of, scored
 
-from lrsweep.config import ModelConfig, OptimizerConfig, RunConfig, TrainingConfig
+from lrsweep.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, TrainingConfig
 from lrsweep.records import RangeTest
 from lrsweep.report.range_test import draw, plot_range_tests, sweep_like, table_text
 from lrsweep.storage import store
@@ -95,6 +95,11 @@ def test_only_an_arm_with_the_same_settings_counts_whatever_its_rate_and_seed(tm
     best = sweep_like(RunConfig(seed=7, optimizer=OptimizerConfig(lr=0.5)), tmp_path)
     assert best is not None
     assert best.arm == "cross_entropy"
+    own = {"name": "arrays", "target": "lrsweep.data.sets.arrays:load"}
+    record = record_of(1e-3, scored(0.9))
+    moved = replace(record, config=record.config | {"data": record.config["data"] | own | {"path": "here.npz"}})
+    store.save(tmp_path / "moved", moved)
+    assert sweep_like(RunConfig(data=DataConfig(**own, path="there.npz")), tmp_path / "moved") is not None
     for run in (
         RunConfig(optimizer=OptimizerConfig(name="sgd")),
         RunConfig(model=ModelConfig(activation="relu")),

@@ -73,6 +73,7 @@ def test_titles_name_arm_and_seeds(tmp_path: Path) -> None:
 def test_runs_of_equal_length_have_no_figure_of_what_accuracy_costs(tmp_path: Path) -> None:
     for i, lr in enumerate(GRID[20:23]):
         store.save(tmp_path, record_of(lr, scored(0.9 + i / 100)))
+    store.save(tmp_path, record_of(GRID[23], {"status": "failed", "stop_reason": "error"}))  # it has no epochs
     assert tuple(figures_of(tmp_path)) == ("shortfall", "error", "training-curves")
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from lrsweep.analysis.rates import rate_names
 from lrsweep.analysis.shortfall import DELTA, MIN_SEEDS, Verdict, compare_with_best, seeds_needed
-from lrsweep.analysis.summary import chance, half_interval, summarise
+from lrsweep.analysis.summary import chance, half_interval, kept_learning, summarise
 
 Doubt = Literal["no_rate_dependable", "at_lower_end", "at_upper_end", "runs_missing", "few_seeds", "cut_short"]
 
@@ -33,7 +33,7 @@ class Best:
     """The answers for one arm.
 
     `rows` has one row per rate, with the columns of `summarise` and `compare_with_best`. The interval of the shortfall is called
-    shortfall_low and shortfall_high.
+    shortfall_low and shortfall_high; num_kept_learning counts the runs that learned and did not diverge later.
     """
 
     arm: str
@@ -68,7 +68,7 @@ class Best:
     @property
     def has_intervals(self) -> bool:
         """Whether the shortfalls have intervals, which hold for all rates at once."""
-        return len(self.rows) > 1 and bool(self.rows["shortfall_low"].notna().any())
+        return bool(self.rows["shortfall_low"].notna().any())
 
     def stretches(self, verdict: Verdict) -> list[tuple[float, float]]:
         """The lowest and the highest rate of each unbroken stretch of rates with this verdict.
@@ -90,9 +90,7 @@ def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = No
     delta = DELTA if delta is None else delta
     measured = runs[runs["status"] != "failed"]
     accuracy_SR, learned_SR = (
-        measured.assign(learned=measured["learned"] & (measured["status"] != "diverged")).pivot(
-            index="seed", columns="lr", values=name
-        )
+        measured.assign(learned=kept_learning(measured)).pivot(index="seed", columns="lr", values=name)
         for name in ("test_accuracy", "learned")
     )
     if accuracy_SR.isna().all(axis=None):
@@ -100,16 +98,17 @@ def find_best(runs: pd.DataFrame, num_missing: int = 0, delta: float | None = No
     has_run = measured.pivot(index="seed", columns="lr", values="status").notna()
     accuracy_SR = accuracy_SR.mask(accuracy_SR.isna() & has_run, chance(runs))
     compared = compare_with_best(accuracy_SR, learned_SR, delta, resolution=1 / float(runs["data.num_test"].iloc[0]))
-    compared = compared.rename(columns={"low": "shortfall_low", "high": "shortfall_high"})
-    columns = ["lr", "dependable", "shortfall", "shortfall_low", "shortfall_high", "verdict"]
-    rows = summarise(runs).merge(compared[columns], on="lr")
+    names = {"low": "shortfall_low", "high": "shortfall_high", "num_learned": "num_kept_learning"}
+    columns = ["lr", "num_kept_learning", "dependable", "shortfall", "shortfall_low", "shortfall_high", "verdict"]
+    rows = summarise(runs).merge(compared.rename(columns=names)[columns], on="lr")
     num_seeds = int(rows["num_measured"].max())
     best = rows.iloc[_most_accurate(measured, rows)]
     good = rows[rows["verdict"] == "good"]
+    has_ends = len(rows) > 1 and rows["num_learned"].any()
     doubts = {
         "no_rate_dependable": not rows["dependable"].any(),
-        "at_lower_end": rows["verdict"].iloc[0] == "good" or best["lr"] == rows["lr"].iloc[0],
-        "at_upper_end": rows["verdict"].iloc[-1] == "good" or best["lr"] == rows["lr"].iloc[-1],
+        "at_lower_end": has_ends and (rows["verdict"].iloc[0] == "good" or best["lr"] == rows["lr"].iloc[0]),
+        "at_upper_end": has_ends and (rows["verdict"].iloc[-1] == "good" or best["lr"] == rows["lr"].iloc[-1]),
         "runs_missing": num_missing > 0 or len(measured) < runs["lr"].nunique() * runs["seed"].nunique(),
         "few_seeds": num_seeds < MIN_SEEDS,
         "cut_short": _is_cut_short(measured),

@@ -21,6 +21,7 @@ from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.sensitivity import usable_decades
 from lrsweep.analysis.shortfall import residuals, similar_spread
 from lrsweep.analysis.study import Choice, NoSuchRuns, Study
+from lrsweep.analysis.summary import kept_learning
 
 NEAR = 0.01  # a rate takes part in the pooled variance if its validation accuracy is at most this far below its arm's best
 WINDOW = 0.5  # decades on either side of an arm's best rate, for `loss_nearby`
@@ -87,9 +88,9 @@ class BlockDesign:
 
     def _failures(self, arm: str, runs: pd.DataFrame) -> list[Phrase]:
         """Remarks on runs that failed although the rate was tuned. An arm of which no run learns needs none."""
-        diverged = runs["status"] == "diverged"
-        if not (runs["learned"] & ~diverged).any():
+        if not kept_learning(runs).any():
             return []
+        diverged = runs["status"] == "diverged"
         remarks = (
             ("{arm} diverged on {num} of {total} fresh seeds at the rate that it was tuned to", int(diverged.sum())),
             (

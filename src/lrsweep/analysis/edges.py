@@ -13,6 +13,7 @@ import pandas as pd
 
 from lrsweep.analysis.shortfall import LEVEL
 from lrsweep.analysis.student import critical_t
+from lrsweep.analysis.summary import kept_learning
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def upper_edges(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _learned(runs: pd.DataFrame) -> pd.DataFrame:
     """Did it learn? Seeds × rates, for seeds with a run at every rate."""
-    learned = runs.assign(learned=runs["learned"] & (runs["status"] != "diverged"))[runs["status"] != "failed"]
+    learned = runs.assign(learned=kept_learning(runs))[runs["status"] != "failed"]
     return learned.pivot(index="seed", columns="lr", values="learned").dropna().astype(bool)
 
 

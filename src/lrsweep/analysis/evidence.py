@@ -72,7 +72,7 @@ def read_suggestions(folder: Path, name: str) -> pd.DataFrame:
 
 
 def best_of(study: Study, settings: Mapping[str, Any]) -> Best:
-    """What each rate of an arm loses, and which rate is best, exactly as in the study's report."""
+    """What each rate of an arm loses, and which rate is best. Always judged by the default δ, whatever the study's own is."""
     tried = () if study.tuning is None else tuple(map(float, study.tuning.runs_of(settings)["lr"].unique()))
     best = find_best(study.runs_of(settings), study.num_missing, tried=tried)
     if best is None:

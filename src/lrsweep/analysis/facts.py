@@ -19,6 +19,7 @@ from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.shortfall import LEVEL, Verdict
 from lrsweep.analysis.student import critical_t
 from lrsweep.analysis.study import NoSuchRuns, Study, described
+from lrsweep.analysis.summary import kept_learning
 from lrsweep.analysis.verdicts import Effect
 from lrsweep.config import ScheduleConfig
 from lrsweep.storage.tables import class_columns
@@ -106,7 +107,7 @@ def share(
         runs = runs[_meets(among, stored, runs)]
     if runs.empty:
         missing = "no runs of {arm} that are {among}" if among else "no runs of {arm}"
-        raise NoSuchRuns(Phrase(missing, arm=described(chosen), among=Phrase(among)))
+        raise NoSuchRuns(Phrase(missing, arm=described(settings_of(chosen)), among=Phrase(among)))
     num, num_seeds = int(_meets(of, stored, runs).sum()), int(runs["seed"].nunique())
     detail = Phrase("{num} of {total} runs", num=num, total=len(runs))
     return Effect(num / len(runs), math.nan, math.nan, "share", num_seeds, len(runs), level, detail=detail)
@@ -118,7 +119,7 @@ def _meets(condition: str, study: Study, runs: pd.DataFrame) -> pd.Series:
         case "learned":
             return runs["learned"]
         case "bad":
-            return ~runs["learned"] | (runs["status"] == "diverged")
+            return ~kept_learning(runs)
     patience = check_patience(runs, study.curves).set_index("run_id")
     stopped = {
         "stopped by patience": patience["confirmed"],

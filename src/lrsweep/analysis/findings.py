@@ -29,7 +29,7 @@ class Findings:
     - is_documents: are these the documents' network and data? Only then does a report hold their claims against the runs
     - very_small, small: the runs below 1e-5 and from 1e-5 to 1e-4; None if there are none, or if they are not the documents'
     - confirmation: like `best`, but from fresh seeds alone; None if the best rate has no fresh runs, or none was scored
-    - num_fresh_diverged: the number of fresh runs, if all of them diverged before they were scored
+    - num_fresh_diverged: the number of fresh runs that did not fail, if all of them diverged before they were scored
     - sensitivity: the effect of early stopping, from runs with a fixed budget; None if there are none
     """
 
@@ -85,6 +85,11 @@ class Analysis:
         """The results of the main arm: the one with the fewest settings that differ from the defaults."""
         return next(iter(self.findings.values()), None)
 
+    @property
+    def main_runs(self) -> pd.DataFrame:
+        """The runs of the main arm; all runs if no arm was scored."""
+        return self.runs if self.main is None else self.of_arm(self.main.best.arm)
+
     def of_arm(self, arm: str) -> pd.DataFrame:
         """The rows of `runs` for one arm."""
         return self.runs[self.runs["arm"] == arm]
@@ -108,6 +113,7 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
     num_missing = len(expected - set(runs["run_id"])) if expected else 0
     patience = check_patience(runs, curves)
     subfolders = {name: store.read(folder / name) for name in (CONFIRM, BUDGET)}
+    runs_in = {name: to_runs(records) for name, records in subfolders.items() if records}
     fresh_planned = store.read_expected(folder / CONFIRM) or set()
     num_fresh_missing = len(fresh_planned - {record.run_id for record in subfolders[CONFIRM] if record.is_done})
     findings: dict[str, Findings] = {}
@@ -115,7 +121,8 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
         arm_runs = runs[runs["arm"] == arm]
         best = find_best(arm_runs, num_missing, delta)
         if best is not None:
-            fresh = fresh_runs(arm_runs, to_runs(subfolders[CONFIRM])) if subfolders[CONFIRM] else runs[:0]
+            fresh = fresh_runs(arm_runs, runs_in[CONFIRM]) if CONFIRM in runs_in else runs[:0]
+            fresh_ran = fresh[fresh["status"] != "failed"]
             is_main, is_documents = not findings, bool((arm_runs[list(TARGETS)] == "null").all(axis=None))
             findings[arm] = Findings(
                 best,
@@ -124,14 +131,14 @@ def analyse(folder: Path, delta: float | None = None) -> Analysis:
                 explain_small(arm_runs, patience, best) if is_documents else None,
                 is_documents=is_documents,
                 confirmation=None if fresh.empty else confirm(best, fresh, num_fresh_missing),
-                num_fresh_diverged=len(fresh) if ((fresh["status"] == "diverged") & fresh["test_accuracy"].isna()).all() else 0,
+                num_fresh_diverged=len(fresh_ran) if fresh_ran["test_accuracy"].isna().all() else 0,
                 sensitivity=_sensitivity(subfolders[BUDGET], best, arm_runs) if is_main else None,
             )
     is_quoted = {
         CONFIRM: any(found.confirmation for found in findings.values()),
         BUDGET: any(found.sensitivity for found in findings.values()),
     }
-    quoted = {name: to_runs(subfolders[name]) for name in subfolders if is_quoted[name]}
+    quoted = {name: runs_in[name] for name in runs_in if is_quoted[name]}
     return Analysis(
         runs,
         curves,

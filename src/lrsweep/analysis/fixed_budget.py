@@ -19,13 +19,12 @@ class Sensitivity:
     """`rows` has one row per rate; all columns but lr and num_runs are means over the runs:
 
     - lr, num_runs
-    - full, test_full: best validation accuracy within the whole budget, and the test accuracy of that epoch
+    - full: best validation accuracy within the whole budget
     - valid_p, epochs_p, cut_p, for each patience p: best validation accuracy, epochs trained, and share of runs stopped early
     """
 
     rows: pd.DataFrame
     epochs: int  # the budget
-    num_seeds: int
     best: Best  # the answers with the whole budget
 
 
@@ -49,8 +48,7 @@ def analyse_budget(runs: pd.DataFrame, curves: pd.DataFrame, delta: float | None
     if whole_curves["valid_accuracy"].isna().any():
         return None
     by_rate = _replay(whole_curves).groupby("lr")
-    table = by_rate.mean().assign(num_runs=by_rate.size(), test_full=whole.groupby("lr")["best_test_accuracy"].mean())
-    return Sensitivity(table.reset_index(), int(budgets.pop()), best.num_seeds, best)
+    return Sensitivity(by_rate.mean().assign(num_runs=by_rate.size()).reset_index(), int(budgets.pop()), best)
 
 
 def _replay(curves: pd.DataFrame) -> pd.DataFrame:

@@ -49,7 +49,7 @@ def plan_fresh_runs(study: Study, decades: float, also: Iterable[Mapping[str, An
 
 
 def _edge_text(arm: str, choice: Choice) -> str:
-    if choice.neighbour is None:
+    if len(choice.rates) == 1:
         return f"{arm} was tried at one rate only, {decimal_rate(choice.lr)}"
     side, other = ("lowest", "lower") if choice.is_lowest else ("highest", "higher")
     return f"the best rate of {arm}, {decimal_rate(choice.lr)}, is the {side} that was tried; a {other} one may be better"

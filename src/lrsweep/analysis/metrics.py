@@ -52,8 +52,6 @@ def value_per_run(study: Study, metric: str, target: Callable[[], float]) -> pd.
             return runs["valid_accuracy"].fillna(guessing)
         case "best_test_accuracy":
             return _recorded(runs, metric).mask(runs["valid_accuracy"].isna(), guessing)
-        case "seconds":
-            return _log10(runs["seconds"])
         case "imbalance":
             return runs["test_accuracy"] - _recorded(runs, "balanced_test_accuracy")
         case "gap":
@@ -69,8 +67,8 @@ def value_per_run(study: Study, metric: str, target: Callable[[], float]) -> pd.
             return _per_curve(study, "train_loss", _late_fall)
         case "lost_to_patience" | "lost_to_patience_10" | "lost_to_patience_20":
             return _per_curve(study, "valid_accuracy", lambda curve: _lost_to_patience(curve, PATIENCES[metric]))
-        case "epochs":
-            return _log10(runs["epochs"])
+        case "seconds" | "epochs":
+            return _log10(runs[metric])
         case "epochs_to_target" | "epochs_to_equal":
             goal, curves_of_run = target(), dict(list(study.curves.sort_values("epoch").groupby("run_id")))
             epochs = [_epochs_to(goal, curves_of_run.get(run_id), guessing) for run_id in runs["run_id"]]
@@ -148,5 +146,6 @@ def _epochs_to(target: float, curve: pd.DataFrame | None, start: float) -> float
 
 
 def _num_updates(run: pd.Series) -> int:
-    sizes = [batch_size_at(schedule_of(run), int(run["training.batch_size"]), epoch) for epoch in range(int(run["epochs"]))]
+    schedule, batch_size = schedule_of(run), int(run["training.batch_size"])
+    sizes = [batch_size_at(schedule, batch_size, epoch) for epoch in range(int(run["epochs"]))]
     return sum(math.ceil(run["data.num_train"] / size) for size in sizes)

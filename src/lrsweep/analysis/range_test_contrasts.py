@@ -32,7 +32,7 @@ def bracket(evidence: Evidence, level: float, *, study: str, finders: Sequence[s
         if ends.empty:
             silent.append(Phrase("{length}: no seed has both suggestions", length=_length_text(name)))
             continue
-        lower, upper = (np.log10(ends[end].to_numpy(dtype=float)) for end in (low, high))
+        lower, upper = (np.log10(ends[rule].to_numpy(dtype=float)) for rule in (low, high))
         too_high += [end is not None and x > math.log10(end.lr) for x in upper]
         margins.append(pd.Series(np.minimum(best - lower, upper - best), index=ends.index))
         names.append(

@@ -14,7 +14,7 @@ def decimal_rate(lr: float, digits: int = 2) -> str:
     if lr >= 1e-4:
         return f"{Decimal(f'{lr:.{digits}g}'):f}"
     mantissa, exponent = f"{lr:.{digits - 1}e}".split("e")
-    return f"{float(mantissa):g}×{power_of_ten(int(exponent))}".removeprefix("1×")
+    return f"{float(mantissa):.{digits}g}×{power_of_ten(int(exponent))}".removeprefix("1×")
 
 
 def rate_names(lrs: Iterable[float]) -> dict[float, str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from lrsweep.analysis.phrases import Phrase
+from lrsweep.analysis.summary import kept_learning
 from lrsweep.config import WITHOUT_EFFECT
 from lrsweep.storage.tables import DEFAULT_SETTINGS, with_short_paths
 
@@ -36,11 +37,6 @@ class Choice:
     @property
     def is_at_edge(self) -> bool:
         return self.lr in (self.rates[0], self.rates[-1])
-
-    @property
-    def neighbour(self) -> float | None:
-        """The rate next to a best rate at the edge; None if only one rate was tried."""
-        return None if len(self.rates) < 2 else self.rates[1 if self.is_lowest else -2]
 
 
 @dataclass(frozen=True)
@@ -155,7 +151,7 @@ class Study:
 
 def _choose(runs: pd.DataFrame) -> Choice | None:
     valid_SR = runs.pivot(index="seed", columns="lr", values="valid_accuracy")
-    learned = runs.groupby("lr")["learned"].all()
+    learned = kept_learning(runs).groupby(runs["lr"]).all()
     candidates_SR = valid_SR.loc[:, learned] if learned.any() else valid_SR
     num_scored = candidates_SR.count()
     if not num_scored.any():

@@ -108,6 +108,11 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     return table.drop(columns="timed_epochs").reset_index()
 
 
+def kept_learning(runs: pd.DataFrame) -> pd.Series:
+    """Which runs learned and did not diverge later. With early stopping, a run that diverged may still have a score."""
+    return runs["learned"] & (runs["status"] != "diverged")
+
+
 def half_interval(sd: Any, num: Any, level: float = 1 - CONFIDENCE) -> Any:
     """Half the interval of a mean at 1 - `level`, by Student's t, for numbers or columns. NaN with fewer than MIN_SEEDS values.
 

@@ -16,7 +16,7 @@ from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.block_design import WINDOW, BlockDesign
 from lrsweep.analysis.sensitivity import DECADES, NEAR
 from lrsweep.analysis.study import NoSuchRuns, Study
-from lrsweep.report.figures.axes import error_axis, legend_below, lr_axis
+from lrsweep.report.figures.axes import error_axis, error_of, legend_below, lr_axis
 from lrsweep.report.figures.files import Figure, draw
 from lrsweep.report.figures.style import LINES, MARKERS, STYLES, is_narrow
 from lrsweep.report.texts.language import say
@@ -124,7 +124,7 @@ def plot_arms(study: Study, ax: Axes) -> Axes:
     arms = list(study.measured["arm"].unique())
     ends: list[tuple[float, float, str, str]] = []
     for i, arm in enumerate(arms):
-        error = 1 - design.table[arm].mean()
+        error = error_of(design.table[arm].mean())
         colour, style = LINES[i % len(LINES)], STYLES[(i // len(LINES)) % len(STYLES)]
         ax.plot(
             error.index, error, linestyle=style, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=4, linewidth=1.4,
@@ -134,7 +134,6 @@ def plot_arms(study: Study, ax: Axes) -> Axes:
             best = study.choose(arm).lr
             ax.plot(best, error[best], "o", markersize=11, fillstyle="none", color=colour)
         ends.append((float(error.index[-1]), float(error.iloc[-1]), study.called(arm), colour))
-    ax.set_yscale("log")
     error_axis(ax)
     ax.set_ylabel("test error (1 - accuracy)")
     lr_axis(ax)
@@ -149,7 +148,7 @@ def _label_line_ends(ends: Sequence[tuple[float, float, str, str]], ax: Axes) ->
     """Write the names in the right margin without overlaps, each joined to the end of its curve by a thin line."""
     places = ax.transAxes.inverted().transform(ax.transData.transform([(x, y) for x, y, _, _ in ends]))
     order = np.argsort(places[:, 1])
-    heights = _spread_apart(places[order, 1], step=0.052)
+    heights = _spread_apart(places[order, 1])
     for rank, i in enumerate(order):
         _, _, name, colour = ends[i]
         ax.annotate(
@@ -159,7 +158,7 @@ def _label_line_ends(ends: Sequence[tuple[float, float, str, str]], ax: Axes) ->
         )  # fmt: skip
 
 
-def _spread_apart(heights: Any, step: float) -> list[float]:
+def _spread_apart(heights: Any, step: float = 0.052) -> list[float]:
     """Move ascending heights up until they are `step` apart. If the last one is then above the axes, push them down again."""
     spread: list[float] = []
     for height in heights:

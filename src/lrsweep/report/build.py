@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-import pandas as pd
-
 from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.confirmation import optimism
 from lrsweep.analysis.findings import BUDGET, CONFIRM, Analysis, Findings, analyse, fresh_runs
@@ -74,15 +72,11 @@ def _markdown(folder: Path, study: str, tables: Analysis) -> str:
         *(_arm_part(folder, tables, arm) for arm in list(tables.findings)[1:]),
         markdown_tables.longest_section(tables.runs),
         what_ran_section(tables),
-        markdown_tables.data_section(tables.class_counts, _of_main_arm(tables)),
+        markdown_tables.data_section(tables.class_counts, tables.main_runs),
         *_network_part(folder),
         markdown_tables.environment_section(tables.runs, _commands(study, tables)),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _of_main_arm(tables: Analysis) -> pd.DataFrame:
-    return tables.runs if tables.main is None else tables.of_arm(tables.main.best.arm)
 
 
 def _network_part(folder: Path) -> list[str]:
@@ -111,9 +105,9 @@ def _progress(tables: Analysis, reload_seconds: int) -> Progress:
 
 def _explorer(tables: Analysis) -> dict[str, object] | None:
     """The chart of the main arm; None if none of its runs learned."""
-    if tables.main is None or not tables.of_arm(tables.main.best.arm)["learned"].any():
+    runs = tables.main_runs
+    if tables.main is None or not runs["learned"].any():
         return None
-    runs = tables.of_arm(tables.main.best.arm)
     fresh = fresh_runs(runs, tables.quoted[CONFIRM]) if tables.main.confirmation else None
     return explorer_spec(tables.main, runs, tables.curves, fresh)
 
@@ -130,8 +124,7 @@ def _comparison_parts(folder: Path, name: str, tables: Analysis) -> list[str]:
 def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]:
     """The main arm: figures, checks, tables."""
     if main.sensitivity:
-        own_runs = tables.of_arm(main.best.arm)
-        main = replace(main, sensitivity=with_own_runs(main.sensitivity, tables.quoted[BUDGET], own_runs))
+        main = replace(main, sensitivity=with_own_runs(main.sensitivity, tables.quoted[BUDGET], tables.main_runs))
     finder = finder_figure(folder, main.headline)
     figures = [*main_figures(tables, main), *([finder] if finder else [])]
     images = {figure.name: draw(folder, figure) for figure in figures}
@@ -146,7 +139,7 @@ def _evidence_parts(folder: Path, tables: Analysis, main: Findings) -> list[str]
         "\n\n".join([f"## {say('The evidence')}", *images.values()]),
         *checks,
         f"## {heading}\n\n{markdown_tables.rates_table(main.best.rows)}\n\n{_rates_note()}",
-        f"## {say('Every run')}\n\n{say('Test accuracy.')}\n\n{markdown_tables.seeds_table(tables.of_arm(main.best.arm))}",
+        f"## {say('Every run')}\n\n{say('Test accuracy.')}\n\n{markdown_tables.seeds_table(tables.main_runs)}",
     ]
 
 

@@ -34,13 +34,13 @@ def early_stopping_section(fixed: Sensitivity, best_lr: float, figure: str) -> s
         "With early stopping, the number of epochs depends on the rate. Here every run has {epochs} epochs, and its best epoch "
         "counts ({seeds}, {rates}).",
         epochs=fixed.epochs,
-        seeds=seeds_text(fixed.num_seeds),
+        seeds=seeds_text(fixed.best.num_seeds),
         rates=counted(len(fixed.rows), "rate"),
     )
     good = good_rates_ko(fixed.best) if is_korean() else good_rates_en(fixed.best)
     sentences = [
         opening,
-        *([say("Good rates then: {good}.", good=good)] if fixed.num_seeds >= MIN_SEEDS else []),
+        *([say("Good rates then: {good}.", good=good)] if fixed.best.num_seeds >= MIN_SEEDS else []),
         _best_rates_compared(fixed, best_lr),
         *_gains(fixed),
         *_still_open(fixed),
@@ -83,7 +83,7 @@ def _gains(fixed: Sensitivity) -> list[str]:
                 "Early stopping can also help, by training for longer: at {rates} ({range}), it allows more than {epochs} "
                 "epochs and reaches up to {gain} points more.",
                 rates=counted(len(longer), "rate"),
-                range=rates_text(longer["lr"].min(), longer["lr"].max(), "~" if is_korean() else "to", decimal_rate),
+                range=rates_text(longer["lr"].min(), longer["lr"].max(), decimal_rate),
                 epochs=fixed.epochs,
                 gain=points(longer["gain"].min()),
             )

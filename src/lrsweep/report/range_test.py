@@ -13,7 +13,7 @@ from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.findings import analyse
 from lrsweep.analysis.rates import decimal_rate
 from lrsweep.analysis.suggestions import combine, suggest
-from lrsweep.config import RunConfig, flatten
+from lrsweep.config import WITHOUT_EFFECT, RunConfig, flatten
 from lrsweep.records import RangeTest
 from lrsweep.report.figures.axes import legend_below, lr_axis
 from lrsweep.report.figures.files import Figure, save
@@ -35,7 +35,8 @@ def sweep_like(run: RunConfig, folder: Path) -> Best | None:
     if not store.scan(folder).records:
         return None
     settings = {name: setting_cell(value) for name, value in flatten(asdict(run)).items()}
-    wanted = {name: value for name, value in settings.items() if name not in ("seed", "optimizer.lr", "loss.name")}
+    others = {"seed", "optimizer.lr", "loss.name", *WITHOUT_EFFECT}
+    wanted = {name: value for name, value in settings.items() if name not in others}
     tables = analyse(folder)
     for arm, findings in tables.findings.items():
         swept = tables.of_arm(arm).iloc[0]

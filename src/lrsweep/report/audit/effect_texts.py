@@ -16,7 +16,7 @@ def loss_text(effect: Effect) -> str:
         return say("not measured")
     if effect.low == effect.effect < effect.high:  # a bound, see facts.balance
         return say("loses at most {loss}", loss=size_text(-effect.low, effect.unit))
-    return say("loses {loss}", loss=effect_text(negated(effect)).replace("+", "").replace("-0.00", "0.00"))
+    return say("loses {loss}", loss=effect_text(negated(effect)).replace("+", ""))
 
 
 def negated(effect: Effect) -> Effect:
@@ -41,15 +41,15 @@ def signed(value: float, unit: str) -> str:
     """A difference, without the unit's name."""
     match unit:
         case "accuracy":
-            return f"{value * 100:+.2f}"
+            return f"{value * 100:+z.2f}"
         case "share":
             return f"{value * 100:+.3g}%"
         case "factor":
             return f"×{10**value:.3g}"
         case "nats":
-            return f"{value:+.3f}"
+            return f"{value:+z.3f}"
         case _:
-            return f"{value:+.2f}"
+            return f"{value:+z.2f}"
 
 
 def size_text(delta: float, unit: str) -> str:

@@ -69,7 +69,7 @@ def verdict_sections(audit: Audit, figure_of: Callable[[Judged], str]) -> list[s
         groups = [("", claims)]
         if word == "open":
             measured = [one for one in claims if is_measured(one)]
-            groups = [("Measured, but not decided", measured), ("Not measured", [one for one in claims if one not in measured])]
+            groups = [("Measured, but not decided", measured), ("Not measured", [one for one in claims if not is_measured(one)])]
         parts += [f"## {say(WORDS[word][1])}"] * bool(claims)
         for title, group in groups:
             parts += [f"### {say(title)}"] * bool(title and group)

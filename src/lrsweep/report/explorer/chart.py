@@ -48,7 +48,9 @@ def explorer_spec(found: Findings, runs: pd.DataFrame, curves: pd.DataFrame, fre
     if fresh is not None:
         rows += [row | {"look": FRESH} for row in run_rows(fresh, curves[:0], names)]
     best = found.headline
-    chart = _chart(rows, [names[lr] for lr in sorted(runs["lr"].unique())], names[chosen(best)["lr"]], best.delta)
+    with_curves = sorted(runs["lr"].unique())
+    initial = chosen(best)["lr"] if chosen(best)["lr"] in with_curves else found.best.best["lr"]
+    chart = _chart(rows, [names[lr] for lr in with_curves], names[initial], best.delta)
     spec: dict[str, Any] = chart.to_dict(validate=False)  # slow; a test validates the chart
     for_script = {
         "losses": [f"{loss * 100:g}" for loss in allowed_losses(best.delta)],
@@ -121,7 +123,7 @@ def _overview(rows: list[dict[str, Any]], choice: alt.Parameter, *, are_many: bo
     """Accuracy against the rate: good rates (shade), runs, means, the rate to use (star), and the first chosen rate (dashes)."""
     accuracy, lrs = accuracy_axis(rows), [row["lr"] for row in rows]
     rate = lr_axis(min(lrs), max(lrs))
-    good = alt.Chart(alt.NamedData("good")).mark_rect(color=GOOD, opacity=0.15, aria=False)
+    good = alt.Chart(alt.NamedData("good")).mark_rect(color=GOOD, opacity=0.15, aria=False, clip=True)
     # aria=False: a screen reader would read out up to 1,000 points. The report's tables hold the same numbers.
     runs = alt.Chart(alt.NamedData("runs")).mark_point(filled=True, aria=False, cursor="pointer")
     runs = runs.transform_calculate(error=f"datum.valid == null ? 1 : {error_of('valid')}").encode(x=rate, y=accuracy)

@@ -6,7 +6,8 @@ from typing import Any
 
 import altair as alt
 
-from lrsweep.analysis.rates import power_of_ten
+from lrsweep.analysis.rates import decimal_rate, power_of_ten
+from lrsweep.report.figures.axes import round_rates
 from lrsweep.report.texts.language import say
 
 LEAST_ERROR = 1e-4  # drawn instead of zero, which a log scale cannot show
@@ -39,10 +40,13 @@ def measure_axis() -> alt.Y:
 
 
 def lr_axis(low: float, high: float, field: str = "lr") -> alt.X:
-    """Labelled at whole powers of ten, with a margin of half a grid step at both ends."""
+    """Labelled at whole powers of ten, or at round rates if there are fewer than two of these. With a small margin."""
     low, high = low / 10**0.05, high * 10**0.05
-    decades = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-    names = json.dumps({decade: power_of_ten(decade) for decade in decades})
-    axis = alt.Axis(values=[10.0**decade for decade in decades], labelExpr=f"{names}[round(log(datum.value) / LN10)]")
+    values = [10.0**decade for decade in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
+    names = [power_of_ten(round(math.log10(value))) for value in values]
+    if len(values) < 2:
+        values = sorted(round_rates(low, high, most=8))
+        names = [decimal_rate(value) for value in values]
+    axis = alt.Axis(values=values, labelExpr=f"{json.dumps(names)}[indexof({json.dumps(values)}, datum.value)]")
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
     return alt.X(f"{field}:Q", title=say("learning rate"), scale=scale, axis=axis)

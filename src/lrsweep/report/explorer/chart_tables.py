@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lrsweep.analysis.best_rate import Best, cheapest
-from lrsweep.report.texts.decision import chosen
-from lrsweep.report.texts.language import is_korean, say
+from lrsweep.report.texts.language import say
 from lrsweep.report.texts.wording import counted, number, percent, points, points_interval, seeds_text
 
 MAX_POINTS = 60  # per curve; the chart is too narrow to show more
@@ -31,7 +30,7 @@ def choices(best: Best, names: dict[float, str], *, is_fresh: bool) -> list[dict
     choices = []
     for position, loss in enumerate(allowed_losses(best.delta)):
         good = rows[(rows["num_learned"] == rows["num_measured"]) & (rows["shortfall_high"] < loss)]
-        row = cheapest(good) if len(good) else chosen(best)
+        row = cheapest(good) if len(good) else best.best
         allowed = say("{value} points", value=f"{loss * 100:g}") + (" (δ)" if loss == best.delta else "")
         shown = {"rates": counted(len(good), "rate"), "loss": allowed, "seeds": seeds}
         why = say("It takes the fewest epochs of {rates} shown to lose less than {loss} on {seeds}.", **shown)
@@ -48,7 +47,7 @@ def choices(best: Best, names: dict[float, str], *, is_fresh: bool) -> list[dict
         )
         if not math.isnan(row["shortfall"]):
             lost = say("{value} points", value=points(row["shortfall"]))
-            lost += points_interval(row["shortfall_low"], row["shortfall_high"], "~" if is_korean() else "to")
+            lost += points_interval(row["shortfall_low"], row["shortfall_high"])
             numbers = f"{say('It loses {lost} of accuracy.', lost=lost)} {numbers}"
         name = names[row["lr"]]
         choices.append(

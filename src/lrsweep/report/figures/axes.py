@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
@@ -23,7 +24,7 @@ def lr_axis(ax: Axes) -> None:
     ax.xaxis.set_minor_formatter(NullFormatter())
     low, high = ax.get_xlim()
     if math.log10(high / low) < _DECADES_IN_DECIMALS:
-        ticks = _round_rates(low, high, most=4 if is_narrow(ax) else 9)
+        ticks = round_rates(low, high, most=4 if is_narrow(ax) else 9)
         plain_log(ax.xaxis)
         if len(ticks) > 1:  # else the axis is very short, and its rates need more digits
             ax.xaxis.set_major_locator(FixedLocator(ticks))
@@ -33,7 +34,7 @@ def lr_axis(ax: Axes) -> None:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: power_of_ten(round(math.log10(value)))))
 
 
-def _round_rates(low: float, high: float, most: int) -> list[float]:
+def round_rates(low: float, high: float, most: int) -> list[float]:
     """At most about so many rates from low to high, spread over the axis; the roundest first."""
     gap = (high / low) ** (1 / most)
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -50,6 +51,11 @@ def plain_log(axis: Axis, digits: Sequence[float] = (1, 2, 5)) -> None:
     axis.set_major_locator(LogLocator(subs=digits))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def error_of(accuracy: Any) -> Any:
+    """1 - accuracy, but at least 0.01%, because a log axis cannot show zero."""
+    return np.clip(1 - accuracy, 1e-4, 1)
 
 
 def error_axis(ax: Axes, digits: Sequence[float] = (1, 2, 3, 5), *, shows_accuracy: bool = False) -> None:

@@ -16,7 +16,7 @@ from lrsweep.analysis.best_rate import Best
 from lrsweep.analysis.edges import Edges
 from lrsweep.analysis.fixed_budget import PATIENCES, Sensitivity
 from lrsweep.analysis.rates import rate_names
-from lrsweep.report.figures.axes import error_axis, legend_below, log_limits, lr_axis, plain_log
+from lrsweep.report.figures.axes import error_axis, error_of, legend_below, log_limits, lr_axis, plain_log
 from lrsweep.report.figures.labels import label_points
 from lrsweep.report.figures.style import (
     ACCURACY,
@@ -99,7 +99,7 @@ def plot_error(runs: pd.DataFrame, study: Best, headline: Best, edges: Edges, ax
     """
     rows = study.rows
     single = runs[(runs["arm"] == study.arm) & (runs["status"] != "failed")]
-    is_scored, test_error = single["test_accuracy"].notna(), _error(single["test_accuracy"].fillna(0))
+    is_scored, test_error = single["test_accuracy"].notna(), error_of(single["test_accuracy"].fillna(0))
     largest = test_error[single["learned"] & is_scored].max()
     top = 1.0 if math.isnan(largest) else min(1.0, 1.4 * largest)
     kinds: tuple[tuple[str, pd.Series, dict[str, Any]], ...] = (
@@ -112,15 +112,15 @@ def plot_error(runs: pd.DataFrame, study: Best, headline: Best, edges: Edges, ax
         for name, is_kind, look in kinds
         if is_kind.any()
     ]
-    error = _error(rows["test_mean"])
+    error = error_of(rows["test_mean"])
     handles += ax.plot(rows["lr"], error, "-", color=ACCURACY, linewidth=1.4, label="mean")
     if rows["test_low"].notna().any():
-        high, low = _error(rows["test_low"]), _error(rows["test_high"])
+        high, low = error_of(rows["test_low"]), error_of(rows["test_high"])
         handles.append(ax.fill_between(rows["lr"], low, high, color=ACCURACY, alpha=0.18, linewidth=0, label="95% interval"))
     lr_axis(ax)
     handles += [
         mark_good(headline, ax),
-        mark_choice(headline, headline.rows, ax, lambda row: (row["lr"], float(_error(row["test_mean"])))),
+        mark_choice(headline, headline.rows, ax, lambda row: (row["lr"], float(error_of(row["test_mean"])))),
         mark_edges(edges, ax),
     ]
     ax.set_ylim(float(test_error.min()) / 1.25, top)  # shows all runs; wide intervals may be cut off
@@ -128,11 +128,6 @@ def plot_error(runs: pd.DataFrame, study: Best, headline: Best, edges: Edges, ax
     ax.set_ylabel("test error (1 - accuracy)")
     legend_below(ax, handles, ncols=4)
     return ax
-
-
-def _error(accuracy: Any) -> Any:
-    """1 - accuracy, but at least 0.01%, because a log axis cannot show zero."""
-    return np.clip(1 - accuracy, 1e-4, 1)
 
 
 def plot_price(study: Best, headline: Best, ax: Axes) -> Axes:
@@ -146,25 +141,25 @@ def plot_price(study: Best, headline: Best, ax: Axes) -> Axes:
     others = others[~others["lr"].isin(headline.rows["lr"])]
     if len(others):
         own = f"own {seeds_text(study.num_seeds)}"
-        ax.plot(others["epochs_mean"], _error(others["test_mean"]), "o", color=PALE, markersize=5, label=own)
+        ax.plot(others["epochs_mean"], error_of(others["test_mean"]), "o", color=PALE, markersize=5, label=own)
     for verdict, (colour, marker) in CLASSES.items():
         chosen = rows[rows["verdict"] == verdict]
         if len(chosen):
-            error, low, high = (_error(chosen[name]) for name in ("test_mean", "test_high", "test_low"))
+            error, low, high = (error_of(chosen[name]) for name in ("test_mean", "test_high", "test_low"))
             ax.errorbar(
                 chosen["epochs_mean"], error,
                 xerr=_half_bars(chosen, "epochs"), yerr=np.nan_to_num([error - low, high - error]),
                 color=colour, marker=marker, markersize=6, linestyle="none", label=verdict,
                 ecolor=to_rgba(colour, 0.25), elinewidth=0.8,
             )  # fmt: skip
-    mark_choice(headline, headline.rows, ax, lambda row: (row["epochs_mean"], float(_error(row["test_mean"]))))
+    mark_choice(headline, headline.rows, ax, lambda row: (row["epochs_mean"], float(error_of(row["test_mean"]))))
     chosen_lr = float((headline.trade_off.row if headline.trade_off else headline.best)["lr"])
     by_class = [rows[(rows["verdict"] == verdict) & (rows["lr"] != chosen_lr)] for verdict in CLASSES]
     shown = pd.concat([headline.rows[headline.rows["lr"] == chosen_lr], *by_class, others])
     epochs = shown["epochs_mean"].clip(lower=1).tolist()
     left = max(float((rows["epochs_mean"] - _half_bars(rows, "epochs")[0]).min()), 0.8 * min(epochs))  # not a bar of a few seeds
     log_limits([left, *epochs], ax.set_xlim)
-    errors = _error(shown["test_mean"])
+    errors = error_of(shown["test_mean"])
     log_limits([max(errors.min() - headline.delta / 2, errors.min() / 2), errors.max() + headline.delta / 2], ax.set_ylim)
     ax.set_xscale("log")
     plain_log(ax.xaxis, digits=(1, 1.5, 2, 3, 5, 7))
@@ -217,7 +212,7 @@ def plot_training_curves(curves: pd.DataFrame, rates: list[float], arm: str, see
         style, colour, marker = STYLES[i % len(STYLES)], LINES[i % len(LINES)], MARKERS[i % len(MARKERS)]
         best_epoch = [int(curve["valid_accuracy"].to_numpy().argmax())]
         ax.plot(
-            curve["epoch"], _error(curve["valid_accuracy"]),
+            curve["epoch"], error_of(curve["valid_accuracy"]),
             linestyle=style, color=colour, marker=marker, markersize=7, markevery=best_epoch, label=names[rate],
         )  # fmt: skip
     ax.set_xscale("log")
@@ -249,7 +244,7 @@ def plot_fresh_seeds(study: Best, fresh: Best, ax: Axes) -> Axes:
 def plot_early_stopping(fixed: Sensitivity, ax: Axes) -> Axes:
     """Validation error against the rate, stopped early and with the whole budget. The shade shows the difference."""
     rates, patience = fixed.rows["lr"], PATIENCES[0]
-    stopped, whole = _error(fixed.rows[f"valid_{patience}"]), _error(fixed.rows["full"])
+    stopped, whole = error_of(fixed.rows[f"valid_{patience}"]), error_of(fixed.rows["full"])
     ax.fill_between(rates, whole, stopped, color=COST, alpha=0.15, linewidth=0)
     ax.plot(rates, stopped, "--s", color=COST, markersize=4, label=f"stopped with patience {patience}")
     ax.plot(rates, whole, "-o", color=ACCURACY, markersize=4, label=f"all {fixed.epochs} epochs")

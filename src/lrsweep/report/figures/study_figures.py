@@ -13,7 +13,7 @@ from lrsweep.report.texts.wording import counted, escaped, seeds_text
 
 def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
     study, headline = main.best, main.headline
-    runs = tables.of_arm(study.arm)
+    runs = tables.main_runs
     seeds, arm = seeds_text(study.num_seeds), study.arm
     rates = plots.representative_rates(study)
     first_seed = int(runs.loc[runs["epochs"] > 0, "seed"].min())
@@ -29,7 +29,7 @@ def main_figures(tables: Analysis, main: Findings) -> list[Figure]:
             ),
             lambda ax: plots.plot_error(runs, study, headline, main.edges, ax),
         ),
-        *([_price_figure(main)] if len(set(runs["epochs"])) > 1 else []),  # else all rates cost the same
+        *([_price_figure(main)] if len(set(runs["epochs"][runs["status"] != "failed"])) > 1 else []),  # else all cost the same
         Figure(
             "training-curves",
             say("Training at {rates} ({arm}, seed {seed})", rates=counted(len(rates), "rate"), arm=arm, seed=first_seed),
@@ -72,7 +72,7 @@ def _fresh_figure(study: Best, fresh: Best) -> Figure:
 def _early_stopping_figure(fixed: Sensitivity, arm: str) -> Figure:
     return Figure(
         "early-stopping",
-        say("With and without early stopping ({arm}, {seeds})", arm=arm, seeds=seeds_text(fixed.num_seeds)),
+        say("With and without early stopping ({arm}, {seeds})", arm=arm, seeds=seeds_text(fixed.best.num_seeds)),
         say(
             "Lower is better. Both lines are from the same seeds. The shade between them is what early stopping gives up, or "
             "gains where it trains for longer."

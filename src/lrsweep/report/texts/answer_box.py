@@ -54,7 +54,7 @@ def _why_no_fresh_seeds(runs: pd.DataFrame, main: Findings) -> str:
 
 def title(study: str, tables: Analysis) -> str:
     """The title of the report: what was trained, and the name of the study. It is not escaped for Markdown or HTML."""
-    network, images = _network_and_images(_first_run(tables))
+    network, images = _network_and_images(tables.main_runs.iloc[0])
     question = "Which learning rate for {network} on {images}? (study {study})"
     return say(question, network=network, images=images, study=name_for_readers(study))
 
@@ -62,12 +62,6 @@ def title(study: str, tables: Analysis) -> str:
 def name_for_readers(study: str) -> str:
     """The study's name, without the folder of the repository's own results."""
     return study.removeprefix("reference/")
-
-
-def _first_run(tables: Analysis) -> pd.Series:
-    """A run of the main arm, whose settings stand for the study."""
-    runs = tables.runs if tables.main is None else tables.of_arm(tables.main.best.arm)
-    return runs.iloc[0]
 
 
 def _network_and_images(run: pd.Series) -> tuple[str, str]:
@@ -84,7 +78,7 @@ def what_ran_section(tables: Analysis) -> str:
     runs = tables.runs
     lines = [f"## {say('What ran')}", ""]
     if tables.main is not None:
-        network = _what_ran(_first_run(tables))
+        network = _what_ran(tables.main_runs.iloc[0])
         lines.append(say("* **Network and data:** {network}", network=network))
     lines.append(say("* **Runs:** {runs}", runs=completeness(runs, tables.expected)))
     lines.append(say("* **Cost:** {cost}", cost=_cost(runs)))
@@ -154,9 +148,8 @@ def _to_do(runs: pd.DataFrame, expected: set[str] | None) -> str:
         return ""
     missing = len(expected - set(runs["run_id"]))
     failed = int((runs["run_id"].isin(expected) & (runs["status"] == "failed")).sum())
-    if missing:
-        return say("{num} of {total} runs missing", num=missing, total=len(expected))
-    return say("{num} of {total} runs failed and must be done again", num=failed, total=len(expected)) if failed else ""
+    texts = (("{num} of {total} runs missing", missing), ("{num} of {total} runs failed and must be done again", failed))
+    return "; ".join(say(text, num=num, total=len(expected)) for text, num in texts if num)
 
 
 def _machine(runs: pd.DataFrame) -> str:

@@ -164,7 +164,7 @@ def best_rate_en(best: Best) -> str:
     if not best.rows["num_learned"].any():
         return "not known, because no run learned"
     lr = f"**{lr_text(row['lr'])}**" if best.good.empty else lr_text(row["lr"])
-    accuracy = f"{percent(row['test_mean'])}{interval(row['test_low'], row['test_high'])}"
+    accuracy = f"{percent(row['test_mean'])}{interval(row['test_low'], min(row['test_high'], 1))}"
     text = f"{lr}: test accuracy {accuracy}"
     if row["verdict"] == "good" or math.isnan(row["shortfall_high"]):
         return text
@@ -216,7 +216,7 @@ def _disagreements_en(found: Disagreement) -> list[str]:
     parts = []
     if (row := found.worse_best) is not None:
         loss = f"{points(row['shortfall'])} percentage points{points_interval(row['shortfall_low'], row['shortfall_high'])}"
-        where = "" if math.isnan(row["shortfall"]) else f", where it loses {loss}"
+        where = f", where it loses {loss}" if row["shortfall"] >= 0 else ""  # a diverged run makes a rate worse, too
         parts.append(f"their best rate, {lr_text(row['lr'])}, is worse on the fresh seeds{where}")
     if found.no_longer_good:
         parts.append(f"they called {listed(found.no_longer_good)} good, which the fresh seeds show to be worse")
@@ -227,10 +227,10 @@ def _disagreements_en(found: Disagreement) -> list[str]:
 
 def edges_en(found: Findings) -> str:
     rows, edges = found.best.rows, found.edges
-    if not rows["num_learned"].any():
-        return "nowhere, because no run learned"
+    if not rows["num_kept_learning"].any():
+        return "nowhere, because " + ("all runs that learned diverged later" if rows["num_learned"].any() else "no run learned")
     first, last = rows.iloc[0], rows.iloc[-1]
-    if edges == Edges(None, None) and all(2 * row["num_learned"] > row["num_measured"] for row in (first, last)):
+    if edges == Edges(None, None) and all(2 * row["num_kept_learning"] > row["num_measured"] for row in (first, last)):
         return f"beyond the rates tried, {rates_text(first['lr'], last['lr'])}"
     start = _edge_en(edges.start, "below", "lowest", first)
     end = _edge_en(edges.end, "above", "highest", last)
@@ -244,10 +244,10 @@ def _edge_en(edge: Edge | None, beyond: str, outermost: str, row: pd.Series) -> 
         )
     if edge is not None:
         return f"{decimal_rate(edge.lr)} (one seed)"
-    if 2 * row["num_learned"] > row["num_measured"]:
+    if 2 * row["num_kept_learning"] > row["num_measured"]:
         return f"a rate {beyond} {decimal_rate(row['lr'])} (the {outermost} tried)"
-    if row["num_learned"]:
-        learned = f"{row['num_learned']} of {counted(row['num_measured'], 'run')} learned at {decimal_rate(row['lr'])}"
+    if row["num_kept_learning"]:
+        learned = f"{row['num_kept_learning']} of {counted(row['num_measured'], 'run')} learned at {decimal_rate(row['lr'])}"
         return f"a rate that is not known ({learned}, the {outermost} tried)"
     return "a rate that is not known, because no seed has a run at every rate"
 
@@ -255,17 +255,18 @@ def _edge_en(edge: Edge | None, beyond: str, outermost: str, row: pd.Series) -> 
 def _no_learning_en(low: VerySmall) -> str:
     top = percent(low.highest_test_accuracy)
     if low.learned_from is None:
-        return (
-            f"* The document says that nothing is learned below 1e-5, and none of the {low.num_runs} runs there learned (test "
-            f"accuracy at most {top})."
-        )
+        best = "" if math.isnan(low.highest_test_accuracy) else f" (test accuracy at most {top})"
+        none = "the one run there did not learn" if low.num_runs == 1 else f"none of the {low.num_runs} runs there learned"
+        return f"* The document says that nothing is learned below 1e-5, and {none}{best}."
     return (
-        f"* The document says that nothing is learned below 1e-5. But {low.num_learned} of the {low.num_runs} runs there "
-        f"learned, from {lr_text(low.learned_from)} on; the best of them reaches {top} on the test set."
+        f"* The document says that nothing is learned below 1e-5. But {_share(low.num_learned, low.num_runs)} there learned, "
+        f"from {lr_text(low.learned_from)} on; the best of them reaches {top} on the test set."
     )
 
 
 def _share(count: int, total: int) -> str:
+    if count == total == 1:
+        return "the one run"
     return f"all {counted(total, 'run')}" if count == total else f"{count} of {counted(total, 'run')}"
 
 

@@ -108,7 +108,7 @@ def caution_ko(found: Findings) -> str:
 def good_rates_ko(best: Best) -> str:
     """Like `good_rates_en`, without a full stop."""
     if len(best.good):
-        rates = stretches_text(best.stretches("good"), "~", ", ")
+        rates = stretches_text(best.stretches("good"))
         return f"{rates} ({len(best.good)}개). 테스트 정확도 손실이 {best.delta * 100:g}%p 미만임이 확인되었다.{_undecided(best)}".rstrip(
             "."
         )
@@ -128,8 +128,8 @@ def _range(best: Best) -> str:
         subject = f"{of_tried}이 구간의 학습률 {num_good}개는 모두" if num_good > 1 else f"{of_tried}이 학습률은"
         return (
             f"{f'시드 {best.num_seeds}개로 확인된 범위에서, ' if len(best.undecided) else ''}"
-            f"정확도가 가장 높은 학습률 구간은 **{stretches_text(best.stretches('good'), '~', ', ')}이다**. {subject} 가장 좋은 학습률과의 "
-            f"테스트 정확도 차이가 {margin} 미만임이 확인되었다. 테스트 정확도는 {percents(best.good['test_mean'], '~')}이다."
+            f"정확도가 가장 높은 학습률 구간은 **{stretches_text(best.stretches('good'))}이다**. {subject} 가장 좋은 학습률과의 "
+            f"테스트 정확도 차이가 {margin} 미만임이 확인되었다. 테스트 정확도는 {percents(best.good['test_mean'])}이다."
             f"{_undecided(best)}"
         )
     if not best.rows["num_learned"].any():
@@ -147,7 +147,7 @@ def _undecided(best: Best) -> str:
     worse = f" 나머지 {num_worse}개는 나쁜 학습률이다." if num_worse else ""
     if not num_undecided:
         return worse
-    rates = stretches_text(best.stretches("undecided"), "~", ", ")
+    rates = stretches_text(best.stretches("undecided"))
     return f" 아직 판단할 수 없는 학습률은 {num_undecided}개이다 ({rates}).{worse}"
 
 
@@ -164,7 +164,7 @@ def _best_rate(best: Best) -> str:
     mark = "**" if best.good.empty else ""
     text = (
         f"검증 정확도가 가장 높은 학습률은 {mark}{lr_text(row['lr'])}이다{mark}. 테스트 정확도는 "
-        f"{percent(row['test_mean'])}{interval(row['test_low'], row['test_high'], '~')}이다."
+        f"{percent(row['test_mean'])}{interval(row['test_low'], min(row['test_high'], 1))}이다."
     )
     if row["verdict"] == "good" or math.isnan(row["shortfall_high"]):
         return text
@@ -176,13 +176,13 @@ def _trade_off(best: Best) -> str:
     if chosen is None:
         return "최적의 학습률은 아직 알 수 없다. 좋다고 확인된 학습률이 없기 때문이다."
     lr = f"최적의 학습률은 **{lr_text(chosen.row['lr'])}이다**."
-    epochs = f"평균 {chosen.row['epochs_mean']:.1f} epoch이다{interval(chosen.row['epochs_low'], chosen.row['epochs_high'], '~', form='.1f')}"
+    epochs = f"평균 {chosen.row['epochs_mean']:.1f} epoch이다{interval(chosen.row['epochs_low'], chosen.row['epochs_high'], form='.1f')}"
     if chosen.row["lr"] == best.best["lr"]:
         why = "좋다고 확인된 유일한 값이다. epoch 수는" if len(best.good) == 1 else "epoch 수도 좋은 학습률 가운데 가장 적어"
         return f"{lr} 검증 정확도가 가장 높은 바로 그 학습률이며, {why} {epochs}. {_seconds(best, chosen)}"
     fewer = ""
     if chosen.saved > 0:
-        saved = interval(chosen.saved_low, chosen.saved_high, "~", form=".0%")
+        saved = interval(chosen.saved_low, chosen.saved_high, form=".0%")
         fewer = f" 검증 정확도가 가장 높은 학습률보다 {chosen.saved:.0%} 적다{saved}."
     why = "좋은 학습률 가운데 epoch 수가 가장 적어"
     if best.good_cost_the_same:
@@ -207,8 +207,8 @@ def _seconds(best: Best, trade_off: TradeOff) -> str:
 def _disagreements(found: Disagreement) -> list[str]:
     parts = []
     if (row := found.worse_best) is not None:
-        loss = f"{points(row['shortfall'])}%p 낮아{points_interval(row['shortfall_low'], row['shortfall_high'], '~')}"
-        how = "" if math.isnan(row["shortfall"]) else f"정확도가 최선보다 {loss} "
+        loss = f"{points(row['shortfall'])}%p 낮아{points_interval(row['shortfall_low'], row['shortfall_high'])}"
+        how = f"정확도가 최선보다 {loss} " if row["shortfall"] >= 0 else ""
         parts.append(f"그 시드로 고른 최고의 학습률 {lr_text(row['lr'])}은 새 시드에서 {how}나쁜 것으로 확인되었다.")
     if found.no_longer_good:
         parts.append(f"그 시드에서는 좋았으나 새 시드에서 나쁜 것으로 확인된 학습률은 {listed(found.no_longer_good)}이다.")
@@ -219,11 +219,12 @@ def _disagreements(found: Disagreement) -> list[str]:
 
 def _edges(found: Findings) -> str:
     rows, edges = found.best.rows, found.edges
-    if not rows["num_learned"].any():
-        return "학습이 되고 안 되는 경계는 알 수 없다. 학습된 실행이 없다."
+    if not rows["num_kept_learning"].any():
+        why = "학습된 실행은 모두 나중에 발산했다." if rows["num_learned"].any() else "학습된 실행이 없다."
+        return f"학습이 되고 안 되는 경계는 알 수 없다. {why}"
     first, last = rows.iloc[0], rows.iloc[-1]
-    if edges == Edges(None, None) and all(2 * row["num_learned"] > row["num_measured"] for row in (first, last)):
-        return f"학습이 되고 안 되는 경계는 실험한 범위 ({rates_text(first['lr'], last['lr'], '~')}) 밖에 있다."
+    if edges == Edges(None, None) and all(2 * row["num_kept_learning"] > row["num_measured"] for row in (first, last)):
+        return f"학습이 되고 안 되는 경계는 실험한 범위 ({rates_text(first['lr'], last['lr'])}) 밖에 있다."
     start = _edge(edges.start, "작은", "작다", first)
     end = _edge(edges.end, "큰", "크다", last)
     text = "학습이 되고 안 되는 경계에서는 전체 시드의 절반이 학습되는 것으로 추정된다."
@@ -235,10 +236,10 @@ def _edge(edge: Edge | None, outermost: str, beyond: str, row: pd.Series) -> str
         return f"{decimal_rate(edge.lr)}이다 (95%: {decimal_rate(edge.low)} ~ {decimal_rate(edge.high)}, 시드 {edge.num_seeds}개)"
     if edge is not None:
         return f"{decimal_rate(edge.lr)}이다 (시드 1개)"
-    if 2 * row["num_learned"] > row["num_measured"]:
+    if 2 * row["num_kept_learning"] > row["num_measured"]:
         return f"실험한 가장 {outermost} 학습률보다 {beyond} ({decimal_rate(row['lr'])})"
-    if row["num_learned"]:
-        learned = f"실행 {row['num_measured']}회 중 {row['num_learned']}회가 학습되었기 때문이다"
+    if row["num_kept_learning"]:
+        learned = f"실행 {row['num_measured']}회 중 {row['num_kept_learning']}회가 학습되었기 때문이다"
         return f"알 수 없다. 실험한 가장 {outermost} 학습률({decimal_rate(row['lr'])})에서도 {learned}"
     return "알 수 없다 (모든 학습률을 실행한 시드가 없다)"
 
@@ -247,9 +248,11 @@ def _no_learning(low: VerySmall) -> str:
     top = percent(low.highest_test_accuracy)
     claim = "* 문서는 학습률이 1e-5 미만이면 학습이 전혀 진행되지 않는다고 한다."
     if low.learned_from is None:
-        return f"{claim} 실제로 {low.num_runs}회 모두 학습되지 않았다 (테스트 정확도 최고 {top})."
-    return (
-        f"{claim} 그러나 이 범위의 실행 {low.num_runs}회 중 {low.num_learned}회는 학습되었다. 모두 학습률이 "
+        best = "" if math.isnan(low.highest_test_accuracy) else f" (테스트 정확도 최고 {top})"
+        runs = "실행 1회는" if low.num_runs == 1 else f"{low.num_runs}회 모두"
+        return f"{claim} 실제로 {runs} 학습되지 않았다{best}."
+    return all_of_them(
+        f"{claim} 그러나 이 범위의 실행 {low.num_runs}회 중 {low.num_learned}회가 학습되었다. 학습된 실행의 학습률은 모두 "
         f"{lr_text(low.learned_from)} 이상이며, 가장 높은 테스트 정확도는 {top}이다."
     )
 

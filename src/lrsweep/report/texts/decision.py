@@ -17,7 +17,8 @@ from lrsweep.analysis.shortfall import Verdict
 from lrsweep.report.texts.conclusions_en import caution_en, disagreement_en
 from lrsweep.report.texts.conclusions_ko import caution_ko
 from lrsweep.report.texts.language import is_korean
-from lrsweep.report.texts.wording import counted, percent, points, seconds_text, seeds_text, stretches_text
+from lrsweep.report.texts.markdown_tables import shortfall_interval
+from lrsweep.report.texts.wording import between, counted, percent, points, seconds_text, seeds_text, stretches_text
 
 NEIGHBOUR = 0.5  # decades from the chosen rate to the neighbours whose loss is quoted
 
@@ -77,7 +78,7 @@ def _rate_en(best: Best) -> str:
         "points of test accuracy, compared with the most accurate rate."
     )
     if len(best.good) > 1:
-        rates, epochs = _rates(best, "good", "to", " and "), f"{best.trade_off.row['epochs_mean']:.1f}"
+        rates, epochs = _rates(best, "good"), f"{best.trade_off.row['epochs_mean']:.1f}"
         if best.good_cost_the_same:
             text += f" This is shown for {len(best.good)} rates ({rates}), and all of them take {epochs} epochs; it has the "
             text += "highest validation accuracy of them."
@@ -91,7 +92,7 @@ def _rate_en(best: Best) -> str:
             text += f" {best.names[least['lr']]} loses the least of them, and takes {least['epochs_mean']:.1f} epochs."
     if num := len(best.undecided):
         others = "Another rate," if num == 1 else f"{num} other rates,"
-        rates = _rates(best, "undecided", "to", " and ")
+        rates = _rates(best, "undecided")
         text += f" {others} {rates}, may lose less or more than {best.delta * 100:g} points; more seeds would show."
     return text
 
@@ -113,7 +114,7 @@ def _rate_ko(best: Best) -> str:
     )
     text += f"{best.delta * 100:g}%p 미만임이 확인되었다."
     if len(best.good) > 1:
-        rates, epochs = _rates(best, "good", "~", ", "), f"{best.trade_off.row['epochs_mean']:.1f}"
+        rates, epochs = _rates(best, "good"), f"{best.trade_off.row['epochs_mean']:.1f}"
         if best.good_cost_the_same:
             text += f" 이렇게 확인된 학습률은 {len(best.good)}개({rates})이고 epoch 수는 모두 {epochs}이다. "
             text += "이 학습률은 그 가운데 검증 정확도가 가장 높다."
@@ -124,7 +125,7 @@ def _rate_ko(best: Best) -> str:
         if (least := _loses_least(best))["lr"] != best.trade_off.row["lr"]:
             text += f" 그중 손실이 가장 적은 학습률은 {best.names[least['lr']]}이고, epoch 수는 {least['epochs_mean']:.1f}이다."
     if num := len(best.undecided):
-        rates = _rates(best, "undecided", "~", ", ")
+        rates = _rates(best, "undecided")
         text += f" 다른 학습률 {num}개({rates})는 손실이 {best.delta * 100:g}%p보다 큰지 작은지 아직 판단할 수 없다. "
         text += "시드를 늘리면 알 수 있다."
     return text
@@ -139,8 +140,8 @@ def _loses_least(best: Best) -> pd.Series:
     return best.good.sort_values("shortfall").iloc[0]
 
 
-def _rates(best: Best, verdict: Verdict, to: str, last: str) -> str:
-    return stretches_text(best.stretches(verdict), to, last, best.names.__getitem__)
+def _rates(best: Best, verdict: Verdict) -> str:
+    return stretches_text(best.stretches(verdict), best.names.__getitem__)
 
 
 def _neighbours_en(best: Best, edges: Edges) -> str:
@@ -162,7 +163,7 @@ def _neighbours_ko(best: Best, edges: Edges) -> str:
 def _loss_en(lr: str, row: pd.Series) -> str:
     size = points(row["shortfall"])
     if row["shortfall"] >= 0:
-        return f"{lr} loses {size} points{_interval(row, 'to')}."
+        return f"{lr} loses {size} points{shortfall_interval(row)}."
     num, total = row["num_diverged"], row["num_measured"]
     why = f"{num} of {total} runs diverged" if num else f"only {row['num_learned']} of {total} runs learned"
     return f"{lr} is {size} points more accurate on average, but {why if row['verdict'] == 'worse' else 'varies too much'}."
@@ -171,7 +172,7 @@ def _loss_en(lr: str, row: pd.Series) -> str:
 def _loss_ko(lr: str, row: pd.Series) -> str:
     size = points(row["shortfall"])
     if row["shortfall"] >= 0:
-        return f"{lr}에서는 정확도를 {size}%p 잃는다{_interval(row, '~')}."
+        return f"{lr}에서는 정확도를 {size}%p 잃는다{shortfall_interval(row)}."
     num, total = row["num_diverged"], row["num_measured"]
     why = f"실행 {total}회 중 {num}회가 발산했다" if num else f"실행 {total}회 중 {row['num_learned']}회만 학습되었다"
     why = why if row["verdict"] == "worse" else "시드별 차이가 너무 크다"
@@ -182,11 +183,6 @@ def _outside(edges: Edges, above: str, below: str) -> list[str]:
     """Where at least half of all seeds fail to learn, by estimate."""
     sides = ((edges.end, above), (edges.start, below))
     return [text.format(decimal_rate(edge.lr)) for edge, text in sides if edge is not None]
-
-
-def _interval(row: pd.Series, to: str) -> str:
-    low, high = row["shortfall_low"], row["shortfall_high"]
-    return "" if math.isnan(low) else f" ({low * 100:.2f} {to} {high * 100:.2f})"
 
 
 def _at_best_rate(best: Best, fresh: Best) -> pd.Series:
@@ -213,7 +209,7 @@ def _certainty_en(found: Findings) -> str:
         else:
             text += f"{lr} reaches {percent(row['test_mean'])}"
     if found.headline is not found.best and found.edges != Edges(None, None):
-        text += f". Where learning fails was measured on the {found.best.num_seeds} seeds of the full sweep"
+        text += f". Where learning fails was measured on the {seeds_text(found.best.num_seeds)} of the full sweep"
     return " ".join([f"{text}.", *filter(None, (disagreement_en(found), caution_en(found)))])
 
 
@@ -242,7 +238,7 @@ def _certainty_ko(found: Findings) -> str:
 
 
 def _time_en(row: pd.Series) -> str:
-    text = f"{counted(round(row['epochs_mean']), 'epoch')}{_between(row, 'epochs', 'to')}"
+    text = f"{counted(round(row['epochs_mean']), 'epoch')}{_epochs_interval(row)}"
     if row["num_timed"]:
         timed = counted(row["num_timed"], "run")
         text += f", or {seconds_text(row['seconds_mean'])} s if nothing else runs on the machine (timed on {timed})"
@@ -250,13 +246,12 @@ def _time_en(row: pd.Series) -> str:
 
 
 def _time_ko(row: pd.Series) -> str:
-    text = f"평균 {row['epochs_mean']:.0f} epoch{_between(row, 'epochs', '~')}"
+    text = f"평균 {row['epochs_mean']:.0f} epoch{_epochs_interval(row)}"
     if row["num_timed"]:
         text += f", 컴퓨터에서 다른 작업을 하지 않을 때 {seconds_text(row['seconds_mean'])}초 ({row['num_timed']}회 측정)"
     return f"{text}."
 
 
-def _between(row: pd.Series, name: str, to: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    is_range = not math.isnan(low) and f"{low:.0f}" != f"{high:.0f}"
-    return f" ({low:.0f} {to} {high:.0f})" if is_range else ""
+def _epochs_interval(row: pd.Series) -> str:
+    low, high = f"{row['epochs_low']:.0f}", f"{row['epochs_high']:.0f}"
+    return "" if low == high else f" ({between(low, high)})"

@@ -44,7 +44,7 @@ def rates_table(rows: pd.DataFrame, optimism: pd.Series | None = None) -> str:
     for _, row in rows.iterrows():
         rate, *cells = _rate_cells(row) + [_seconds_cell(row)] * is_timed
         if optimism is not None:
-            cells.append(number(optimism.get(row["lr"], math.nan) * 100, "+.2f"))
+            cells.append(number(optimism.get(row["lr"], math.nan) * 100, "+z.2f"))
         table.append([rate, *[str(row["num_runs"])] * (not is_even), *cells])
     count = f"{say('{runs} at each rate.', runs=counted(int(rows['num_runs'].iloc[0]), 'run'))}\n\n" if is_even else ""
     return count + markdown_table(header, table)
@@ -54,7 +54,7 @@ def _rate_cells(row: pd.Series) -> list[str]:
     is_mixed = 0 < row["num_learned"] < row["num_scored"]  # a t interval would then be meaningless
     return [
         lr_text(row["lr"]),
-        say("not measured") if math.isnan(row["shortfall"]) else f"{row['shortfall'] * 100:.2f}{_shortfall_interval(row)}",
+        say("not measured") if math.isnan(row["shortfall"]) else f"{row['shortfall'] * 100:.2f}{shortfall_interval(row)}",
         ", ".join([f"**{say('good')}**" if row["verdict"] == "good" else word(row["verdict"]), *_remarks(row)]),
         _mean_and_half(row["test_mean"], math.nan if is_mixed else row["test_high"]),
         _mean_and_half(row["valid_mean"], math.nan if is_mixed else row["valid_high"]),
@@ -62,7 +62,7 @@ def _rate_cells(row: pd.Series) -> list[str]:
     ]
 
 
-def _shortfall_interval(row: pd.Series) -> str:
+def shortfall_interval(row: pd.Series) -> str:
     low, high = row["shortfall_low"], row["shortfall_high"]
     return "" if math.isnan(low) else f" ({between(f'{low * 100:.2f}', f'{high * 100:.2f}')})"
 

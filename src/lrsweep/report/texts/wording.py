@@ -22,23 +22,22 @@ def lr_text(lr: float) -> str:
     return decimal_rate(lr, digits=3)
 
 
-def rates_text(low: float, high: float, to: str = "to", text: Callable[[float], str] = lr_text) -> str:
-    return text(low) if low == high else f"{text(low)} {to} {text(high)}"
+def rates_text(low: float, high: float, text: Callable[[float], str] = lr_text) -> str:
+    return text(low) if low == high else between(text(low), text(high))
 
 
-def stretches_text(
-    stretches: Sequence[tuple[float, float]], to: str = "to", last: str = " and ", text: Callable[[float], str] = lr_text
-) -> str:
+def stretches_text(stretches: Sequence[tuple[float, float]], text: Callable[[float], str] = lr_text) -> str:
     """Stretches of rates; only the first and the last rate if there are too many stretches to read."""
     if len(stretches) > MAX_STRETCHES:
-        return rates_text(stretches[0][0], stretches[-1][1], to, text)
-    texts = [rates_text(low, high, to, text) for low, high in stretches]
-    return last.join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
+        return rates_text(stretches[0][0], stretches[-1][1], text)
+    texts = [rates_text(low, high, text) for low, high in stretches]
+    return say(" and ").join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
 
 
-def percents(shares: Collection[float], to: str = "to") -> str:
+def percents(shares: Collection[float]) -> str:
     """The lowest and the highest share; only one if both are the same text."""
-    return f" {to} ".join(dict.fromkeys(percent(share) for share in (min(shares), max(shares))))
+    low, high = percent(min(shares)), percent(max(shares))
+    return low if low == high else between(low, high)
 
 
 def seconds_text(seconds: float) -> str:
@@ -54,15 +53,15 @@ def points(difference: float) -> str:
     return f"{abs(difference) * 100:.2f}"
 
 
-def points_interval(low: float, high: float, to: str = "to") -> str:
+def points_interval(low: float, high: float) -> str:
     """A 95% interval in percentage points, or nothing if the bounds are NaN."""
-    return "" if math.isnan(low) else f" (95%: {low * 100:.2f} {to} {high * 100:.2f})"
+    return "" if math.isnan(low) else f" (95%: {between(f'{low * 100:.2f}', f'{high * 100:.2f}')})"
 
 
-def interval(low: float, high: float, to: str = "to", form: str = ".2%") -> str:
+def interval(low: float, high: float, form: str = ".2%") -> str:
     """A 95% interval, or nothing if the bounds are NaN or look equal."""
     lowest, highest = format(low, form), format(high, form)
-    return "" if math.isnan(low) or lowest == highest else f" (95%: {lowest} {to} {highest})"
+    return "" if math.isnan(low) or lowest == highest else f" (95%: {between(lowest, highest)})"
 
 
 def listed(rates: Iterable[float]) -> str:
