@@ -68,6 +68,10 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
             "lrsweep -m study.name=mine seed=range(5)",
         ),
         (["seed=rnge(5)"], "ConfigError: cannot parse 'seed=rnge(5)'; write several values as \"seed=range(5)\" or seed=0,1,2"),
+        (
+            ["grid.start=-4", "find.num_steps=50"],
+            "ConfigError: grid.start=-4 has no effect on a single run; add study=NAME for a sweep, or use lrsweep-find",
+        ),
         (["data.classes=[3]"], "ConfigError: data.classes must be at least two different classes from 0 to 9, got [3]"),
         (
             ["training.validate_every=2"],
@@ -120,6 +124,12 @@ def test_a_mistake_prints_one_line_before_anything_runs(
     assert lrsweep(*overrides) == 2
     assert capsys.readouterr() == ("", message + "\n")
     assert not list(tmp_path.glob("results/*/runs"))
+
+
+def test_a_mistyped_parameter_of_the_default_network_is_one_line(lrsweep: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lrsweep("optimizer.rates={headd.: 10}") == 2
+    message = "ConfigError: optimizer.rates.headd.: no parameter starts so; there are conv1.weight, conv1.bias, "
+    assert capsys.readouterr().err.startswith(message)
 
 
 def test_in_a_debugger_a_mistake_is_one_line_too(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from at_work import finish, start
+from at_work import alive, finish, start, until
 
 import lrsweep
 from hydra_plugins.lrsweep_launchers import _core
@@ -117,6 +117,11 @@ WRONG_NETS = {
         NET.replace("        return", "        assert not self.training or len(x) > 50\n        return"),
         "my_nets:Net",
         "AssertionError",
+    ),
+    "a batch of one image that batch norm refuses": (
+        NET.replace("nn.Flatten(),", "nn.Flatten(), nn.BatchNorm1d(36 * width),"),
+        "my_nets:Net data.num_train=33",
+        "fails on images of the shape [1, 1, 8, 8]: ValueError: Expected more than 1 value per channel",
     ),
     "a setting of the CNN": (
         NET,
@@ -444,8 +449,58 @@ def test_a_function_of_a_notebook_depends_on_the_own_modules_that_it_uses(folder
     assert hashes[0] == hashes[2] != hashes[1]
 
 
-def test_installed_packages_in_the_folder_do_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = folder / ".venv" / "lib" / "site-packages"
+def test_a_run_depends_on_modules_of_packages_without_init_files(folder: Path) -> None:
+    write_arrays(folder / "scans.npz")
+    (vision := folder / "models" / "vision").mkdir(parents=True)
+    (vision / "net.py").write_text(NET.replace("from torch", "from .layers import rate\nfrom torch").replace("0.2", "rate"))
+    names = []
+    for rate in (0.2, 0.3):
+        (vision / "layers.py").write_text(f"rate = {rate}")
+        names.append(run_id(app("data=arrays", "data.path=scans.npz", "model.target=models.vision.net:Net").run))
+    assert names[0] != names[1]
+
+
+def train_solo(changed: AppConfig) -> None:
+    execution.run_one(
+        changed.run, changed.machine, changed.folder, workers=1, on_epoch=lambda epoch: None, on_message=lambda text: None
+    )
+
+
+def train_fused(changed: AppConfig) -> None:
+    done: list[Any] = []
+    execution.run_cohort(
+        [changed.run],
+        [changed.folder],
+        changed.machine,
+        num_slots=1,
+        on_record=lambda i, record: done.append(record),
+        on_epoch=done.append,
+        on_halved=done.append,
+        on_message=done.append,
+    )
+
+
+@pytest.mark.parametrize("train", [train_solo, train_fused])
+def test_code_or_images_that_are_edited_during_a_sweep_do_not_train(folder: Path, train: Callable[[AppConfig], None]) -> None:
+    write_arrays(folder / "scans.npz")
+    (folder / "my_nets.py").write_text(NET)
+    begun = app("data=arrays", "data.path=scans.npz", "model.target=my_nets:Net", "training.max_epochs=1")
+    (folder / "my_nets.py").write_text(NET.replace("0.2", "0.3"))
+    with pytest.raises(ConfigError, match=r"model\.source=\w+ does not match the code of my_nets:Net"):
+        train(begun)
+    (folder / "my_nets.py").write_text(NET)
+    write_arrays(folder / "scans.npz", x=255 - IMAGES)
+    with pytest.raises(ConfigError, match=r"data\.content=\w+ does not match the data of"):
+        train(begun)
+    assert not list(folder.glob("results/**/*.json"))
+    write_arrays(folder / "scans.npz")
+    train(begun)
+    assert list(folder.glob("results/**/*.json"))
+
+
+@pytest.mark.parametrize("site", ["site-packages", "dist-packages"])
+def test_installed_packages_in_the_folder_do_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch, site: str) -> None:
+    installed = folder / ".venv" / "lib" / site
     (installed / "big_package").mkdir(parents=True)
     monkeypatch.syspath_prepend(installed)
     write_arrays(folder / "scans.npz")
@@ -533,6 +588,24 @@ def test_a_process_that_dies_fails_its_run_only(folder: Path) -> None:
     assert len(swept.runs) == 3
 
 
+def test_processes_end_with_a_program_that_is_killed(folder: Path) -> None:
+    """Otherwise they would train on, while a second call trains the same runs."""
+    waits = """        if multiprocessing.parent_process():
+            open(str(os.getpid()), "w").close()
+            time.sleep(600)
+        return"""
+    (folder / "my_nets.py").write_text("import multiprocessing, os, time\n" + NET.replace("        return", waits))
+    write_arrays(folder / "scans.npz")
+    program = "import lrsweep; lrsweep.sweep(model='my_nets:Net', data='scans.npz', lrs=[0.1, 0.2], seeds=1, workers=2)"
+    process = start(folder, program=("-c", program))
+    until(lambda: len(list(folder.glob("[0-9]*"))) == 2)
+    pids = [int(path.name) for path in folder.glob("[0-9]*")]
+    assert alive(pids) == {*pids}
+    process.kill()
+    finish(process)
+    until(lambda: not alive(pids), seconds=60)
+
+
 def test_trying_a_network_leaves_the_global_random_numbers_alone(folder: Path) -> None:
     write_arrays(folder / "scans.npz")
     (folder / "my_nets.py").write_text("import torch\n" + NET.replace("self.features(x)", "self.features(torch.rand_like(x))"))
@@ -586,6 +659,7 @@ def test_files_of_weights_are_checked_before_anything_is_trained(folder: Path, o
         ("hydra.launcher.workers=2", "the argument workers, or the command lrsweep"),
         ("find.low=1e-6", "the command lrsweep-find"),
         ("study=lr", "lrsweep.run_study"),
+        ("study.name=other", "the argument name"),
     ],
 )
 def test_an_override_without_effect_is_refused(folder: Path, override: str, instead: str) -> None:

@@ -27,6 +27,7 @@ def test_broken_runs_are_recorded_as_failed(tmp_path: Path, undisturbed: Path, r
     assert "5 expected: 1 ok, 0 diverged, 4 failed, 0 missing" in out
     for reason in ("RuntimeError: a fault", "SystemExit: 0", "20.0 s", "can't allocate memory"):
         assert reason in err
+    assert "Error executing job" not in out + err  # a line of Hydra's that adds nothing
     record_loss(num_lost_after_repeat(undisturbed, tmp_path), num_tries=4)
 
 

@@ -118,6 +118,16 @@ def test_study_all_writes_the_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert {path.name for path in tmp_path.glob("audit.*")} == {"audit.md", "audit.html", "audit.ko.md", "audit.ko.html"}
 
 
+def test_an_audit_needs_a_folder_of_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run_main(monkeypatch, "study=all", f"machine.results_dir={tmp_path / 'nowhere'}")
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"StoreError: {tmp_path / 'nowhere'} does not exist\n"
+    assert not (tmp_path / "nowhere").exists()
+
+
 @pytest.mark.parametrize("flag", ["-h", "--help"])
 def test_help_is_printed_and_nothing_is_built(
     flag: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -230,6 +230,11 @@ def test_other_content_is_refused_although_its_digest_is_right(content: bytes) -
         decode(with_digest(content), MADE_BY)
 
 
+def test_a_state_that_is_no_dict_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CheckpointError, match="not a checkpoint of this program"):
+        decode(encode([], MADE_BY), MADE_BY)  # type: ignore[arg-type]
+
+
 class Code:
     """Unpickling it makes a folder."""
 

@@ -302,6 +302,17 @@ def test_a_run_can_be_scored_at_its_last_epoch(mnist: DataSet, make_run: MakeRun
     assert best.test_loss != last.test_loss
 
 
+def test_a_test_loss_that_is_not_finite_is_left_out(mnist: DataSet, make_run: MakeRun) -> None:
+    """A record cannot hold it, and one odd test image must not cost the run."""
+    run = make_run(num_train=64, max_epochs=1)
+    split = split_of(mnist, run)
+    odd = replace(split.test, images=split.test.images.clone())
+    odd.images[0] = math.nan
+    outcome = train(run, replace(split, test=odd))
+    assert (outcome.status, outcome.test_loss) == ("ok", None)
+    assert outcome.test_accuracy is not None
+
+
 def test_the_highest_loss_of_an_epoch_is_that_of_one_step(mnist: DataSet, make_run: MakeRun, losses: list[float]) -> None:
     run = make_run(num_train=72, lr=0.01, max_epochs=2)  # three steps per epoch
     outcome = train(run, split_of(mnist, run))

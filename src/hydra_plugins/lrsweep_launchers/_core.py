@@ -191,6 +191,8 @@ def finish(context: HydraContext, config: DictConfig, jobs: list[Job], ran: list
             returns.append(JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=value))
         else:
             returns.append(_job_return(context, next(configs).copy(), job, record))
+    if counts["failed"]:
+        raise SweepIncomplete
     return returns
 
 

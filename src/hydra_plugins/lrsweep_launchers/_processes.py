@@ -1,9 +1,7 @@
 """Worker processes, forked from a server. Each has its own pipe, so that a dead worker does not block the others."""
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 import torch
 
 from lrsweep.cli.execution import how_it_ended
+from lrsweep.cli.signals import end_with_parent
 from lrsweep.storage.files import StoreError
 
 _EXIT_SECONDS = 10  # how long to wait until a process ends after it has closed its pipe
@@ -91,7 +90,7 @@ class Sweep:
 
 
 def _run(target: Callable[..., None], connection: Connection, *arguments: Any) -> None:
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    end_with_parent()
     sweep = Sweep(connection)
     try:
         target(sweep, *arguments)
@@ -99,13 +98,6 @@ def _run(target: Callable[..., None], connection: Connection, *arguments: Any) -
         sweep.send(error)
     except BaseException as error:  # SystemExit as well
         sweep.send(failure_of(error, format_exc()))
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def ensure_server() -> None:

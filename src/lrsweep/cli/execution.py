@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from lrsweep.config import MachineConfig, RunConfig, ScheduleConfig, per_seed, run_id
+from lrsweep.config.source_hash import source_hash
+from lrsweep.config.targets import is_registered, load_target
 from lrsweep.data import dataset
 from lrsweep.data.dataset import DataSet
+from lrsweep.data.images import filled_in
 from lrsweep.fused import scheduler
 from lrsweep.fused.active_run import EpochSeconds
 from lrsweep.records import EpochRecord, Outcome, RunRecord, State
@@ -52,6 +55,7 @@ def run_one(
 
     With `has_own_process`, the process trains no other run, so the peak memory of the process is that of the run.
     """
+    _refuse_changed(run, machine)
     device = prepare_device(machine)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -78,6 +82,14 @@ def run_one(
         files.write_atomically(per_seed(machine.save_weights, run.seed), weights_file(weights, record.run_id))
     checkpoint.remove()
     return record
+
+
+def _refuse_changed(run: RunConfig, machine: MachineConfig) -> None:
+    """ConfigError if own code or images have been edited since the sweep began, so that their hashes are no longer true."""
+    filled_in(run.data, Path(machine.data_dir))
+    target = run.model.target
+    if target is not None and not is_registered(target):
+        run.model.filled_in(source_hash(target, load_target("model.target", target)))
 
 
 def _checkpoint(
@@ -116,6 +128,7 @@ def run_cohort(
     The wall time of a single fused run cannot be measured. So a few solo epochs are timed first, and their median
     counts as the time of each fused epoch. Without `num_slots`, 8 runs train at a time, or on a GPU as many as fit.
     """
+    _refuse_changed(runs[0], machine)
     device = prepare_device(machine)
     if device.index is not None:
         torch.cuda.set_device(device)  # CUDA graphs are recorded on the current device

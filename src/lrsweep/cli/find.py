@@ -50,7 +50,7 @@ def main() -> None:
         print("ConfigError: lrsweep-find takes one value per setting; find.num_seeds=5 sets the number of seeds", file=sys.stderr)
         sys.exit(2)
     sys.argv += _SINGLE_RUN
-    run_command(_find, "An unfinished range test leaves no files.")
+    run_command(_find, "An unfinished range test leaves no result.")
 
 
 if __name__ == "__main__":

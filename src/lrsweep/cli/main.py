@@ -15,6 +15,8 @@ from typing import Any, Literal, NoReturn, get_origin
 import hydra
 from hydra._internal.utils import get_args_parser  # Hydra has no public name for it
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationValidationError
 
@@ -83,7 +85,7 @@ def to_app_config(cfg: DictConfig) -> AppConfig:
             raise
         raise _not_a_list(cfg) from error
     assert isinstance(app, AppConfig)
-    if app.data.target is None and app.model.target is None:
+    if app.data.target is None and app.model.target is None and not app.optimizer.rates:
         return app
     from lrsweep.cli.own_code import with_own_code  # PyTorch takes seconds to import
 
@@ -107,10 +109,19 @@ def _setting_names() -> frozenset[str]:
 
 
 def _run_single(cfg: DictConfig) -> float | None:
+    _refuse_unused(HydraConfig.get())
     app = to_app_config(cfg)
     from lrsweep.cli.single_run import run_single  # PyTorch takes seconds to import; --help and typos need not wait
 
     return run_single(app)
+
+
+def _refuse_unused(hydra_config: Any) -> None:
+    """ConfigError if an override has no effect on a single run."""
+    words: Any = OmegaConf.to_container(hydra_config.overrides.task)  # they may hold interpolations
+    unused = [word for word in words if word.lstrip("+~").startswith(("grid.", "find."))]
+    if unused and hydra_config.mode == RunMode.RUN:
+        raise ConfigError(f"{unused[0]} has no effect on a single run; add study=NAME for a sweep, or use lrsweep-find")
 
 
 def main() -> None:

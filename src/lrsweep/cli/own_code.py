@@ -31,7 +31,7 @@ def with_own_code(app: AppConfig) -> AppConfig:
         model = model.filled_in(source_hash(model.target, load_target("model.target", model.target)))
     app = replace(app, data=data, model=model)
     run = replace(app.run, model=replace(model, init_from=None, new_output=False))  # check_files looks at init_from
-    key = repr((data.target, data.args, data.content, asdict(run.model), run.optimizer.rates))
+    key = repr((data.target, data.args, data.content, asdict(run.model), run.optimizer.rates, run.last_batch == 1))
     if key not in _tried:
         with torch.random.fork_rng(devices=[]):
             _try_a_step(run, folder)
@@ -46,7 +46,8 @@ def _try_a_step(run: RunConfig, folder: Path) -> None:
         if not any(name.startswith(start) for name in names):
             raise ConfigError(f"optimizer.rates.{start}: no parameter starts so; there are {', '.join(names)[:300]}")
     data_set = dataset.load(run.data, folder, _CPU)
-    part = data_set.part(data_set.train_images[:_TRIED_IMAGES], data_set.train_labels[:_TRIED_IMAGES])
+    num_images = min(_TRIED_IMAGES, run.last_batch)
+    part = data_set.part(data_set.train_images[:num_images], data_set.train_labels[:num_images])
     model = run.model.target or f"model={run.model.name}"
     shape = [len(part), *run.data.shape]
     try:

@@ -73,6 +73,8 @@ def main() -> None:
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"  # without a line of code
     try:
         folder, study, delta, reload_seconds = _parse(sys.argv[1:])
+        if study == ALL_STUDIES and not folder.parent.is_dir():
+            raise files.StoreError(f"{folder.parent} does not exist")
         with stopped_by_signals():
             # These imports take seconds.
             from lrsweep.report.audit.build import build_audit

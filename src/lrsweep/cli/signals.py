@@ -1,5 +1,6 @@
-"""Ctrl-C and SIGTERM end a command in order, also while it imports packages."""
+"""Ctrl-C and SIGTERM end a command in order, also while it imports packages. Its processes end with it, however it ends."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -51,6 +52,18 @@ def stopped_by_signals() -> Iterator[None]:
                 signal.signal(number, handler)
         if received:
             raise Stopped(received[0])
+
+
+def end_with_parent() -> None:
+    """End this process of multiprocessing as soon as its parent has ended, even if that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _imports(frame: FrameType | None) -> bool:

@@ -26,6 +26,7 @@ from lrsweep.analysis.findings import Analysis, analyse
 from lrsweep.cli import execution, preparation
 from lrsweep.cli.errors import explain, is_user_error
 from lrsweep.cli.main import compose, to_app_config
+from lrsweep.cli.signals import end_with_parent
 from lrsweep.config import AppConfig, ConfigError, RunConfig, per_seed, require, run_id
 from lrsweep.config.targets import forget_own, register_own
 from lrsweep.data.download import DataError
@@ -50,6 +51,7 @@ _INSTEAD = {
     "hydra.": "the argument workers, or the command lrsweep",
     "find.": "the command lrsweep-find",
     "study": "lrsweep.run_study",
+    "study.name": "the argument name",
 }
 
 
@@ -277,6 +279,7 @@ def _each(runs: list[RunConfig], app: AppConfig, workers: int) -> Iterator[tuple
 
 def _train_and_send(connection: Connection, run: RunConfig, app: AppConfig, workers: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C, the parent process ends this one
+    end_with_parent()
     # The first thread of a forked process would wait for ever for the OpenMP threads of the parent. A new thread starts its own.
     with ThreadPoolExecutor(1) as thread:
         try:

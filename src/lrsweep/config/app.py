@@ -111,7 +111,7 @@ class MachineConfig:
     """Precision of matrix products and convolutions on a GPU. A CPU always uses fp32."""
 
     data_dir: str = "data"
-    """Folder of the MNIST files."""
+    """Folder of downloaded images, such as those of MNIST. A data function with the argument `folder` gets it."""
 
     results_dir: str = "results"
     """Folder of all studies."""

@@ -116,6 +116,11 @@ class RunConfig:
         return math.ceil(self.data.num_train / self.training.batch_size)
 
     @property
+    def last_batch(self) -> int:
+        """Images in the last batch of an epoch, which may be short."""
+        return self.data.num_train % self.training.batch_size or self.training.batch_size
+
+    @property
     def num_scheduled(self) -> int:
         """The length in epochs of a schedule that ends, used if `schedule.length` is None."""
         return DEFAULT_LENGTH if self.training.patience is not None else self.training.max_epochs

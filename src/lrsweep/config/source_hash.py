@@ -23,10 +23,9 @@ from types import (
 )
 from typing import Any
 
-from lrsweep.config.targets import SITE
+from lrsweep.config.targets import SITES
 from lrsweep.config.validation import ConfigError
 
-_SITES = {SITE, "dist-packages"}  # the second one on Debian and in Colab
 _PLACES = ("__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__")
 _ARRAYS = {"numpy.ndarray", "numpy.generic", "torch.Tensor"}
 # Python makes these from code that is hashed, so only the name of their type counts.
@@ -199,17 +198,21 @@ def _codes_inside(code: CodeType) -> Iterator[CodeType]:
 
 def _is_not_installed(module: ModuleType) -> bool:
     is_of_python = module.__name__.split(".")[0] in sys.stdlib_module_names
-    return not is_of_python and not _SITES & set(Path(getattr(module, "__file__", None) or "").parts)
+    return not is_of_python and not SITES & set(Path(getattr(module, "__file__", None) or "").parts)
 
 
 def _home(module: ModuleType) -> Path:
     """The folder of the module's package, or of its file if it is in no package."""
     top = sys.modules.get(module.__name__.split(".")[0], module)
-    return Path(getattr(top, "__file__", None) or getattr(module, "__file__", None) or ".").resolve().parent
+    file = Path(getattr(module, "__file__", None) or ".").resolve()
+    if own_file := getattr(top, "__file__", None):
+        return Path(own_file).resolve().parent
+    folders = [Path(folder).resolve() for folder in getattr(top, "__path__", ())]  # of a package without __init__.py
+    return next((folder for folder in folders if file.is_relative_to(folder)), file.parent)
 
 
 def _is_own(file: Path, home: Path) -> bool:
-    return file.is_relative_to(home) and SITE not in file.relative_to(home).parts
+    return file.is_relative_to(home) and not SITES & set(file.relative_to(home).parts)
 
 
 def _files_of(module: ModuleType) -> set[Path]:
@@ -218,7 +221,7 @@ def _files_of(module: ModuleType) -> set[Path]:
     if file is None:
         return set()
     files = {Path(file).resolve()}
-    if SITE not in home.parts:
+    if not SITES & set(home.parts):
         root = home.parent if hasattr(sys.modules[name.split(".")[0]], "__path__") else home
         package = name if hasattr(module, "__path__") else name.rpartition(".")[0]
         _add_imports(Path(file).resolve(), package, root, home, files)

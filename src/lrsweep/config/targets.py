@@ -12,7 +12,7 @@ from typing import Any
 from lrsweep.config.validation import ConfigError, require
 
 TARGETS = ("data.target", "model.target")  # settings that name a class or function to import
-SITE = "site-packages"  # of installed packages
+SITES = {"site-packages", "dist-packages"}  # of installed packages; the second one on Debian and in Colab
 
 
 def require_target(setting: str, target: str) -> None:
@@ -31,6 +31,10 @@ def register_own(own: Callable[..., Any], name: str) -> str:
     target = f"{own.__module__ if is_defined else '__main__'}:{own_name if own_name.isidentifier() else name}"
     _own[target] = own
     return target
+
+
+def is_registered(target: str) -> bool:
+    return target in _own
 
 
 def forget_own() -> None:
@@ -66,7 +70,7 @@ def load_target(setting: str, target: str) -> Callable[..., Any]:
     finally:  # also after an error, because what the module had imported by then stays imported
         for imported in set(sys.modules) - before:
             file = Path(getattr(sys.modules[imported], "__file__", None) or "")
-            if file.is_file() and SITE not in file.parts:
+            if file.is_file() and not SITES & set(file.parts):
                 _imported[imported] = file, file.stat().st_mtime_ns
     found = getattr(module, name, None)
     if not callable(found):

@@ -33,8 +33,7 @@ def reason_not_fusable(run: RunConfig) -> str | None:
         return f"training.precision={run.training.precision} cannot be fused"
     if run.model.target is None:
         return None
-    last_batch = run.data.num_train % run.training.batch_size or run.training.batch_size
-    num_images = min(last_batch, 2)  # batch norm may fail on a batch of one image
+    num_images = min(run.last_batch, 2)  # batch norm may fail on a batch of one image
     model = replace(run.model, init_from=None)
     key = repr((model, run.data.shape, run.data.num_classes, num_images))
     if key not in _tried:

@@ -76,5 +76,6 @@ def decode(content: bytes, made_by: dict[str, Any]) -> State:
         raise CheckpointError("is not a checkpoint of this program") from error
     if key != (_FORMAT, made_by):
         raise CheckpointError("comes from another run, engine, machine, commit or version")
-    assert isinstance(state, dict)
+    if not isinstance(state, dict):
+        raise CheckpointError("is not a checkpoint of this program")
     return state

@@ -87,7 +87,7 @@ class Course:
             curve=tuple(self.curve),
             best_epoch=self.stopping.best_epoch or None,
             valid_accuracy=valid_accuracy if test else None,
-            test_loss=test.loss if test else None,
+            test_loss=test.loss if test and math.isfinite(test.loss) else None,
             test_accuracy=test.accuracy if test else None,
             best_test_accuracy=best.accuracy if best else None,
             last_test_accuracy=last.accuracy if last else None,
