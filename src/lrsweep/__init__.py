@@ -67,8 +67,9 @@ def sweep(
     - workers: how many runs train at a time. None: one per core, or one if there is a GPU
 
     Finished runs are kept: the same call again trains only what is missing, and more rates or seeds extend the study. Changed
-    data or code are other settings, which need another name or "study.extend=true". Raises ConfigError or DataError with one
-    line if something cannot be used.
+    data or code are other settings, which need another name or "study.extend=true". A run that fails does not stop the others:
+    it is named while the sweep runs, and has the status "failed" in `.runs`. Raises ConfigError or DataError with one line if
+    something cannot be used.
     """
     from lrsweep.cli.sweep import sweep
 
