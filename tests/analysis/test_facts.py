@@ -56,6 +56,15 @@ def test_a_saving_of_few_runs_has_no_interval(timed: list[int], saved: str) -> N
     assert effect.detail.startswith(f"0.0032 trains for 20 seconds{saved}")
 
 
+def test_a_rate_that_is_cheaper_only_on_average_saves_nothing() -> None:
+    """On one seed, the best rate takes very long; on all others, it takes fewer epochs."""
+    study = study_of(2e-4)
+    runs = study.runs
+    runs["epochs"] = runs["epochs"].mask(runs["lr"].eq(RATES[1]), 15).mask(runs["lr"].eq(RATES[1]) & runs["seed"].eq(0), 200)
+    effect = blank(evidence_of(study), 0.001, study="made", answer="trade-off")
+    assert effect.detail.startswith("0.0032 trains for 20 epochs and saves nothing (95%: ")
+
+
 def test_two_timed_runs_do_not_say_which_rate_is_the_fastest() -> None:
     study = study_of(2e-4)
     study.runs["seconds"] = study.runs["epochs"].astype(float).where(study.runs["seed"].isin([0, 1]))

@@ -244,10 +244,10 @@ def test_the_caveat_of_too_small_a_rate_is_true(monkeypatch: pytest.MonkeyPatch)
     best = runs.groupby("lr")["valid_accuracy"].mean().max()
     assert best - 0.96 == pytest.approx(0.018, abs=0.0005)
     small = runs[runs["lr"].between(0.99e-5, 1.01e-4)]["valid_accuracy"]
-    assert (len(small), (small < 0.96).sum(), (small >= best - 0.01).sum()) == (77, 34, 13)
+    assert (len(small), (small < 0.96).sum(), (small >= best - 0.01).sum()) == (110, 47, 25)
     monkeypatch.setattr("lrsweep.analysis.block_design.target_below", lambda accuracy: accuracy - 0.01)
     effect = decided("too-small-is-slow")
-    assert [f"{10**end:.2g}" for end in (effect.effect, effect.low, effect.high)] == ["20", "12", "31"]
+    assert [f"{10**end:.2g}" for end in (effect.effect, effect.low, effect.high)] == ["21", "16", "28"]
 
 
 def test_the_caveat_of_the_best_optimizer_is_true() -> None:
@@ -273,6 +273,9 @@ def test_the_caveat_about_where_learning_starts_is_true() -> None:
     assert min(part.effect for _, part in effect.parts) > -0.5
     assert 10 ** (effect.low - 5) == pytest.approx(2.8e-6, rel=0.02)
     assert verdict("no-learning", delta=0.5) == "open"
+    runs = EVIDENCE.study("lr").measured
+    lowest = runs[(runs["loss"] == "cross_entropy") & (runs["lr"] < 1.01e-6)]
+    assert (lowest["learned"].sum(), len(lowest), runs["training.max_epochs"].max()) == (1, 10, 1000)
 
 
 def test_the_caveat_of_the_best_trade_off_is_true() -> None:

@@ -337,6 +337,7 @@ KOREAN: dict[str, str] = {
     "{rate} trains for {cost} epochs": "{rate:은/는} {cost} epoch가 걸린다",
     "{rate} trains for {cost} seconds ({num} runs were timed)": "{rate:은/는} {cost}초가 걸린다(시간을 잰 실행 {num}회)",
     "{own}, and has the highest validation accuracy too": "{own}. 검증 정확도가 가장 높은 학습률이기도 하다",
+    "{own} and saves nothing ({interval}) against {best}, the rate with the highest validation accuracy": "{own}. 검증 정확도가 가장 높은 학습률 {best}보다 적지 않다 ({interval})",
     "{own} and saves {saved} ({interval}) against {best}, the rate with the highest validation accuracy": "{own}. 검증 정확도가 가장 높은 학습률 {best}보다 {saved} 적다 ({interval})",
     "95%: {low} to {high}": "95%: {low} ~ {high}",
     "test classes are {low} to {high} of the images; in no split is the largest more than {ratio} times the smallest. At {accuracy} accuracy, balanced accuracy is at most {bound} points away, whichever classes the errors are in": "테스트 데이터에서 클래스별 비율은 {low} ~ {high}이다. 어느 데이터에서도 가장 많은 클래스가 가장 적은 클래스의 {ratio}배를 넘지 않는다. 정확도가 {accuracy}이면, 틀린 이미지가 어느 클래스에 있든 균형 정확도와의 차이는 최대 {bound}%p이다",
