@@ -69,7 +69,7 @@ SMALL = ["data.num_train=64", "data.num_valid=50", "data.num_test=50", "training
         ),
         (["seed=rnge(5)"], "ConfigError: cannot parse 'seed=rnge(5)'; write several values as \"seed=range(5)\" or seed=0,1,2"),
         (
-            ["grid.start=-4", "find.num_steps=50"],
+            ["grid.start=-4", "study.name=mine"],
             "ConfigError: grid.start=-4 has no effect on a single run; add study=NAME for a sweep, or use lrsweep-find",
         ),
         (["data.classes=[3]"], "ConfigError: data.classes must be at least two different classes from 0 to 9, got [3]"),

@@ -128,14 +128,14 @@ def test_two_at_once(tmp_path: Path, undisturbed: Path, record_loss: RecordLoss)
     with start_sweep(tmp_path, TALLY=str(tally)) as first:
         until(tally.exists)
         os.killpg(first.pid, signal.SIGSTOP)  # so that it cannot end before the others start
-        for overrides in ([], ["hydra.mode=RUN"]):
-            code, out, err = sweep_in_process(tmp_path, *overrides)
+        others = [sweep_in_process(tmp_path, *overrides) for overrides in ([], ["hydra.mode=RUN"])]
+        os.killpg(first.pid, signal.SIGCONT)  # before any check, because a stopped process never ends
+        for code, out, err in others:
             assert (code, out) == (2, "")
             assert err.startswith("InUseError: ")
             assert f"process {first.pid}" in err
             assert str(results) in err
             assert err.count("\n") == 1
-        os.killpg(first.pid, signal.SIGCONT)
         assert finish(first)[0] == 0
     assert tally.stat().st_size == 2 * len(RATES)
     record_loss(num_lost(results, undisturbed / "lr"), num_tries=2)

@@ -117,10 +117,10 @@ def _run_single(cfg: DictConfig) -> float | None:
 
 
 def _refuse_unused(hydra_config: Any) -> None:
-    """ConfigError if an override has no effect on a single run."""
+    """ConfigError if settings of a grid or of a range test are given to a single run that is of no study."""
     words: Any = OmegaConf.to_container(hydra_config.overrides.task)  # they may hold interpolations
     unused = [word for word in words if word.lstrip("+~").startswith(("grid.", "find."))]
-    if unused and hydra_config.mode == RunMode.RUN:
+    if unused and hydra_config.mode == RunMode.RUN and not any(word.startswith("study=") for word in words):
         raise ConfigError(f"{unused[0]} has no effect on a single run; add study=NAME for a sweep, or use lrsweep-find")
 
 
