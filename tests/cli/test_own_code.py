@@ -512,6 +512,20 @@ def test_installed_packages_in_the_folder_do_not_count(folder: Path, monkeypatch
     assert sources[0] == sources[1]
 
 
+@pytest.mark.parametrize("site", ["site-packages", "dist-packages"])
+def test_of_an_installed_package_its_other_files_do_not_count(folder: Path, monkeypatch: pytest.MonkeyPatch, site: str) -> None:
+    (package := folder / site / "installed_nets").mkdir(parents=True)
+    monkeypatch.syspath_prepend(folder / site)
+    write_arrays(folder / "scans.npz")
+    (package / "__init__.py").write_text("")
+    (package / "net.py").write_text(NET.replace("from torch", "from .layers import rate\nfrom torch").replace("0.2", "rate"))
+    sources = []
+    for rate in (0.2, 0.3):
+        (package / "layers.py").write_text(f"rate = {rate}")
+        sources.append(app("data=arrays", "data.path=scans.npz", "model.target=installed_nets.net:Net").model.source)
+    assert sources[0] == sources[1]
+
+
 # Whole sweeps.
 
 
