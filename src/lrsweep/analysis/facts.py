@@ -72,7 +72,7 @@ def _cost_text(best: Best, chosen: TradeOff, by: str) -> Phrase:
         return own
     interval = Phrase("95%: {low} to {high}", low=f"{chosen.saved_low:.0%}", high=f"{chosen.saved_high:.0%}")
     saves = "{own} and saves {saved} ({interval}) against {best}, the rate with the highest validation accuracy"
-    if chosen.saved <= 0:  # the fewest epochs on average may be more in most pairs of runs
+    if chosen.saved <= 0:  # the rate is the cheapest on average, but not on most seeds
         saves = "{own} and saves nothing ({interval}) against {best}, the rate with the highest validation accuracy"
     return Phrase(saves, own=own, saved=f"{chosen.saved:.0%}", interval=interval, best=decimal_rate(best_lr))
 
